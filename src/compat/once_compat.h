@@ -1,0 +1,65 @@
+/*-------------------------------------------------------------------------
+ *
+ * once_compat.h
+ *	  The one place that knows how PostgreSQL's major versions differ.
+ *
+ * Each shim gives the newest spelling to the older servers and says what
+ * changed upstream.  A test of PG_VERSION_NUM anywhere else needs a reason.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ONCE_COMPAT_H
+#define ONCE_COMPAT_H
+
+#if PG_VERSION_NUM < 150000
+#error "pg_once needs PostgreSQL 15 or later"
+#endif
+
+/* 16 split the varlena macros off postgres.h */
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
+/* 18 gave vacuum_delay_point an argument */
+#if PG_VERSION_NUM >= 180000
+#define once_vacuum_delay_point()	vacuum_delay_point(false)
+#else
+#define once_vacuum_delay_point()	vacuum_delay_point()
+#endif
+
+/* 17 made TransactionIdIsCurrent...-style local ids part of PGPROC.vxid */
+#if PG_VERSION_NUM >= 170000
+#define once_my_lxid()				(MyProc->vxid.lxid)
+#else
+#define once_my_lxid()				(MyProc->lxid)
+#endif
+
+/*
+ * once_extend adds a page to a fork and returns it pinned, locked exclusively
+ * and all zeros.  16 replaced ReadBuffer(rel, P_NEW) under an extension lock
+ * by ExtendBufferedRel, which takes that lock itself.
+ */
+#include "storage/bufmgr.h"
+#include "storage/lmgr.h"
+#include "utils/rel.h"
+
+static inline Buffer
+once_extend(Relation rel, ForkNumber fork)
+{
+#if PG_VERSION_NUM >= 160000
+	return ExtendBufferedRel(BMR_REL(rel), fork, NULL, EB_LOCK_FIRST);
+#else
+	Buffer		buffer;
+	bool		shared = !RELATION_IS_LOCAL(rel);
+
+	if (shared)
+		LockRelationForExtension(rel, ExclusiveLock);
+	buffer = ReadBufferExtended(rel, fork, P_NEW, RBM_NORMAL, NULL);
+	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+	if (shared)
+		UnlockRelationForExtension(rel, ExclusiveLock);
+	return buffer;
+#endif
+}
+
+#endif							/* ONCE_COMPAT_H */

@@ -1,0 +1,23 @@
+/*-------------------------------------------------------------------------
+ *
+ * pg_once.h
+ *	  Names and limits of the whole extension.  Every file includes it right
+ *	  after postgres.h.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PG_ONCE_H
+#define PG_ONCE_H
+
+#include "compat/once_compat.h"
+
+#define ONCE_SCHEMA			"once"
+#define ONCE_QUEUE_PREFIX	"q_"
+
+/* A queue's name, so that "q_<name>_id_seq" and friends stay below NAMEDATALEN */
+#define ONCE_MAX_NAME		47
+
+/* max_messages of every verb that hands out messages */
+#define ONCE_MAX_MESSAGES	10000
+
+#endif							/* PG_ONCE_H */

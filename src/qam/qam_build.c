@@ -1,0 +1,258 @@
+/*-------------------------------------------------------------------------
+ *
+ * qam_build.c
+ *	  Building a queue index, of an empty table mostly: CREATE INDEX, REINDEX,
+ *	  TRUNCATE, VACUUM FULL and the init fork of unlogged tables.
+ *
+ * The rows are sorted by id, which is the order they were sent in; every one
+ * becomes READY, so that leases and attempts are forgotten.  Rows that are not
+ * committed yet, or dead already, get a slot like the others: the heap tells.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "pg_once.h"
+
+#include "access/tableam.h"
+#include "catalog/index.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_operator.h"
+#include "catalog/pg_type.h"
+#include "executor/tuptable.h"
+#include "miscadmin.h"
+#include "nodes/execnodes.h"
+#include "qam/qam_internal.h"
+#include "utils/builtins.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+#include "utils/tuplesort.h"
+
+#ifndef Int8LessOperator
+#define Int8LessOperator 412
+#endif
+
+/* Columns of the tuples sorted */
+#define SORT_ID			1
+#define SORT_TID		2
+#define SORT_LANE		3
+#define SORT_READY_AT	4
+#define SORT_NATTRS		4
+
+typedef struct QamBuild
+{
+	Relation	index;
+	Tuplesortstate *sort;
+	TupleTableSlot *in;			/* a row on its way into the sort */
+	double		ntuples;
+} QamBuild;
+
+/*
+ * The index must be on (id int8, priority int2, deliver_at timestamptz,
+ * group_id text) of a heap, whole.
+ */
+static void
+qam_check_definition(Relation heap, Relation index, IndexInfo *info)
+{
+	static const Oid types[QAM_NATTRS] = {INT8OID, INT2OID, TIMESTAMPTZOID, TEXTOID};
+	bool		good = IndexRelationGetNumberOfKeyAttributes(index) == QAM_NATTRS;
+	int			i;
+
+	for (i = 0; good && i < QAM_NATTRS; i++)
+		good = info->ii_IndexAttrNumbers[i] != 0 &&
+			TupleDescAttr(RelationGetDescr(index), i)->atttypid == types[i];
+	if (!good)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+				 errmsg("a queue index must be on four plain columns"),
+				 errdetail("They are, in this order: id bigint, priority smallint, deliver_at timestamp with time zone, group_id text.")));
+	if (info->ii_Predicate != NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("a queue index cannot be partial")));
+	if (heap->rd_rel->relam != HEAP_TABLE_AM_OID)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("a queue index needs a table of access method \"heap\"")));
+}
+
+/*
+ * Does the name end as REINDEX CONCURRENTLY names the new twin of an index?
+ */
+static bool
+qam_is_reindex_twin(Relation index)
+{
+	const char *name = RelationGetRelationName(index);
+	const char *suffix = strstr(name, "_ccnew");
+
+	return suffix != NULL && strspn(suffix + 6, "0123456789") == strlen(suffix + 6);
+}
+
+/*
+ * A message must have one place only, so a table has one queue index.
+ */
+static void
+qam_check_single(Relation heap, Relation index, IndexInfo *info)
+{
+	List	   *indexes = RelationGetIndexList(heap);
+	ListCell   *lc;
+
+	foreach(lc, indexes)
+	{
+		Oid			other = lfirst_oid(lc);
+		HeapTuple	tuple;
+		bool		second;
+
+		if (other == RelationGetRelid(index))
+			continue;
+		tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(other));
+		if (!HeapTupleIsValid(tuple))
+			continue;
+		second = ((Form_pg_class) GETSTRUCT(tuple))->relam == index->rd_rel->relam;
+		ReleaseSysCache(tuple);
+		if (!second)
+			continue;
+		tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(other));
+		if (!HeapTupleIsValid(tuple))
+			continue;
+		second = ((Form_pg_index) GETSTRUCT(tuple))->indisvalid;
+		ReleaseSysCache(tuple);
+		if (second && !(info->ii_Concurrent && qam_is_reindex_twin(index)))
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("table \"%s\" has a queue index already",
+							RelationGetRelationName(heap)),
+					 errhint("Drop the other one first, or REINDEX it.")));
+	}
+	list_free(indexes);
+}
+
+static Tuplesortstate *
+qam_begin_sort(TupleDesc *desc)
+{
+	AttrNumber	att = SORT_ID;
+	Oid			less = Int8LessOperator;
+	Oid			collation = InvalidOid;
+	bool		nulls_first = false;
+
+	*desc = CreateTemplateTupleDesc(SORT_NATTRS);
+	TupleDescInitEntry(*desc, SORT_ID, "id", INT8OID, -1, 0);
+	TupleDescInitEntry(*desc, SORT_TID, "tid", INT8OID, -1, 0);
+	TupleDescInitEntry(*desc, SORT_LANE, "lane", INT2OID, -1, 0);
+	TupleDescInitEntry(*desc, SORT_READY_AT, "ready_at", INT8OID, -1, 0);
+	return tuplesort_begin_heap(*desc, 1, &att, &less, &collation, &nulls_first,
+								maintenance_work_mem, NULL, TUPLESORT_NONE);
+}
+
+static void
+qam_build_row(Relation index, ItemPointer tid, Datum *values, bool *isnull,
+			  bool alive, void *state)
+{
+	QamBuild   *build = state;
+	QamEntry	entry = qam_entry(index, values, isnull, tid);
+	TupleTableSlot *slot = build->in;
+
+	ExecClearTuple(slot);
+	slot->tts_values[SORT_ID - 1] = values[QAM_ATTR_ID - 1];
+	slot->tts_isnull[SORT_ID - 1] = isnull[QAM_ATTR_ID - 1];
+	slot->tts_values[SORT_TID - 1] =
+		Int64GetDatum(((int64) ItemPointerGetBlockNumber(tid) << 16) |
+					  ItemPointerGetOffsetNumber(tid));
+	slot->tts_isnull[SORT_TID - 1] = false;
+	slot->tts_values[SORT_LANE - 1] = Int16GetDatum(entry.lane);
+	slot->tts_isnull[SORT_LANE - 1] = false;
+	slot->tts_values[SORT_READY_AT - 1] = Int64GetDatum(entry.ready_at);
+	slot->tts_isnull[SORT_READY_AT - 1] = false;
+	ExecStoreVirtualTuple(slot);
+	tuplesort_puttupleslot(build->sort, slot);
+	build->ntuples++;
+}
+
+/*
+ * Append the sorted rows.
+ */
+static void
+qam_build_lanes(QamBuild *build)
+{
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(build->in->tts_tupleDescriptor,
+													&TTSOpsMinimalTuple);
+	QamEntry	entries[256];
+	int			n = 0;
+
+	tuplesort_performsort(build->sort);
+	while (tuplesort_gettupleslot(build->sort, true, false, slot, NULL))
+	{
+		QamEntry   *entry = &entries[n++];
+		int64		tid;
+
+		slot_getallattrs(slot);
+		tid = DatumGetInt64(slot->tts_values[SORT_TID - 1]);
+		ItemPointerSet(&entry->tid, tid >> 16, tid & 0xFFFF);
+		entry->lane = DatumGetInt16(slot->tts_values[SORT_LANE - 1]);
+		entry->ready_at = DatumGetInt64(slot->tts_values[SORT_READY_AT - 1]);
+		if (n == lengthof(entries))
+		{
+			qam_append_ready(build->index, entries, n);
+			n = 0;
+		}
+	}
+	qam_append_ready(build->index, entries, n);
+	ExecDropSingleTupleTableSlot(slot);
+}
+
+/*
+ * Create the metapage of a fork that is empty so far.
+ */
+static void
+qam_build_meta(Relation index, ForkNumber fork)
+{
+	Buffer		buffer = once_extend(index, fork);
+
+	Assert(BufferGetBlockNumber(buffer) == QAM_METAPAGE);
+	qam_meta_init(BufferGetPage(buffer));
+	qam_log_whole_page(index, buffer, fork);
+	UnlockReleaseBuffer(buffer);
+}
+
+/*
+ * qambuild is ambuild.
+ */
+IndexBuildResult *
+qambuild(Relation heap, Relation index, struct IndexInfo *info)
+{
+	IndexBuildResult *result = palloc0(sizeof(IndexBuildResult));
+	QamBuild	build;
+	TupleDesc	desc;
+
+	if (RelationGetNumberOfBlocks(index) != 0)
+		elog(ERROR, "index \"%s\" already contains data",
+			 RelationGetRelationName(index));
+	qam_check_definition(heap, index, info);
+	qam_check_single(heap, index, info);
+	qam_build_meta(index, MAIN_FORKNUM);
+
+	build.index = index;
+	build.ntuples = 0;
+	build.sort = qam_begin_sort(&desc);
+	build.in = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);
+	result->heap_tuples = table_index_build_scan(heap, index, info, false, true,
+												 qam_build_row, &build, NULL);
+	qam_build_lanes(&build);
+	ExecDropSingleTupleTableSlot(build.in);
+	tuplesort_end(build.sort);
+	result->index_tuples = build.ntuples;
+	return result;
+}
+
+/*
+ * qambuildempty is ambuildempty.
+ *
+ * The nonce of the init fork is that of every incarnation after a crash.  Page
+ * numbers repeat as well then, but transaction ids and lease tokens do not, so
+ * old receipts are refused all the same.
+ */
+void
+qambuildempty(Relation index)
+{
+	qam_build_meta(index, INIT_FORKNUM);
+}

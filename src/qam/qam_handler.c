@@ -1,0 +1,137 @@
+/*-------------------------------------------------------------------------
+ *
+ * qam_handler.c
+ *	  The access method's handler, options, validation and cost.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "pg_once.h"
+
+#include "access/amapi.h"
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/reloptions.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_opclass.h"
+#include "catalog/pg_type.h"
+#include "commands/vacuum.h"
+#include "qam/qam_internal.h"
+#include "utils/builtins.h"
+#include "utils/float.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/selfuncs.h"
+#include "utils/syscache.h"
+
+PG_FUNCTION_INFO_V1(once_queue_handler);
+
+/*
+ * qamcostestimate: there is no way to scan, and the planner never gets here,
+ * as neither amgettuple nor amgetbitmap is offered.
+ */
+static void
+qamcostestimate(struct PlannerInfo *root, struct IndexPath *path,
+				double loop_count, Cost *startup, Cost *total,
+				Selectivity *selectivity, double *correlation, double *pages)
+{
+	*startup = *total = get_float8_infinity();
+	*selectivity = 1.0;
+	*correlation = 0.0;
+	*pages = 0.0;
+}
+
+/*
+ * qamoptions: the index has no storage parameters.
+ */
+static bytea *
+qamoptions(Datum reloptions, bool validate)
+{
+	return (bytea *) build_reloptions(reloptions, validate, 0, 0, NULL, 0);
+}
+
+/*
+ * qamvalidate: an operator class has neither operators nor functions, so any
+ * that names one of the four column types is sound.
+ */
+static bool
+qamvalidate(Oid opclassoid)
+{
+	HeapTuple	tuple = SearchSysCache1(CLAOID, ObjectIdGetDatum(opclassoid));
+	Oid			type;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for operator class %u", opclassoid);
+	type = ((Form_pg_opclass) GETSTRUCT(tuple))->opcintype;
+	ReleaseSysCache(tuple);
+	if (type == INT8OID || type == INT2OID || type == TIMESTAMPTZOID || type == TEXTOID)
+		return true;
+	ereport(INFO,
+			(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+			 errmsg("operator class of access method %s has unsupported type %s",
+					QAM_AM_NAME, format_type_be(type))));
+	return false;
+}
+
+/*
+ * A queue index cannot be scanned; these stand where NULL is not allowed.
+ */
+static IndexScanDesc
+qambeginscan(Relation index, int nkeys, int norderbys)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("queue index \"%s\" cannot be scanned",
+					RelationGetRelationName(index))));
+	return NULL;				/* keep compiler quiet */
+}
+
+static void
+qamrescan(IndexScanDesc scan, ScanKey keys, int nkeys, ScanKey orderbys, int norderbys)
+{
+}
+
+static void
+qamendscan(IndexScanDesc scan)
+{
+}
+
+/*
+ * once_queue_handler returns the access method's routines.
+ */
+Datum
+once_queue_handler(PG_FUNCTION_ARGS)
+{
+	IndexAmRoutine *am = makeNode(IndexAmRoutine);
+
+	am->amstrategies = 0;
+	am->amsupport = 0;
+	am->amcanmulticol = true;
+	am->amoptionalkey = true;
+	am->amusemaintenanceworkmem = false;
+	am->amparallelvacuumoptions = VACUUM_OPTION_NO_PARALLEL;
+	am->amkeytype = InvalidOid;
+
+	am->ambuild = qambuild;
+	am->ambuildempty = qambuildempty;
+	am->aminsert = qaminsert;
+	am->ambulkdelete = qambulkdelete;
+	am->amvacuumcleanup = qamvacuumcleanup;
+	am->amcostestimate = qamcostestimate;
+	am->amoptions = qamoptions;
+	am->amvalidate = qamvalidate;
+	am->ambeginscan = qambeginscan;
+	am->amrescan = qamrescan;
+	am->amendscan = qamendscan;
+	PG_RETURN_POINTER(am);
+}
+
+/*
+ * qam_is_queue_index tells whether an open index is ours.
+ */
+bool
+qam_is_queue_index(Relation index)
+{
+	return index->rd_indam != NULL && index->rd_indam->ambuild == qambuild;
+}

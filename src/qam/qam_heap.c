@@ -1,0 +1,193 @@
+/*-------------------------------------------------------------------------
+ *
+ * qam_heap.c
+ *	  How the heap row of a slot stands: the only judge of whether a message
+ *	  is to be offered, is being taken, or is gone.
+ *
+ * A row is judged by its own state, as VACUUM does it, never by a snapshot:
+ * "my snapshot does not see it" does not mean that it is gone, and a snapshot
+ * that sees one's own deletes would take a message for finished whose
+ * transaction may still roll back.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "pg_once.h"
+
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/multixact.h"
+#include "access/transam.h"
+#include "access/xact.h"
+#include "qam/qam_internal.h"
+#include "storage/procarray.h"
+#include "utils/snapmgr.h"
+
+/*
+ * Does another transaction hold a lock on this live tuple?
+ *
+ * Any strength counts, as for SELECT FOR UPDATE SKIP LOCKED; our own locks do
+ * not.  *locker is set if there is but one.
+ */
+static bool
+qam_row_locked(HeapTupleHeader tuple, TransactionId *locker)
+{
+	TransactionId xmax = HeapTupleHeaderGetRawXmax(tuple);
+
+	if ((tuple->t_infomask & HEAP_XMAX_INVALID) ||
+		!TransactionIdIsValid(xmax) ||
+		HEAP_LOCKED_UPGRADED(tuple->t_infomask))
+		return false;
+	if (tuple->t_infomask & HEAP_XMAX_IS_MULTI)
+	{
+		MultiXactMember *members;
+		int			nmembers = GetMultiXactIdMembers(xmax, &members, false,
+													 HEAP_XMAX_IS_LOCKED_ONLY(tuple->t_infomask));
+		bool		locked = false;
+		int			i;
+
+		for (i = 0; i < nmembers && !locked; i++)
+			locked = !TransactionIdIsCurrentTransactionId(members[i].xid) &&
+				TransactionIdIsInProgress(members[i].xid);
+		if (nmembers > 0)
+			pfree(members);
+		return locked;
+	}
+	if (TransactionIdIsCurrentTransactionId(xmax) ||
+		!TransactionIdIsInProgress(xmax))
+		return false;
+	*locker = xmax;
+	return true;
+}
+
+/*
+ * Did an UPDATE put the tuple's successor elsewhere?
+ */
+static bool
+qam_tuple_moved(HeapTuple tuple)
+{
+	return !ItemPointerEquals(&tuple->t_self, &tuple->t_data->t_ctid) &&
+		!HeapTupleHeaderIsHotUpdated(tuple->t_data);
+}
+
+/*
+ * qam_judge finds out how the row stands whose HOT chain begins at tid.
+ *
+ * The heap buffer is pinned and at least share-locked, before and after.  The
+ * caller holds the lock of the slot's page too, or else knows in another way
+ * that vacuum has not let the line pointer be used again.  Follows the chain:
+ * a version replaced by a HOT update, committed or our own, hands on to its
+ * successor.
+ */
+void
+qam_judge(Relation heap, Buffer heap_buffer, ItemPointer tid, QamRow *row)
+{
+	Page		page = BufferGetPage(heap_buffer);
+	BlockNumber block = ItemPointerGetBlockNumber(tid);
+	OffsetNumber offset = ItemPointerGetOffsetNumber(tid);
+	TransactionId prior_xmax = InvalidTransactionId;
+	bool		at_start = true;
+
+	row->state = QAM_ROW_GONE;
+	row->locked_only = false;
+	row->moved = false;
+	row->xid = InvalidTransactionId;
+	for (;;)
+	{
+		ItemId		item;
+		HeapTuple	tuple = &row->tuple;
+		TransactionId dead_after;
+
+		if (PageIsNew(page) || offset < FirstOffsetNumber ||
+			offset > PageGetMaxOffsetNumber(page))
+			return;
+		item = PageGetItemId(page, offset);
+		if (ItemIdIsRedirected(item) && at_start)
+		{
+			offset = ItemIdGetRedirect(item);
+			at_start = false;
+			continue;
+		}
+		if (!ItemIdIsNormal(item))
+			return;
+
+		tuple->t_data = (HeapTupleHeader) PageGetItem(page, item);
+		tuple->t_len = ItemIdGetLength(item);
+		tuple->t_tableOid = RelationGetRelid(heap);
+		ItemPointerSet(&tuple->t_self, block, offset);
+
+		/* A chain's start must be a root; a later member must follow on */
+		if (TransactionIdIsValid(prior_xmax) &&
+			!TransactionIdEquals(prior_xmax, HeapTupleHeaderGetXmin(tuple->t_data)))
+			return;
+		if (at_start && HeapTupleHeaderIsHeapOnly(tuple->t_data))
+			return;
+		at_start = false;
+
+		row->tid = tuple->t_self;
+		switch (HeapTupleSatisfiesVacuumHorizon(tuple, heap_buffer, &dead_after))
+		{
+			case HEAPTUPLE_LIVE:
+				row->state = QAM_ROW_LIVE;
+				if (qam_row_locked(tuple->t_data, &row->xid))
+				{
+					row->state = QAM_ROW_BUSY;
+					row->locked_only = true;
+				}
+				return;
+
+			case HEAPTUPLE_INSERT_IN_PROGRESS:
+				row->xid = HeapTupleHeaderGetRawXmin(tuple->t_data);
+				row->state = QAM_ROW_BUSY;
+				if (TransactionIdIsValid(prior_xmax) &&
+					TransactionIdIsCurrentTransactionId(row->xid))
+					row->state = QAM_ROW_OWN_UPDATE;
+				return;
+
+			case HEAPTUPLE_DELETE_IN_PROGRESS:
+				row->xid = HeapTupleHeaderGetUpdateXid(tuple->t_data);
+				row->moved = qam_tuple_moved(tuple);
+				if (!TransactionIdIsCurrentTransactionId(row->xid))
+				{
+					row->state = QAM_ROW_BUSY;
+					return;
+				}
+				if (!HeapTupleHeaderIsHotUpdated(tuple->t_data))
+				{
+					row->state = QAM_ROW_OWN_DELETE;
+					return;
+				}
+				break;
+
+			case HEAPTUPLE_RECENTLY_DEAD:
+			case HEAPTUPLE_DEAD:
+				row->moved = qam_tuple_moved(tuple);
+				if (!HeapTupleHeaderIsHotUpdated(tuple->t_data))
+					return;
+				break;
+		}
+
+		/* Replaced by a HOT update: the successor answers for the row */
+		prior_xmax = HeapTupleHeaderGetUpdateXid(tuple->t_data);
+		offset = ItemPointerGetOffsetNumber(&tuple->t_data->t_ctid);
+	}
+}
+
+/*
+ * qam_row_visible tells whether the snapshot sees the transaction that put a
+ * row there; the row is LIVE or BUSY.
+ *
+ * Without this rule, one statement could claim a message whose companion rows
+ * its own join does not see, and lose their effect while it acks.
+ */
+bool
+qam_row_visible(const QamRow *row, Snapshot snapshot)
+{
+	HeapTupleHeader tuple = row->tuple.t_data;
+
+	Assert(row->state == QAM_ROW_LIVE || row->state == QAM_ROW_BUSY);
+	if (HeapTupleHeaderXminFrozen(tuple))
+		return true;
+	return !XidInMVCCSnapshot(HeapTupleHeaderGetRawXmin(tuple), snapshot);
+}

@@ -1,0 +1,303 @@
+/*-------------------------------------------------------------------------
+ *
+ * qam_inspect.c
+ *	  Looking at a queue index without changing it, also on a standby.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "pg_once.h"
+
+#include "access/htup_details.h"
+#include "miscadmin.h"
+#include "qam/qam_internal.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+/*
+ * qam_copy_page copies a data page's content and leaves the page pinned.
+ */
+void
+qam_copy_page(Relation index, BlockNumber block, QamCopiedPage *copy)
+{
+	Page		page;
+
+	copy->buffer = ReadBuffer(index, block);
+	copy->block = block;
+	copy->nslots = 0;
+	memset(&copy->opaque, 0, sizeof(QamOpaqueData));
+	LockBuffer(copy->buffer, BUFFER_LOCK_SHARE);
+	page = BufferGetPage(copy->buffer);
+	if (!PageIsNew(page))
+	{
+		copy->opaque = *QamPageGetOpaque(page);
+		if (copy->opaque.kind != QAM_PAGE_META)
+		{
+			copy->nslots = Min(QamPageGetSlotCount(page), QAM_SLOTS_PER_PAGE);
+			memcpy(copy->slots, QamPageGetSlots(page),
+				   copy->nslots * sizeof(QamSlot));
+		}
+	}
+	LockBuffer(copy->buffer, BUFFER_LOCK_UNLOCK);
+}
+
+/*
+ * qam_judge_copied judges the row of a copied slot that is still unfinished.
+ *
+ * *heap_buffer is kept pinned from call to call.  Returns false if the slot
+ * has ended since it was copied.  Sets *unused if the slot leads to no line
+ * pointer, which cannot be.  No locks on entry or exit.
+ */
+bool
+qam_judge_copied(Relation heap, const QamCopiedPage *copy, int slotno,
+				 Buffer *heap_buffer, QamRow *row, bool *unused)
+{
+	ItemPointerData tid = copy->slots[slotno].tid;
+	QamLink		link = qam_link(copy->block, copy->opaque.seq);
+	Page		page = BufferGetPage(copy->buffer);
+	Page		heap_page;
+	bool		current;
+
+	*unused = false;
+	if (ItemPointerGetBlockNumber(&tid) >= RelationGetNumberOfBlocks(heap))
+	{
+		*unused = true;
+		row->state = QAM_ROW_GONE;
+		LockBuffer(copy->buffer, BUFFER_LOCK_SHARE);
+		current = qam_page_is(page, &link, copy->opaque.lane) &&
+			QamPageGetSlots(page)[slotno].state != QAM_SLOT_DONE;
+		LockBuffer(copy->buffer, BUFFER_LOCK_UNLOCK);
+		return current;
+	}
+
+	*heap_buffer = ReleaseAndReadBuffer(*heap_buffer, heap,
+										ItemPointerGetBlockNumber(&tid));
+	LockBuffer(copy->buffer, BUFFER_LOCK_SHARE);
+	current = qam_page_is(page, &link, copy->opaque.lane) &&
+		QamPageGetSlots(page)[slotno].state != QAM_SLOT_DONE;
+	if (current)
+	{
+		OffsetNumber offset = ItemPointerGetOffsetNumber(&tid);
+
+		LockBuffer(*heap_buffer, BUFFER_LOCK_SHARE);
+		heap_page = BufferGetPage(*heap_buffer);
+		*unused = PageIsNew(heap_page) ||
+			offset > PageGetMaxOffsetNumber(heap_page) ||
+			!ItemIdIsUsed(PageGetItemId(heap_page, offset));
+		qam_judge(heap, *heap_buffer, &tid, row);
+		LockBuffer(*heap_buffer, BUFFER_LOCK_UNLOCK);
+	}
+	LockBuffer(copy->buffer, BUFFER_LOCK_UNLOCK);
+	return current;
+}
+
+static const char *
+qam_slot_state_name(uint8 state)
+{
+	switch (state)
+	{
+		case QAM_SLOT_APPENDED:
+			return "appended";
+		case QAM_SLOT_READY:
+			return "ready";
+		case QAM_SLOT_CLAIMED:
+			return "claimed";
+		case QAM_SLOT_DONE:
+			return "done";
+	}
+	return "invalid";
+}
+
+static const char *
+qam_page_kind_name(uint16 kind)
+{
+	switch (kind)
+	{
+		case 0:
+			return "new";
+		case QAM_PAGE_META:
+			return "meta";
+		case QAM_PAGE_LANE:
+			return "lane";
+		case QAM_PAGE_FREE:
+			return "free";
+	}
+	return "invalid";
+}
+
+/*
+ * qam_each_slot calls sink for every slot of every lane's page, in physical
+ * order.
+ */
+void
+qam_each_slot(Relation index, QamSlotSink sink, void *arg)
+{
+	QamCopiedPage *copy = palloc(sizeof(QamCopiedPage));
+	BlockNumber nblocks = RelationGetNumberOfBlocks(index);
+	BlockNumber block;
+	int			i;
+
+	for (block = QAM_METAPAGE + 1; block < nblocks; block++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		qam_copy_page(index, block, copy);
+		ReleaseBuffer(copy->buffer);
+		for (i = 0; copy->opaque.kind == QAM_PAGE_LANE && i < copy->nslots; i++)
+		{
+			QamSlot    *slot = &copy->slots[i];
+			QamSlotInfo info = {
+				.lane = copy->opaque.lane,
+				.block = block,
+				.slot = i,
+				.state = qam_slot_state_name(slot->state),
+				.tid = slot->tid,
+				.attempts = slot->attempts,
+				.ready_at = slot->ready_at
+			};
+
+			if (QamClaimKindOf(slot->claim) == QAM_CLAIM_BY_XID)
+			{
+				info.claim = "xid";
+				info.claim_xid = QamClaimValueOf(slot->claim);
+			}
+			else if (QamClaimKindOf(slot->claim) == QAM_CLAIM_BY_LEASE)
+				info.claim = "lease";
+			sink(arg, &info);
+		}
+	}
+	pfree(copy);
+}
+
+/*
+ * qam_each_page calls sink for every page, in physical order.
+ */
+void
+qam_each_page(Relation index, QamPageSink sink, void *arg)
+{
+	QamCopiedPage *copy = palloc(sizeof(QamCopiedPage));
+	BlockNumber nblocks = RelationGetNumberOfBlocks(index);
+	BlockNumber block;
+	int			i;
+
+	for (block = QAM_METAPAGE; block < nblocks; block++)
+	{
+		QamPageInfo info;
+
+		CHECK_FOR_INTERRUPTS();
+		qam_copy_page(index, block, copy);
+		ReleaseBuffer(copy->buffer);
+		info.block = block;
+		info.kind = qam_page_kind_name(copy->opaque.kind);
+		info.lane = copy->opaque.kind == QAM_PAGE_LANE ? copy->opaque.lane : -1;
+		info.seq = copy->opaque.seq;
+		info.next = copy->opaque.kind == 0 ? InvalidBlockNumber : copy->opaque.next.block;
+		info.slots = copy->nslots;
+		info.done = 0;
+		for (i = 0; i < copy->nslots; i++)
+			info.done += (copy->slots[i].state == QAM_SLOT_DONE);
+		info.first_unfinished = copy->opaque.first_unfinished;
+		info.earliest = copy->opaque.earliest;
+		info.owner = copy->opaque.owner;
+		sink(arg, &info);
+	}
+	pfree(copy);
+}
+
+/*
+ * How does a message stand, going by its slot?
+ */
+static QamPeekState
+qam_peek_state(const QamSlot *slot, const QamBackoff *backoff, TimestampTz now,
+			   TimestampTz *ready_at)
+{
+	*ready_at = slot->ready_at;
+	if (slot->state == QAM_SLOT_CLAIMED)
+	{
+		if (QamClaimKindOf(slot->claim) == QAM_CLAIM_BY_LEASE)
+			return slot->ready_at > now ? QAM_PEEK_CLAIMED : QAM_PEEK_READY;
+		if (qam_xid_state(QamClaimValueOf(slot->claim)) != QAM_XID_ENDED)
+			return QAM_PEEK_CLAIMED;
+		*ready_at += qam_backoff(backoff, slot->attempts);
+	}
+	return *ready_at > now ? QAM_PEEK_DELAYED : QAM_PEEK_READY;
+}
+
+/*
+ * Peek at a page's messages; returns how many there are in out now.
+ */
+static int
+qam_peek_page(Relation heap, const QamCopiedPage *copy, Snapshot snapshot,
+			  const QamBackoff *backoff, int n, int max, Buffer *heap_buffer,
+			  QamPeeked *out)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	int			i;
+
+	for (i = copy->opaque.first_unfinished; i < copy->nslots && n < max; i++)
+	{
+		const QamSlot *slot = &copy->slots[i];
+		QamRow		row;
+		bool		unused;
+
+		CHECK_FOR_INTERRUPTS();
+		if (slot->state == QAM_SLOT_DONE ||
+			!qam_judge_copied(heap, copy, i, heap_buffer, &row, &unused) ||
+			(row.state != QAM_ROW_LIVE && row.state != QAM_ROW_BUSY))
+			continue;
+
+		/* Pinned, so the version we judged is still there */
+		LockBuffer(*heap_buffer, BUFFER_LOCK_SHARE);
+		if (qam_row_visible(&row, snapshot))
+		{
+			out[n].tuple = heap_copytuple(&row.tuple);
+			out[n].attempts = slot->attempts;
+			out[n].state = qam_peek_state(slot, backoff, now, &out[n].ready_at);
+			n++;
+		}
+		LockBuffer(*heap_buffer, BUFFER_LOCK_UNLOCK);
+	}
+	return n;
+}
+
+/*
+ * qam_peek copies up to max messages that the snapshot sees, in the order in
+ * which they would be handed out if all were ready.  Returns how many.
+ *
+ * A page that is recycled under our feet ends its lane: this is a look, not an
+ * account.
+ */
+int
+qam_peek(Relation heap, Relation index, Snapshot snapshot,
+		 const QamBackoff *backoff, int max, QamPeeked *out)
+{
+	QamCopiedPage *copy = palloc(sizeof(QamCopiedPage));
+	Buffer		heap_buffer = InvalidBuffer;
+	QamMetaData meta;
+	int			n = 0;
+	int			lane;
+
+	qam_read_meta(index, &meta);
+	for (lane = QAM_LANES - 1; lane >= 0; lane--)
+	{
+		QamLink		link = meta.lanes[lane].head;
+
+		while (QamLinkIsValid(&link) && n < max)
+		{
+			bool		good;
+
+			CHECK_FOR_INTERRUPTS();
+			qam_copy_page(index, link.block, copy);
+			good = copy->opaque.kind == QAM_PAGE_LANE && copy->opaque.seq == link.seq;
+			if (good)
+				n = qam_peek_page(heap, copy, snapshot, backoff, n, max,
+								  &heap_buffer, out);
+			ReleaseBuffer(copy->buffer);
+			link = good ? copy->opaque.next : qam_no_link();
+		}
+	}
+	if (BufferIsValid(heap_buffer))
+		ReleaseBuffer(heap_buffer);
+	pfree(copy);
+	return n;
+}

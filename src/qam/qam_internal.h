@@ -1,0 +1,182 @@
+/*-------------------------------------------------------------------------
+ *
+ * qam_internal.h
+ *	  What the files of the queue index share among themselves.  Prototypes
+ *	  are grouped under the file that defines them.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef QAM_INTERNAL_H
+#define QAM_INTERNAL_H
+
+#include "access/amapi.h"
+#include "qam/qam.h"
+#include "qam/qam_page.h"
+#include "storage/bufmgr.h"
+
+/*
+ * qam_xlog.c: one atomic change of up to QAM_LOG_PAGES pages.
+ *
+ * Usage: begin; take each page (whose buffer is locked exclusively) with
+ * qam_log_page; edit the page that this returns with the verbs of qam_page.c
+ * only; finish.  Nothing between begin and finish may fail or allocate.
+ */
+#define QAM_LOG_PAGES		3
+
+typedef struct QamLog
+{
+	Relation	index;
+	bool		hints_only;		/* no record is written, unless log_hints */
+	int			npages;
+	struct
+	{
+		Buffer		buffer;
+		Page		page;
+		bool		fresh;		/* page is initialised by this change */
+	}			pages[QAM_LOG_PAGES];
+	void	   *generic;		/* GenericXLogState, with ONCE_GENERIC_XLOG */
+} QamLog;
+
+extern void qam_log_begin(QamLog *log, Relation index);
+extern void qam_log_begin_hint(QamLog *log, Relation index);
+extern Page qam_log_page(QamLog *log, Buffer buffer, bool fresh);
+extern void qam_log_bytes(QamLog *log, Page page, const void *where, Size len);
+extern void qam_log_hint_bytes(QamLog *log, Page page, const void *where, Size len);
+extern XLogRecPtr qam_log_finish(QamLog *log);
+extern void qam_log_whole_page(Relation index, Buffer buffer, ForkNumber fork);
+
+/* qam_page.c: the only code that changes a page's bytes */
+extern void qam_meta_init(Page page);
+extern void qam_page_init(Page page, uint16 kind, int lane, uint64 seq);
+extern void qam_page_append(QamLog *log, Page page, const QamSlot *slots, int nslots);
+extern void qam_page_set_slot(QamLog *log, Page page, int slot, const QamSlot *new);
+extern void qam_page_set_done(QamLog *log, Page page, int slot);
+extern void qam_page_set_slot_hint(QamLog *log, Page page, int slot, uint8 hints);
+extern void qam_page_set_hints(QamLog *log, Page page, int64 earliest, uint64 owner,
+							   int first_unfinished);
+extern void qam_page_lower_earliest(QamLog *log, Page page, int64 earliest);
+extern void qam_page_unset_earliest(QamLog *log, Page page);
+extern void qam_page_set_next(QamLog *log, Page page, QamLink next);
+extern void qam_page_set_free(QamLog *log, Page page, QamLink next_free);
+extern void qam_meta_set_head(QamLog *log, Page page, int lane, QamLink head);
+extern void qam_meta_set_tail(QamLog *log, Page page, int lane, QamLink tail);
+extern void qam_meta_set_free(QamLog *log, Page page, QamLink free);
+extern uint64 qam_meta_take_seq(QamLog *log, Page page);
+extern void qam_meta_count_wakeup(QamLog *log, Page page);
+
+/* qam_list.c: metapage, links, extension, append, unlinking */
+extern void qam_read_meta(Relation index, QamMetaData *meta);
+extern QamMeta qam_check_meta(Relation index, Page page);
+extern bool qam_page_is(Page page, const QamLink *link, int lane);
+extern bool qam_page_finished(Page page);
+extern bool qam_unlink(Relation index, int lane, const QamLink *pred,
+					   const QamLink *link, bool wait);
+extern int	qam_adopt_new_pages(Relation index);
+extern void qam_wakeup(Relation index);
+extern void qam_append_ready(Relation index, const QamEntry *entries, int nentries);
+extern const uint64 *qam_nonce(Relation index);
+extern bool qam_block_exists(Relation index, BlockNumber block);
+
+static inline QamLink
+qam_link(BlockNumber block, uint64 seq)
+{
+	QamLink		link = {block, 0, seq};
+
+	return link;
+}
+
+static inline QamLink
+qam_no_link(void)
+{
+	return qam_link(InvalidBlockNumber, 0);
+}
+
+static inline bool
+qam_same_link(const QamLink *a, const QamLink *b)
+{
+	return a->block == b->block && a->seq == b->seq;
+}
+
+/* qam_xid.c: is a claim's transaction still open? */
+typedef enum QamXidState
+{
+	QAM_XID_ENDED,
+	QAM_XID_OTHERS,				/* another transaction's, open or prepared */
+	QAM_XID_OWN					/* the current transaction's or a child's */
+} QamXidState;
+
+extern QamXidState qam_xid_state(uint64 fullxid);
+extern uint64 qam_full_xid(TransactionId xid);
+
+#define QAM_XID_CACHE		8
+
+/* Verdicts of one walk; a transaction seen open may have ended since. */
+typedef struct QamXidCache
+{
+	int			n;
+	uint64		xid[QAM_XID_CACHE];
+	QamXidState state[QAM_XID_CACHE];
+} QamXidCache;
+
+extern QamXidState qam_xid_state_cached(QamXidCache *cache, uint64 fullxid);
+
+/* qam_heap.c: how the row of a slot stands */
+typedef enum QamRowState
+{
+	QAM_ROW_GONE,				/* deleted by a committed, or inserted by an
+								 * aborted transaction, or moved by UPDATE */
+	QAM_ROW_BUSY,				/* insert, delete or row lock in progress */
+	QAM_ROW_OWN_DELETE,			/* deleted by this transaction */
+	QAM_ROW_OWN_UPDATE,			/* HOT-updated by this transaction */
+	QAM_ROW_LIVE
+} QamRowState;
+
+typedef struct QamRow
+{
+	QamRowState state;
+	bool		locked_only;	/* BUSY for a row lock alone */
+	bool		moved;			/* by an UPDATE that gave it a slot elsewhere */
+	TransactionId xid;			/* BUSY, OWN_xxx: whose doing, if it is one's */
+	ItemPointerData tid;		/* unless GONE: the version meant */
+	HeapTupleData tuple;		/* likewise; points into the page */
+} QamRow;
+
+extern void qam_judge(Relation heap, Buffer heap_buffer, ItemPointer tid, QamRow *row);
+extern bool qam_row_visible(const QamRow *row, Snapshot snapshot);
+
+/* qam_inspect.c: slots one by one, for those who only look */
+typedef struct QamCopiedPage
+{
+	Buffer		buffer;			/* pinned */
+	BlockNumber block;
+	QamOpaqueData opaque;		/* kind = 0 for a page of zeros */
+	int			nslots;
+	QamSlot		slots[(BLCKSZ / sizeof(QamSlot)) + 1];
+} QamCopiedPage;
+
+extern void qam_copy_page(Relation index, BlockNumber block, QamCopiedPage *copy);
+extern bool qam_judge_copied(Relation heap, const QamCopiedPage *copy, int slotno,
+							 Buffer *heap_buffer, QamRow *row, bool *unused);
+
+/* qam_ref.c */
+extern uint64 qam_proof(const uint64 *nonce, uint64 seq, int slotno,
+						const QamSlot *slot);
+
+/* qam_build.c */
+extern IndexBuildResult *qambuild(Relation heap, Relation index, struct IndexInfo *info);
+extern void qambuildempty(Relation index);
+
+/* qam_list.c */
+extern bool qaminsert(Relation index, Datum *values, bool *isnull, ItemPointer tid,
+					  Relation heap, IndexUniqueCheck unique, bool unchanged,
+					  struct IndexInfo *info);
+
+/* qam_vacuum.c */
+extern IndexBulkDeleteResult *qambulkdelete(IndexVacuumInfo *info,
+											IndexBulkDeleteResult *stats,
+											IndexBulkDeleteCallback callback,
+											void *callback_state);
+extern IndexBulkDeleteResult *qamvacuumcleanup(IndexVacuumInfo *info,
+											   IndexBulkDeleteResult *stats);
+
+#endif							/* QAM_INTERNAL_H */

@@ -1,0 +1,607 @@
+/*-------------------------------------------------------------------------
+ *
+ * qam_list.c
+ *	  The lists of a queue index: reading the metapage, following and checking
+ *	  links, appending slots, and taking finished pages out again.
+ *
+ * Lock order: metapage, lane page, next lane page, heap page; never backwards,
+ * and never an index page while a heap page is locked.  A page that comes
+ * from the free list is locked last.  Relation extension happens under the
+ * metapage's exclusive lock, so that every page of zeros found under that
+ * lock is a leftover of a crash.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "pg_once.h"
+
+#include "access/transam.h"
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "qam/qam_internal.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+/*
+ * rd_amcache: where each lane ended when we last looked, and what does not
+ * change while the index keeps its file (whose change resets the cache).
+ */
+typedef struct QamCache
+{
+	QamLink		tails[QAM_LANES];
+	bool		nonce_known;
+	uint64		nonce[2];
+	BlockNumber nblocks;		/* at least so many blocks exist */
+} QamCache;
+
+/*
+ * qam_check_meta returns the metapage's content, or raises if it is not one
+ * that we can read.  The page is locked.
+ */
+QamMeta
+qam_check_meta(Relation index, Page page)
+{
+	QamMeta		meta = QamPageGetMeta(page);
+
+	if (PageIsNew(page) ||
+		PageGetSpecialSize(page) != MAXALIGN(sizeof(QamOpaqueData)) ||
+		QamPageGetOpaque(page)->page_id != QAM_PAGE_ID ||
+		QamPageGetOpaque(page)->kind != QAM_PAGE_META ||
+		meta->magic != QAM_MAGIC)
+		ereport(ERROR,
+				(errcode(ERRCODE_INDEX_CORRUPTED),
+				 errmsg("index \"%s\" is not a queue index",
+						RelationGetRelationName(index)),
+				 errhint("REINDEX restores it from its table.")));
+	if (meta->version != QAM_VERSION)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("index \"%s\" has an unsupported format",
+						RelationGetRelationName(index)),
+				 errdetail("The index has format version %u, this library reads version %d.",
+						   meta->version, QAM_VERSION),
+				 errhint("REINDEX the index. Messages are kept, leases and attempts are forgotten.")));
+	return meta;
+}
+
+/*
+ * qam_read_meta copies the metapage's content.  No lock on entry or exit.
+ */
+void
+qam_read_meta(Relation index, QamMetaData *meta)
+{
+	Buffer		buffer = ReadBuffer(index, QAM_METAPAGE);
+
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	memcpy(meta, qam_check_meta(index, BufferGetPage(buffer)), sizeof(QamMetaData));
+	UnlockReleaseBuffer(buffer);
+}
+
+/*
+ * qam_page_is tells whether the page is the one that the link meant, still in
+ * the lane's list.  The page is locked; it may be any page of the index.
+ */
+bool
+qam_page_is(Page page, const QamLink *link, int lane)
+{
+	QamOpaque	opaque;
+
+	if (PageIsNew(page) ||
+		PageGetSpecialSize(page) != MAXALIGN(sizeof(QamOpaqueData)))
+		return false;
+	opaque = QamPageGetOpaque(page);
+	return opaque->page_id == QAM_PAGE_ID &&
+		opaque->kind == QAM_PAGE_LANE &&
+		opaque->lane == lane &&
+		opaque->seq == link->seq;
+}
+
+/*
+ * qam_page_finished tells whether all slots of a lane's page are DONE and the
+ * page is not the list's last one, so that it may be unlinked.  Locked.
+ */
+bool
+qam_page_finished(Page page)
+{
+	QamSlot    *slots = QamPageGetSlots(page);
+	int			n = QamPageGetSlotCount(page);
+	int			i;
+
+	if (!QamLinkIsValid(&QamPageGetOpaque(page)->next))
+		return false;
+	for (i = QamPageGetOpaque(page)->first_unfinished; i < n; i++)
+		if (slots[i].state != QAM_SLOT_DONE)
+			return false;
+	return true;
+}
+
+/*
+ * The index's cache.  Must be fetched again after anything that
+ * can process invalidation messages.
+ */
+static QamCache *
+qam_cache(Relation index)
+{
+	if (index->rd_amcache == NULL)
+	{
+		QamCache *cache = MemoryContextAlloc(index->rd_indexcxt,
+												 sizeof(QamCache));
+		int			lane;
+
+		for (lane = 0; lane < QAM_LANES; lane++)
+			cache->tails[lane] = qam_no_link();
+		cache->nonce_known = false;
+		cache->nblocks = 0;
+		index->rd_amcache = cache;
+	}
+	return (QamCache *) index->rd_amcache;
+}
+
+/*
+ * qam_nonce returns the random words that tell this build of the index from
+ * all others.  Valid until the next thing that can process invalidations.
+ */
+const uint64 *
+qam_nonce(Relation index)
+{
+	QamCache   *cache = qam_cache(index);
+
+	if (!cache->nonce_known)
+	{
+		QamMetaData meta;
+
+		qam_read_meta(index, &meta);
+		cache = qam_cache(index);
+		memcpy(cache->nonce, meta.nonce, sizeof(cache->nonce));
+		cache->nonce_known = true;
+	}
+	return cache->nonce;
+}
+
+/*
+ * qam_block_exists tells whether the index has such a data page, without
+ * asking the file system each time.
+ */
+bool
+qam_block_exists(Relation index, BlockNumber block)
+{
+	if (block == QAM_METAPAGE || block == InvalidBlockNumber)
+		return false;
+	if (block >= qam_cache(index)->nblocks)
+	{
+		BlockNumber nblocks = RelationGetNumberOfBlocks(index);
+
+		qam_cache(index)->nblocks = nblocks;
+	}
+	return block < qam_cache(index)->nblocks;
+}
+
+/*
+ * Get a page for a list, pinned and locked exclusively: the free list's first,
+ * or a new one.  *next_free becomes what the free list begins with afterwards.
+ *
+ * The metapage is locked exclusively.  Nothing is changed yet.
+ */
+static Buffer
+qam_get_page(Relation index, QamMeta meta, QamLink *next_free)
+{
+	Buffer		buffer;
+	QamOpaque	opaque;
+
+	*next_free = meta->free;
+	if (!QamLinkIsValid(&meta->free))
+		return once_extend(index, MAIN_FORKNUM);
+
+	buffer = ReadBuffer(index, meta->free.block);
+	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+	opaque = QamPageGetOpaque(BufferGetPage(buffer));
+	if (PageIsNew(BufferGetPage(buffer)) ||
+		opaque->kind != QAM_PAGE_FREE || opaque->seq != meta->free.seq)
+		ereport(ERROR,
+				(errcode(ERRCODE_INDEX_CORRUPTED),
+				 errmsg("free list of index \"%s\" leads to block %u, which is not free",
+						RelationGetRelationName(index), meta->free.block),
+				 errhint("REINDEX restores the index from its table.")));
+	*next_free = opaque->next;
+	return buffer;
+}
+
+/*
+ * Give a lane a new last page, unless somebody else has done so since the
+ * caller saw "seen" (invalid: an empty lane) as its tail.  Returns the tail.
+ *
+ * No locks on entry or exit.  One record: metapage, old tail, new page; so
+ * that after a crash either all of it has happened or none.
+ */
+static QamLink
+qam_extend(Relation index, int lane, const QamLink *seen)
+{
+	Buffer		meta_buffer = ReadBuffer(index, QAM_METAPAGE);
+	Buffer		tail_buffer = InvalidBuffer;
+	Buffer		buffer;
+	QamMeta		meta;
+	QamLink		tail;
+	QamLink		next_free;
+	QamLog		log;
+	Page		page;
+	uint64		seq;
+
+	LockBuffer(meta_buffer, BUFFER_LOCK_EXCLUSIVE);
+	meta = qam_check_meta(index, BufferGetPage(meta_buffer));
+	tail = meta->lanes[lane].tail;
+	if (!qam_same_link(&tail, seen))
+	{
+		UnlockReleaseBuffer(meta_buffer);
+		return tail;
+	}
+	if (QamLinkIsValid(&tail))
+	{
+		tail_buffer = ReadBuffer(index, tail.block);
+		LockBuffer(tail_buffer, BUFFER_LOCK_EXCLUSIVE);
+	}
+	buffer = qam_get_page(index, meta, &next_free);
+
+	qam_log_begin(&log, index);
+	page = qam_log_page(&log, meta_buffer, false);
+	seq = qam_meta_take_seq(&log, page);
+	tail = qam_link(BufferGetBlockNumber(buffer), seq);
+	qam_meta_set_tail(&log, page, lane, tail);
+	if (!BufferIsValid(tail_buffer))
+		qam_meta_set_head(&log, page, lane, tail);
+	qam_meta_set_free(&log, page, next_free);
+	if (BufferIsValid(tail_buffer))
+		qam_page_set_next(&log, qam_log_page(&log, tail_buffer, false), tail);
+	qam_page_init(qam_log_page(&log, buffer, true), QAM_PAGE_LANE, lane, seq);
+	qam_log_finish(&log);
+
+	UnlockReleaseBuffer(buffer);
+	if (BufferIsValid(tail_buffer))
+		UnlockReleaseBuffer(tail_buffer);
+	UnlockReleaseBuffer(meta_buffer);
+	return tail;
+}
+
+/*
+ * Append slots to one lane.  No locks on entry or exit; during it only the
+ * last page's, except when the list must grow.
+ */
+static void
+qam_append_lane(Relation index, int lane, const QamSlot *slots, int nslots)
+{
+	while (nslots > 0)
+	{
+		QamLink		tail = qam_cache(index)->tails[lane];
+		Buffer		buffer;
+		Page		page;
+		int			room;
+
+		if (!QamLinkIsValid(&tail))
+		{
+			QamMetaData meta;
+
+			qam_read_meta(index, &meta);
+			tail = meta.lanes[lane].tail;
+			if (!QamLinkIsValid(&tail))
+				tail = qam_extend(index, lane, &tail);
+			qam_cache(index)->tails[lane] = tail;
+		}
+
+		buffer = ReadBuffer(index, tail.block);
+		LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+		page = BufferGetPage(buffer);
+		if (!qam_page_is(page, &tail, lane) ||
+			QamLinkIsValid(&QamPageGetOpaque(page)->next))
+		{
+			/* not the last page any more */
+			UnlockReleaseBuffer(buffer);
+			qam_cache(index)->tails[lane] = qam_no_link();
+			continue;
+		}
+
+		room = Min(QAM_SLOTS_PER_PAGE - QamPageGetSlotCount(page), nslots);
+		if (room > 0)
+		{
+			QamLog		log;
+
+			qam_log_begin(&log, index);
+			qam_page_append(&log, qam_log_page(&log, buffer, false), slots, room);
+			qam_log_finish(&log);
+			slots += room;
+			nslots -= room;
+		}
+		UnlockReleaseBuffer(buffer);
+		if (room == 0)
+		{
+			tail = qam_extend(index, lane, &tail);
+			qam_cache(index)->tails[lane] = tail;
+		}
+	}
+}
+
+/*
+ * Append entries in the given state, lane by lane where neighbours share one.
+ */
+static void
+qam_append_entries(Relation index, const QamEntry *entries, int nentries,
+				   uint8 state, uint64 claim)
+{
+	QamSlot		slots[64];
+	int			i = 0;
+
+	while (i < nentries)
+	{
+		int			lane = entries[i].lane;
+		int			n = 0;
+
+		while (i < nentries && entries[i].lane == lane && n < (int) lengthof(slots))
+		{
+			QamSlot    *slot = &slots[n++];
+
+			memset(slot, 0, sizeof(QamSlot));
+			slot->tid = entries[i].tid;
+			slot->ready_at = entries[i].ready_at;
+			slot->state = state;
+			slot->claim = claim;
+			i++;
+		}
+		qam_append_lane(index, lane, slots, n);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+/*
+ * qam_append enqueues rows that the current transaction has put into the heap.
+ * They are offered in this order.
+ *
+ * A slot is born APPENDED, with the top-level transaction id of its inserter:
+ * walkers then pass it by without looking at the heap until that transaction
+ * has ended.  A transaction without an id is indexing rows of others (the last
+ * step of a concurrent build), so their slots are READY.
+ */
+void
+qam_append(Relation index, const QamEntry *entries, int nentries)
+{
+	FullTransactionId xid = GetTopFullTransactionIdIfAny();
+
+	if (FullTransactionIdIsValid(xid))
+		qam_append_entries(index, entries, nentries, QAM_SLOT_APPENDED,
+						   QamMakeClaim(QAM_CLAIM_BY_XID,
+										U64FromFullTransactionId(xid)));
+	else
+		qam_append_ready(index, entries, nentries);
+}
+
+/*
+ * qam_append_ready enqueues rows that a build has found in the heap, whoever
+ * put them there.
+ */
+void
+qam_append_ready(Relation index, const QamEntry *entries, int nentries)
+{
+	qam_append_entries(index, entries, nentries, QAM_SLOT_READY, 0);
+}
+
+/*
+ * qam_entry makes an entry of the index columns' values, or raises if they
+ * are not what a queue takes.
+ */
+QamEntry
+qam_entry(Relation index, const Datum *values, const bool *isnull, ItemPointer tid)
+{
+	QamEntry	entry = {.lane = QAM_DEFAULT_LANE, .ready_at = 0};
+
+	entry.tid = *tid;
+	if (!isnull[QAM_ATTR_PRIORITY - 1])
+	{
+		int16		priority = DatumGetInt16(values[QAM_ATTR_PRIORITY - 1]);
+
+		if (priority < 0 || priority >= QAM_LANES)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("priority %d is out of range", priority),
+					 errdetail("A message's priority is between 0 and %d; %d is served first.",
+							   QAM_LANES - 1, QAM_LANES - 1)));
+		entry.lane = priority;
+	}
+	if (!isnull[QAM_ATTR_DELIVER_AT - 1])
+	{
+		entry.ready_at = DatumGetTimestampTz(values[QAM_ATTR_DELIVER_AT - 1]);
+		if (TIMESTAMP_NOT_FINITE(entry.ready_at))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("deliver_at must be finite")));
+	}
+	if (!isnull[QAM_ATTR_GROUP_ID - 1])
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("message groups are not supported by this version"),
+				 errhint("Leave group_id NULL.")));
+	return entry;
+}
+
+/*
+ * qaminsert is aminsert: any INSERT, COPY or UPDATE of the table comes here.
+ */
+bool
+qaminsert(Relation index, Datum *values, bool *isnull, ItemPointer tid,
+		  Relation heap, IndexUniqueCheck unique, bool unchanged,
+		  struct IndexInfo *info)
+{
+	QamEntry	entry = qam_entry(index, values, isnull, tid);
+
+	qam_append(index, &entry, 1);
+	return false;
+}
+
+/*
+ * Lock a buffer exclusively, at once or not at all unless wait.
+ */
+static bool
+qam_lock_exclusive(Buffer buffer, bool wait)
+{
+	if (!wait)
+		return ConditionalLockBuffer(buffer);
+	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+	return true;
+}
+
+/*
+ * Unlink a page whose predecessor (or invalid: the metapage's head) is locked
+ * exclusively, like the metapage.  Returns false when it is not to be had.
+ */
+static bool
+qam_unlink_locked(Relation index, int lane, Buffer meta_buffer,
+				  Buffer pred_buffer, const QamLink *link, bool wait)
+{
+	Buffer		buffer = ReadBuffer(index, link->block);
+	bool		done = false;
+
+	if (qam_lock_exclusive(buffer, wait))
+	{
+		Page		page = BufferGetPage(buffer);
+
+		if (qam_page_is(page, link, lane) && qam_page_finished(page))
+		{
+			QamLink		next = QamPageGetOpaque(page)->next;
+			QamLink		free = QamPageGetMeta(BufferGetPage(meta_buffer))->free;
+			QamLog		log;
+			Page		meta_page;
+
+			qam_log_begin(&log, index);
+			meta_page = qam_log_page(&log, meta_buffer, false);
+			qam_meta_set_free(&log, meta_page, *link);
+			if (BufferIsValid(pred_buffer))
+				qam_page_set_next(&log, qam_log_page(&log, pred_buffer, false), next);
+			else
+				qam_meta_set_head(&log, meta_page, lane, next);
+			qam_page_set_free(&log, qam_log_page(&log, buffer, false), free);
+			qam_log_finish(&log);
+			done = true;
+		}
+		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+	}
+	ReleaseBuffer(buffer);
+	return done;
+}
+
+/*
+ * qam_unlink takes a finished page out of its lane, onto the free list.
+ *
+ * pred is the page before it, or NULL for the lane's head.  No locks on entry
+ * or exit.  False: it is not finished, not behind pred any more, or (unless
+ * wait) one of the pages is busy; nothing has changed, and somebody else or
+ * vacuum will do it.  One record: metapage, predecessor, page.
+ */
+bool
+qam_unlink(Relation index, int lane, const QamLink *pred, const QamLink *link,
+		   bool wait)
+{
+	Buffer		meta_buffer = ReadBuffer(index, QAM_METAPAGE);
+	Buffer		pred_buffer = InvalidBuffer;
+	bool		done = false;
+
+	if (!qam_lock_exclusive(meta_buffer, wait))
+	{
+		ReleaseBuffer(meta_buffer);
+		return false;
+	}
+	if (pred == NULL)
+	{
+		QamMeta		meta = qam_check_meta(index, BufferGetPage(meta_buffer));
+
+		if (qam_same_link(&meta->lanes[lane].head, link))
+			done = qam_unlink_locked(index, lane, meta_buffer, InvalidBuffer,
+									 link, wait);
+	}
+	else
+	{
+		pred_buffer = ReadBuffer(index, pred->block);
+		if (qam_lock_exclusive(pred_buffer, wait))
+		{
+			Page		page = BufferGetPage(pred_buffer);
+
+			if (qam_page_is(page, pred, lane) &&
+				qam_same_link(&QamPageGetOpaque(page)->next, link))
+				done = qam_unlink_locked(index, lane, meta_buffer, pred_buffer,
+										 link, wait);
+			LockBuffer(pred_buffer, BUFFER_LOCK_UNLOCK);
+		}
+		ReleaseBuffer(pred_buffer);
+	}
+	UnlockReleaseBuffer(meta_buffer);
+	return done;
+}
+
+/*
+ * qam_adopt_new_pages puts pages that a crash left all zeros onto the free
+ * list, and returns how many.  No locks on entry or exit.
+ */
+int
+qam_adopt_new_pages(Relation index)
+{
+	BlockNumber nblocks = RelationGetNumberOfBlocks(index);
+	BlockNumber block;
+	int			adopted = 0;
+
+	for (block = QAM_METAPAGE + 1; block < nblocks; block++)
+	{
+		Buffer		buffer = ReadBuffer(index, block);
+		bool		is_new;
+
+		CHECK_FOR_INTERRUPTS();
+		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		is_new = PageIsNew(BufferGetPage(buffer));
+		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+		if (is_new)
+		{
+			Buffer		meta_buffer = ReadBuffer(index, QAM_METAPAGE);
+
+			LockBuffer(meta_buffer, BUFFER_LOCK_EXCLUSIVE);
+			LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+
+			/* With the metapage locked, nobody is about to initialise it */
+			if (PageIsNew(BufferGetPage(buffer)))
+			{
+				QamMeta		meta = qam_check_meta(index, BufferGetPage(meta_buffer));
+				QamLink		free = meta->free;
+				QamLog		log;
+				Page		page;
+				uint64		seq;
+
+				qam_log_begin(&log, index);
+				page = qam_log_page(&log, meta_buffer, false);
+				seq = qam_meta_take_seq(&log, page);
+				qam_meta_set_free(&log, page, qam_link(block, seq));
+				page = qam_log_page(&log, buffer, true);
+				qam_page_init(page, QAM_PAGE_FREE, 0, seq);
+				qam_page_set_free(&log, page, free);
+				qam_log_finish(&log);
+				adopted++;
+			}
+			LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+			UnlockReleaseBuffer(meta_buffer);
+		}
+		ReleaseBuffer(buffer);
+	}
+	return adopted;
+}
+
+/*
+ * qam_wakeup tells the walkers that remember pages as not worth a visit that
+ * a slot on one of them has become ready before its time.  No locks on entry
+ * or exit; the change of the slot has been made.
+ */
+void
+qam_wakeup(Relation index)
+{
+	Buffer		buffer = ReadBuffer(index, QAM_METAPAGE);
+	QamLog		log;
+
+	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+	qam_log_begin_hint(&log, index);
+	qam_meta_count_wakeup(&log, qam_log_page(&log, buffer, false));
+	qam_log_finish(&log);
+	UnlockReleaseBuffer(buffer);
+}

@@ -1,0 +1,156 @@
+/*-------------------------------------------------------------------------
+ *
+ * qam_page.h
+ *	  What the queue index looks like on disk: page structs and their macros,
+ *	  nothing else.
+ *
+ * An index is one metapage (block 0) followed by data pages.  Each data page
+ * belongs to a lane's list, to the free list, or is new (all zeros, after a
+ * crash during extension).  See README in this directory.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef QAM_PAGE_H
+#define QAM_PAGE_H
+
+#include "qam/qam.h"
+#include "storage/bufpage.h"
+
+/*
+ * Format history.
+ *
+ * 1	first format.  Slots are 40 bytes; the successor link, the group hash
+ *		and the page kinds DIRECTORY and BUCKET are reserved and zero.
+ *
+ * A server that meets another version refuses the index and asks for REINDEX,
+ * which costs leases and attempts, never messages.
+ */
+#define QAM_MAGIC			0x4f4e4351	/* "QCNO" */
+#define QAM_VERSION			1
+#define QAM_METAPAGE		0
+
+/* Last two bytes of every page, for pg_filedump and friends */
+#define QAM_PAGE_ID			0xFF9C
+
+/*
+ * A link says which block follows and which page it expects to find there:
+ * a page gets a new sequence number each time it enters a list, so a walker
+ * that arrives late sees that the page it wanted is gone.
+ */
+typedef struct QamLink
+{
+	BlockNumber block;			/* InvalidBlockNumber: end of the list */
+	uint32		unused;			/* zero; keeps seq aligned */
+	uint64		seq;			/* sequence number of the page meant */
+} QamLink;
+
+#define QamLinkIsValid(link) ((link)->block != InvalidBlockNumber)
+
+/*
+ * A slot: one index entry, appended with its row and never moved.
+ *
+ * Everything from "attempts" on changes during the slot's life; the part
+ * before it is written once.
+ */
+typedef struct QamSlot
+{
+	ItemPointerData tid;		/* root of the row's HOT chain */
+	uint16		next_slot;		/* reserved: successor in its group */
+	BlockNumber next_block;		/* reserved: successor in its group */
+	uint32		next_seq;		/* reserved: low half of that page's number */
+	uint32		group_hash;		/* reserved: 0 = no group */
+	uint16		attempts;		/* deliveries so far, saturating */
+	uint8		state;			/* QAM_SLOT_xxx */
+	uint8		hints;			/* QAM_HINT_xxx, not WAL-logged */
+	int64		ready_at;		/* see README, "Slot life" */
+	uint64		claim;			/* kind in the top bits, see below */
+} QamSlot;
+
+StaticAssertDecl(sizeof(QamSlot) == 40, "slot format");
+
+#define QAM_SLOT_APPENDED	1	/* claim = xid of the inserting transaction */
+#define QAM_SLOT_READY		2	/* offered from ready_at on */
+#define QAM_SLOT_CLAIMED	3	/* by an xid, or by a lease until ready_at */
+#define QAM_SLOT_DONE		4	/* row gone for good; final */
+
+/* Somebody deleted the row of a lease: look at the heap before its time */
+#define QAM_HINT_ACKED		0x01
+
+/*
+ * The claim word.  A slot keeps the word of its last claim after that claim
+ * has lapsed, so that a late ack can still be told from a stale one; giving
+ * the message back clears it.
+ */
+#define QAM_CLAIM_SHIFT		62
+#define QAM_CLAIM_NONE		UINT64CONST(0)
+#define QAM_CLAIM_BY_LEASE	UINT64CONST(1)	/* 62 random bits */
+#define QAM_CLAIM_BY_XID	UINT64CONST(2)	/* full transaction id */
+#define QamClaimKindOf(claim)	((claim) >> QAM_CLAIM_SHIFT)
+#define QamClaimValueOf(claim)	((claim) & ((UINT64CONST(1) << QAM_CLAIM_SHIFT) - 1))
+#define QamMakeClaim(kind, value) \
+	(((kind) << QAM_CLAIM_SHIFT) | QamClaimValueOf(value))
+
+/*
+ * Special space of every page but the metapage's, where only kind and page_id
+ * count.
+ */
+typedef struct QamOpaqueData
+{
+	QamLink		next;			/* next page of the lane, or of the free list */
+	uint64		seq;			/* this page's number */
+	/* page hints: not WAL-logged unless lowered, see README, "Hints" */
+	int64		earliest;		/* 0, or no slot but owner's is ready before */
+	uint64		owner;			/* 0, or full xid whose slots "earliest" ignores */
+	uint16		first_unfinished;	/* all slots before it are DONE */
+	uint8		lane;
+	uint8		unused;
+	uint16		kind;			/* QAM_PAGE_xxx */
+	uint16		page_id;		/* QAM_PAGE_ID */
+} QamOpaqueData;
+
+typedef QamOpaqueData *QamOpaque;
+
+StaticAssertDecl(sizeof(QamOpaqueData) == 48, "page format");
+
+#define QAM_PAGE_META		1
+#define QAM_PAGE_LANE		2
+#define QAM_PAGE_FREE		3
+#define QAM_PAGE_DIRECTORY	4	/* reserved: groups */
+#define QAM_PAGE_BUCKET		5	/* reserved: messages due later */
+
+#define QamPageGetOpaque(page) ((QamOpaque) PageGetSpecialPointer(page))
+#define QamPageGetSlots(page) ((QamSlot *) PageGetContents(page))
+#define QamPageGetSlotCount(page) \
+	((int) ((((PageHeader) (page))->pd_lower - \
+			 MAXALIGN(SizeOfPageHeaderData)) / sizeof(QamSlot)))
+#define QAM_SLOTS_PER_PAGE \
+	((int) ((BLCKSZ - MAXALIGN(SizeOfPageHeaderData) - \
+			 MAXALIGN(sizeof(QamOpaqueData))) / sizeof(QamSlot)))
+
+StaticAssertDecl((BLCKSZ - MAXALIGN(SizeOfPageHeaderData) -
+				  MAXALIGN(sizeof(QamOpaqueData))) / sizeof(QamSlot) <= QAM_MAX_SLOT,
+				 "slot number fits its place in a receipt");
+
+/* A lane's list.  head is invalid until the lane's first message. */
+typedef struct QamLane
+{
+	QamLink		head;
+	QamLink		tail;
+} QamLane;
+
+typedef struct QamMetaData
+{
+	uint32		magic;
+	uint32		version;
+	uint64		nonce[2];		/* random at each build: receipts depend on it */
+	uint64		next_seq;		/* number for the next page to enter a list */
+	QamLink		free;			/* head of the free list */
+	uint64		wakeups;		/* hint: bumped when a slot becomes ready early */
+	QamLane		lanes[QAM_LANES];
+} QamMetaData;
+
+typedef QamMetaData *QamMeta;
+
+#define QamPageGetMeta(page) ((QamMeta) PageGetContents(page))
+
+#endif							/* QAM_PAGE_H */

@@ -1,0 +1,341 @@
+/*-------------------------------------------------------------------------
+ *
+ * qam_ref.c
+ *	  What a delivery's address (QamRef) is worth now, and giving it back.
+ *
+ * A ref is good for as long as the slot says what it said at the claim: same
+ * build of the index, same page incarnation, same claim word, same number of
+ * attempts.  All of that is in the proof, a keyed hash.  Whoever claims the
+ * message anew, gives it back or rebuilds the index changes one of them.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "pg_once.h"
+
+#include "access/xlog.h"
+#include "common/hashfn.h"
+#include "miscadmin.h"
+#include "qam/qam_internal.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+/*
+ * qam_proof computes the proof for a slot as it is now.
+ */
+uint64
+qam_proof(const uint64 *nonce, uint64 seq, int slotno, const QamSlot *slot)
+{
+	uint64		words[5];
+
+	words[0] = nonce[0];
+	words[1] = seq;
+	words[2] = slot->claim;
+	words[3] = ((uint64) slotno << 16) | slot->attempts;
+	words[4] = nonce[1];
+	return hash_bytes_extended((unsigned char *) words, sizeof(words), nonce[1]) &
+		QAM_PROOF_MASK;
+}
+
+/*
+ * Find the slot a ref means on a locked page; NULL if the ref is stale.
+ */
+static QamSlot *
+qam_ref_slot(Relation index, Page page, const QamRef *ref)
+{
+	QamOpaque	opaque;
+	QamSlot    *slot;
+
+	if (PageIsNew(page) ||
+		PageGetSpecialSize(page) != MAXALIGN(sizeof(QamOpaqueData)))
+		return NULL;
+	opaque = QamPageGetOpaque(page);
+
+	/* On a free page, slots are DONE and still tell a second ack */
+	if (opaque->page_id != QAM_PAGE_ID ||
+		(opaque->kind != QAM_PAGE_LANE && opaque->kind != QAM_PAGE_FREE) ||
+		ref->slot >= QamPageGetSlotCount(page))
+		return NULL;
+	slot = QamPageGetSlots(page) + ref->slot;
+	if (slot->claim == 0 ||
+		qam_proof(qam_nonce(index), opaque->seq, ref->slot, slot) != ref->proof)
+		return NULL;
+	return slot;
+}
+
+/*
+ * How the claim of a slot stands, going by the slot alone.
+ */
+static QamRefState
+qam_claim_state(const QamSlot *slot, TimestampTz now)
+{
+	switch (slot->state)
+	{
+		case QAM_SLOT_DONE:
+			return QAM_REF_GONE;
+		case QAM_SLOT_CLAIMED:
+			if (QamClaimKindOf(slot->claim) == QAM_CLAIM_BY_LEASE)
+				return slot->ready_at > now ? QAM_REF_HELD : QAM_REF_LAPSED;
+			switch (qam_xid_state(QamClaimValueOf(slot->claim)))
+			{
+				case QAM_XID_OWN:
+					return QAM_REF_HELD;
+				case QAM_XID_OTHERS:
+					return QAM_REF_LOST;
+				case QAM_XID_ENDED:
+					return QAM_REF_LAPSED;
+			}
+			break;
+		case QAM_SLOT_READY:
+			return QAM_REF_LAPSED;
+	}
+	return QAM_REF_LOST;
+}
+
+/*
+ * Find the slot a ref means, judge claim and row together, and leave the
+ * slot's page locked in the given mode, and the row's page pinned.
+ *
+ * Returns the slot, or NULL with nothing locked or pinned, if the ref is
+ * stale.  *row is set unless the claim's state alone decides.
+ */
+static QamSlot *
+qam_resolve(Relation heap, Relation index, const QamRef *ref, int mode,
+			Buffer *buffer, Buffer *heap_buffer, QamRefState *state, QamRow *row)
+{
+	QamSlot    *slot;
+	ItemPointerData tid;
+
+	*state = QAM_REF_LOST;
+	*heap_buffer = InvalidBuffer;
+
+	/* Anything that reads the metapage or the file's size comes first */
+	(void) qam_nonce(index);
+	if (!qam_block_exists(index, ref->block))
+		return NULL;
+
+	/* A slot's TID never changes: pin its page before we lock for good */
+	*buffer = ReadBuffer(index, ref->block);
+	LockBuffer(*buffer, BUFFER_LOCK_SHARE);
+	slot = qam_ref_slot(index, BufferGetPage(*buffer), ref);
+	if (slot != NULL)
+	{
+		tid = slot->tid;
+		LockBuffer(*buffer, BUFFER_LOCK_UNLOCK);
+		*heap_buffer = ReadBuffer(heap, ItemPointerGetBlockNumber(&tid));
+		LockBuffer(*buffer, mode);
+		slot = qam_ref_slot(index, BufferGetPage(*buffer), ref);
+	}
+	if (slot == NULL)
+	{
+		UnlockReleaseBuffer(*buffer);
+		if (BufferIsValid(*heap_buffer))
+			ReleaseBuffer(*heap_buffer);
+		return NULL;
+	}
+
+	*state = qam_claim_state(slot, GetCurrentTimestamp());
+	if (*state == QAM_REF_LOST || *state == QAM_REF_GONE)
+		return slot;
+
+	LockBuffer(*heap_buffer, BUFFER_LOCK_SHARE);
+	qam_judge(heap, *heap_buffer, &slot->tid, row);
+	LockBuffer(*heap_buffer, BUFFER_LOCK_UNLOCK);
+	switch (row->state)
+	{
+		case QAM_ROW_GONE:
+		case QAM_ROW_OWN_DELETE:
+			*state = row->moved ? QAM_REF_LOST : QAM_REF_GONE;
+			break;
+		case QAM_ROW_BUSY:
+			if (!row->locked_only)
+				*state = QAM_REF_BUSY;
+			break;
+		case QAM_ROW_OWN_UPDATE:
+		case QAM_ROW_LIVE:
+			break;
+	}
+	return slot;
+}
+
+/*
+ * qam_locate tells what a ref is worth, and where its row is.
+ *
+ * No locks on exit.  For HELD, LAPSED and BUSY the row's heap page is pinned,
+ * so that its line pointer cannot be used again before the caller has deleted
+ * the row; the caller releases the pin.
+ */
+void
+qam_locate(Relation heap, Relation index, const QamRef *ref, QamLocated *out)
+{
+	Buffer		buffer;
+	QamSlot    *slot;
+	QamRow		row;
+
+	slot = qam_resolve(heap, index, ref, BUFFER_LOCK_SHARE, &buffer,
+					   &out->heap_pin, &out->state, &row);
+	if (slot == NULL)
+		return;
+	out->kind = QamClaimKindOf(slot->claim) == QAM_CLAIM_BY_LEASE ?
+		QAM_CLAIM_LEASE : QAM_CLAIM_XID;
+	out->attempt = slot->attempts;
+	UnlockReleaseBuffer(buffer);
+	if (out->state == QAM_REF_LOST || out->state == QAM_REF_GONE)
+	{
+		ReleaseBuffer(out->heap_pin);
+		out->heap_pin = InvalidBuffer;
+	}
+	else
+		out->tid = row.tid;
+}
+
+/*
+ * qam_confirm_ack tells, after the row has been deleted, whether the claim
+ * was still the ref's all along; if not, the deleter must roll back.
+ *
+ * If so, leaves a hint on the slot that there is something to see in the heap,
+ * so that an acked lease does not stay until its time.  The claim is kept: an
+ * ack that rolls back still holds its lease.
+ */
+bool
+qam_confirm_ack(Relation index, const QamRef *ref)
+{
+	Buffer		buffer;
+	QamSlot    *slot;
+
+	(void) qam_nonce(index);
+	if (!qam_block_exists(index, ref->block))
+		return false;
+	buffer = ReadBuffer(index, ref->block);
+	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+	slot = qam_ref_slot(index, BufferGetPage(buffer), ref);
+	if (slot != NULL)
+	{
+		QamLog		log;
+		Page		page;
+
+		qam_log_begin_hint(&log, index);
+		page = qam_log_page(&log, buffer, false);
+		qam_page_set_slot_hint(&log, page, ref->slot, slot->hints | QAM_HINT_ACKED);
+		qam_page_unset_earliest(&log, page);
+		qam_log_finish(&log);
+	}
+	UnlockReleaseBuffer(buffer);
+	return slot != NULL;
+}
+
+/*
+ * qam_backoff is the pause after the n-th delivery of a message has failed:
+ * min(retry_delay * 2^(n-1), retry_delay_max).
+ */
+int64
+qam_backoff(const QamBackoff *backoff, int attempts)
+{
+	int64		delay = backoff->retry_delay;
+	int			n;
+
+	for (n = 1; n < attempts && delay < backoff->retry_delay_max; n++)
+	{
+		if (delay > PG_INT64_MAX / 2)
+			return backoff->retry_delay_max;
+		delay *= 2;
+		if (delay == 0)
+			break;
+	}
+	return Min(delay, backoff->retry_delay_max);
+}
+
+/*
+ * What giving back makes of a slot.
+ */
+static void
+qam_given_back(QamSlot *new, QamGiveBack how, int64 delay,
+			   const QamBackoff *backoff, TimestampTz now)
+{
+	switch (how)
+	{
+		case QAM_NACK:
+			if (delay < 0)
+				delay = qam_backoff(backoff, new->attempts);
+			new->state = QAM_SLOT_READY;
+			new->ready_at = now + delay;
+			new->claim = 0;
+			break;
+		case QAM_RELEASE:
+			if (new->attempts > 0)
+				new->attempts--;
+			new->state = QAM_SLOT_READY;
+			new->ready_at = 0;
+			new->claim = 0;
+			break;
+		case QAM_EXTEND:
+			new->state = QAM_SLOT_CLAIMED;
+			new->ready_at = now + delay;
+			break;
+	}
+	new->hints = 0;
+}
+
+/*
+ * qam_give_back nacks, releases or extends; see qam.h for the contract.
+ *
+ * The change of the slot and the lowering of its page's "earliest" hint are
+ * one record: if a crash brought back a page whose hint was raised without
+ * the record, the message would be passed by until then.
+ */
+QamRefState
+qam_give_back(Relation heap, Relation index, const QamRef *ref, QamGiveBack how,
+			  int64 delay, const QamBackoff *backoff, TimestampTz *when)
+{
+	Buffer		buffer;
+	Buffer		heap_buffer;
+	QamRefState state;
+	QamSlot    *slot;
+	QamSlot		new;
+	QamRow		row;
+	QamLog		log;
+	Page		page;
+	XLogRecPtr	lsn;
+
+	slot = qam_resolve(heap, index, ref, BUFFER_LOCK_EXCLUSIVE, &buffer,
+					   &heap_buffer, &state, &row);
+	if (slot == NULL)
+		return state;
+
+	/* A row that somebody is deleting may come back, so its slot counts */
+	if (state == QAM_REF_BUSY)
+		state = qam_claim_state(slot, GetCurrentTimestamp());
+	if (state != QAM_REF_HELD && state != QAM_REF_LAPSED)
+	{
+		UnlockReleaseBuffer(buffer);
+		ReleaseBuffer(heap_buffer);
+		return state;
+	}
+	if (how == QAM_EXTEND && QamClaimKindOf(slot->claim) != QAM_CLAIM_BY_LEASE)
+	{
+		UnlockReleaseBuffer(buffer);
+		ReleaseBuffer(heap_buffer);
+		*when = DT_NOBEGIN;
+		return state;
+	}
+
+	new = *slot;
+	qam_given_back(&new, how, delay, backoff, GetCurrentTimestamp());
+	*when = new.ready_at;
+
+	/* Once it is ready, nobody may be kept from noticing */
+	HOLD_INTERRUPTS();
+	qam_log_begin(&log, index);
+	page = qam_log_page(&log, buffer, false);
+	qam_page_set_slot(&log, page, ref->slot, &new);
+	qam_page_lower_earliest(&log, page, new.ready_at);
+	lsn = qam_log_finish(&log);
+	UnlockReleaseBuffer(buffer);
+	ReleaseBuffer(heap_buffer);
+	qam_wakeup(index);
+	RESUME_INTERRUPTS();
+	if (!XLogRecPtrIsInvalid(lsn))
+		XLogSetAsyncXactLSN(lsn);
+	return state;
+}

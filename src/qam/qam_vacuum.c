@@ -1,0 +1,156 @@
+/*-------------------------------------------------------------------------
+ *
+ * qam_vacuum.c
+ *	  What VACUUM does to a queue index.
+ *
+ * Interlock with walkers: VACUUM lets go of a row's line pointer only after
+ * ambulkdelete has returned, and ambulkdelete makes every slot DONE that points
+ * to such a row, with the slot's page locked exclusively.  A walker judges a
+ * row with the slot's page locked and the slot not DONE; so what it sees there
+ * is the slot's row, and not another that came after it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "pg_once.h"
+
+#include "commands/vacuum.h"
+#include "miscadmin.h"
+#include "qam/qam_internal.h"
+#include "utils/rel.h"
+
+/*
+ * End the slots of one page whose rows are dead.  The page is locked
+ * exclusively.
+ */
+static void
+qam_vacuum_page(Relation index, Buffer buffer, IndexBulkDeleteResult *stats,
+				IndexBulkDeleteCallback callback, void *callback_state)
+{
+	Page		page = BufferGetPage(buffer);
+	QamSlot    *slots = QamPageGetSlots(page);
+	int			n = QamPageGetSlotCount(page);
+	uint16		dead[(BLCKSZ / sizeof(QamSlot)) + 1];
+	int			ndead = 0;
+	int			i;
+
+	for (i = 0; i < n; i++)
+	{
+		if (slots[i].state == QAM_SLOT_DONE)
+			continue;
+		if (callback(&slots[i].tid, callback_state))
+			dead[ndead++] = i;
+		else
+			stats->num_index_tuples++;
+	}
+	if (ndead > 0)
+	{
+		QamLog		log;
+
+		qam_log_begin(&log, index);
+		page = qam_log_page(&log, buffer, false);
+		for (i = 0; i < ndead; i++)
+			qam_page_set_done(&log, page, dead[i]);
+		qam_log_finish(&log);
+		stats->tuples_removed += ndead;
+	}
+}
+
+/*
+ * qambulkdelete is ambulkdelete.
+ *
+ * Pages are taken in physical order: a slot never moves, and one appended
+ * after we have passed does not belong to a row that was dead before.
+ */
+IndexBulkDeleteResult *
+qambulkdelete(IndexVacuumInfo *info, IndexBulkDeleteResult *stats,
+			  IndexBulkDeleteCallback callback, void *callback_state)
+{
+	Relation	index = info->index;
+	BlockNumber nblocks = RelationGetNumberOfBlocks(index);
+	BlockNumber block;
+
+	if (stats == NULL)
+		stats = palloc0(sizeof(IndexBulkDeleteResult));
+	stats->num_index_tuples = 0;
+	for (block = QAM_METAPAGE + 1; block < nblocks; block++)
+	{
+		Buffer		buffer;
+		Page		page;
+
+		once_vacuum_delay_point();
+		buffer = ReadBufferExtended(index, MAIN_FORKNUM, block, RBM_NORMAL,
+									info->strategy);
+		LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+		page = BufferGetPage(buffer);
+		if (!PageIsNew(page) && QamPageGetOpaque(page)->kind == QAM_PAGE_LANE)
+			qam_vacuum_page(index, buffer, stats, callback, callback_state);
+		UnlockReleaseBuffer(buffer);
+	}
+	return stats;
+}
+
+/*
+ * Unlink all finished pages of a lane, waiting for busy ones.
+ *
+ * A page that somebody else unlinks under our feet ends the pass: there is
+ * always a next VACUUM.
+ */
+static void
+qam_vacuum_lane(Relation index, int lane, QamLink link, BufferAccessStrategy strategy)
+{
+	QamLink		pred = qam_no_link();
+
+	while (QamLinkIsValid(&link))
+	{
+		Buffer		buffer;
+		Page		page;
+		QamLink		next;
+		bool		finished;
+
+		once_vacuum_delay_point();
+		buffer = ReadBufferExtended(index, MAIN_FORKNUM, link.block, RBM_NORMAL,
+									strategy);
+		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		page = BufferGetPage(buffer);
+		if (!qam_page_is(page, &link, lane))
+		{
+			UnlockReleaseBuffer(buffer);
+			return;
+		}
+		next = QamPageGetOpaque(page)->next;
+		finished = qam_page_finished(page);
+		UnlockReleaseBuffer(buffer);
+		if (!finished ||
+			!qam_unlink(index, lane, QamLinkIsValid(&pred) ? &pred : NULL, &link, true))
+			pred = link;
+		link = next;
+	}
+}
+
+/*
+ * qamvacuumcleanup is amvacuumcleanup.
+ */
+IndexBulkDeleteResult *
+qamvacuumcleanup(IndexVacuumInfo *info, IndexBulkDeleteResult *stats)
+{
+	Relation	index = info->index;
+	QamMetaData meta;
+	int			lane;
+
+	if (info->analyze_only)
+		return stats;
+	if (stats == NULL)
+	{
+		stats = palloc0(sizeof(IndexBulkDeleteResult));
+		stats->estimated_count = true;
+		stats->num_index_tuples = info->num_heap_tuples;
+	}
+	qam_read_meta(index, &meta);
+	for (lane = 0; lane < QAM_LANES; lane++)
+		qam_vacuum_lane(index, lane, meta.lanes[lane].head, info->strategy);
+	stats->pages_deleted = qam_adopt_new_pages(index);
+	stats->num_pages = RelationGetNumberOfBlocks(index);
+	return stats;
+}

@@ -1,0 +1,1194 @@
+/*-------------------------------------------------------------------------
+ *
+ * qam_walk.c
+ *	  Claiming: the walk along the lanes that finds messages to hand out.
+ *
+ * A walk goes through a lane page by page.  A page is first looked at under a
+ * share lock, which tells whether it is worth more, and which heap pages will
+ * be needed; these are pinned with nothing locked.  Then the page is locked
+ * exclusively, and slot after slot is judged together with its row, changed in
+ * memory of ours, and finally applied in one record.  Whatever must not happen
+ * under a page lock (reading a heap page, assigning a transaction id, deleting
+ * a popped row) makes the walk apply what it has, unlock, do it, lock again and
+ * go on at the same slot, which cannot have moved.
+ *
+ * Invariants:
+ *
+ * - Claim first, heap second: a claim's transaction is seen to have ended
+ *   before its row is judged.  The other order would offer a message again
+ *   whose consumer commits in between.
+ * - A row is judged with the slot's page locked, so that ambulkdelete cannot
+ *   have let go of its line pointer, and stays pinned until it has been copied
+ *   or, for pop, deleted.
+ * - A walk that returns less than it was asked for has looked at every page,
+ *   if necessary waiting for it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "pg_once.h"
+
+#include "access/htup_details.h"
+#include "access/transam.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "common/pg_prng.h"
+#include "miscadmin.h"
+#include "qam/qam_internal.h"
+#include "storage/proc.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+/* Heap pages a walk keeps pinned at a time, buffers permitting */
+#define QAM_MAX_PINS		16
+
+/* Transactions on whose being open it may depend that pages are passed by */
+#define QAM_MAX_OWNERS		8
+
+/* Passed-by pages worth remembering, for how long, and how many runs of them */
+#define QAM_RUN_MIN_PAGES	4
+#define QAM_RUN_LIFETIME	USECS_PER_SEC
+#define QAM_RUNS			16
+
+/*
+ * Why a page, or a run of pages, need not be visited: none of its messages can
+ * become ready before "earliest" as long as the transactions "owners" are open
+ * and (own) the current transaction has not rolled anything back.
+ */
+typedef struct QamQuiet
+{
+	int64		earliest;		/* 0: not quiet at all */
+	bool		own;			/* some slots depend on this transaction */
+	uint64		own_xid;		/* the one (sub)transaction, 0 if several */
+	int			nowners;
+	uint64		owners[QAM_MAX_OWNERS];
+} QamQuiet;
+
+/* A run of quiet pages that this backend remembers; see qam_run_find */
+typedef struct QamRun
+{
+	uint64		nonce[2];		/* which index; zero: entry unused */
+	int			lane;
+	QamLink		first;
+	QamLink		last;			/* the run's last page */
+	QamLink		next;			/* the page behind it */
+	int			npages;
+	QamQuiet	quiet;
+	TimestampTz seen;
+	uint64		wakeups;
+	LocalTransactionId lxid;
+	uint64		rollbacks;
+} QamRun;
+
+static QamRun runs[QAM_RUNS];
+static int	next_run = 0;
+
+/* Subtransactions of this backend rolled back so far */
+static uint64 rollbacks = 0;
+
+/* A change to a slot, decided on but not applied yet */
+typedef struct QamChange
+{
+	int			slotno;
+	enum
+	{
+		QAM_CHANGE_SET,
+		QAM_CHANGE_DONE,
+		QAM_CHANGE_HINT			/* ack hint off; not logged */
+	}			what;
+	QamSlot		new;
+} QamChange;
+
+/* State of one call */
+typedef struct QamWalk
+{
+	QamClaimRequest *req;
+	Relation	index;
+	QamMetaData meta;			/* as it was when the walk began */
+	TimestampTz now;
+	uint64		claim_xid;		/* claim word for claims by xid, 0 = none yet */
+	QamXidCache xids;
+	int			npins;
+	int			max_pins;
+	BlockNumber pinned[QAM_MAX_PINS];
+	Buffer		pins[QAM_MAX_PINS];
+	int			room;			/* allocated length of req->claimed */
+	XLogRecPtr	lsn;			/* end of the last record written */
+	QamSlot    *before;			/* with take: slots as they were, per claim */
+} QamWalk;
+
+/* State of the visit of one page */
+typedef struct QamVisit
+{
+	int			lane;
+	QamLink		link;
+	QamLink		next;			/* out: the page's successor */
+	bool		finished;		/* out: all DONE, and not the last page */
+	bool		complete;		/* out: every slot was looked at */
+	QamQuiet	quiet;			/* out, if complete */
+
+	/* while the page is locked exclusively */
+	Buffer		buffer;
+	int			slotno;			/* where to go on */
+	int			done_prefix;	/* slots before it are DONE */
+	bool		prefix_open;	/* is done_prefix still growing? */
+	bool		interrupted;	/* lock was given up since the first slot */
+	bool		all_done;
+	int			nchanges;
+	QamChange	changes[QAM_SLOTS_PER_PAGE];
+	Buffer		locked_heap;	/* share-locked, or invalid */
+} QamVisit;
+
+typedef enum QamVisitResult
+{
+	QAM_VISIT_OK,
+	QAM_VISIT_BUSY,				/* page locked by somebody; next is set */
+	QAM_VISIT_GONE				/* the link leads nowhere now */
+} QamVisitResult;
+
+/* What a slot alone says */
+typedef enum QamLook
+{
+	QAM_LOOK_DONE,
+	QAM_LOOK_LATER,				/* not before its ready_at */
+	QAM_LOOK_RUNNING,			/* not while its transaction is open */
+	QAM_LOOK_OTHER,				/* not the row that is wanted */
+	QAM_LOOK_CANDIDATE			/* ask the heap */
+} QamLook;
+
+/* Why the exclusive pass over a page stopped */
+typedef enum QamStop
+{
+	QAM_STOP_END,				/* all slots looked at */
+	QAM_STOP_ENOUGH,			/* as many messages as were asked for */
+	QAM_STOP_PIN,				/* heap page of slotno must be pinned */
+	QAM_STOP_XID				/* a transaction id is needed to claim slotno */
+} QamStop;
+
+
+/*
+ * ---- Quiet pages and remembered runs ----
+ */
+
+static void
+qam_quiet_init(QamQuiet *quiet)
+{
+	memset(quiet, 0, sizeof(QamQuiet));
+	quiet->earliest = DT_NOEND;
+}
+
+/*
+ * Note that something depends on a transaction's being open.
+ */
+static void
+qam_quiet_add_xid(QamQuiet *quiet, uint64 fullxid, bool own)
+{
+	int			i;
+
+	if (own)
+	{
+		if (!quiet->own)
+			quiet->own_xid = fullxid;
+		else if (quiet->own_xid != fullxid)
+			quiet->own_xid = 0;
+		quiet->own = true;
+		return;
+	}
+	for (i = 0; i < quiet->nowners; i++)
+		if (quiet->owners[i] == fullxid)
+			return;
+	if (quiet->nowners == QAM_MAX_OWNERS)
+		quiet->earliest = 0;
+	else
+		quiet->owners[quiet->nowners++] = fullxid;
+}
+
+/*
+ * Add the reasons of another page.
+ */
+static void
+qam_quiet_add(QamQuiet *quiet, const QamQuiet *more)
+{
+	int			i;
+
+	quiet->earliest = Min(quiet->earliest, more->earliest);
+	for (i = 0; i < more->nowners; i++)
+		qam_quiet_add_xid(quiet, more->owners[i], false);
+	if (more->own)
+	{
+		qam_quiet_add_xid(quiet, more->own_xid, true);
+		if (more->own_xid == 0)
+			quiet->own_xid = 0;
+	}
+}
+
+/*
+ * Is a remembered run, of this index as this walk found it, still quiet?
+ */
+static bool
+qam_run_valid(QamWalk *walk, QamRun *run)
+{
+	int			i;
+
+	if (run->wakeups != walk->meta.wakeups ||
+		run->seen > walk->now || walk->now - run->seen > QAM_RUN_LIFETIME ||
+		run->quiet.earliest <= walk->now)
+		return false;
+	if (run->quiet.own &&
+		(run->lxid != once_my_lxid() || run->rollbacks != rollbacks))
+		return false;
+	for (i = 0; i < run->quiet.nowners; i++)
+		if (qam_xid_state_cached(&walk->xids, run->quiet.owners[i]) != QAM_XID_OTHERS)
+			return false;
+	return true;
+}
+
+/*
+ * Find a remembered run of quiet pages that begins with this one.
+ *
+ * A run is good as long as its reasons hold and nothing has become ready
+ * before its time (the metapage's "wakeups").  Pages of it may have been
+ * unlinked since; if that befell the page behind it, its link fails when it
+ * is followed.
+ */
+static QamRun *
+qam_run_find(QamWalk *walk, int lane, const QamLink *link)
+{
+	int			i;
+
+	for (i = 0; i < QAM_RUNS; i++)
+	{
+		QamRun	   *run = &runs[i];
+
+		if (run->lane == lane && run->npages > 0 &&
+			qam_same_link(&run->first, link) &&
+			run->nonce[0] == walk->meta.nonce[0] &&
+			run->nonce[1] == walk->meta.nonce[1])
+		{
+			if (qam_run_valid(walk, run))
+				return run;
+			run->npages = 0;
+			return NULL;
+		}
+	}
+	return NULL;
+}
+
+/*
+ * Begin a run at a page.
+ */
+static void
+qam_run_begin(QamWalk *walk, QamRun *run, int lane)
+{
+	memset(run, 0, sizeof(QamRun));
+	memcpy(run->nonce, walk->meta.nonce, sizeof(run->nonce));
+	run->lane = lane;
+	qam_quiet_init(&run->quiet);
+	run->seen = walk->now;
+	run->wakeups = walk->meta.wakeups;
+	run->lxid = once_my_lxid();
+	run->rollbacks = rollbacks;
+}
+
+/*
+ * Remember a run, if it is long enough, and leave an empty one.
+ */
+static void
+qam_run_end(QamRun *run)
+{
+	int			i;
+
+	if (run->npages >= QAM_RUN_MIN_PAGES)
+	{
+		for (i = 0; i < QAM_RUNS; i++)
+			if (runs[i].lane == run->lane &&
+				qam_same_link(&runs[i].first, &run->first) &&
+				runs[i].nonce[0] == run->nonce[0])
+				break;
+		if (i == QAM_RUNS)
+		{
+			i = next_run;
+			next_run = (next_run + 1) % QAM_RUNS;
+		}
+		runs[i] = *run;
+	}
+	run->npages = 0;
+}
+
+/*
+ * Add a quiet page to a run, or end the run if the page's reasons are too many.
+ */
+static void
+qam_run_add(QamWalk *walk, QamRun *run, const QamVisit *visit)
+{
+	QamQuiet	sum;
+
+	if (run->npages == 0)
+	{
+		qam_run_begin(walk, run, visit->lane);
+		run->first = visit->link;
+	}
+	sum = run->quiet;
+	qam_quiet_add(&sum, &visit->quiet);
+	if (sum.earliest <= walk->now)
+	{
+		qam_run_end(run);
+		return;
+	}
+	run->quiet = sum;
+	run->last = visit->link;
+	run->next = visit->next;
+	run->npages++;
+}
+
+static void
+qam_count_rollback(SubXactEvent event, SubTransactionId mine,
+				   SubTransactionId parent, void *arg)
+{
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+		rollbacks++;
+}
+
+/*
+ * qam_init is called once, when the library is loaded.
+ */
+void
+qam_init(void)
+{
+	RegisterSubXactCallback(qam_count_rollback, NULL);
+}
+
+
+/*
+ * ---- Pins of heap pages ----
+ */
+
+static Buffer
+qam_pin_find(QamWalk *walk, BlockNumber block)
+{
+	int			i;
+
+	/* Most recent first: rows of neighbours are neighbours mostly */
+	for (i = walk->npins - 1; i >= 0; i--)
+		if (walk->pinned[i] == block)
+			return walk->pins[i];
+	return InvalidBuffer;
+}
+
+static void
+qam_unpin_all(QamWalk *walk)
+{
+	while (walk->npins > 0)
+		ReleaseBuffer(walk->pins[--walk->npins]);
+}
+
+/*
+ * Pin up to max_pins heap pages that are not pinned yet.  No page is locked.
+ * Earlier pins are given up if there is no room.
+ */
+static void
+qam_pin(QamWalk *walk, const BlockNumber *blocks, int nblocks)
+{
+	int			i;
+
+	if (walk->npins + nblocks > walk->max_pins)
+		qam_unpin_all(walk);
+	for (i = 0; i < nblocks; i++)
+	{
+		walk->pinned[walk->npins] = blocks[i];
+		walk->pins[walk->npins] = ReadBuffer(walk->req->heap, blocks[i]);
+		walk->npins++;
+	}
+}
+
+
+/*
+ * ---- Looking at slots ----
+ */
+
+/*
+ * What does the slot alone say?  For QAM_LOOK_RUNNING, *xid and *own tell by
+ * whom.  The page is locked in any mode.
+ */
+static QamLook
+qam_look(QamWalk *walk, const QamSlot *slot, uint64 *xid, bool *own)
+{
+	QamClaimRequest *req = walk->req;
+	bool		any_time = req->everything || req->only != NULL;
+	QamXidState state;
+
+	if (slot->state == QAM_SLOT_DONE)
+		return QAM_LOOK_DONE;
+	if (req->only != NULL &&
+		!ItemPointerEquals(req->only, unconstify(ItemPointerData *, &slot->tid)))
+		return QAM_LOOK_OTHER;
+
+	if (slot->state == QAM_SLOT_READY ||
+		QamClaimKindOf(slot->claim) == QAM_CLAIM_BY_LEASE)
+	{
+		if (slot->ready_at <= walk->now || (slot->hints & QAM_HINT_ACKED))
+			return QAM_LOOK_CANDIDATE;
+		if (slot->state == QAM_SLOT_READY ? any_time : req->everything)
+			return QAM_LOOK_CANDIDATE;
+		return QAM_LOOK_LATER;
+	}
+
+	/* A delay need not wait for its sender */
+	if (slot->state == QAM_SLOT_APPENDED && slot->ready_at > walk->now && !any_time)
+		return QAM_LOOK_LATER;
+
+	*xid = QamClaimValueOf(slot->claim);
+	state = qam_xid_state_cached(&walk->xids, *xid);
+	if (state == QAM_XID_ENDED)
+		return QAM_LOOK_CANDIDATE;
+	*own = (state == QAM_XID_OWN);
+	return QAM_LOOK_RUNNING;
+}
+
+/*
+ * Add what a slot that is not offered means for its page's being quiet.
+ */
+static void
+qam_note_look(QamQuiet *quiet, const QamSlot *slot, QamLook look, uint64 xid, bool own)
+{
+	switch (look)
+	{
+		case QAM_LOOK_LATER:
+			quiet->earliest = Min(quiet->earliest, slot->ready_at);
+			break;
+		case QAM_LOOK_RUNNING:
+			qam_quiet_add_xid(quiet, xid, own);
+			break;
+		case QAM_LOOK_OTHER:
+		case QAM_LOOK_CANDIDATE:
+			quiet->earliest = 0;
+			break;
+		case QAM_LOOK_DONE:
+			break;
+	}
+}
+
+/*
+ * Collect heap pages that candidates from slotno on will need and that are
+ * not pinned yet.  The slots' page is locked in any mode.
+ */
+static int
+qam_gather(QamWalk *walk, Page page, int slotno, BlockNumber *blocks)
+{
+	QamSlot    *slots = QamPageGetSlots(page);
+	int			n = QamPageGetSlotCount(page);
+	int			wanted = walk->req->max - walk->req->nclaimed;
+	int			nblocks = 0;
+	uint64		xid;
+	bool		own;
+
+	for (; slotno < n && wanted > 0; slotno++)
+	{
+		BlockNumber block;
+		int			i;
+
+		if (qam_look(walk, &slots[slotno], &xid, &own) != QAM_LOOK_CANDIDATE)
+			continue;
+		wanted--;
+		block = ItemPointerGetBlockNumber(&slots[slotno].tid);
+		if (BufferIsValid(qam_pin_find(walk, block)))
+			continue;
+		for (i = nblocks - 1; i >= 0 && blocks[i] != block; i--)
+			 /* look for it */ ;
+		if (i >= 0)
+			continue;
+		if (nblocks == walk->max_pins)
+			break;
+		blocks[nblocks++] = block;
+	}
+	return nblocks;
+}
+
+/*
+ * Are the page's hints enough to pass it by?  Then they become the visit's
+ * result.  The page is locked in any mode.
+ */
+static bool
+qam_hints_say_quiet(QamWalk *walk, QamVisit *visit, QamOpaque opaque)
+{
+	if (walk->req->everything || walk->req->only != NULL ||
+		!QamLinkIsValid(&opaque->next) || opaque->earliest <= walk->now)
+		return false;
+	qam_quiet_init(&visit->quiet);
+	visit->quiet.earliest = opaque->earliest;
+	if (opaque->owner != 0)
+	{
+		QamXidState state = qam_xid_state_cached(&walk->xids, opaque->owner);
+
+		if (state == QAM_XID_ENDED)
+			return false;
+		qam_quiet_add_xid(&visit->quiet, opaque->owner, state == QAM_XID_OWN);
+	}
+	return true;
+}
+
+/*
+ * The look under a share lock.
+ *
+ * Returns true if that is all the page deserves; visit's results are set.
+ * Otherwise the heap pages that it will take are pinned.  No locks on exit.
+ */
+static bool
+qam_glance(QamWalk *walk, QamVisit *visit)
+{
+	Page		page = BufferGetPage(visit->buffer);
+	QamOpaque	opaque = QamPageGetOpaque(page);
+	QamSlot    *slots = QamPageGetSlots(page);
+	int			n = QamPageGetSlotCount(page);
+	BlockNumber blocks[QAM_MAX_PINS];
+	int			nblocks;
+	bool		candidates = false;
+	int			i;
+
+	visit->finished = false;
+	visit->complete = true;
+	if (qam_hints_say_quiet(walk, visit, opaque))
+	{
+		LockBuffer(visit->buffer, BUFFER_LOCK_UNLOCK);
+		return true;
+	}
+
+	qam_quiet_init(&visit->quiet);
+	visit->all_done = true;
+	for (i = opaque->first_unfinished; i < n && !candidates; i++)
+	{
+		uint64		xid = 0;
+		bool		own = false;
+		QamLook		look = qam_look(walk, &slots[i], &xid, &own);
+
+		candidates = (look == QAM_LOOK_CANDIDATE);
+		visit->all_done &= (look == QAM_LOOK_DONE);
+		qam_note_look(&visit->quiet, &slots[i], look, xid, own);
+	}
+	if (!candidates)
+	{
+		bool		is_last = !QamLinkIsValid(&opaque->next);
+
+		/* A hint is worth a lock only if it tells what it did not before */
+		visit->finished = visit->all_done && !is_last;
+		if (is_last || visit->finished || visit->quiet.earliest <= walk->now ||
+			visit->quiet.nowners + (visit->quiet.own ? 1 : 0) > 1 ||
+			(visit->quiet.own && visit->quiet.own_xid == 0))
+		{
+			LockBuffer(visit->buffer, BUFFER_LOCK_UNLOCK);
+			return true;
+		}
+	}
+	nblocks = qam_gather(walk, page, opaque->first_unfinished, blocks);
+	LockBuffer(visit->buffer, BUFFER_LOCK_UNLOCK);
+	qam_pin(walk, blocks, nblocks);
+	return false;
+}
+
+
+/*
+ * ---- Judging and claiming ----
+ */
+
+static QamChange *
+qam_change(QamVisit *visit, const QamSlot *slot)
+{
+	QamChange  *change = &visit->changes[visit->nchanges++];
+
+	change->slotno = visit->slotno;
+	change->what = QAM_CHANGE_SET;
+	change->new = *slot;
+	return change;
+}
+
+/*
+ * Judge a candidate's row, keeping its heap page share-locked for the next.
+ */
+static void
+qam_judge_candidate(QamWalk *walk, QamVisit *visit, Buffer heap_buffer,
+					const QamSlot *slot, QamRow *row)
+{
+	if (visit->locked_heap != heap_buffer)
+	{
+		if (BufferIsValid(visit->locked_heap))
+			LockBuffer(visit->locked_heap, BUFFER_LOCK_UNLOCK);
+		LockBuffer(heap_buffer, BUFFER_LOCK_SHARE);
+		visit->locked_heap = heap_buffer;
+	}
+	qam_judge(walk->req->heap, heap_buffer, unconstify(ItemPointerData *, &slot->tid), row);
+}
+
+/*
+ * Make room for one more claim.
+ */
+static QamClaimed *
+qam_next_claimed(QamWalk *walk)
+{
+	QamClaimRequest *req = walk->req;
+
+	if (req->nclaimed == walk->room)
+	{
+		walk->room *= 2;
+		req->claimed = repalloc_huge(req->claimed, walk->room * sizeof(QamClaimed));
+		walk->before = repalloc_huge(walk->before, walk->room * sizeof(QamSlot));
+	}
+	return &req->claimed[req->nclaimed];
+}
+
+/*
+ * Claim a live row for the request.
+ */
+static void
+qam_take_claim(QamWalk *walk, QamVisit *visit, const QamSlot *slot, QamRow *row)
+{
+	QamClaimRequest *req = walk->req;
+	QamClaimed *claimed = qam_next_claimed(walk);
+	QamSlot    *new = &qam_change(visit, slot)->new;
+
+	new->state = QAM_SLOT_CLAIMED;
+	new->hints = 0;
+	if (new->attempts < PG_UINT16_MAX)
+		new->attempts++;
+	if (req->kind == QAM_CLAIM_XID)
+	{
+		new->claim = walk->claim_xid;
+		new->ready_at = walk->now;
+	}
+	else
+	{
+		new->claim = QamMakeClaim(QAM_CLAIM_BY_LEASE,
+								  pg_prng_uint64(&pg_global_prng_state));
+		new->ready_at = walk->now + req->lease;
+	}
+
+	walk->before[req->nclaimed] = *slot;
+	claimed->tuple = heap_copytuple(&row->tuple);
+	claimed->attempt = new->attempts;
+	claimed->ready_at = new->ready_at;
+	claimed->ref.block = visit->link.block;
+	claimed->ref.slot = visit->slotno;
+	claimed->ref.proof = qam_proof(walk->meta.nonce, visit->link.seq,
+								   visit->slotno, new);
+	req->nclaimed++;
+
+	/* What is ours is not to be offered as long as it is */
+	if (req->kind == QAM_CLAIM_XID)
+		qam_quiet_add_xid(&visit->quiet, QamClaimValueOf(walk->claim_xid), true);
+	else
+		visit->quiet.earliest = Min(visit->quiet.earliest, new->ready_at);
+}
+
+/*
+ * A live row, not locked by others: is it to be had now?
+ *
+ * Returns QAM_STOP_XID if only a transaction id is missing.
+ */
+static QamStop
+qam_offer(QamWalk *walk, QamVisit *visit, const QamSlot *slot, QamRow *row)
+{
+	QamClaimRequest *req = walk->req;
+	bool		any_time = req->everything || req->only != NULL;
+
+	/* An ack of a lease was rolled back: the lease holds on */
+	if ((slot->hints & QAM_HINT_ACKED) && slot->ready_at > walk->now && !any_time)
+	{
+		QamChange  *change = qam_change(visit, slot);
+
+		change->what = QAM_CHANGE_HINT;
+		change->new.hints &= ~QAM_HINT_ACKED;
+		visit->quiet.earliest = Min(visit->quiet.earliest, slot->ready_at);
+		return QAM_STOP_END;
+	}
+
+	/* A delivery failed with its transaction */
+	if (slot->state == QAM_SLOT_CLAIMED && !any_time &&
+		QamClaimKindOf(slot->claim) == QAM_CLAIM_BY_XID)
+	{
+		int64		ready_at = slot->ready_at +
+			qam_backoff(&req->backoff, slot->attempts);
+
+		if (ready_at > walk->now)
+		{
+			QamSlot    *new = &qam_change(visit, slot)->new;
+
+			new->state = QAM_SLOT_READY;
+			new->ready_at = ready_at;
+			visit->quiet.earliest = Min(visit->quiet.earliest, ready_at);
+			return QAM_STOP_END;
+		}
+	}
+
+	if (req->snapshot != NULL && !qam_row_visible(row, req->snapshot))
+	{
+		visit->quiet.earliest = 0;
+		return QAM_STOP_END;
+	}
+	if (req->kind == QAM_CLAIM_XID && walk->claim_xid == 0)
+		return QAM_STOP_XID;
+	qam_take_claim(walk, visit, slot, row);
+	return QAM_STOP_END;
+}
+
+/*
+ * Look at one slot, and at its row if the slot does not tell enough.
+ *
+ * The page is locked exclusively.  Changes are only noted.
+ */
+static QamStop
+qam_visit_slot(QamWalk *walk, QamVisit *visit, const QamSlot *slot)
+{
+	uint64		xid = 0;
+	bool		own = false;
+	QamLook		look = qam_look(walk, slot, &xid, &own);
+	Buffer		heap_buffer;
+	QamRow		row;
+
+	if (look == QAM_LOOK_DONE)
+		return QAM_STOP_END;
+	if (look != QAM_LOOK_CANDIDATE)
+	{
+		visit->all_done = visit->prefix_open = false;
+		qam_note_look(&visit->quiet, slot, look, xid, own);
+		return QAM_STOP_END;
+	}
+	if (walk->req->nclaimed >= walk->req->max)
+		return QAM_STOP_ENOUGH;
+	heap_buffer = qam_pin_find(walk, ItemPointerGetBlockNumber(&slot->tid));
+	if (!BufferIsValid(heap_buffer))
+		return QAM_STOP_PIN;
+
+	qam_judge_candidate(walk, visit, heap_buffer, slot, &row);
+	if (row.state == QAM_ROW_GONE)
+	{
+		qam_change(visit, slot)->what = QAM_CHANGE_DONE;
+		return QAM_STOP_END;
+	}
+	visit->all_done = visit->prefix_open = false;
+	if (row.state == QAM_ROW_LIVE)
+		return qam_offer(walk, visit, slot, &row);
+
+	/* Somebody is at it: nothing to be had before that transaction ends */
+	if (TransactionIdIsValid(row.xid))
+		qam_quiet_add_xid(&visit->quiet, qam_full_xid(row.xid),
+						  TransactionIdIsCurrentTransactionId(row.xid));
+	else
+		visit->quiet.earliest = 0;
+	return QAM_STOP_END;
+}
+
+/*
+ * Go through the page's slots from visit->slotno on.  Locked exclusively.
+ */
+static QamStop
+qam_visit_slots(QamWalk *walk, QamVisit *visit)
+{
+	Page		page = BufferGetPage(visit->buffer);
+	QamSlot    *slots = QamPageGetSlots(page);
+	int			n = QamPageGetSlotCount(page);
+	QamStop		stop = QAM_STOP_END;
+
+	visit->nchanges = 0;
+	visit->locked_heap = InvalidBuffer;
+	while (visit->slotno < n)
+	{
+		stop = qam_visit_slot(walk, visit, &slots[visit->slotno]);
+		if (stop != QAM_STOP_END)
+			break;
+		visit->slotno++;
+		if (visit->prefix_open)
+			visit->done_prefix = visit->slotno;
+	}
+	if (BufferIsValid(visit->locked_heap))
+		LockBuffer(visit->locked_heap, BUFFER_LOCK_UNLOCK);
+	return stop;
+}
+
+/*
+ * Apply the changes noted, and the page's hints if every slot was looked at.
+ *
+ * The page is locked exclusively.  A hint is only raised on a page that is not
+ * the last one: nothing is appended behind its back.
+ */
+static void
+qam_apply(QamWalk *walk, QamVisit *visit, bool complete)
+{
+	Page		page = BufferGetPage(visit->buffer);
+	QamOpaque	opaque = QamPageGetOpaque(page);
+	int64		earliest = opaque->earliest;
+	uint64		owner = opaque->owner;
+	bool		set_hints;
+	bool		logged = false;
+	QamLog		log;
+	int			i;
+
+	if (complete && QamLinkIsValid(&opaque->next) && walk->req->only == NULL &&
+		!walk->req->everything)
+	{
+		QamQuiet   *quiet = &visit->quiet;
+
+		earliest = quiet->earliest;
+		owner = 0;
+		if (quiet->own && quiet->nowners == 0 && quiet->own_xid != 0)
+			owner = quiet->own_xid;
+		else if (!quiet->own && quiet->nowners == 1)
+			owner = quiet->owners[0];
+		else if (quiet->own || quiet->nowners > 0)
+			earliest = 0;
+	}
+	set_hints = earliest != opaque->earliest || owner != opaque->owner ||
+		visit->done_prefix != opaque->first_unfinished;
+	if (visit->nchanges == 0 && !set_hints)
+		return;
+
+	for (i = 0; i < visit->nchanges; i++)
+		logged |= (visit->changes[i].what != QAM_CHANGE_HINT);
+	if (logged)
+		qam_log_begin(&log, walk->index);
+	else
+		qam_log_begin_hint(&log, walk->index);
+	page = qam_log_page(&log, visit->buffer, false);
+	for (i = 0; i < visit->nchanges; i++)
+	{
+		QamChange  *change = &visit->changes[i];
+
+		switch (change->what)
+		{
+			case QAM_CHANGE_SET:
+				qam_page_set_slot(&log, page, change->slotno, &change->new);
+				break;
+			case QAM_CHANGE_DONE:
+				qam_page_set_done(&log, page, change->slotno);
+				break;
+			case QAM_CHANGE_HINT:
+				qam_page_set_slot_hint(&log, page, change->slotno,
+									   change->new.hints);
+				break;
+		}
+	}
+	if (set_hints)
+		qam_page_set_hints(&log, page, earliest, owner, visit->done_prefix);
+	if (logged)
+		walk->lsn = qam_log_finish(&log);
+	else
+		qam_log_finish(&log);
+}
+
+/*
+ * Undo the claim of a row that could not be taken: the slot becomes what it
+ * was.  No locks on entry or exit.
+ */
+static void
+qam_undo_claim(QamWalk *walk, QamVisit *visit, const QamClaimed *claimed,
+			   const QamSlot *before)
+{
+	Page		page = BufferGetPage(visit->buffer);
+	QamLog		log;
+
+	LockBuffer(visit->buffer, BUFFER_LOCK_EXCLUSIVE);
+	if (qam_page_is(page, &visit->link, visit->lane) &&
+		QamPageGetSlots(page)[claimed->ref.slot].claim == walk->claim_xid)
+	{
+		qam_log_begin(&log, walk->index);
+		page = qam_log_page(&log, visit->buffer, false);
+		qam_page_set_slot(&log, page, claimed->ref.slot, before);
+		qam_page_lower_earliest(&log, page, before->ready_at);
+		walk->lsn = qam_log_finish(&log);
+	}
+	LockBuffer(visit->buffer, BUFFER_LOCK_UNLOCK);
+	qam_wakeup(walk->index);
+}
+
+/*
+ * Call "take" for the claims from "first" on, and drop those that it cannot
+ * have.  No page is locked; the rows' heap pages are still pinned.
+ */
+static void
+qam_take_rows(QamWalk *walk, QamVisit *visit, int first)
+{
+	QamClaimRequest *req = walk->req;
+	int			kept = first;
+	int			i;
+
+	if (req->take == NULL)
+		return;
+	for (i = first; i < req->nclaimed; i++)
+	{
+		if (req->take(req->take_arg, &req->claimed[i]))
+			req->claimed[kept++] = req->claimed[i];
+		else
+		{
+			qam_undo_claim(walk, visit, &req->claimed[i], &walk->before[i]);
+			visit->quiet.earliest = 0;
+		}
+	}
+	req->nclaimed = kept;
+}
+
+/*
+ * Assign the innermost transaction an id to claim by.  No page is locked.
+ */
+static void
+qam_assign_xid(QamWalk *walk)
+{
+	FullTransactionId xid = GetCurrentFullTransactionId();
+
+	walk->claim_xid = QamMakeClaim(QAM_CLAIM_BY_XID, U64FromFullTransactionId(xid));
+
+	/* It may have been looked up before it was ours */
+	walk->xids.n = 0;
+}
+
+/*
+ * Lock the visited page exclusively, at once or not at all unless wait.
+ */
+static QamVisitResult
+qam_visit_lock(QamVisit *visit, bool wait)
+{
+	if (wait)
+		LockBuffer(visit->buffer, BUFFER_LOCK_EXCLUSIVE);
+	else if (!ConditionalLockBuffer(visit->buffer))
+		return QAM_VISIT_BUSY;
+	if (!qam_page_is(BufferGetPage(visit->buffer), &visit->link, visit->lane))
+	{
+		LockBuffer(visit->buffer, BUFFER_LOCK_UNLOCK);
+		return QAM_VISIT_GONE;
+	}
+	return QAM_VISIT_OK;
+}
+
+/*
+ * The part of a visit that claims.  The page is pinned, not locked, on entry
+ * and exit.
+ */
+static QamVisitResult
+qam_visit_exclusive(QamWalk *walk, QamVisit *visit, bool wait)
+{
+	QamVisitResult result = qam_visit_lock(visit, wait);
+	Page		page = BufferGetPage(visit->buffer);
+	QamOpaque	opaque;
+
+	if (result != QAM_VISIT_OK)
+		return result;
+	opaque = QamPageGetOpaque(page);
+	visit->slotno = visit->done_prefix = opaque->first_unfinished;
+	visit->prefix_open = visit->all_done = true;
+	visit->interrupted = false;
+	qam_quiet_init(&visit->quiet);
+
+	for (;;)
+	{
+		int			first = walk->req->nclaimed;
+		BlockNumber blocks[QAM_MAX_PINS];
+		int			nblocks = 0;
+		QamStop		stop = qam_visit_slots(walk, visit);
+
+		visit->next = opaque->next;
+
+		/*
+		 * Hints must hold for the slots as they are now.  If the lock was
+		 * given up on the way, slots seen before that may have been given
+		 * back since; only DONE is for ever.
+		 */
+		visit->complete = (stop == QAM_STOP_END && !visit->interrupted);
+		visit->finished = stop == QAM_STOP_END && visit->all_done &&
+			QamLinkIsValid(&visit->next);
+		qam_apply(walk, visit, visit->complete);
+		if (stop == QAM_STOP_PIN)
+			nblocks = qam_gather(walk, page, visit->slotno, blocks);
+		LockBuffer(visit->buffer, BUFFER_LOCK_UNLOCK);
+
+		qam_take_rows(walk, visit, first);
+		if (stop == QAM_STOP_END || stop == QAM_STOP_ENOUGH)
+			return QAM_VISIT_OK;
+		if (stop == QAM_STOP_XID)
+			qam_assign_xid(walk);
+		else
+			qam_pin(walk, blocks, nblocks);
+
+		/* We were let in once, so we wait to finish */
+		visit->interrupted = true;
+		result = qam_visit_lock(visit, true);
+		if (result != QAM_VISIT_OK)
+			return result;
+	}
+}
+
+/*
+ * Visit one page: claim what it has to offer, end finished slots, improve its
+ * hints.  No locks on entry or exit.
+ */
+static QamVisitResult
+qam_visit(QamWalk *walk, QamVisit *visit, bool wait)
+{
+	QamVisitResult result = QAM_VISIT_OK;
+
+	visit->buffer = ReadBuffer(walk->index, visit->link.block);
+	LockBuffer(visit->buffer, BUFFER_LOCK_SHARE);
+	if (!qam_page_is(BufferGetPage(visit->buffer), &visit->link, visit->lane))
+	{
+		UnlockReleaseBuffer(visit->buffer);
+		return QAM_VISIT_GONE;
+	}
+	visit->next = QamPageGetOpaque(BufferGetPage(visit->buffer))->next;
+	if (!qam_glance(walk, visit))
+		result = qam_visit_exclusive(walk, visit, wait);
+	ReleaseBuffer(visit->buffer);
+	return result;
+}
+
+
+/*
+ * ---- Walking ----
+ */
+
+/*
+ * Find the way again after a link has led nowhere: from the last good page if
+ * it is still in the list, else from the lane's head.  No locks on exit.
+ *
+ * Each time this is needed, somebody has finished and unlinked a page, so the
+ * walk is held up by others' progress only.
+ */
+static QamLink
+qam_find_way(QamWalk *walk, int lane, QamLink *pred)
+{
+	QamLink		link;
+	QamMetaData meta;
+
+	if (QamLinkIsValid(pred))
+	{
+		Buffer		buffer = ReadBuffer(walk->index, pred->block);
+		bool		good;
+
+		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		good = qam_page_is(BufferGetPage(buffer), pred, lane);
+		if (good)
+			link = QamPageGetOpaque(BufferGetPage(buffer))->next;
+		UnlockReleaseBuffer(buffer);
+		if (good)
+			return link;
+	}
+	*pred = qam_no_link();
+	qam_read_meta(walk->index, &meta);
+	return meta.lanes[lane].head;
+}
+
+/*
+ * Walk along a lane.  Unless wait, busy pages are left out.  Returns whether
+ * any was.
+ */
+static bool
+qam_walk_lane(QamWalk *walk, int lane, bool wait)
+{
+	QamClaimRequest *req = walk->req;
+	bool		plain = !req->everything && req->only == NULL;
+	QamLink		pred = qam_no_link();
+	bool		skipped = false;
+	QamRun		run;
+	QamVisit	visit;
+
+	run.npages = 0;
+	visit.lane = lane;
+	visit.link = walk->meta.lanes[lane].head;
+	while (QamLinkIsValid(&visit.link) && req->nclaimed < req->max)
+	{
+		QamRun	   *known = NULL;
+
+		CHECK_FOR_INTERRUPTS();
+		if (plain && run.npages == 0)
+			known = qam_run_find(walk, lane, &visit.link);
+		if (known != NULL)
+		{
+			run = *known;
+			pred = run.last;
+			visit.link = run.next;
+			req->earliest = Min(req->earliest, run.quiet.earliest);
+			continue;
+		}
+
+		switch (qam_visit(walk, &visit, wait))
+		{
+			case QAM_VISIT_GONE:
+				run.npages = 0;
+				visit.link = qam_find_way(walk, lane, &pred);
+				continue;
+			case QAM_VISIT_BUSY:
+				skipped = true;
+				qam_run_end(&run);
+				break;
+			case QAM_VISIT_OK:
+				if (visit.complete)
+					req->earliest = Min(req->earliest, visit.quiet.earliest);
+				if (visit.finished &&
+					qam_unlink(walk->index, lane, QamLinkIsValid(&pred) ? &pred : NULL,
+							   &visit.link, false))
+				{
+					visit.link = visit.next;
+					continue;
+				}
+				if (plain && visit.complete && visit.quiet.earliest > walk->now &&
+					QamLinkIsValid(&visit.next))
+					qam_run_add(walk, &run, &visit);
+				else
+					qam_run_end(&run);
+				break;
+		}
+		pred = visit.link;
+		visit.link = visit.next;
+	}
+	qam_run_end(&run);
+	return skipped;
+}
+
+/*
+ * qam_claim claims up to req->max messages and returns them in req->claimed,
+ * in the order in which they were sent, urgent lanes first.
+ *
+ * Both relations are open and locked RowExclusive.  Claims take effect at once
+ * and do not depend on whether the transaction commits; those by xid end with
+ * it.
+ */
+void
+qam_claim(QamClaimRequest *req)
+{
+	QamWalk		walk;
+	int			lane;
+
+	memset(&walk, 0, offsetof(QamWalk, pinned));
+	walk.req = req;
+	walk.index = req->index;
+	walk.now = GetCurrentTimestamp();
+	walk.max_pins = Max(2, Min(QAM_MAX_PINS, NBuffers / (4 * MaxBackends)));
+	walk.lsn = InvalidXLogRecPtr;
+	walk.room = Min(req->max, 64);
+	walk.before = palloc(walk.room * sizeof(QamSlot));
+	req->claimed = palloc(walk.room * sizeof(QamClaimed));
+	req->nclaimed = 0;
+	req->earliest = DT_NOEND;
+	if (req->kind == QAM_CLAIM_XID &&
+		TransactionIdIsValid(GetCurrentTransactionIdIfAny()))
+		qam_assign_xid(&walk);
+
+	qam_read_meta(req->index, &walk.meta);
+	for (lane = QAM_LANES - 1; lane >= 0 && req->nclaimed < req->max; lane--)
+	{
+		if (req->only != NULL && lane != req->only_lane)
+			continue;
+
+		/* Nothing of a lower lane goes out while a page of this one is unseen */
+		if (qam_walk_lane(&walk, lane, false) && req->nclaimed < req->max)
+			qam_walk_lane(&walk, lane, true);
+	}
+	qam_unpin_all(&walk);
+	pfree(walk.before);
+
+	/* Attempts shall count after a crash too: on disk soon, or at once */
+	if (req->nclaimed > 0 && !XLogRecPtrIsInvalid(walk.lsn))
+	{
+		if (once_flush_claims)
+			XLogFlush(walk.lsn);
+		else
+			XLogSetAsyncXactLSN(walk.lsn);
+	}
+}

@@ -1,0 +1,287 @@
+/*-------------------------------------------------------------------------
+ *
+ * qam_xlog.c
+ *	  The only file that writes WAL for the queue index.
+ *
+ * Changes are logged as records of the Generic resource manager, so that
+ * replay needs no library: on a standby, and in crash recovery before
+ * anything of ours is loaded.  A generic record carries, for each page, the
+ * changed regions as (offset, length, bytes); generic_redo() copies them in
+ * and clears the hole between pd_lower and pd_upper.
+ *
+ * GenericXLogFinish() finds those regions by comparing the page with a copy,
+ * which costs two passes over 8 kB for a change of 20 bytes.  We know what we
+ * changed, so by default the same record is put together here from the
+ * regions that qam_page.c reports, with the page edited in place inside a
+ * critical section.  Compile with -DONCE_GENERIC_XLOG to go through GenericXLog
+ * instead; both ways must pass the same replay tests.
+ *
+ * Hints are edited in place and not logged.  once.log_hints logs them too, so
+ * that primary and standby can be compared byte by byte.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "pg_once.h"
+
+#include "access/generic_xlog.h"
+#include "access/xloginsert.h"
+#include "miscadmin.h"
+#include "qam/qam_internal.h"
+#include "storage/smgr.h"
+#include "utils/rel.h"
+
+#ifndef ONCE_GENERIC_XLOG
+
+/* A changed region; bytes are taken from the page when the record is made */
+typedef struct QamRegion
+{
+	OffsetNumber offset;
+	OffsetNumber length;
+} QamRegion;
+
+/* Two regions closer than a region's header are cheaper as one */
+#define QAM_REGION_HEADER	(2 * sizeof(OffsetNumber))
+
+/* Beyond this a full image is not larger, and no buffer can overflow */
+#define QAM_MAX_REGIONS		(2 * QAM_SLOTS_PER_PAGE)
+#define QAM_MAX_DELTA		(BLCKSZ / 2 + BLCKSZ / 4)
+
+/*
+ * Workspace of the change being made; there is one at a time.  Static because
+ * nothing may be allocated in a critical section.
+ */
+static QamRegion regions[QAM_LOG_PAGES][2 * ((BLCKSZ / sizeof(QamSlot)) + 1)];
+static int	nregions[QAM_LOG_PAGES];
+static bool full_image[QAM_LOG_PAGES];
+static char delta[QAM_LOG_PAGES][QAM_MAX_DELTA];
+
+#endif
+
+/*
+ * qam_log_begin starts a logged change of the index.
+ *
+ * The caller holds the exclusive locks of the pages it is going to change.
+ * We are in a critical section until qam_log_finish.
+ */
+void
+qam_log_begin(QamLog *log, Relation index)
+{
+	log->index = index;
+	log->npages = 0;
+	log->hints_only = false;
+#ifdef ONCE_GENERIC_XLOG
+	log->generic = GenericXLogStart(index);
+#else
+	log->generic = NULL;
+	START_CRIT_SECTION();
+#endif
+}
+
+/*
+ * qam_log_begin_hint starts a change of hints alone, of one page.
+ *
+ * As qam_log_begin, but nothing is logged unless once.log_hints is on.
+ */
+void
+qam_log_begin_hint(QamLog *log, Relation index)
+{
+	if (once_log_hints && RelationNeedsWAL(index))
+	{
+		qam_log_begin(log, index);
+		return;
+	}
+	log->index = index;
+	log->npages = 0;
+	log->hints_only = true;
+	log->generic = NULL;
+}
+
+/*
+ * qam_log_page takes a page into the change and returns the page to edit.
+ *
+ * With "fresh" the caller initialises the page, and the whole of it is logged.
+ */
+Page
+qam_log_page(QamLog *log, Buffer buffer, bool fresh)
+{
+	int			i = log->npages++;
+
+	Assert(i < QAM_LOG_PAGES);
+	log->pages[i].buffer = buffer;
+	log->pages[i].fresh = fresh;
+	log->pages[i].page = BufferGetPage(buffer);
+	if (log->hints_only)
+		return log->pages[i].page;
+#ifdef ONCE_GENERIC_XLOG
+	log->pages[i].page = GenericXLogRegisterBuffer(log->generic, buffer,
+												   fresh ? GENERIC_XLOG_FULL_IMAGE : 0);
+#else
+	nregions[i] = 0;
+	full_image[i] = fresh;
+#endif
+	return log->pages[i].page;
+}
+
+/*
+ * qam_log_bytes says that len bytes at where, within page, were or will be
+ * changed before qam_log_finish.
+ */
+void
+qam_log_bytes(QamLog *log, Page page, const void *where, Size len)
+{
+#ifndef ONCE_GENERIC_XLOG
+	int			i = 0;
+	int			offset = (const char *) where - (const char *) page;
+	QamRegion  *last;
+
+	Assert(!log->hints_only);
+	while (log->pages[i].page != page)
+	{
+		i++;
+		Assert(i < log->npages);
+	}
+	if (full_image[i])
+		return;
+
+	/* Widen the last region if this one begins in or right behind it */
+	last = nregions[i] > 0 ? &regions[i][nregions[i] - 1] : NULL;
+	if (last && offset >= last->offset &&
+		offset <= last->offset + last->length + QAM_REGION_HEADER)
+	{
+		last->length = Max(last->length, offset + len - last->offset);
+		return;
+	}
+	if (nregions[i] == QAM_MAX_REGIONS)
+	{
+		full_image[i] = true;
+		return;
+	}
+	regions[i][nregions[i]].offset = offset;
+	regions[i][nregions[i]].length = len;
+	nregions[i]++;
+#endif
+}
+
+/*
+ * qam_log_hint_bytes is qam_log_bytes for bytes that are but a hint.
+ */
+void
+qam_log_hint_bytes(QamLog *log, Page page, const void *where, Size len)
+{
+	if (once_log_hints && !log->hints_only)
+		qam_log_bytes(log, page, where, len);
+}
+
+#ifndef ONCE_GENERIC_XLOG
+
+/*
+ * Put together page i's part of the record.  Returns its length, or -1 if the
+ * page is to be logged whole.
+ */
+static int
+qam_make_delta(QamLog *log, int i)
+{
+	char	   *out = delta[i];
+	int			r;
+
+	if (full_image[i])
+		return -1;
+	for (r = 0; r < nregions[i]; r++)
+	{
+		QamRegion  *region = &regions[i][r];
+
+		if (out + QAM_REGION_HEADER + region->length > delta[i] + QAM_MAX_DELTA)
+			return -1;
+		memcpy(out, &region->offset, sizeof(OffsetNumber));
+		memcpy(out + sizeof(OffsetNumber), &region->length, sizeof(OffsetNumber));
+		memcpy(out + QAM_REGION_HEADER,
+			   (char *) log->pages[i].page + region->offset, region->length);
+		out += QAM_REGION_HEADER + region->length;
+	}
+	return out - delta[i];
+}
+
+/*
+ * Write the record of a native change, in its critical section.
+ */
+static XLogRecPtr
+qam_insert_record(QamLog *log)
+{
+	XLogRecPtr	lsn;
+	int			i;
+
+	XLogBeginInsert();
+	for (i = 0; i < log->npages; i++)
+	{
+		int			len = qam_make_delta(log, i);
+
+		if (len < 0)
+			XLogRegisterBuffer(i, log->pages[i].buffer,
+							   REGBUF_STANDARD | REGBUF_FORCE_IMAGE);
+		else
+		{
+			XLogRegisterBuffer(i, log->pages[i].buffer, REGBUF_STANDARD);
+			XLogRegisterBufData(i, delta[i], len);
+		}
+	}
+	lsn = XLogInsert(RM_GENERIC_ID, 0);
+	for (i = 0; i < log->npages; i++)
+		PageSetLSN(log->pages[i].page, lsn);
+	return lsn;
+}
+
+#endif
+
+/*
+ * qam_log_finish writes the change and ends it.
+ *
+ * Returns the end of the WAL record, or InvalidXLogRecPtr when none was
+ * written.  The buffers stay locked.
+ */
+XLogRecPtr
+qam_log_finish(QamLog *log)
+{
+	XLogRecPtr	lsn = InvalidXLogRecPtr;
+
+	if (log->hints_only)
+	{
+		Assert(log->npages == 1);
+		MarkBufferDirtyHint(log->pages[0].buffer, true);
+		return lsn;
+	}
+#ifdef ONCE_GENERIC_XLOG
+	lsn = GenericXLogFinish(log->generic);
+	if (!RelationNeedsWAL(log->index))
+		lsn = InvalidXLogRecPtr;
+#else
+	{
+		int			i;
+
+		for (i = 0; i < log->npages; i++)
+			MarkBufferDirty(log->pages[i].buffer);
+		if (RelationNeedsWAL(log->index))
+			lsn = qam_insert_record(log);
+		END_CRIT_SECTION();
+	}
+#endif
+	return lsn;
+}
+
+/*
+ * qam_log_whole_page logs a page whole that the caller has just filled.
+ *
+ * The buffer is locked exclusively, and nobody else can see the page's fork
+ * yet: a build.  An init fork is logged although its index is not, because it
+ * must exist after a crash and on a standby; replay flushes it at once.
+ */
+void
+qam_log_whole_page(Relation index, Buffer buffer, ForkNumber fork)
+{
+	START_CRIT_SECTION();
+	MarkBufferDirty(buffer);
+	if (RelationNeedsWAL(index) || fork == INIT_FORKNUM)
+		log_newpage_buffer(buffer, true);
+	END_CRIT_SECTION();
+}

@@ -85,32 +85,38 @@ make_workdir() {
 # Run a command as server_user.
 as_server() { "${server_prefix[@]}" "$@"; }
 
-# At exit, however it comes about, stop every server that still runs in $work and remove the directory, unless
-# keep_workdir says otherwise.
+# At exit, however it comes about, leave nothing behind, unless keep_workdir says otherwise.
 keep_workdir=no
 clean_up() {
-	local status=$? pidfile pid
+	local status=$?
 
 	trap '' HUP INT TERM
 	set +e
 	[ -z "$apt_log" ] || rm -f "$apt_log"
-	[ -n "$work" ] && [ "$keep_workdir" = no ] || exit "$status"
-	cd /
 	jobs -p | xargs -r kill 2>/dev/null
-	while read -r pidfile; do
-		pid=$(head -n 1 "$pidfile")
-		# An immediate shutdown; the file may be that of a postmaster long gone.
-		kill -QUIT "$pid" 2>/dev/null
-		wait_for 10 is_gone "$pid"
-	done < <(find "$work" -name postmaster.pid 2>/dev/null)
-	# The last children of a postmaster may still be writing.
-	wait_for 5 rm -rf "$work" 2>/dev/null
+	[ -z "$work" ] || [ "$keep_workdir" = yes ] || discard_workdir
 	exit "$status"
 }
 trap clean_up EXIT
 trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 143' TERM
+
+# Stop every server that still runs in $work, and remove it.
+discard_workdir() {
+	local pidfile pid
+
+	cd /
+	while read -r pidfile; do
+		pid=$(head -n 1 "$pidfile")
+		# An immediate shutdown; the file may be that of a postmaster long gone.
+		kill -QUIT "$pid" 2>/dev/null || continue
+		wait_for 10 is_gone "$pid" || true
+	done < <(find "$work" -name postmaster.pid 2>/dev/null || true)
+	# The last children of a postmaster may still be writing.
+	wait_for 5 rm -rf "$work" 2>/dev/null || true
+	work=
+}
 
 is_gone() { ! kill -0 "$1" 2>/dev/null; }
 

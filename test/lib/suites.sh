@@ -67,6 +67,8 @@ run_files() {
 	shift 3
 	mkdir -p "$work/$suite"
 	for file; do
+		# A pattern without a match is a suite without a test.
+		[ -e "$file" ] || { record FAILED "$suite: no such file: $file" 0.0; return; }
 		name=$(basename "${file%.*}")
 		if [ "$running" -ge "$jobs" ]; then
 			wait -n || true
@@ -107,12 +109,12 @@ run_tap_file() {
 	local pgxs_dir
 
 	pgxs_dir=$(dirname "$("$pg_config" --pgxs)")/../..
-	as_server mkdir -p "$work/tap/$2"
+	as_server mkdir -p "$work/clusters/$2" || return
 	# The environment is that of prove_installcheck in PostgreSQL's Makefile.global.
-	cd "$work/src"
+	cd "$work/src" || return
 	as_server env -u PGHOST -u PGPORT -u PGUSER -u PGDATABASE \
 		PATH="$bindir:$PATH" PG_CONFIG="$pg_config" PG_REGRESS="$pgxs_dir/src/test/regress/pg_regress" \
-		TESTDIR="$work/tap/$2" TESTDATADIR="$work/tap/$2/data" TESTLOGDIR="$work/tap/$2/log" \
+		TESTDIR="$work/clusters/$2" TESTDATADIR="$work/clusters/$2/data" TESTLOGDIR="$work/clusters/$2/log" \
 		timeout "${test_timeout:-600}" prove --timer -I "$pgxs_dir/src/test/perl" -I test/t "$1"
 }
 
@@ -129,7 +131,7 @@ suite_pgtap() {
 }
 
 run_pgtap_file() {
-	sql -c "CREATE DATABASE \"pgtap_$2\" TEMPLATE pgtap_template"
+	sql -c "CREATE DATABASE \"pgtap_$2\" TEMPLATE pgtap_template" || return
 	as_server env PGDATABASE="pgtap_$2" \
 		timeout "${test_timeout:-600}" prove --timer --exec "$bindir/psql -XAtq -P pager=off" "$1"
 }

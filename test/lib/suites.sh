@@ -133,5 +133,5 @@ suite_pgtap() {
 run_pgtap_file() {
 	sql -c "CREATE DATABASE \"pgtap_$2\" TEMPLATE pgtap_template" || return
 	as_server env PGDATABASE="pgtap_$2" \
-		timeout "${test_timeout:-600}" prove --timer --exec "$bindir/psql -XAtq -P pager=off" "$1"
+		timeout "${test_timeout:-600}" prove --timer --exec "$bindir/psql -XAtq -P pager=off -v ON_ERROR_STOP=1 -f" "$1"
 }

@@ -62,4 +62,22 @@ once_extend(Relation rel, ForkNumber fork)
 #endif
 }
 
+/* 16 replaced pg_class_ownercheck and its kin by object_ownercheck */
+#if PG_VERSION_NUM >= 160000
+#define once_is_table_owner(relid, role) \
+	object_ownercheck(RelationRelationId, relid, role)
+#else
+#define once_is_table_owner(relid, role) \
+	pg_class_ownercheck(relid, role)
+#endif
+
+/* 17 made getIdentitySequence take the relation, for partitions' sake */
+#if PG_VERSION_NUM >= 170000
+#define once_identity_sequence(rel, attnum) \
+	getIdentitySequence(rel, attnum, true)
+#else
+#define once_identity_sequence(rel, attnum) \
+	getIdentitySequence(RelationGetRelid(rel), attnum, true)
+#endif
+
 #endif							/* ONCE_COMPAT_H */

@@ -1048,30 +1048,41 @@ qam_visit(QamWalk *walk, QamVisit *visit, bool wait)
  * it is still in the list, else from the lane's head.  No locks on exit.
  *
  * Each time this is needed, somebody has finished and unlinked a page, so the
- * walk is held up by others' progress only.
+ * walk is held up by others' progress only.  A page is unlinked with its
+ * predecessor (or the metapage) locked, so a link that is still there after it
+ * has led nowhere is broken.
  */
 static QamLink
-qam_find_way(QamWalk *walk, int lane, QamLink *pred)
+qam_find_way(QamWalk *walk, int lane, QamLink *pred, const QamLink *failed)
 {
-	QamLink		link;
-	QamMetaData meta;
+	QamLink		link = qam_no_link();
+	bool		good = false;
 
 	if (QamLinkIsValid(pred))
 	{
 		Buffer		buffer = ReadBuffer(walk->index, pred->block);
-		bool		good;
 
 		LockBuffer(buffer, BUFFER_LOCK_SHARE);
 		good = qam_page_is(BufferGetPage(buffer), pred, lane);
 		if (good)
 			link = QamPageGetOpaque(BufferGetPage(buffer))->next;
 		UnlockReleaseBuffer(buffer);
-		if (good)
-			return link;
 	}
-	*pred = qam_no_link();
-	qam_read_meta(walk->index, &meta);
-	return meta.lanes[lane].head;
+	if (!good)
+	{
+		QamMetaData meta;
+
+		*pred = qam_no_link();
+		qam_read_meta(walk->index, &meta);
+		link = meta.lanes[lane].head;
+	}
+	if (qam_same_link(&link, failed))
+		ereport(ERROR,
+				(errcode(ERRCODE_INDEX_CORRUPTED),
+				 errmsg("a list of queue index \"%s\" is broken at block %u",
+						RelationGetRelationName(walk->index), failed->block),
+				 errhint("REINDEX restores the index from its table.")));
+	return link;
 }
 
 /*
@@ -1085,6 +1096,7 @@ qam_walk_lane(QamWalk *walk, int lane, bool wait)
 	bool		plain = !req->everything && req->only == NULL;
 	QamLink		pred = qam_no_link();
 	bool		skipped = false;
+	QamRun	   *known = NULL;	/* the remembered run we came by, if any */
 	QamRun		run;
 	QamVisit	visit;
 
@@ -1093,12 +1105,9 @@ qam_walk_lane(QamWalk *walk, int lane, bool wait)
 	visit.link = walk->meta.lanes[lane].head;
 	while (QamLinkIsValid(&visit.link) && req->nclaimed < req->max)
 	{
-		QamRun	   *known = NULL;
-
 		CHECK_FOR_INTERRUPTS();
-		if (plain && run.npages == 0)
-			known = qam_run_find(walk, lane, &visit.link);
-		if (known != NULL)
+		if (plain && run.npages == 0 &&
+			(known = qam_run_find(walk, lane, &visit.link)) != NULL)
 		{
 			run = *known;
 			pred = run.last;
@@ -1111,7 +1120,9 @@ qam_walk_lane(QamWalk *walk, int lane, bool wait)
 		{
 			case QAM_VISIT_GONE:
 				run.npages = 0;
-				visit.link = qam_find_way(walk, lane, &pred);
+				if (known != NULL)
+					known->npages = 0;
+				visit.link = qam_find_way(walk, lane, &pred, &visit.link);
 				continue;
 			case QAM_VISIT_BUSY:
 				skipped = true;

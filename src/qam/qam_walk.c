@@ -35,6 +35,7 @@
 #include "access/xlog.h"
 #include "common/pg_prng.h"
 #include "miscadmin.h"
+#include "once_debug.h"
 #include "qam/qam_internal.h"
 #include "storage/proc.h"
 #include "utils/rel.h"
@@ -583,7 +584,9 @@ qam_glance(QamWalk *walk, QamVisit *visit)
 	}
 	nblocks = qam_gather(walk, page, opaque->first_unfinished, blocks);
 	LockBuffer(visit->buffer, BUFFER_LOCK_UNLOCK);
+	once_debug_point("walk_before_pin");
 	qam_pin(walk, blocks, nblocks);
+	once_debug_point("walk_before_lock");
 	return false;
 }
 
@@ -913,6 +916,7 @@ qam_take_rows(QamWalk *walk, QamVisit *visit, int first)
 
 	if (req->take == NULL)
 		return;
+	once_debug_point("walk_before_take");
 	for (i = first; i < req->nclaimed; i++)
 	{
 		if (req->take(req->take_arg, &req->claimed[i]))
@@ -1007,6 +1011,8 @@ qam_visit_exclusive(QamWalk *walk, QamVisit *visit, bool wait)
 		else
 			qam_pin(walk, blocks, nblocks);
 
+		once_debug_point("walk_unlocked");
+
 		/* We were let in once, so we wait to finish */
 		visit->interrupted = true;
 		result = qam_visit_lock(visit, true);
@@ -1024,6 +1030,7 @@ qam_visit(QamWalk *walk, QamVisit *visit, bool wait)
 {
 	QamVisitResult result = QAM_VISIT_OK;
 
+	once_debug_point("walk_before_visit");
 	visit->buffer = ReadBuffer(walk->index, visit->link.block);
 	LockBuffer(visit->buffer, BUFFER_LOCK_SHARE);
 	if (!qam_page_is(BufferGetPage(visit->buffer), &visit->link, visit->lane))

@@ -1,0 +1,38 @@
+/*-------------------------------------------------------------------------
+ *
+ * once_debug.h
+ *	  Debug points: named places where a test can hold a backend still.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ONCE_DEBUG_H
+#define ONCE_DEBUG_H
+
+/* The advisory lock, as pg_advisory_lock(int, int) takes it */
+#define ONCE_DEBUG_LOCK_KEY1	1869505381	/* "once" */
+#define ONCE_DEBUG_LOCK_KEY2	1
+
+/* once.debug_point; an empty string means none */
+extern char *once_debug_point_name;
+
+extern void once_debug_init(void);
+extern void once_debug_hold(const char *name);
+
+/*
+ * once_debug_point is the place of that name.
+ *
+ * With once.debug_point set to the name, the backend waits here for as long as
+ * another session holds pg_advisory_lock(1869505381, 1); else it passes on.
+ * A wait for a heavyweight lock can be seen, canceled and found in a deadlock,
+ * so no page lock, LWLock or spinlock may be held here, nor may there be a
+ * critical section or held-off interrupts.  Buffer pins may be held.  May raise
+ * an error.
+ */
+static inline void
+once_debug_point(const char *name)
+{
+	if (once_debug_point_name != NULL && once_debug_point_name[0] != '\0')
+		once_debug_hold(name);
+}
+
+#endif							/* ONCE_DEBUG_H */

@@ -1,0 +1,22 @@
+-- The schema is a member of the extension: CREATE SCHEMA fails when somebody
+-- has made one of that name before, so nothing of theirs can be mixed up with
+-- what is made here.  Only its owner can create anything in it.
+CREATE SCHEMA once;
+REVOKE ALL ON SCHEMA once FROM PUBLIC;
+GRANT USAGE ON SCHEMA once TO PUBLIC;
+COMMENT ON SCHEMA once IS 'message queues that commit with your own transaction';
+
+CREATE TYPE once.message AS (
+    id           bigint,
+    receipt      uuid,
+    attempt      integer,
+    enqueued_at  timestamptz,
+    leased_until timestamptz,
+    priority     smallint,
+    group_id     text,
+    headers      jsonb,
+    payload      jsonb
+);
+COMMENT ON TYPE once.message IS
+'A message as receive, lease and pop hand it out. receipt: what ack and its kin want, NULL from pop. attempt: which delivery of this message this is, from 1. leased_until: from lease only.';
+

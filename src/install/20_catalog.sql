@@ -1,0 +1,21 @@
+-- Options of the queues.  The table of a queue is found by name, so that a dump
+-- restores both whatever their oids.  A queue without a row here has the
+-- defaults; a row without a table is left over from a plain DROP TABLE, and
+-- create_queue takes it over.  Written by create_queue, alter_queue, pause,
+-- resume and drop_queue, which tell running sessions; a plain UPDATE does not.
+CREATE TABLE once.queue (
+    queue           text COLLATE "C" NOT NULL PRIMARY KEY,
+    retry_delay     interval NOT NULL,
+    retry_delay_max interval NOT NULL,
+    send_paused     boolean NOT NULL DEFAULT false,
+    consume_paused  boolean NOT NULL DEFAULT false,
+    created_at      timestamptz NOT NULL DEFAULT pg_catalog.now()
+);
+COMMENT ON TABLE once.queue IS 'options of the queues; read it through once.list_queues()';
+SELECT pg_catalog.pg_extension_config_dump('once.queue', '');
+
+-- Names and options are no secret, and pg_dump by another role than the
+-- extension's owner reads this table.
+REVOKE ALL ON TABLE once.queue FROM PUBLIC;
+GRANT SELECT ON TABLE once.queue TO PUBLIC;
+

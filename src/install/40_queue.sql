@@ -1,0 +1,189 @@
+-- Queues: making and changing them.
+
+CREATE FUNCTION once.create_queue(
+    queue text,
+    unlogged boolean DEFAULT false,
+    id_index boolean DEFAULT false,
+    if_not_exists boolean DEFAULT false,
+    retry_delay interval DEFAULT '1 s',
+    retry_delay_max interval DEFAULT '1 h')
+RETURNS void
+AS 'MODULE_PATHNAME', 'once_create_queue' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION once.create_queue(text, boolean, boolean, boolean, interval, interval) IS
+'Creates a queue: the table once."q_<queue>", owned by the caller, with its queue index. Names: a letter or underscore, then letters, digits, underscores and hyphens, at most 47 bytes; capitals count. unlogged: faster, but empty after a crash. id_index: a primary key on id, which cancel and logical replication want. if_not_exists: a notice instead of an error. retry_delay, retry_delay_max: after a failed delivery a message waits retry_delay, and twice as long after each further one, up to retry_delay_max. EXECUTE is not granted to PUBLIC.';
+
+CREATE FUNCTION once.alter_queue(
+    queue text,
+    retry_delay interval DEFAULT NULL,
+    retry_delay_max interval DEFAULT NULL)
+RETURNS void
+AS 'MODULE_PATHNAME', 'once_alter_queue' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION once.alter_queue(text, interval, interval) IS
+'Changes options of a queue; NULL leaves one as it is. Running sessions follow as soon as it is committed. For the owner of the table.';
+
+CREATE FUNCTION once.drop_queue(queue text)
+RETURNS void
+AS 'MODULE_PATHNAME', 'once_drop_queue' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION once.drop_queue(text) IS
+'Drops a queue with all its messages. Waits for transactions that use it. For the owner of the table.';
+
+CREATE FUNCTION once.list_queues()
+RETURNS TABLE (
+    queue text,
+    owner name,
+    unlogged boolean,
+    id_index boolean,
+    retry_delay interval,
+    retry_delay_max interval,
+    send_paused boolean,
+    consume_paused boolean,
+    created_at timestamptz)
+LANGUAGE sql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT q.queue,
+           pg_catalog.pg_get_userbyid(c.relowner),
+           c.relpersistence OPERATOR(pg_catalog.=) 'u',
+           EXISTS (SELECT FROM pg_catalog.pg_index i
+                   JOIN pg_catalog.pg_attribute a
+                     ON a.attrelid OPERATOR(pg_catalog.=) i.indrelid
+                    AND a.attnum OPERATOR(pg_catalog.=) i.indkey[0]
+                   WHERE i.indrelid OPERATOR(pg_catalog.=) c.oid
+                     AND i.indisunique AND i.indisvalid
+                     AND i.indnkeyatts OPERATOR(pg_catalog.=) 1
+                     AND i.indpred IS NULL AND i.indexprs IS NULL
+                     AND a.attname OPERATOR(pg_catalog.=) 'id'),
+           q.retry_delay, q.retry_delay_max, q.send_paused, q.consume_paused, q.created_at
+      FROM once.queue q
+      JOIN pg_catalog.pg_class c
+        ON c.relname OPERATOR(pg_catalog.=) ('q_' OPERATOR(pg_catalog.||) q.queue)
+      JOIN pg_catalog.pg_namespace n
+        ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+       AND n.nspname OPERATOR(pg_catalog.=) 'once'
+     ORDER BY q.queue;
+END;
+COMMENT ON FUNCTION once.list_queues() IS
+'All queues of the database with their options. id_index: whether cancel works.';
+
+CREATE FUNCTION once.pause(queue text, what text DEFAULT 'all')
+RETURNS void
+AS 'MODULE_PATHNAME', 'once_pause' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION once.pause(text, text) IS
+'Stops sending to a queue (''send''), consuming from it (''consume''), or both (''all''). While paused, send and send_batch, or receive, lease and pop, raise once_paused: an error, not an empty result, so that nobody mistakes a paused queue for an empty one. Messages that are out may still be acked, given back and extended; plain SQL is not stopped. For the owner of the table.';
+
+CREATE FUNCTION once.resume(queue text, what text DEFAULT 'all')
+RETURNS void
+AS 'MODULE_PATHNAME', 'once_resume' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION once.resume(text, text) IS
+'Ends what pause began: ''send'', ''consume'' or ''all''. For the owner of the table.';
+
+CREATE FUNCTION once.purge(queue text)
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'once_purge' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION once.purge(text) IS
+'Removes the messages of a queue, also delayed and leased ones, and returns how many. Truncates the table when nobody else uses it; otherwise deletes row by row, and leaves the rows that open transactions hold. For the owner of the table.';
+
+-- Sending.
+
+CREATE FUNCTION once.send(
+    queue text,
+    payload jsonb,
+    headers jsonb DEFAULT NULL,
+    delay interval DEFAULT NULL,
+    deliver_at timestamptz DEFAULT NULL,
+    priority integer DEFAULT 4)
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'once_send' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION once.send(text, jsonb, jsonb, interval, timestamptz, integer) IS
+'Sends a message in the caller''s transaction and returns its id. delay or deliver_at: not delivered before; only one of the two. priority: 0 to 9, 9 first. Wants INSERT on the table.';
+
+CREATE FUNCTION once.send_batch(
+    queue text,
+    payloads jsonb[],
+    headers jsonb[] DEFAULT NULL,
+    delay interval DEFAULT NULL,
+    deliver_at timestamptz DEFAULT NULL,
+    priority integer DEFAULT 4)
+RETURNS SETOF bigint
+AS 'MODULE_PATHNAME', 'once_send_batch' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 100;
+COMMENT ON FUNCTION once.send_batch(text, jsonb[], jsonb[], interval, timestamptz, integer) IS
+'Sends many messages at once, far cheaper than one by one, and returns their ids in the order of payloads. headers: NULL, or one element for each payload. Wants INSERT on the table.';
+
+-- Consuming.
+
+CREATE FUNCTION once.receive(
+    queue text,
+    max_messages integer DEFAULT 1,
+    wait interval DEFAULT NULL)
+RETURNS SETOF once.message
+AS 'MODULE_PATHNAME', 'once_receive' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 10;
+COMMENT ON FUNCTION once.receive(text, integer, interval) IS
+'Effectively once, for effects in this database: claims messages until the calling transaction ends, which must ack them or give them back, or its commit fails with once_unacked (setting once.unacked). A rollback, also to a savepoint, gives them back after the retry delay; the attempt counts. max_messages: 1 to 10000. wait: up to 60 s for a message when there is none; a statement of its own then, and READ COMMITTED only. Wants SELECT and DELETE on the table.';
+
+CREATE FUNCTION once.lease(
+    queue text,
+    lease interval DEFAULT '30 s',
+    max_messages integer DEFAULT 1,
+    wait interval DEFAULT NULL)
+RETURNS SETOF once.message
+AS 'MODULE_PATHNAME', 'once_lease' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 10;
+COMMENT ON FUNCTION once.lease(text, interval, integer, interval) IS
+'At least once: claims messages for a time, whatever the calling transaction does. Who has not acked a message by then has lost it to the next consumer. lease: more than 0, at most 365 days. Wants SELECT and DELETE on the table.';
+
+CREATE FUNCTION once.pop(
+    queue text,
+    max_messages integer DEFAULT 1,
+    wait interval DEFAULT NULL)
+RETURNS SETOF once.message
+AS 'MODULE_PATHNAME', 'once_pop' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 10;
+COMMENT ON FUNCTION once.pop(text, integer, interval) IS
+'At most once: takes messages out of the queue, acked as they are returned; there is no receipt. A rollback puts them back. Never waits for rows that others hold. Wants SELECT and DELETE on the table.';
+
+CREATE FUNCTION once.ack(receipt uuid)
+RETURNS void
+AS 'MODULE_PATHNAME', 'once_ack' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION once.ack(uuid) IS
+'Deletes the message in the caller''s transaction. Raises once_lease_lost when the claim is somebody else''s by now, and once_already_acked when the message is gone, so that the caller''s effects roll back. Wants SELECT and DELETE on the table.';
+
+CREATE FUNCTION once.ack_all(receipts uuid[])
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'once_ack_all' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION once.ack_all(uuid[]) IS
+'Acks all of the receipts, or raises what ack raises, and returns how many. The same receipt twice is an error.';
+
+CREATE FUNCTION once.try_ack(receipt uuid)
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'once_try_ack' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION once.try_ack(uuid) IS
+'Like ack, but returns false where ack raises once_lease_lost or once_already_acked; nothing is deleted then.';
+
+CREATE FUNCTION once.try_ack_all(receipts uuid[])
+RETURNS SETOF uuid
+AS 'MODULE_PATHNAME', 'once_try_ack_all' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 10;
+COMMENT ON FUNCTION once.try_ack_all(uuid[]) IS
+'Acks those of the receipts that still can be, and returns them in their order, each once.';
+
+CREATE FUNCTION once.nack(receipt uuid, delay interval DEFAULT NULL)
+RETURNS void
+AS 'MODULE_PATHNAME', 'once_nack' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION once.nack(uuid, interval) IS
+'Gives a message back after a failure: it is delivered again after delay, by default after the queue''s retry delay for this attempt; the attempt counts. Acts at once, also when the caller''s transaction rolls back. Raises what ack raises.';
+
+CREATE FUNCTION once.release(receipt uuid)
+RETURNS void
+AS 'MODULE_PATHNAME', 'once_release' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION once.release(uuid) IS
+'Gives a message back unused: it is ready now, and the attempt does not count. Acts at once, also when the caller''s transaction rolls back. Raises what ack raises.';
+
+CREATE FUNCTION once.extend(receipt uuid, lease interval)
+RETURNS timestamptz
+AS 'MODULE_PATHNAME', 'once_extend_lease' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION once.extend(uuid, interval) IS
+'Makes a lease end that much from now, and returns when; also one that has run out, as long as nobody else has got the message. Acts at once. Raises what ack raises.';
+
+CREATE FUNCTION once.cancel(queue text, id bigint)
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'once_cancel' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION once.cancel(text, bigint) IS
+'Deletes a message that nobody has claimed, ready or delayed, in the caller''s transaction. False when it is claimed or gone; never waits. Wants a queue made with id_index, and SELECT and DELETE on the table.';
+

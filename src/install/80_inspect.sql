@@ -1,0 +1,64 @@
+-- Looking without touching.  All of it also works on a standby.
+
+CREATE FUNCTION once.peek(
+    queue text,
+    max_messages integer DEFAULT 10,
+    OUT id bigint,
+    OUT attempt integer,
+    OUT enqueued_at timestamptz,
+    OUT ready_at timestamptz,
+    OUT priority smallint,
+    OUT group_id text,
+    OUT headers jsonb,
+    OUT payload jsonb,
+    OUT state text)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'once_peek' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 10;
+COMMENT ON FUNCTION once.peek(text, integer) IS
+'Shows the first messages of a queue in order of delivery and claims nothing. attempt: deliveries so far. ready_at: when a delayed message is due, or a lease ends; NULL when ready. state: ready, delayed or claimed. Wants SELECT on the table.';
+
+CREATE FUNCTION once.check(
+    queue text,
+    strict boolean DEFAULT false,
+    OUT rule text,
+    OUT block bigint,
+    OUT slot integer,
+    OUT detail text)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'once_check' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 10;
+COMMENT ON FUNCTION once.check(text, boolean) IS
+'Verifies the queue index against the table and returns one row for each broken rule: none when all is well. strict: locks out writers meanwhile, and checks also what others would be changing. REINDEX mends what it finds. Wants SELECT on the table.';
+
+CREATE FUNCTION once.slots(
+    queue text,
+    OUT lane integer,
+    OUT block bigint,
+    OUT slot integer,
+    OUT state text,
+    OUT claim text,
+    OUT claim_xid xid8,
+    OUT row_ctid tid,
+    OUT attempts integer,
+    OUT ready_at timestamptz)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'once_slots' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000;
+COMMENT ON FUNCTION once.slots(text) IS
+'The slots of the queue index as they are on disk. Wants SELECT on the table.';
+
+CREATE FUNCTION once.pages(
+    queue text,
+    OUT block bigint,
+    OUT kind text,
+    OUT lane integer,
+    OUT seq bigint,
+    OUT next bigint,
+    OUT slots integer,
+    OUT done integer,
+    OUT first_unfinished integer,
+    OUT earliest timestamptz,
+    OUT owner xid8)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'once_pages' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 100;
+COMMENT ON FUNCTION once.pages(text) IS
+'The pages of the queue index with their hints. Wants SELECT on the table.';
+

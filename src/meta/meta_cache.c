@@ -1,0 +1,386 @@
+/*-------------------------------------------------------------------------
+ *
+ * meta_cache.c
+ *	  Per-backend cache of what the verbs must know of a queue.
+ *
+ * An entry is filled when a queue is first used and found without any catalog
+ * access from then on.  Whatever can change it sends a relcache invalidation
+ * of the queue's table: DDL on the table and its indexes by itself, changes of
+ * options by alter_queue, pause and resume, which ask for one.
+ *
+ * The callback runs at odd moments, also while an entry is being filled or
+ * used further up the stack, so it marks entries and does nothing else: the
+ * next lookup refills them in place.  Lookups hand out copies.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+#include "pg_once.h"
+
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/tableam.h"
+#include "catalog/dependency.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_attribute.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_index.h"
+#include "catalog/pg_type.h"
+#include "meta/meta_cache.h"
+#include "meta/meta_catalog.h"
+#include "nodes/nodeFuncs.h"
+#include "nodes/primnodes.h"
+#include "rewrite/rewriteHandler.h"
+#include "utils/fmgroids.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+/* Beyond so many entries, those of queues that changed or went are dropped. */
+#define META_SWEEP_AT		4096
+
+typedef struct MetaEntry
+{
+	Oid			relid;			/* key */
+	bool		valid;			/* cleared by the callback */
+	OnceMeta	meta;
+} MetaEntry;
+
+static const struct
+{
+	const char *name;
+	Oid			type;
+	bool		notnull;
+}			column_made[ONCE_NCOLUMNS] =
+{
+	{"id", INT8OID, true},
+	{"enqueued_at", TIMESTAMPTZOID, true},
+	{"deliver_at", TIMESTAMPTZOID, false},
+	{"priority", INT2OID, true},
+	{"group_id", TEXTOID, false},
+	{"headers", JSONBOID, false},
+	{"payload", JSONBOID, false}
+};
+
+static HTAB *meta_cache = NULL;
+
+static void meta_invalidate(Datum arg, Oid relid);
+static void meta_sweep(void);
+static void meta_fill(Relation heap, OnceMeta *meta);
+static void meta_fill_columns(Relation heap, OnceMeta *meta);
+static void meta_fill_indexes(Relation heap, OnceMeta *meta);
+static void meta_fill_options(Relation heap, OnceMeta *meta);
+static bool meta_columns_as_made(Relation heap);
+static bool meta_is_id_key(Relation heap, Relation index, const OnceMeta *meta);
+
+/*
+ * once_meta_init prepares the cache; called once, when the library is loaded.
+ */
+void
+once_meta_init(void)
+{
+	HASHCTL		ctl;
+
+	ctl.keysize = sizeof(Oid);
+	ctl.entrysize = sizeof(MetaEntry);
+	ctl.hcxt = TopMemoryContext;
+	meta_cache = hash_create("pg_once queues", 64, &ctl,
+							 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	CacheRegisterRelcacheCallback(meta_invalidate, (Datum) 0);
+}
+
+/*
+ * once_meta_get copies what is known of a queue's table, which the caller has
+ * opened and locked.  Invalidations that have reached this backend's queue are
+ * obeyed, also when the lock was held before.
+ */
+void
+once_meta_get(Relation heap, OnceMeta *meta)
+{
+	Oid			relid = RelationGetRelid(heap);
+	MetaEntry  *entry;
+	bool		found;
+
+	AcceptInvalidationMessages();
+
+	entry = hash_search(meta_cache, &relid, HASH_FIND, NULL);
+	if (entry != NULL && entry->valid)
+	{
+		*meta = entry->meta;
+		return;
+	}
+
+	/*
+	 * Filling reads catalogs, and so may run the callback.  Say that the
+	 * entry is valid first: what the callback says about it from now on then
+	 * stands.
+	 */
+	if (entry == NULL)
+	{
+		meta_sweep();
+		entry = hash_search(meta_cache, &relid, HASH_ENTER, &found);
+	}
+	entry->valid = true;
+	PG_TRY();
+	{
+		meta_fill(heap, meta);
+	}
+	PG_CATCH();
+	{
+		hash_search(meta_cache, &relid, HASH_REMOVE, NULL);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+
+	entry->meta = *meta;
+}
+
+/*
+ * once_meta_column_name tells what create_queue called a column.
+ */
+const char *
+once_meta_column_name(OnceColumn column)
+{
+	return column_made[column].name;
+}
+
+/*
+ * Relcache callback: relid changed, or everything if it is InvalidOid.
+ */
+static void
+meta_invalidate(Datum arg, Oid relid)
+{
+	MetaEntry  *entry;
+
+	if (OidIsValid(relid))
+	{
+		entry = hash_search(meta_cache, &relid, HASH_FIND, NULL);
+		if (entry != NULL)
+			entry->valid = false;
+	}
+	else
+	{
+		HASH_SEQ_STATUS status;
+
+		hash_seq_init(&status, meta_cache);
+		while ((entry = hash_seq_search(&status)) != NULL)
+			entry->valid = false;
+	}
+}
+
+/*
+ * meta_sweep keeps entries of dropped queues from piling up.
+ */
+static void
+meta_sweep(void)
+{
+	HASH_SEQ_STATUS status;
+	MetaEntry  *entry;
+
+	if (hash_get_num_entries(meta_cache) < META_SWEEP_AT)
+		return;
+
+	hash_seq_init(&status, meta_cache);
+	while ((entry = hash_seq_search(&status)) != NULL)
+	{
+		if (!entry->valid)
+			hash_search(meta_cache, &entry->relid, HASH_REMOVE, NULL);
+	}
+}
+
+static void
+meta_fill(Relation heap, OnceMeta *meta)
+{
+	memset(meta, 0, sizeof(OnceMeta));
+	meta->relid = RelationGetRelid(heap);
+
+	/*
+	 * Row triggers, statement triggers, those of foreign keys in either
+	 * direction and those of deferred keys all show in trigdesc.
+	 */
+	meta->fast = heap->rd_rel->relkind == RELKIND_RELATION &&
+		heap->rd_tableam == GetHeapamTableAmRoutine() &&
+		heap->trigdesc == NULL &&
+		heap->rd_rules == NULL &&
+		!heap->rd_rel->relrowsecurity &&
+		!heap->rd_rel->relispartition &&
+		meta_columns_as_made(heap);
+
+	meta_fill_columns(heap, meta);
+	if (heap->rd_rel->relkind == RELKIND_RELATION)
+		meta_fill_indexes(heap, meta);
+	meta_fill_options(heap, meta);
+}
+
+/*
+ * meta_fill_columns finds the columns by name, and the sequence of the id.
+ */
+static void
+meta_fill_columns(Relation heap, OnceMeta *meta)
+{
+	TupleDesc	desc = RelationGetDescr(heap);
+	int			i;
+	int			c;
+
+	for (i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (att->attisdropped)
+			continue;
+		for (c = 0; c < ONCE_NCOLUMNS; c++)
+		{
+			if (att->atttypid == column_made[c].type &&
+				strcmp(NameStr(att->attname), column_made[c].name) == 0)
+				meta->column[c] = att->attnum;
+		}
+	}
+
+	i = meta->column[ONCE_COL_ID];
+	if (i != 0 && TupleDescAttr(desc, i - 1)->attidentity != '\0')
+		meta->sequence = once_identity_sequence(heap, i);
+}
+
+/*
+ * meta_fill_indexes sorts the indexes into those of our own, keys on id, and
+ * others, which only the executor can maintain.  Indexes that are not ready
+ * for insertion yet are nobody's business.
+ */
+static void
+meta_fill_indexes(Relation heap, OnceMeta *meta)
+{
+	List	   *indexes = RelationGetIndexList(heap);
+	ListCell   *lc;
+
+	foreach(lc, indexes)
+	{
+		Oid			indexoid = lfirst_oid(lc);
+		Relation	index = index_open(indexoid, AccessShareLock);
+
+		if (!index->rd_index->indisready)
+		{
+			index_close(index, AccessShareLock);
+			continue;
+		}
+
+		if (qam_is_queue_index(index))
+		{
+			if (meta->nqueue_indexes < ONCE_META_INDEXES)
+				meta->queue_index[meta->nqueue_indexes++] = indexoid;
+			else
+				meta->fast = false;
+
+			if (index->rd_index->indisvalid)
+			{
+				if (OidIsValid(meta->claim_index))
+					meta->claim_index_twice = true;
+				meta->claim_index = indexoid;
+			}
+		}
+		else if (meta_is_id_key(heap, index, meta))
+		{
+			if (meta->nkey_indexes < ONCE_META_INDEXES)
+				meta->key_index[meta->nkey_indexes++] = indexoid;
+			else
+				meta->fast = false;
+
+			if (index->rd_index->indisvalid)
+				meta->id_index = indexoid;
+		}
+		else
+			meta->fast = false;
+
+		index_close(index, AccessShareLock);
+	}
+
+	list_free(indexes);
+}
+
+static void
+meta_fill_options(Relation heap, OnceMeta *meta)
+{
+	const char *queue = RelationGetRelationName(heap) + strlen(ONCE_QUEUE_PREFIX);
+	OnceOptions options;
+
+	if (once_options_read(queue, &options))
+	{
+		meta->backoff.retry_delay = once_interval_usec(&options.retry_delay);
+		meta->backoff.retry_delay_max = once_interval_usec(&options.retry_delay_max);
+		meta->send_paused = options.send_paused;
+		meta->consume_paused = options.consume_paused;
+	}
+	else
+	{
+		meta->backoff.retry_delay = ONCE_RETRY_DELAY;
+		meta->backoff.retry_delay_max = ONCE_RETRY_DELAY_MAX;
+	}
+}
+
+/*
+ * meta_columns_as_made tells whether the table has exactly the columns that
+ * create_queue gives it, with nothing that only the executor would see to:
+ * checks, generated values, other defaults than ours, further NOT NULLs.
+ */
+static bool
+meta_columns_as_made(Relation heap)
+{
+	TupleDesc	desc = RelationGetDescr(heap);
+	int			i;
+
+	if (desc->natts != ONCE_NCOLUMNS)
+		return false;
+	if (desc->constr != NULL &&
+		(desc->constr->num_check > 0 || desc->constr->has_generated_stored))
+		return false;
+
+	for (i = 0; i < ONCE_NCOLUMNS; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (att->attisdropped ||
+			att->atttypid != column_made[i].type ||
+			att->attnotnull != column_made[i].notnull ||
+			att->attgenerated != '\0' ||
+			strcmp(NameStr(att->attname), column_made[i].name) != 0)
+			return false;
+		if ((att->attidentity != '\0') != (i == ONCE_COL_ID))
+			return false;
+
+		/*
+		 * The verbs give values to all columns but two: those must have the
+		 * defaults that the verbs fill in.
+		 */
+		if (i == ONCE_COL_GROUP_ID && att->atthasdef)
+			return false;
+		if (i == ONCE_COL_ENQUEUED_AT)
+		{
+			Node	   *expr = att->atthasdef ? build_column_default(heap, i + 1) : NULL;
+
+			if (expr == NULL || !IsA(expr, FuncExpr) ||
+				((FuncExpr *) expr)->funcid != F_STATEMENT_TIMESTAMP)
+				return false;
+		}
+	}
+	return true;
+}
+
+/*
+ * meta_is_id_key tells whether an index is a plain unique btree on id, whose
+ * entries need no executor.
+ */
+static bool
+meta_is_id_key(Relation heap, Relation index, const OnceMeta *meta)
+{
+	Form_pg_index form = index->rd_index;
+
+	return index->rd_rel->relam == BTREE_AM_OID &&
+		form->indisunique &&
+		form->indimmediate &&
+		form->indnatts == 1 &&
+		form->indkey.values[0] == meta->column[ONCE_COL_ID] &&
+		meta->column[ONCE_COL_ID] != 0 &&
+		heap_attisnull(index->rd_indextuple, Anum_pg_index_indexprs, NULL) &&
+		heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL);
+}

@@ -1,0 +1,74 @@
+/*-------------------------------------------------------------------------
+ *
+ * meta_cache.h
+ *	  What a backend remembers of a queue's table, its indexes and options.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef META_CACHE_H
+#define META_CACHE_H
+
+#include "access/attnum.h"
+#include "qam/qam.h"
+#include "utils/relcache.h"
+
+/* The columns of a queue's table, in the order create_queue makes them */
+typedef enum OnceColumn
+{
+	ONCE_COL_ID,
+	ONCE_COL_ENQUEUED_AT,
+	ONCE_COL_DELIVER_AT,
+	ONCE_COL_PRIORITY,
+	ONCE_COL_GROUP_ID,
+	ONCE_COL_HEADERS,
+	ONCE_COL_PAYLOAD
+} OnceColumn;
+
+#define ONCE_NCOLUMNS		(ONCE_COL_PAYLOAD + 1)
+
+/* With more indexes of a kind than this, rows go through SPI. */
+#define ONCE_META_INDEXES	4
+
+/*
+ * All of it is plain data, so that callers take a copy and need not care for
+ * what invalidations do to the cache meanwhile.
+ */
+typedef struct OnceMeta
+{
+	Oid			relid;
+
+	AttrNumber	column[ONCE_NCOLUMNS];	/* 0: no such column */
+	Oid			sequence;		/* of the identity column id, or InvalidOid */
+
+	/*
+	 * Claims go through the one valid once_queue index.  InvalidOid: there is
+	 * none.  claim_index_twice: there are several, and none may be used.
+	 */
+	Oid			claim_index;
+	bool		claim_index_twice;
+
+	/* A valid unique index on id alone, or InvalidOid */
+	Oid			id_index;
+
+	/*
+	 * May rows be put into the heap, and taken out, without the executor?  If
+	 * so these are the indexes to maintain: of our own kind, and plain keys
+	 * on id.
+	 */
+	bool		fast;
+	int			nqueue_indexes;
+	Oid			queue_index[ONCE_META_INDEXES];
+	int			nkey_indexes;
+	Oid			key_index[ONCE_META_INDEXES];
+
+	/* Options */
+	QamBackoff	backoff;
+	bool		send_paused;
+	bool		consume_paused;
+} OnceMeta;
+
+extern void once_meta_init(void);
+extern void once_meta_get(Relation heap, OnceMeta *meta);
+extern const char *once_meta_column_name(OnceColumn column);
+
+#endif							/* META_CACHE_H */

@@ -1,0 +1,208 @@
+/*-------------------------------------------------------------------------
+ *
+ * meta_catalog.c
+ *	  Reading and writing rows of once.queue.
+ *
+ * Users may read that table but not write it.  The functions here write it
+ * below the level of SQL, as the catalogs are written, after their caller has
+ * checked who asks; so no change of user is needed.  Writers of the same
+ * queue's row come one after the other: they hold once_options_lock to the end
+ * of their transaction.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+#include "pg_once.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/indexing.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_namespace.h"
+#include "common/hashfn.h"
+#include "common/int.h"
+#include "meta/meta_catalog.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+/* Columns of once.queue */
+#define Natts_once_queue					6
+#define Anum_once_queue_queue				1
+#define Anum_once_queue_retry_delay			2
+#define Anum_once_queue_retry_delay_max		3
+#define Anum_once_queue_send_paused			4
+#define Anum_once_queue_consume_paused		5
+#define Anum_once_queue_created_at			6
+
+static Relation options_open(LOCKMODE lockmode);
+static SysScanDesc options_find(Relation rel, const char *queue, HeapTuple *tuple);
+
+/*
+ * once_schema_oid returns the oid of schema once.
+ */
+Oid
+once_schema_oid(bool missing_ok)
+{
+	return get_namespace_oid(ONCE_SCHEMA, missing_ok);
+}
+
+/*
+ * once_interval_usec turns an interval into microseconds: a day has 24 hours
+ * and a month has 30 days, so that the same interval always lasts as long.
+ * What does not fit ends up at the largest or smallest int64.
+ */
+int64
+once_interval_usec(const Interval *interval)
+{
+	int64		days = (int64) interval->month * DAYS_PER_MONTH + interval->day;
+	int64		usec;
+
+	if (pg_mul_s64_overflow(days, USECS_PER_DAY, &usec))
+		return days < 0 ? PG_INT64_MIN : PG_INT64_MAX;
+	if (pg_add_s64_overflow(usec, interval->time, &usec))
+		return interval->time < 0 ? PG_INT64_MIN : PG_INT64_MAX;
+	return usec;
+}
+
+/*
+ * once_options_read fetches the options of a queue, as of now.  False: there
+ * is no such row, and options is untouched.
+ */
+bool
+once_options_read(const char *queue, OnceOptions *options)
+{
+	Relation	rel = options_open(AccessShareLock);
+	HeapTuple	tuple;
+	SysScanDesc scan = options_find(rel, queue, &tuple);
+	bool		found = HeapTupleIsValid(tuple);
+
+	if (found)
+	{
+		Datum		values[Natts_once_queue];
+		bool		isnull[Natts_once_queue];
+
+		heap_deform_tuple(tuple, RelationGetDescr(rel), values, isnull);
+		options->retry_delay = *DatumGetIntervalP(values[Anum_once_queue_retry_delay - 1]);
+		options->retry_delay_max = *DatumGetIntervalP(values[Anum_once_queue_retry_delay_max - 1]);
+		options->send_paused = DatumGetBool(values[Anum_once_queue_send_paused - 1]);
+		options->consume_paused = DatumGetBool(values[Anum_once_queue_consume_paused - 1]);
+	}
+
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return found;
+}
+
+/*
+ * once_options_write makes or replaces the row of a queue; with created, as
+ * that of a new queue.  The caller holds once_options_lock.
+ */
+void
+once_options_write(const char *queue, const OnceOptions *options, bool created)
+{
+	Relation	rel = options_open(RowExclusiveLock);
+	HeapTuple	old;
+	HeapTuple	new;
+	SysScanDesc scan = options_find(rel, queue, &old);
+	Datum		values[Natts_once_queue];
+	bool		isnull[Natts_once_queue] = {0};
+	bool		replace[Natts_once_queue];
+
+	memset(replace, true, sizeof(replace));
+	replace[Anum_once_queue_created_at - 1] = created;
+
+	values[Anum_once_queue_queue - 1] = CStringGetTextDatum(queue);
+	values[Anum_once_queue_retry_delay - 1] = IntervalPGetDatum(&options->retry_delay);
+	values[Anum_once_queue_retry_delay_max - 1] = IntervalPGetDatum(&options->retry_delay_max);
+	values[Anum_once_queue_send_paused - 1] = BoolGetDatum(options->send_paused);
+	values[Anum_once_queue_consume_paused - 1] = BoolGetDatum(options->consume_paused);
+	values[Anum_once_queue_created_at - 1] =
+		TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
+
+	if (HeapTupleIsValid(old))
+	{
+		new = heap_modify_tuple(old, RelationGetDescr(rel), values, isnull, replace);
+		CatalogTupleUpdate(rel, &old->t_self, new);
+	}
+	else
+	{
+		new = heap_form_tuple(RelationGetDescr(rel), values, isnull);
+		CatalogTupleInsert(rel, new);
+	}
+
+	systable_endscan(scan);
+	table_close(rel, RowExclusiveLock);
+	CommandCounterIncrement();
+}
+
+/*
+ * once_options_delete removes the row of a queue, if there is one.  The caller
+ * holds once_options_lock.
+ */
+void
+once_options_delete(const char *queue)
+{
+	Relation	rel = options_open(RowExclusiveLock);
+	HeapTuple	tuple;
+	SysScanDesc scan = options_find(rel, queue, &tuple);
+
+	if (HeapTupleIsValid(tuple))
+		CatalogTupleDelete(rel, &tuple->t_self);
+
+	systable_endscan(scan);
+	table_close(rel, RowExclusiveLock);
+	CommandCounterIncrement();
+}
+
+/*
+ * once_options_lock waits until nobody else makes, changes or drops a queue of
+ * this name, and keeps them out to the end of the transaction.
+ *
+ * Not a lock on the queue's table: pausing a queue must not wait for a VACUUM
+ * of it, and when it is being made there is no table yet.  Names may collide
+ * in the lock's 16 bits, which costs waiting and nothing else.
+ */
+void
+once_options_lock(const char *queue)
+{
+	uint16		key = (uint16) hash_bytes((const unsigned char *) queue, strlen(queue));
+
+	LockDatabaseObject(NamespaceRelationId, once_schema_oid(false), key,
+					   ExclusiveLock);
+}
+
+static Relation
+options_open(LOCKMODE lockmode)
+{
+	Oid			relid = get_relname_relid("queue", once_schema_oid(false));
+
+	if (!OidIsValid(relid))
+		elog(ERROR, "table once.queue does not exist");
+	return table_open(relid, lockmode);
+}
+
+/*
+ * options_find starts a scan for the row of a queue and fetches it, or NULL.
+ * The tuple is good until the caller ends the scan.
+ */
+static SysScanDesc
+options_find(Relation rel, const char *queue, HeapTuple *tuple)
+{
+	Oid			index = get_relname_relid("queue_pkey", RelationGetNamespace(rel));
+	ScanKeyData key;
+	SysScanDesc scan;
+
+	ScanKeyInit(&key, Anum_once_queue_queue, BTEqualStrategyNumber, F_TEXTEQ,
+				CStringGetTextDatum(queue));
+	key.sk_collation = C_COLLATION_OID;
+	scan = systable_beginscan(rel, index, OidIsValid(index), NULL, 1, &key);
+	*tuple = systable_getnext(scan);
+	return scan;
+}

@@ -1,0 +1,59 @@
+/*-------------------------------------------------------------------------
+ *
+ * once_error.h
+ *	  The SQLSTATEs of class ON, which is ours, and when each is raised.
+ *
+ * Clients branch on these and never on the text of a message.  Everything
+ * else is reported with PostgreSQL's own codes: a bad argument with
+ * invalid_parameter_value (22023), a name out of range with invalid_name
+ * (42602), NULL where none may be with null_value_not_allowed (22004), a
+ * missing right with insufficient_privilege (42501), a queue that exists
+ * already with duplicate_table (42P07), use that cannot work with
+ * feature_not_supported (0A000).
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ONCE_ERROR_H
+#define ONCE_ERROR_H
+
+#include "utils/elog.h"
+
+/* once_queue_not_found: no queue of that name, or the receipt's queue is gone */
+#define ERRCODE_ONCE_QUEUE_NOT_FOUND	MAKE_SQLSTATE('O','N','0','0','1')
+
+/* once_invalid_receipt: this value was never a receipt, or is NULL */
+#define ERRCODE_ONCE_INVALID_RECEIPT	MAKE_SQLSTATE('O','N','0','0','2')
+
+/*
+ * once_lease_lost: the claim that the receipt stands for is no longer the
+ * caller's: delivered to somebody else since, given back, rebuilt or moved.
+ * The caller's transaction must not commit its effects.
+ */
+#define ERRCODE_ONCE_LEASE_LOST			MAKE_SQLSTATE('O','N','0','0','3')
+
+/* once_already_acked: the message has been deleted already */
+#define ERRCODE_ONCE_ALREADY_ACKED		MAKE_SQLSTATE('O','N','0','0','4')
+
+/*
+ * once_unacked: the transaction received messages, and would have committed
+ * without acking them or giving them back
+ */
+#define ERRCODE_ONCE_UNACKED			MAKE_SQLSTATE('O','N','0','0','5')
+
+/* once_ack_suppressed: a trigger or rule of the table kept the row */
+#define ERRCODE_ONCE_ACK_SUPPRESSED		MAKE_SQLSTATE('O','N','0','0','6')
+
+/* once_send_suppressed: a trigger or rule of the table dropped the row */
+#define ERRCODE_ONCE_SEND_SUPPRESSED	MAKE_SQLSTATE('O','N','0','0','7')
+
+/* once_paused: sending to the queue, or consuming from it, is paused */
+#define ERRCODE_ONCE_PAUSED				MAKE_SQLSTATE('O','N','0','0','8')
+
+/*
+ * once_queue_unusable: the table was altered so that it is no queue any more:
+ * no valid once_queue index or two of them, a column or the id's sequence is
+ * gone
+ */
+#define ERRCODE_ONCE_QUEUE_UNUSABLE		MAKE_SQLSTATE('O','N','0','0','9')
+
+#endif							/* ONCE_ERROR_H */

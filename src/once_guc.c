@@ -1,0 +1,61 @@
+/*-------------------------------------------------------------------------
+ *
+ * once_guc.c
+ *	  The extension's settings, in alphabetical order.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+#include "pg_once.h"
+
+#include "once_guc.h"
+#include "qam/qam.h"
+#include "utils/guc.h"
+
+bool		once_flush_claims = false;
+bool		once_log_hints = false;
+int			once_unacked_action = ONCE_UNACKED_ERROR;
+
+static const struct config_enum_entry unacked_options[] = {
+	{"error", ONCE_UNACKED_ERROR, false},
+	{"redeliver", ONCE_UNACKED_REDELIVER, false},
+	{NULL, 0, false}
+};
+
+/*
+ * once_guc_init defines all settings and reserves their prefix.
+ */
+void
+once_guc_init(void)
+{
+	DefineCustomBoolVariable("once.flush_claims",
+							 "Flushes the WAL of a claim to disk before the message is delivered.",
+							 "Without it, a delivery shortly before a crash of the server "
+							 "may not count as an attempt.",
+							 &once_flush_claims,
+							 false,
+							 PGC_USERSET,
+							 0,
+							 NULL, NULL, NULL);
+
+	DefineCustomBoolVariable("once.log_hints",
+							 "Writes the hints on queue index pages to the WAL.",
+							 "Meant for comparing the pages of a primary and a standby.",
+							 &once_log_hints,
+							 false,
+							 PGC_SUSET,
+							 GUC_NOT_IN_SAMPLE,
+							 NULL, NULL, NULL);
+
+	DefineCustomEnumVariable("once.unacked",
+							 "Sets what happens when a transaction commits with received messages that are not acked.",
+							 "Either the commit fails, or the messages are delivered again after it.",
+							 &once_unacked_action,
+							 ONCE_UNACKED_ERROR,
+							 unacked_options,
+							 PGC_USERSET,
+							 0,
+							 NULL, NULL, NULL);
+
+	MarkGUCPrefixReserved("once");
+}

@@ -1,0 +1,30 @@
+/*-------------------------------------------------------------------------
+ *
+ * pg_once.c
+ *	  Module magic, and the call of every module's initialisation.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+#include "pg_once.h"
+
+#include "fmgr.h"
+#include "meta/meta_cache.h"
+#include "once_debug.h"
+#include "once_guc.h"
+#include "qam/qam.h"
+#include "queue/once_unacked.h"
+
+PG_MODULE_MAGIC;
+
+extern PGDLLEXPORT void _PG_init(void);
+
+void
+_PG_init(void)
+{
+	once_debug_init();
+	once_guc_init();
+	qam_init();
+	once_meta_init();
+	once_unacked_init();
+}

@@ -1,0 +1,434 @@
+/*-------------------------------------------------------------------------
+ *
+ * once_unacked.c
+ *	  What this transaction has received and not acked yet.
+ *
+ * A transaction may not commit effects of a message without its ack.  So
+ * receive registers every message it hands out, ack marks it, nack and release
+ * strike it off, and a transaction that comes to commit or PREPARE with a
+ * message neither marked nor struck off fails with once_unacked (unless
+ * once.unacked says otherwise).
+ *
+ * Subtransactions: a claim and an ack are each undone when the subtransaction
+ * they were made in is rolled back; a nack is never undone.  Claims and acks
+ * therefore hang in lists, a pair of lists for each nesting level that made
+ * any.  A subtransaction that commits leaves its lists to its parent, which is
+ * one splice however long they are; one that aborts walks its own.  At level
+ * one nothing can be undone any more but the whole, so entries that are acked
+ * there are dropped, and the memory of a transaction that receives and acks by
+ * the thousands stays small.
+ *
+ * Everything is kept in TopTransactionContext.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+#include "pg_once.h"
+
+#include "access/table.h"
+#include "access/xact.h"
+#include "lib/ilist.h"
+#include "once_error.h"
+#include "once_guc.h"
+#include "queue/once_receipt.h"
+#include "queue/once_unacked.h"
+#include "queue/queue.h"
+#include "storage/bufmgr.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+typedef struct UnackedEntry
+{
+	pg_uuid_t	receipt;		/* key */
+	bool		acked;
+	dlist_node	claim_link;		/* in the claims of some level */
+	dlist_node	ack_link;		/* if acked: in the acks of some level */
+} UnackedEntry;
+
+/* What one nesting level has done; levels without deeds have none of these. */
+typedef struct UnackedLevel
+{
+	int			nest_level;
+	dlist_head	claims;
+	dlist_head	acks;
+	struct UnackedLevel *parent;	/* of a lower nest_level */
+} UnackedLevel;
+
+static HTAB *unacked_table = NULL;
+static UnackedLevel *unacked_level = NULL;	/* the deepest one */
+static int64 unacked_count = 0; /* entries not acked */
+
+static UnackedLevel *current_level(void);
+static void remove_entry(UnackedEntry *entry);
+static void settle_acks(UnackedLevel *level);
+static void level_commit(int nest_level);
+static void level_abort(int nest_level);
+static void splice_list(dlist_head *into, dlist_head *from);
+static void forget_all(void);
+static void check_unacked(void);
+static int64 count_unacked(void);
+static bool is_unacked(const pg_uuid_t *uuid);
+static void unacked_xact_callback(XactEvent event, void *arg);
+static void unacked_subxact_callback(SubXactEvent event, SubTransactionId mySubid,
+									 SubTransactionId parentSubid, void *arg);
+
+/*
+ * once_unacked_init hooks into the ends of transactions.
+ */
+void
+once_unacked_init(void)
+{
+	RegisterXactCallback(unacked_xact_callback, NULL);
+	RegisterSubXactCallback(unacked_subxact_callback, NULL);
+}
+
+/*
+ * once_unacked_add registers a message that receive hands out.
+ */
+void
+once_unacked_add(const pg_uuid_t *receipt)
+{
+	UnackedLevel *level = current_level();
+	UnackedEntry *entry;
+	bool		found;
+
+	entry = hash_search(unacked_table, receipt, HASH_ENTER, &found);
+	if (found)
+		elog(ERROR, "receipt handed out twice");
+	entry->acked = false;
+	dlist_push_tail(&level->claims, &entry->claim_link);
+	unacked_count++;
+}
+
+/*
+ * once_unacked_has tells whether a receipt is that of a message received, and
+ * still held, by this transaction.
+ */
+bool
+once_unacked_has(const pg_uuid_t *receipt)
+{
+	return unacked_table != NULL &&
+		hash_search(unacked_table, receipt, HASH_FIND, NULL) != NULL;
+}
+
+/*
+ * once_unacked_ack notes that a message has been acked, as long as the current
+ * subtransaction is not rolled back.  Messages of other claims are ignored.
+ */
+void
+once_unacked_ack(const pg_uuid_t *receipt)
+{
+	UnackedEntry *entry;
+
+	if (unacked_table == NULL)
+		return;
+	entry = hash_search(unacked_table, receipt, HASH_FIND, NULL);
+	if (entry == NULL || entry->acked)
+		return;
+
+	if (GetCurrentTransactionNestLevel() == 1)
+		remove_entry(entry);
+	else
+	{
+		entry->acked = true;
+		unacked_count--;
+		dlist_push_tail(&current_level()->acks, &entry->ack_link);
+	}
+}
+
+/*
+ * once_unacked_forget notes that a claim has ended for good.
+ */
+void
+once_unacked_forget(const pg_uuid_t *receipt)
+{
+	UnackedEntry *entry;
+
+	if (unacked_table == NULL)
+		return;
+	entry = hash_search(unacked_table, receipt, HASH_FIND, NULL);
+	if (entry != NULL)
+		remove_entry(entry);
+}
+
+/*
+ * once_unacked_any tells whether this transaction holds any message of a
+ * queue.  Walks the whole table.
+ */
+bool
+once_unacked_any(Oid relid)
+{
+	HASH_SEQ_STATUS status;
+	UnackedEntry *entry;
+	OnceReceipt receipt;
+
+	if (unacked_table == NULL)
+		return false;
+
+	hash_seq_init(&status, unacked_table);
+	while ((entry = hash_seq_search(&status)) != NULL)
+	{
+		once_receipt_decode(&entry->receipt, &receipt);
+		if (receipt.relid == relid)
+		{
+			hash_seq_term(&status);
+			return true;
+		}
+	}
+	return false;
+}
+
+/*
+ * current_level returns the lists of the current nesting level, made if need
+ * be, with the hash table.
+ */
+static UnackedLevel *
+current_level(void)
+{
+	int			nest_level = GetCurrentTransactionNestLevel();
+
+	if (unacked_table == NULL)
+	{
+		HASHCTL		ctl;
+
+		ctl.keysize = sizeof(pg_uuid_t);
+		ctl.entrysize = sizeof(UnackedEntry);
+		ctl.hcxt = TopTransactionContext;
+		unacked_table = hash_create("pg_once unacked messages", 256, &ctl,
+									HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	}
+
+	Assert(unacked_level == NULL || unacked_level->nest_level <= nest_level);
+	if (unacked_level == NULL || unacked_level->nest_level < nest_level)
+	{
+		UnackedLevel *level = MemoryContextAlloc(TopTransactionContext,
+												 sizeof(UnackedLevel));
+
+		level->nest_level = nest_level;
+		dlist_init(&level->claims);
+		dlist_init(&level->acks);
+		level->parent = unacked_level;
+		unacked_level = level;
+	}
+	return unacked_level;
+}
+
+/*
+ * remove_entry takes an entry out of its lists and out of the table.
+ */
+static void
+remove_entry(UnackedEntry *entry)
+{
+	dlist_delete(&entry->claim_link);
+	if (entry->acked)
+		dlist_delete(&entry->ack_link);
+	else
+		unacked_count--;
+	hash_search(unacked_table, &entry->receipt, HASH_REMOVE, NULL);
+}
+
+/*
+ * settle_acks drops what is acked at level one.  Each entry is seen here once
+ * in its life.
+ */
+static void
+settle_acks(UnackedLevel *level)
+{
+	dlist_mutable_iter iter;
+
+	Assert(level->nest_level == 1);
+	dlist_foreach_modify(iter, &level->acks)
+		remove_entry(dlist_container(UnackedEntry, ack_link, iter.cur));
+}
+
+/*
+ * level_commit hands the lists of a subtransaction to its parent.
+ */
+static void
+level_commit(int nest_level)
+{
+	UnackedLevel *level = unacked_level;
+
+	if (level == NULL || level->nest_level < nest_level)
+		return;
+	Assert(level->nest_level == nest_level);
+
+	if (level->parent != NULL && level->parent->nest_level == nest_level - 1)
+	{
+		splice_list(&level->parent->claims, &level->claims);
+		splice_list(&level->parent->acks, &level->acks);
+		unacked_level = level->parent;
+		pfree(level);
+	}
+	else
+		level->nest_level = nest_level - 1;
+
+	if (unacked_level->nest_level == 1)
+		settle_acks(unacked_level);
+}
+
+/*
+ * level_abort undoes what a subtransaction has done: first its acks, since the
+ * claims among them may be older than itself, then its claims.
+ */
+static void
+level_abort(int nest_level)
+{
+	UnackedLevel *level = unacked_level;
+	dlist_mutable_iter iter;
+
+	if (level == NULL || level->nest_level < nest_level)
+		return;
+	Assert(level->nest_level == nest_level);
+
+	dlist_foreach_modify(iter, &level->acks)
+	{
+		UnackedEntry *entry = dlist_container(UnackedEntry, ack_link, iter.cur);
+
+		dlist_delete(&entry->ack_link);
+		entry->acked = false;
+		unacked_count++;
+	}
+	dlist_foreach_modify(iter, &level->claims)
+		remove_entry(dlist_container(UnackedEntry, claim_link, iter.cur));
+
+	unacked_level = level->parent;
+	pfree(level);
+}
+
+/*
+ * splice_list appends one list to another in constant time, and empties it.
+ */
+static void
+splice_list(dlist_head *into, dlist_head *from)
+{
+	dlist_node *first;
+	dlist_node *last;
+
+	if (dlist_is_empty(from))
+		return;
+	first = from->head.next;
+	last = from->head.prev;
+
+	first->prev = into->head.prev;
+	into->head.prev->next = first;
+	last->next = &into->head;
+	into->head.prev = last;
+	dlist_init(from);
+}
+
+/*
+ * forget_all is called at the end of a transaction, whose memory context is
+ * about to go.
+ */
+static void
+forget_all(void)
+{
+	unacked_table = NULL;
+	unacked_level = NULL;
+	unacked_count = 0;
+}
+
+/*
+ * check_unacked raises once_unacked if this transaction holds messages that it
+ * has neither acked nor given back.
+ */
+static void
+check_unacked(void)
+{
+	int64		left;
+
+	if (unacked_count == 0 || once_unacked_action == ONCE_UNACKED_REDELIVER)
+		return;
+
+	left = count_unacked();
+	if (left > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_ONCE_UNACKED),
+				 errmsg("transaction received messages without acknowledging them"),
+				 errdetail_plural("%lld message is neither acked nor given back.",
+								  "%lld messages are neither acked nor given back.",
+								  (unsigned long) left, (long long) left),
+				 errhint("Call once.ack, once.nack or once.release for each message before the transaction ends, "
+						 "use once.lease to keep messages beyond it, or set once.unacked to \"redeliver\".")));
+}
+
+/*
+ * count_unacked counts the messages whose row is still there.  A transaction
+ * may have deleted rows by plain SQL, or dropped the queue: they are done.
+ */
+static int64
+count_unacked(void)
+{
+	HASH_SEQ_STATUS status;
+	UnackedEntry *entry;
+	int64		left = 0;
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	hash_seq_init(&status, unacked_table);
+	while ((entry = hash_seq_search(&status)) != NULL)
+	{
+		if (!entry->acked && is_unacked(&entry->receipt))
+			left++;
+	}
+	PopActiveSnapshot();
+	return left;
+}
+
+/*
+ * is_unacked tells whether the message of a receipt still waits for its ack.
+ * This transaction has the queue's table locked if it exists.
+ */
+static bool
+is_unacked(const pg_uuid_t *uuid)
+{
+	OnceReceipt receipt;
+	OnceQueue	queue;
+	QamLocated	located;
+
+	once_receipt_decode(uuid, &receipt);
+	if (!once_queue_reopen(&queue, receipt.relid))
+		return false;
+	qam_locate(queue.heap, queue.index, &receipt.ref, &located);
+	if (BufferIsValid(located.heap_pin))
+		ReleaseBuffer(located.heap_pin);
+	once_queue_close(&queue);
+	return located.state != QAM_REF_GONE;
+}
+
+static void
+unacked_xact_callback(XactEvent event, void *arg)
+{
+	switch (event)
+	{
+		case XACT_EVENT_PRE_COMMIT:
+		case XACT_EVENT_PRE_PREPARE:
+			check_unacked();
+			break;
+		case XACT_EVENT_COMMIT:
+		case XACT_EVENT_ABORT:
+		case XACT_EVENT_PREPARE:
+			forget_all();
+			break;
+		default:
+			break;
+	}
+}
+
+static void
+unacked_subxact_callback(SubXactEvent event, SubTransactionId mySubid,
+						 SubTransactionId parentSubid, void *arg)
+{
+	switch (event)
+	{
+		case SUBXACT_EVENT_COMMIT_SUB:
+			level_commit(GetCurrentTransactionNestLevel());
+			break;
+		case SUBXACT_EVENT_ABORT_SUB:
+			level_abort(GetCurrentTransactionNestLevel());
+			break;
+		default:
+			break;
+	}
+}

@@ -1,0 +1,91 @@
+/*-------------------------------------------------------------------------
+ *
+ * queue.h
+ *	  What the files of src/queue share: an open queue, the rows of its
+ *	  table, and arguments.
+ *
+ * Every verb does the same things in the same order: read and check its
+ * arguments, open the queue (which checks rights before it takes a lock), do
+ * its work through qam.h and the row functions, close.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef QUEUE_H
+#define QUEUE_H
+
+#include "fmgr.h"
+#include "meta/meta_cache.h"
+#include "qam/qam.h"
+#include "queue/once_receipt.h"
+#include "storage/lockdefs.h"
+
+/* What a verb is about to do, and so which rights and which lock it wants */
+typedef enum OnceAccess
+{
+	ONCE_TO_SEND,				/* INSERT; RowExclusiveLock */
+	ONCE_TO_CONSUME,			/* SELECT and DELETE; RowExclusiveLock */
+	ONCE_TO_LOOK,				/* SELECT; AccessShareLock */
+	ONCE_TO_VERIFY,				/* SELECT; ShareLock */
+	ONCE_TO_ALTER,				/* ownership; AccessShareLock */
+	ONCE_TO_PURGE,				/* ownership; RowExclusiveLock */
+	ONCE_TO_DROP				/* ownership; AccessExclusiveLock */
+} OnceAccess;
+
+/* An open queue.  Locks stay until the end of the transaction. */
+typedef struct OnceQueue
+{
+	Relation	heap;
+	Relation	index;			/* the one that claims go through, or NULL */
+	OnceMeta	meta;
+	LOCKMODE	lockmode;
+} OnceQueue;
+
+/* queue_open.c */
+extern void once_queue_open(OnceQueue *queue, const char *name,
+							OnceAccess access, const char *verb);
+extern void once_queue_open_receipt(OnceQueue *queue, Oid relid, const char *verb);
+extern bool once_queue_reopen(OnceQueue *queue, Oid relid);
+extern void once_queue_refresh(OnceQueue *queue);
+extern void once_queue_close(OnceQueue *queue);
+extern const char *once_queue_name(const OnceQueue *queue);
+extern void once_queue_check_sending(const OnceQueue *queue);
+extern void once_queue_check_columns(const OnceQueue *queue);
+extern void once_queue_check_consuming(const OnceQueue *queue);
+extern void once_raise_lost(const OnceQueue *queue);
+extern void once_raise_already_acked(const OnceQueue *queue);
+
+/* queue_args.c */
+#define ONCE_MAX_LEASE		(365 * USECS_PER_DAY)
+#define ONCE_MAX_WAIT		(60 * USECS_PER_SEC)
+
+extern void once_check_name(const char *name);
+extern char *once_arg_queue(FunctionCallInfo fcinfo, int argno);
+extern bool once_arg_bool(FunctionCallInfo fcinfo, int argno, const char *name);
+extern int	once_arg_max_messages(FunctionCallInfo fcinfo, int argno);
+extern int	once_arg_priority(FunctionCallInfo fcinfo, int argno);
+extern int64 once_arg_lease(FunctionCallInfo fcinfo, int argno);
+extern int64 once_arg_delay(FunctionCallInfo fcinfo, int argno, const char *name);
+extern int64 once_arg_wait(FunctionCallInfo fcinfo, int argno);
+extern void once_arg_receipt(FunctionCallInfo fcinfo, int argno, pg_uuid_t *uuid);
+extern pg_uuid_t *once_arg_receipts(FunctionCallInfo fcinfo, int argno, int *nreceipts);
+extern void once_refuse_null(const char *name);
+
+/* queue_row.c: a message on its way into the table */
+typedef struct OnceNewRow
+{
+	int64		id;				/* set by once_rows_insert */
+	Datum		headers;
+	Datum		payload;
+	bool		headers_null;
+	bool		payload_null;
+} OnceNewRow;
+
+extern void once_rows_insert(OnceQueue *queue, OnceNewRow *rows, int nrows,
+							 TimestampTz deliver_at, int priority);
+extern void once_row_flatten(const OnceQueue *queue, HeapTuple *tuple);
+extern int64 once_row_id(const OnceQueue *queue, HeapTuple tuple);
+extern bool once_row_delete_spi(OnceQueue *queue, ItemPointer tid, int64 id);
+extern int	once_rows_take(OnceQueue *queue, QamClaimRequest *req, bool flatten);
+extern void once_raise_suppressed(const OnceQueue *queue);
+
+#endif							/* QUEUE_H */

@@ -1,0 +1,396 @@
+/*-------------------------------------------------------------------------
+ *
+ * queue_ack.c
+ *	  ack, ack_all, try_ack and try_ack_all.
+ *
+ * An ack is the deletion of the message's row in the caller's transaction.
+ * The receipt leads to the slot, the slot to the row; as long as the row's
+ * page is pinned its line pointer cannot be used for another row, so what is
+ * deleted is the message that was claimed.
+ *
+ * A claim by this very transaction cannot be lost while it runs.  A lease can,
+ * right up to the moment when the row's deletion keeps everybody else away
+ * from it.  So for a lease the claim is looked at again after the deletion.
+ * Whoever has lost it raises an error and rolls back; try_ack, which must go
+ * on without the deletion, deletes in a subtransaction.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+#include "pg_once.h"
+
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "once_debug.h"
+#include "once_error.h"
+#include "queue/once_unacked.h"
+#include "queue/queue.h"
+#include "storage/bufmgr.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/resowner.h"
+#include "utils/snapmgr.h"
+#include "utils/tuplestore.h"
+
+typedef enum AckOutcome
+{
+	ACK_DONE,					/* deleted, and the claim was ours all along */
+	ACK_GONE,					/* the row was deleted before */
+	ACK_LOST,					/* the claim is not ours any more */
+	ACK_OVERTAKEN				/* deleted, but the claim was lost meanwhile:
+								 * the deletion must be rolled back */
+} AckOutcome;
+
+/* Some receipts of one queue, for try_ack and try_ack_all */
+typedef struct TryRun
+{
+	OnceQueue	queue;
+	const pg_uuid_t *receipts;
+	int			n;
+	bool	   *given_up;		/* overtaken in an earlier round */
+	bool	   *acked;			/* out */
+} TryRun;
+
+PG_FUNCTION_INFO_V1(once_ack);
+PG_FUNCTION_INFO_V1(once_ack_all);
+PG_FUNCTION_INFO_V1(once_try_ack);
+PG_FUNCTION_INFO_V1(once_try_ack_all);
+
+static void ack_run(const pg_uuid_t *receipts, int n, const char *verb);
+static void try_ack_run(const pg_uuid_t *receipts, int n, bool *acked, const char *verb);
+static bool try_ack_round(TryRun *run);
+static void try_ack_in_subxact(TryRun *run);
+static int	run_length(const pg_uuid_t *receipts, int n, OnceReceipt *first);
+static AckOutcome ack_one(OnceQueue *queue, const pg_uuid_t *uuid);
+static TM_Result ack_row(OnceQueue *queue, QamLocated *located);
+static TM_Result ack_row_spi(OnceQueue *queue, QamLocated *located);
+
+/*
+ * once.ack: deletes the message, or raises an error.
+ */
+Datum
+once_ack(PG_FUNCTION_ARGS)
+{
+	pg_uuid_t	receipt;
+
+	once_arg_receipt(fcinfo, 0, &receipt);
+	ack_run(&receipt, 1, "once.ack()");
+	PG_RETURN_VOID();
+}
+
+/*
+ * once.ack_all: all of them, or an error.
+ */
+Datum
+once_ack_all(PG_FUNCTION_ARGS)
+{
+	int			n;
+	pg_uuid_t  *receipts = once_arg_receipts(fcinfo, 0, &n);
+
+	ack_run(receipts, n, "once.ack_all()");
+	PG_RETURN_INT64(n);
+}
+
+/*
+ * once.try_ack: true, or false where ack says lost or already acked.
+ */
+Datum
+once_try_ack(PG_FUNCTION_ARGS)
+{
+	pg_uuid_t	receipt;
+	bool		acked;
+
+	once_arg_receipt(fcinfo, 0, &receipt);
+	try_ack_run(&receipt, 1, &acked, "once.try_ack()");
+	PG_RETURN_BOOL(acked);
+}
+
+/*
+ * once.try_ack_all: those of them that could be acked.
+ */
+Datum
+once_try_ack_all(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	int			n;
+	pg_uuid_t  *receipts = once_arg_receipts(fcinfo, 0, &n);
+	bool	   *acked = palloc(sizeof(bool) * Max(n, 1));
+	int			i;
+
+	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
+	try_ack_run(receipts, n, acked, "once.try_ack_all()");
+	for (i = 0; i < n; i++)
+	{
+		Datum		value = UUIDPGetDatum(&receipts[i]);
+		bool		isnull = false;
+
+		if (acked[i])
+			tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, &value, &isnull);
+	}
+	return (Datum) 0;
+}
+
+/*
+ * ack_run acks receipts in order, opening each queue once per run of receipts.
+ */
+static void
+ack_run(const pg_uuid_t *receipts, int n, const char *verb)
+{
+	int			done = 0;
+
+	while (done < n)
+	{
+		OnceReceipt first;
+		OnceQueue	queue;
+		int			end = done + run_length(receipts + done, n - done, &first);
+
+		once_queue_open_receipt(&queue, first.relid, verb);
+		for (; done < end; done++)
+		{
+			AckOutcome	outcome = ack_one(&queue, &receipts[done]);
+
+			if (outcome == ACK_LOST || outcome == ACK_OVERTAKEN)
+				once_raise_lost(&queue);
+			if (outcome == ACK_GONE)
+				once_raise_already_acked(&queue);
+		}
+		once_queue_close(&queue);
+	}
+}
+
+/*
+ * try_ack_run tells for each receipt whether it was acked.
+ */
+static void
+try_ack_run(const pg_uuid_t *receipts, int n, bool *acked, const char *verb)
+{
+	int			done = 0;
+
+	while (done < n)
+	{
+		OnceReceipt first;
+		TryRun		run;
+		bool		all_own = true;
+		int			i;
+
+		run.receipts = receipts + done;
+		run.n = run_length(run.receipts, n - done, &first);
+		run.acked = acked + done;
+		run.given_up = palloc0(sizeof(bool) * run.n);
+
+		once_queue_open_receipt(&run.queue, first.relid, verb);
+		for (i = 0; i < run.n && all_own; i++)
+			all_own = once_unacked_has(&run.receipts[i]);
+		if (all_own)
+		{
+			if (!try_ack_round(&run))
+				elog(ERROR, "claim of the current transaction was lost");
+		}
+		else
+			try_ack_in_subxact(&run);
+		once_queue_close(&run.queue);
+
+		pfree(run.given_up);
+		done += run.n;
+	}
+}
+
+/*
+ * try_ack_round acks what it can.  False: some receipt was overtaken, is given
+ * up now, and what has been done must be rolled back.
+ */
+static bool
+try_ack_round(TryRun *run)
+{
+	int			i;
+
+	for (i = 0; i < run->n; i++)
+	{
+		AckOutcome	outcome = ACK_LOST;
+
+		if (!run->given_up[i])
+			outcome = ack_one(&run->queue, &run->receipts[i]);
+		if (outcome == ACK_OVERTAKEN)
+		{
+			run->given_up[i] = true;
+			return false;
+		}
+		run->acked[i] = outcome == ACK_DONE;
+	}
+	return true;
+}
+
+/*
+ * try_ack_in_subxact acks what it can in a subtransaction, as many times as
+ * receipts are overtaken, which hardly ever happens.
+ */
+static void
+try_ack_in_subxact(TryRun *run)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool good = false;
+
+	while (!good)
+	{
+		BeginInternalSubTransaction(NULL);
+		MemoryContextSwitchTo(context);
+		PG_TRY();
+		{
+			good = try_ack_round(run);
+			if (good)
+				ReleaseCurrentSubTransaction();
+			else
+				RollbackAndReleaseCurrentSubTransaction();
+			MemoryContextSwitchTo(context);
+			CurrentResourceOwner = owner;
+		}
+		PG_CATCH();
+		{
+			ErrorData  *edata;
+
+			MemoryContextSwitchTo(context);
+			edata = CopyErrorData();
+			FlushErrorState();
+			RollbackAndReleaseCurrentSubTransaction();
+			MemoryContextSwitchTo(context);
+			CurrentResourceOwner = owner;
+			ReThrowError(edata);
+		}
+		PG_END_TRY();
+	}
+}
+
+/*
+ * run_length counts the receipts from the first on that are of its queue.
+ */
+static int
+run_length(const pg_uuid_t *receipts, int n, OnceReceipt *first)
+{
+	OnceReceipt next;
+	int			length;
+
+	once_receipt_decode(&receipts[0], first);
+	for (length = 1; length < n; length++)
+	{
+		once_receipt_decode(&receipts[length], &next);
+		if (next.relid != first->relid)
+			break;
+	}
+	return length;
+}
+
+/*
+ * ack_one acks a receipt of an open queue.  Waits for others that hold the row,
+ * as any DELETE.
+ */
+static AckOutcome
+ack_one(OnceQueue *queue, const pg_uuid_t *uuid)
+{
+	OnceReceipt receipt;
+
+	once_receipt_decode(uuid, &receipt);
+	for (;;)
+	{
+		QamLocated	located;
+		bool		safe;
+
+		CHECK_FOR_INTERRUPTS();
+		qam_locate(queue->heap, queue->index, &receipt.ref, &located);
+		if (located.state == QAM_REF_GONE)
+			return ACK_GONE;
+		if (located.state == QAM_REF_LOST)
+			return ACK_LOST;
+
+		/* Anything but success: somebody was faster, so look again. */
+		safe = located.state == QAM_REF_HELD && located.kind == QAM_CLAIM_XID;
+		once_debug_point("ack_before_delete");
+		if (ack_row(queue, &located) != TM_Ok)
+			continue;
+		once_debug_point("ack_before_confirm");
+
+		if (!safe && !qam_confirm_ack(queue->index, &receipt.ref))
+			return ACK_OVERTAKEN;
+		once_unacked_ack(uuid);
+		return ACK_DONE;
+	}
+}
+
+/*
+ * ack_row deletes the row that was located, and lets go of its page.
+ */
+static TM_Result
+ack_row(OnceQueue *queue, QamLocated *located)
+{
+	TM_FailureData tmfd;
+	TM_Result	result;
+
+	if (!queue->meta.fast)
+		return ack_row_spi(queue, located);
+
+	result = heap_delete(queue->heap, &located->tid, GetCurrentCommandId(true),
+						 InvalidSnapshot, true, &tmfd, false);
+	ReleaseBuffer(located->heap_pin);
+	return result;
+}
+
+/*
+ * ack_row_spi is ack_row for tables that need the executor.  The row is told
+ * by its id as well as by its place, so the pin need not outlast the reading
+ * of the id: user code is about to run.
+ *
+ * When the DELETE finds nothing, the row as it is now tells why: it is another
+ * version or gone, then the caller locates it again; or it is there, then the
+ * table's triggers kept it, or this transaction's snapshot does not see it.
+ */
+static TM_Result
+ack_row_spi(OnceQueue *queue, QamLocated *located)
+{
+	Page		page = BufferGetPage(located->heap_pin);
+	HeapTupleData tuple;
+	Buffer		buffer;
+	ItemId		lp;
+	int64		id;
+	SnapshotData any;
+	bool		there;
+
+	LockBuffer(located->heap_pin, BUFFER_LOCK_SHARE);
+	lp = PageGetItemId(page, ItemPointerGetOffsetNumber(&located->tid));
+	tuple.t_self = located->tid;
+	tuple.t_tableOid = RelationGetRelid(queue->heap);
+	tuple.t_len = ItemIdGetLength(lp);
+	tuple.t_data = (HeapTupleHeader) PageGetItem(page, lp);
+	id = once_row_id(queue, &tuple);
+	LockBuffer(located->heap_pin, BUFFER_LOCK_UNLOCK);
+	ReleaseBuffer(located->heap_pin);
+
+	if (once_row_delete_spi(queue, &located->tid, id))
+		return TM_Ok;
+
+	InitDirtySnapshot(any);
+	tuple.t_self = located->tid;
+	there = heap_fetch(queue->heap, &any, &tuple, &buffer, false);
+	if (there)
+	{
+		there = once_row_id(queue, &tuple) == id;
+		ReleaseBuffer(buffer);
+	}
+	if (!there)
+		return TM_Deleted;
+
+	if (IsolationUsesXactSnapshot())
+	{
+		tuple.t_self = located->tid;
+		if (!heap_fetch(queue->heap, GetTransactionSnapshot(), &tuple, &buffer, false))
+			ereport(ERROR,
+					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+					 errmsg("could not serialize access due to a message newer than the transaction's snapshot")));
+		ReleaseBuffer(buffer);
+	}
+	once_raise_suppressed(queue);
+	return TM_Ok;				/* keep compiler quiet */
+}

@@ -1,0 +1,244 @@
+/*-------------------------------------------------------------------------
+ *
+ * queue_args.c
+ *	  Reading and checking the arguments of the verbs.
+ *
+ * A bad argument is an error that names the argument and what is allowed.
+ * Arguments are counted from zero, as PG_GETARG_* does.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+#include "pg_once.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "meta/meta_catalog.h"
+#include "once_error.h"
+#include "queue/queue.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+static int64 get_duration(FunctionCallInfo fcinfo, int argno);
+static bool is_name_start(char c);
+static bool is_name_part(char c);
+
+/*
+ * once_check_name raises an error unless a queue can have this name.
+ */
+void
+once_check_name(const char *name)
+{
+	const char *p = name;
+	bool		good = is_name_start(*p);
+
+	while (good && *p != '\0')
+		good = is_name_part(*p++);
+
+	if (!good || strlen(name) > ONCE_MAX_NAME)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_NAME),
+				 errmsg("invalid queue name: \"%s\"", name),
+				 errdetail("A queue name is a letter or underscore followed by letters, digits, underscores and hyphens, at most %d bytes in all.",
+						   ONCE_MAX_NAME)));
+}
+
+/*
+ * once_arg_queue returns argument "queue", a palloc'd valid name.
+ */
+char *
+once_arg_queue(FunctionCallInfo fcinfo, int argno)
+{
+	char	   *name;
+
+	if (PG_ARGISNULL(argno))
+		once_refuse_null("queue");
+	name = text_to_cstring(PG_GETARG_TEXT_PP(argno));
+	once_check_name(name);
+	return name;
+}
+
+/*
+ * once_arg_bool returns a boolean argument, which must not be NULL.
+ */
+bool
+once_arg_bool(FunctionCallInfo fcinfo, int argno, const char *name)
+{
+	if (PG_ARGISNULL(argno))
+		once_refuse_null(name);
+	return PG_GETARG_BOOL(argno);
+}
+
+/*
+ * once_arg_max_messages returns argument "max_messages".
+ */
+int
+once_arg_max_messages(FunctionCallInfo fcinfo, int argno)
+{
+	int32		max;
+
+	if (PG_ARGISNULL(argno))
+		once_refuse_null("max_messages");
+	max = PG_GETARG_INT32(argno);
+	if (max < 1 || max > ONCE_MAX_MESSAGES)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("max_messages must be between 1 and %d", ONCE_MAX_MESSAGES),
+				 errdetail("The value given is %d.", max)));
+	return max;
+}
+
+/*
+ * once_arg_priority returns argument "priority".
+ */
+int
+once_arg_priority(FunctionCallInfo fcinfo, int argno)
+{
+	int32		priority;
+
+	if (PG_ARGISNULL(argno))
+		once_refuse_null("priority");
+	priority = PG_GETARG_INT32(argno);
+	if (priority < 0 || priority >= QAM_LANES)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("priority must be between 0 and %d", QAM_LANES - 1),
+				 errdetail("The value given is %d.", priority)));
+	return priority;
+}
+
+/*
+ * once_arg_lease returns argument "lease" in microseconds.
+ */
+int64
+once_arg_lease(FunctionCallInfo fcinfo, int argno)
+{
+	int64		lease;
+
+	if (PG_ARGISNULL(argno))
+		once_refuse_null("lease");
+	lease = get_duration(fcinfo, argno);
+	if (lease <= 0 || lease > ONCE_MAX_LEASE)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("lease must be greater than zero and at most 365 days")));
+	return lease;
+}
+
+/*
+ * once_arg_delay returns an argument that may be zero, of the given name, in
+ * microseconds.  Not to be called when it is NULL.
+ */
+int64
+once_arg_delay(FunctionCallInfo fcinfo, int argno, const char *name)
+{
+	int64		delay = get_duration(fcinfo, argno);
+
+	if (delay < 0 || delay > ONCE_MAX_LEASE)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must be between zero and 365 days", name)));
+	return delay;
+}
+
+/*
+ * once_arg_wait returns argument "wait" in microseconds, or -1 if it is NULL.
+ *
+ * Waiting means to look again with a new snapshot, which a transaction with
+ * one snapshot for all its statements cannot do.
+ */
+int64
+once_arg_wait(FunctionCallInfo fcinfo, int argno)
+{
+	int64		wait;
+
+	if (PG_ARGISNULL(argno))
+		return -1;
+	wait = get_duration(fcinfo, argno);
+	if (wait < 0 || wait > ONCE_MAX_WAIT)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("wait must be between zero and 60 seconds")));
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("wait cannot be used in a REPEATABLE READ or SERIALIZABLE transaction"),
+				 errdetail("Messages that are sent while it waits would not be visible to the transaction."),
+				 errhint("Wait in a READ COMMITTED transaction, or poll.")));
+	return wait;
+}
+
+/*
+ * once_arg_receipt returns argument "receipt".
+ */
+void
+once_arg_receipt(FunctionCallInfo fcinfo, int argno, pg_uuid_t *uuid)
+{
+	if (PG_ARGISNULL(argno))
+		ereport(ERROR,
+				(errcode(ERRCODE_ONCE_INVALID_RECEIPT),
+				 errmsg("receipt must not be null")));
+	*uuid = *PG_GETARG_UUID_P(argno);
+}
+
+/*
+ * once_arg_receipts returns argument "receipts" as a palloc'd array.
+ */
+pg_uuid_t *
+once_arg_receipts(FunctionCallInfo fcinfo, int argno, int *nreceipts)
+{
+	ArrayType  *array;
+	Datum	   *elems;
+	bool	   *isnull;
+	pg_uuid_t  *receipts;
+	int			n;
+	int			i;
+
+	if (PG_ARGISNULL(argno))
+		once_refuse_null("receipts");
+	array = PG_GETARG_ARRAYTYPE_P(argno);
+	deconstruct_array(array, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR,
+					  &elems, &isnull, &n);
+
+	receipts = palloc(sizeof(pg_uuid_t) * Max(n, 1));
+	for (i = 0; i < n; i++)
+	{
+		if (isnull[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_ONCE_INVALID_RECEIPT),
+					 errmsg("receipts must not contain nulls")));
+		receipts[i] = *DatumGetUUIDP(elems[i]);
+	}
+	*nreceipts = n;
+	return receipts;
+}
+
+/*
+ * once_refuse_null raises the error for an argument that must not be NULL.
+ */
+void
+once_refuse_null(const char *name)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+			 errmsg("%s must not be null", name)));
+}
+
+static int64
+get_duration(FunctionCallInfo fcinfo, int argno)
+{
+	return once_interval_usec(PG_GETARG_INTERVAL_P(argno));
+}
+
+static bool
+is_name_start(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
+}
+
+static bool
+is_name_part(char c)
+{
+	return is_name_start(c) || (c >= '0' && c <= '9') || c == '-';
+}

@@ -1,0 +1,463 @@
+/*-------------------------------------------------------------------------
+ *
+ * queue_open.c
+ *	  From a name or a receipt to an open queue.
+ *
+ * Rights are those on the queue's own table.  They are checked before the
+ * table is locked, so that nobody can stand in the way of others' work, or of
+ * a lock they may not take, by naming queues or making up receipts.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+#include "pg_once.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_class.h"
+#include "executor/executor.h"
+#include "meta/meta_catalog.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "once_error.h"
+#include "queue/queue.h"
+#include "storage/lmgr.h"
+#include "tcop/utility.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/rls.h"
+#include "utils/syscache.h"
+
+static void check_transaction(OnceAccess access, const char *verb);
+static LOCKMODE access_lockmode(OnceAccess access);
+static void check_rights_callback(const RangeVar *relation, Oid relid,
+								  Oid old_relid, void *arg);
+static bool check_rights(Oid relid, OnceAccess access);
+static void check_acl(Oid relid, const char *relname, OnceAccess access);
+static void setup(OnceQueue *queue, Relation heap, LOCKMODE lockmode);
+static void open_index(OnceQueue *queue);
+static void require_index(const OnceQueue *queue);
+static void raise_not_found(const char *name);
+
+/*
+ * once_queue_open opens the queue of a name for a verb, or raises an error:
+ * no such queue, no right, a transaction in which the verb cannot work, a
+ * table that is no queue any more.
+ */
+void
+once_queue_open(OnceQueue *queue, const char *name, OnceAccess access,
+				const char *verb)
+{
+	char		relname[NAMEDATALEN];
+	RangeVar   *rv;
+	LOCKMODE	lockmode = access_lockmode(access);
+	Oid			relid;
+
+	check_transaction(access, verb);
+
+	snprintf(relname, sizeof(relname), "%s%s", ONCE_QUEUE_PREFIX, name);
+	rv = makeRangeVar(ONCE_SCHEMA, relname, -1);
+	relid = RangeVarGetRelidExtended(rv, lockmode, RVR_MISSING_OK,
+									 check_rights_callback, &access);
+	pfree(rv);
+	if (!OidIsValid(relid))
+		raise_not_found(name);
+
+	setup(queue, relation_open(relid, NoLock), lockmode);
+	if (access != ONCE_TO_SEND && access != ONCE_TO_ALTER && access != ONCE_TO_DROP)
+		require_index(queue);
+	if (access == ONCE_TO_CONSUME || access == ONCE_TO_PURGE)
+		CheckCmdReplicaIdentity(queue->heap, CMD_DELETE);
+}
+
+/*
+ * once_queue_open_receipt opens the queue that a receipt names, to consume.
+ * The receipt may be made up: any oid may stand in it.
+ */
+void
+once_queue_open_receipt(OnceQueue *queue, Oid relid, const char *verb)
+{
+	Relation	heap;
+
+	check_transaction(ONCE_TO_CONSUME, verb);
+
+	if (!check_rights(relid, ONCE_TO_CONSUME))
+		raise_not_found(NULL);
+	LockRelationOid(relid, RowExclusiveLock);
+	if (!check_rights(relid, ONCE_TO_CONSUME))
+		raise_not_found(NULL);
+
+	heap = relation_open(relid, NoLock);
+	setup(queue, heap, RowExclusiveLock);
+	if (!OidIsValid(queue->meta.claim_index) && queue->meta.nqueue_indexes == 0)
+		raise_not_found(NULL);
+	require_index(queue);
+	CheckCmdReplicaIdentity(queue->heap, CMD_DELETE);
+}
+
+/*
+ * once_queue_reopen opens a queue on which this transaction has done something
+ * before, unless it has dropped it since: false then.
+ */
+bool
+once_queue_reopen(OnceQueue *queue, Oid relid)
+{
+	Relation	heap = try_relation_open(relid, RowExclusiveLock);
+
+	if (heap == NULL)
+		return false;
+	setup(queue, heap, RowExclusiveLock);
+	if (queue->index == NULL)
+	{
+		once_queue_close(queue);
+		return false;
+	}
+	return true;
+}
+
+/*
+ * once_queue_refresh takes note of what has changed since the queue was
+ * opened: options, and the index to claim through after a concurrent REINDEX.
+ */
+void
+once_queue_refresh(OnceQueue *queue)
+{
+	Oid			claim_index = queue->meta.claim_index;
+
+	once_meta_get(queue->heap, &queue->meta);
+	if (queue->meta.claim_index != claim_index)
+	{
+		if (queue->index != NULL)
+			index_close(queue->index, NoLock);
+		open_index(queue);
+	}
+	require_index(queue);
+}
+
+/*
+ * once_queue_close closes a queue and keeps its locks.
+ */
+void
+once_queue_close(OnceQueue *queue)
+{
+	if (queue->index != NULL)
+		index_close(queue->index, NoLock);
+	relation_close(queue->heap, NoLock);
+}
+
+/*
+ * once_queue_name returns the name of a queue, good while it is open.
+ */
+const char *
+once_queue_name(const OnceQueue *queue)
+{
+	return RelationGetRelationName(queue->heap) + strlen(ONCE_QUEUE_PREFIX);
+}
+
+/*
+ * once_queue_check_sending raises once_paused if sending is paused, and an
+ * error if the table has lost what a message needs.
+ */
+void
+once_queue_check_sending(const OnceQueue *queue)
+{
+	if (queue->meta.send_paused)
+		ereport(ERROR,
+				(errcode(ERRCODE_ONCE_PAUSED),
+				 errmsg("sending to queue \"%s\" is paused", once_queue_name(queue)),
+				 errhint("Its owner can call once.resume.")));
+	if (!OidIsValid(queue->meta.sequence))
+		ereport(ERROR,
+				(errcode(ERRCODE_ONCE_QUEUE_UNUSABLE),
+				 errmsg("column \"%s\" of queue \"%s\" is not an identity column",
+						once_meta_column_name(ONCE_COL_ID), once_queue_name(queue)),
+				 errhint("ALTER TABLE ... ALTER COLUMN id ADD GENERATED BY DEFAULT AS IDENTITY.")));
+}
+
+/*
+ * once_queue_check_consuming raises once_paused if consuming is paused, and an
+ * error if messages cannot be read.
+ */
+void
+once_queue_check_consuming(const OnceQueue *queue)
+{
+	if (queue->meta.consume_paused)
+		ereport(ERROR,
+				(errcode(ERRCODE_ONCE_PAUSED),
+				 errmsg("consuming from queue \"%s\" is paused", once_queue_name(queue)),
+				 errhint("Its owner can call once.resume.")));
+	once_queue_check_columns(queue);
+}
+
+/*
+ * once_queue_check_columns raises an error if the table has lost columns of a
+ * message.
+ */
+void
+once_queue_check_columns(const OnceQueue *queue)
+{
+	int			c;
+
+	for (c = 0; c < ONCE_NCOLUMNS; c++)
+	{
+		if (queue->meta.column[c] == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_ONCE_QUEUE_UNUSABLE),
+					 errmsg("column \"%s\" of queue \"%s\" is missing or of another type",
+							once_meta_column_name(c), once_queue_name(queue))));
+	}
+}
+
+/*
+ * once_raise_lost raises once_lease_lost.
+ */
+void
+once_raise_lost(const OnceQueue *queue)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_ONCE_LEASE_LOST),
+			 errmsg("claim on a message of queue \"%s\" is lost", once_queue_name(queue)),
+			 errdetail("The message was delivered to somebody else, given back or moved since, or the queue's index was rebuilt.")));
+}
+
+/*
+ * once_raise_already_acked raises once_already_acked.
+ */
+void
+once_raise_already_acked(const OnceQueue *queue)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_ONCE_ALREADY_ACKED),
+			 errmsg("message of queue \"%s\" is already acknowledged", once_queue_name(queue))));
+}
+
+/*
+ * check_transaction refuses to write where writing is not possible.
+ */
+static void
+check_transaction(OnceAccess access, const char *verb)
+{
+	if (access == ONCE_TO_LOOK)
+		return;
+	PreventCommandDuringRecovery(verb);
+	if (access == ONCE_TO_VERIFY)
+		return;
+	PreventCommandIfReadOnly(verb);
+	PreventCommandIfParallelMode(verb);
+}
+
+static LOCKMODE
+access_lockmode(OnceAccess access)
+{
+	switch (access)
+	{
+		case ONCE_TO_SEND:
+		case ONCE_TO_CONSUME:
+		case ONCE_TO_PURGE:
+			return RowExclusiveLock;
+		case ONCE_TO_VERIFY:
+			return ShareLock;
+		case ONCE_TO_DROP:
+			return AccessExclusiveLock;
+		case ONCE_TO_LOOK:
+		case ONCE_TO_ALTER:
+			return AccessShareLock;
+	}
+	elog(ERROR, "unrecognized access: %d", (int) access);
+	return NoLock;				/* keep compiler quiet */
+}
+
+/*
+ * check_rights_callback is what RangeVarGetRelidExtended calls before it locks
+ * the table, and again if the name has got another meaning meanwhile.
+ */
+static void
+check_rights_callback(const RangeVar *relation, Oid relid, Oid old_relid,
+					  void *arg)
+{
+	OnceAccess *access = arg;
+
+	if (OidIsValid(relid) && !check_rights(relid, *access))
+		raise_not_found(relation->relname + strlen(ONCE_QUEUE_PREFIX));
+}
+
+/*
+ * check_rights looks a table up in the catalogs only.  False: there is no such
+ * table, or it cannot be that of a queue.  An error: it can, but the caller
+ * may not do this, or this cannot be done with it.
+ */
+static bool
+check_rights(Oid relid, OnceAccess access)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	Form_pg_class form;
+	NameData	relname;
+	char		relkind;
+	Oid			relam;
+	bool		ours;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	form = (Form_pg_class) GETSTRUCT(tuple);
+	relname = form->relname;
+	relkind = form->relkind;
+	relam = form->relam;
+	ours = form->relnamespace == once_schema_oid(true) &&
+		strncmp(NameStr(relname), ONCE_QUEUE_PREFIX, strlen(ONCE_QUEUE_PREFIX)) == 0;
+	ReleaseSysCache(tuple);
+
+	if (!ours)
+		return false;
+	if (relkind != RELKIND_RELATION &&
+		relkind != RELKIND_PARTITIONED_TABLE &&
+		relkind != RELKIND_FOREIGN_TABLE)
+		return false;
+
+	check_acl(relid, NameStr(relname), access);
+
+	if (access == ONCE_TO_SEND || access == ONCE_TO_ALTER || access == ONCE_TO_DROP)
+		return true;
+
+	if (relkind != RELKIND_RELATION)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot consume from queue \"%s\"",
+						NameStr(relname) + strlen(ONCE_QUEUE_PREFIX)),
+				 relkind == RELKIND_PARTITIONED_TABLE ?
+				 errdetail("Table \"%s\" is partitioned.", NameStr(relname)) :
+				 errdetail("Table \"%s\" is a foreign table.", NameStr(relname)),
+				 relkind == RELKIND_PARTITIONED_TABLE ?
+				 errhint("Consume from its partitions, each a queue of its own name.") :
+				 errhint("Consume on the server where the table is.")));
+	if (relam != HEAP_TABLE_AM_OID)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot consume from queue \"%s\"",
+						NameStr(relname) + strlen(ONCE_QUEUE_PREFIX)),
+				 errdetail("Table \"%s\" does not use the heap access method.", NameStr(relname)),
+				 errhint("ALTER TABLE ... SET ACCESS METHOD heap.")));
+	if (check_enable_rls(relid, InvalidOid, true) == RLS_ENABLED)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot consume from queue \"%s\" under row security",
+						NameStr(relname) + strlen(ONCE_QUEUE_PREFIX)),
+				 errdetail("Messages are claimed through the index, which knows no policies."),
+				 errhint("Use a queue for each group of consumers, or consume as a role that row security does not apply to.")));
+	return true;
+}
+
+/*
+ * check_acl raises an error that names the queue unless the caller has the
+ * rights on its table.
+ */
+static void
+check_acl(Oid relid, const char *relname, OnceAccess access)
+{
+	const char *wanted = NULL;
+	Oid			user = GetUserId();
+
+	switch (access)
+	{
+		case ONCE_TO_SEND:
+			if (pg_class_aclcheck(relid, user, ACL_INSERT) != ACLCHECK_OK)
+				wanted = "INSERT";
+			break;
+		case ONCE_TO_CONSUME:
+			if (pg_class_aclcheck(relid, user, ACL_SELECT) != ACLCHECK_OK ||
+				pg_class_aclcheck(relid, user, ACL_DELETE) != ACLCHECK_OK)
+				wanted = "SELECT and DELETE";
+			break;
+		case ONCE_TO_LOOK:
+		case ONCE_TO_VERIFY:
+			if (pg_class_aclcheck(relid, user, ACL_SELECT) != ACLCHECK_OK)
+				wanted = "SELECT";
+			break;
+		case ONCE_TO_ALTER:
+		case ONCE_TO_PURGE:
+		case ONCE_TO_DROP:
+			if (!once_is_table_owner(relid, user))
+				ereport(ERROR,
+						(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+						 errmsg("must be owner of queue \"%s\"",
+								relname + strlen(ONCE_QUEUE_PREFIX))));
+			break;
+	}
+
+	if (wanted != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for queue \"%s\"",
+						relname + strlen(ONCE_QUEUE_PREFIX)),
+				 errdetail("This needs %s on table %s.", wanted,
+						   quote_qualified_identifier(ONCE_SCHEMA, relname))));
+}
+
+static void
+setup(OnceQueue *queue, Relation heap, LOCKMODE lockmode)
+{
+	/* The server would refuse to plan a query of it, in the same words. */
+	if (heap->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT && RecoveryInProgress())
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot access temporary or unlogged relations during recovery")));
+
+	queue->heap = heap;
+	queue->lockmode = lockmode;
+	once_meta_get(heap, &queue->meta);
+	open_index(queue);
+}
+
+static void
+open_index(OnceQueue *queue)
+{
+	LOCKMODE	lockmode = queue->lockmode == RowExclusiveLock ?
+		RowExclusiveLock : AccessShareLock;
+
+	queue->index = NULL;
+	if (OidIsValid(queue->meta.claim_index) && !queue->meta.claim_index_twice)
+		queue->index = index_open(queue->meta.claim_index, lockmode);
+}
+
+static void
+require_index(const OnceQueue *queue)
+{
+	if (queue->index != NULL)
+		return;
+	if (queue->meta.claim_index_twice)
+		ereport(ERROR,
+				(errcode(ERRCODE_ONCE_QUEUE_UNUSABLE),
+				 errmsg("queue \"%s\" has more than one valid %s index",
+						once_queue_name(queue), QAM_AM_NAME),
+				 errhint("Drop all but one of them.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_ONCE_QUEUE_UNUSABLE),
+			 errmsg("queue \"%s\" has no valid %s index",
+					once_queue_name(queue), QAM_AM_NAME),
+			 errhint("CREATE INDEX ON %s USING %s (id, priority, deliver_at, group_id), or REINDEX an invalid one.",
+					 quote_qualified_identifier(ONCE_SCHEMA, RelationGetRelationName(queue->heap)),
+					 QAM_AM_NAME)));
+}
+
+/*
+ * raise_not_found raises once_queue_not_found, for a name or, without one, for
+ * a receipt.
+ */
+static void
+raise_not_found(const char *name)
+{
+	if (name != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_ONCE_QUEUE_NOT_FOUND),
+				 errmsg("queue \"%s\" does not exist", name)));
+	ereport(ERROR,
+			(errcode(ERRCODE_ONCE_QUEUE_NOT_FOUND),
+			 errmsg("the queue of this receipt does not exist")));
+}

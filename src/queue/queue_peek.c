@@ -1,0 +1,217 @@
+/*-------------------------------------------------------------------------
+ *
+ * queue_peek.c
+ *	  peek, check, slots and pages: looking without touching.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+#include "pg_once.h"
+
+#include "access/htup_details.h"
+#include "access/transam.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "queue/queue.h"
+#include "utils/builtins.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "utils/tuplestore.h"
+#include "utils/xid8.h"
+
+#define NPEEK_COLUMNS		9
+#define NCHECK_COLUMNS		4
+#define NSLOT_COLUMNS		9
+#define NPAGE_COLUMNS		10
+
+PG_FUNCTION_INFO_V1(once_peek);
+PG_FUNCTION_INFO_V1(once_check);
+PG_FUNCTION_INFO_V1(once_slots);
+PG_FUNCTION_INFO_V1(once_pages);
+
+static void put_peeked(ReturnSetInfo *rsinfo, OnceQueue *queue, QamPeeked *peeked);
+static void put_fault(void *arg, const char *rule, BlockNumber block, int slot,
+					  const char *detail);
+static void put_slot(void *arg, const QamSlotInfo *info);
+static void put_page(void *arg, const QamPageInfo *info);
+
+/*
+ * once.peek: the first messages, as they are.
+ */
+Datum
+once_peek(PG_FUNCTION_ARGS)
+{
+	char	   *name = once_arg_queue(fcinfo, 0);
+	int			max = once_arg_max_messages(fcinfo, 1);
+	QamPeeked  *peeked = palloc(sizeof(QamPeeked) * max);
+	OnceQueue	queue;
+	int			n;
+	int			i;
+
+	InitMaterializedSRF(fcinfo, 0);
+	once_queue_open(&queue, name, ONCE_TO_LOOK, "once.peek()");
+	once_queue_check_columns(&queue);
+	n = qam_peek(queue.heap, queue.index, GetActiveSnapshot(),
+				 &queue.meta.backoff, max, peeked);
+	for (i = 0; i < n; i++)
+	{
+		put_peeked((ReturnSetInfo *) fcinfo->resultinfo, &queue, &peeked[i]);
+		CHECK_FOR_INTERRUPTS();
+	}
+	once_queue_close(&queue);
+	return (Datum) 0;
+}
+
+/*
+ * once.check: the rules that the index breaks.
+ */
+Datum
+once_check(PG_FUNCTION_ARGS)
+{
+	char	   *name = once_arg_queue(fcinfo, 0);
+	bool		strict = once_arg_bool(fcinfo, 1, "strict");
+	OnceQueue	queue;
+
+	InitMaterializedSRF(fcinfo, 0);
+	once_queue_open(&queue, name, strict ? ONCE_TO_VERIFY : ONCE_TO_LOOK,
+					"once.check(strict)");
+	qam_check(queue.heap, queue.index, strict, put_fault, fcinfo->resultinfo);
+	once_queue_close(&queue);
+	return (Datum) 0;
+}
+
+/*
+ * once.slots: the index, slot by slot.
+ */
+Datum
+once_slots(PG_FUNCTION_ARGS)
+{
+	char	   *name = once_arg_queue(fcinfo, 0);
+	OnceQueue	queue;
+
+	InitMaterializedSRF(fcinfo, 0);
+	once_queue_open(&queue, name, ONCE_TO_LOOK, "once.slots()");
+	qam_each_slot(queue.index, put_slot, fcinfo->resultinfo);
+	once_queue_close(&queue);
+	return (Datum) 0;
+}
+
+/*
+ * once.pages: the index, page by page.
+ */
+Datum
+once_pages(PG_FUNCTION_ARGS)
+{
+	char	   *name = once_arg_queue(fcinfo, 0);
+	OnceQueue	queue;
+
+	InitMaterializedSRF(fcinfo, 0);
+	once_queue_open(&queue, name, ONCE_TO_LOOK, "once.pages()");
+	qam_each_page(queue.index, put_page, fcinfo->resultinfo);
+	once_queue_close(&queue);
+	return (Datum) 0;
+}
+
+static void
+put_peeked(ReturnSetInfo *rsinfo, OnceQueue *queue, QamPeeked *peeked)
+{
+	const AttrNumber *column = queue->meta.column;
+	TupleDesc	desc = RelationGetDescr(queue->heap);
+	Datum		values[NPEEK_COLUMNS];
+	bool		isnull[NPEEK_COLUMNS] = {0};
+	const char *state = NULL;
+
+	once_row_flatten(queue, &peeked->tuple);
+	values[0] = heap_getattr(peeked->tuple, column[ONCE_COL_ID], desc, &isnull[0]);
+	values[1] = Int32GetDatum(peeked->attempts);
+	values[2] = heap_getattr(peeked->tuple, column[ONCE_COL_ENQUEUED_AT], desc, &isnull[2]);
+
+	/* A time that is over tells nothing. */
+	values[3] = TimestampTzGetDatum(peeked->ready_at);
+	isnull[3] = peeked->ready_at <= GetCurrentTimestamp();
+	values[4] = heap_getattr(peeked->tuple, column[ONCE_COL_PRIORITY], desc, &isnull[4]);
+	values[5] = heap_getattr(peeked->tuple, column[ONCE_COL_GROUP_ID], desc, &isnull[5]);
+	values[6] = heap_getattr(peeked->tuple, column[ONCE_COL_HEADERS], desc, &isnull[6]);
+	values[7] = heap_getattr(peeked->tuple, column[ONCE_COL_PAYLOAD], desc, &isnull[7]);
+
+	switch (peeked->state)
+	{
+		case QAM_PEEK_READY:
+			state = "ready";
+			break;
+		case QAM_PEEK_DELAYED:
+			state = "delayed";
+			break;
+		case QAM_PEEK_CLAIMED:
+			state = "claimed";
+			break;
+	}
+	values[8] = CStringGetTextDatum(state);
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, isnull);
+}
+
+static void
+put_fault(void *arg, const char *rule, BlockNumber block, int slot,
+		  const char *detail)
+{
+	ReturnSetInfo *rsinfo = arg;
+	Datum		values[NCHECK_COLUMNS];
+	bool		isnull[NCHECK_COLUMNS] = {0};
+
+	values[0] = CStringGetTextDatum(rule);
+	values[1] = Int64GetDatum((int64) block);
+	isnull[1] = block == InvalidBlockNumber;
+	values[2] = Int32GetDatum(slot);
+	isnull[2] = slot < 0;
+	isnull[3] = detail == NULL;
+	values[3] = detail ? CStringGetTextDatum(detail) : (Datum) 0;
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, isnull);
+}
+
+static void
+put_slot(void *arg, const QamSlotInfo *info)
+{
+	ReturnSetInfo *rsinfo = arg;
+	Datum		values[NSLOT_COLUMNS];
+	bool		isnull[NSLOT_COLUMNS] = {0};
+	ItemPointerData tid = info->tid;
+
+	values[0] = Int32GetDatum(info->lane);
+	values[1] = Int64GetDatum((int64) info->block);
+	values[2] = Int32GetDatum(info->slot);
+	values[3] = CStringGetTextDatum(info->state);
+	isnull[4] = info->claim == NULL;
+	values[4] = info->claim ? CStringGetTextDatum(info->claim) : (Datum) 0;
+	isnull[5] = info->claim == NULL || info->claim_xid == 0;
+	values[5] = FullTransactionIdGetDatum(FullTransactionIdFromU64(info->claim_xid));
+	values[6] = PointerGetDatum(&tid);
+	values[7] = Int32GetDatum(info->attempts);
+	isnull[8] = info->ready_at == 0;
+	values[8] = TimestampTzGetDatum(info->ready_at);
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, isnull);
+}
+
+static void
+put_page(void *arg, const QamPageInfo *info)
+{
+	ReturnSetInfo *rsinfo = arg;
+	Datum		values[NPAGE_COLUMNS];
+	bool		isnull[NPAGE_COLUMNS] = {0};
+
+	values[0] = Int64GetDatum((int64) info->block);
+	values[1] = CStringGetTextDatum(info->kind);
+	values[2] = Int32GetDatum(info->lane);
+	isnull[2] = info->lane < 0;
+	values[3] = Int64GetDatum((int64) info->seq);
+	values[4] = Int64GetDatum((int64) info->next);
+	isnull[4] = info->next == InvalidBlockNumber || info->next == 0;
+	values[5] = Int32GetDatum(info->slots);
+	values[6] = Int32GetDatum(info->done);
+	values[7] = Int32GetDatum(info->first_unfinished);
+	values[8] = TimestampTzGetDatum(info->earliest);
+	isnull[8] = info->earliest == 0;
+	values[9] = FullTransactionIdGetDatum(FullTransactionIdFromU64(info->owner));
+	isnull[9] = info->owner == 0;
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, isnull);
+}

@@ -1,0 +1,247 @@
+/*-------------------------------------------------------------------------
+ *
+ * queue_purge.c
+ *	  purge and cancel: messages that nobody will ever get.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+#include "pg_once.h"
+
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/stratnum.h"
+#include "access/tableam.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "queue/once_unacked.h"
+#include "queue/queue.h"
+#include "storage/bufmgr.h"
+#include "storage/lmgr.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+/* Messages that purge deletes between two looks at the world */
+#define PURGE_ROUND			1000
+
+PG_FUNCTION_INFO_V1(once_purge);
+PG_FUNCTION_INFO_V1(once_cancel);
+
+static bool can_truncate(OnceQueue *queue);
+static int64 count_rows(OnceQueue *queue);
+static void truncate_table(const char *relname);
+static int64 purge_rows(OnceQueue *queue);
+static bool find_row(OnceQueue *queue, int64 id, ItemPointer tid, int *lane);
+static void root_of(Relation heap, ItemPointer tid);
+
+/*
+ * once.purge: all messages but those in open transactions.
+ */
+Datum
+once_purge(PG_FUNCTION_ARGS)
+{
+	char	   *name = once_arg_queue(fcinfo, 0);
+	OnceQueue	queue;
+	int64		removed;
+
+	once_queue_open(&queue, name, ONCE_TO_PURGE, "once.purge()");
+	if (can_truncate(&queue))
+	{
+		char	   *relname = pstrdup(RelationGetRelationName(queue.heap));
+
+		removed = count_rows(&queue);
+		once_queue_close(&queue);
+		truncate_table(relname);
+	}
+	else
+	{
+		removed = purge_rows(&queue);
+		once_queue_close(&queue);
+	}
+	PG_RETURN_INT64(removed);
+}
+
+/*
+ * once.cancel: one message, unless somebody has it.
+ */
+Datum
+once_cancel(PG_FUNCTION_ARGS)
+{
+	char	   *name = once_arg_queue(fcinfo, 0);
+	OnceQueue	queue;
+	QamClaimRequest req;
+	ItemPointerData tid;
+	int			lane;
+	bool		cancelled = false;
+
+	if (PG_ARGISNULL(1))
+		once_refuse_null("id");
+
+	once_queue_open(&queue, name, ONCE_TO_CONSUME, "once.cancel()");
+	if (!OidIsValid(queue.meta.id_index))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("queue \"%s\" has no index on id", name),
+				 errhint("Create queues with id_index => true, or ALTER TABLE %s ADD PRIMARY KEY (id).",
+						 quote_qualified_identifier(ONCE_SCHEMA,
+													RelationGetRelationName(queue.heap)))));
+
+	if (find_row(&queue, PG_GETARG_INT64(1), &tid, &lane))
+	{
+		memset(&req, 0, sizeof(req));
+		req.heap = queue.heap;
+		req.index = queue.index;
+		req.kind = QAM_CLAIM_XID;
+		req.max = 1;
+		req.backoff = queue.meta.backoff;
+		req.snapshot = GetActiveSnapshot();
+		req.only = &tid;
+		req.only_lane = lane;
+		cancelled = once_rows_take(&queue, &req, false) == 1;
+	}
+	once_queue_close(&queue);
+	PG_RETURN_BOOL(cancelled);
+}
+
+/*
+ * can_truncate tells whether the table may be emptied as a whole, and if so
+ * holds the lock for it.  Not if anybody else uses it, nor if this transaction
+ * does, be it through a cursor or with messages it has yet to ack, nor if
+ * there is anything that deletions of rows would set off.
+ */
+static bool
+can_truncate(OnceQueue *queue)
+{
+	Oid			relid = RelationGetRelid(queue->heap);
+
+	return queue->meta.fast &&
+		queue->heap->rd_refcnt == 1 &&
+		!once_unacked_any(relid) &&
+		pg_class_aclcheck(relid, GetUserId(), ACL_TRUNCATE) == ACLCHECK_OK &&
+		ConditionalLockRelationOid(relid, AccessExclusiveLock);
+}
+
+/*
+ * count_rows counts the messages of a table that is locked against everybody.
+ */
+static int64
+count_rows(OnceQueue *queue)
+{
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	TableScanDesc scan = table_beginscan(queue->heap, snapshot, 0, NULL);
+	int64		n = 0;
+
+	while (heap_getnext(scan, ForwardScanDirection) != NULL)
+	{
+		CHECK_FOR_INTERRUPTS();
+		n++;
+	}
+	table_endscan(scan);
+	UnregisterSnapshot(snapshot);
+	return n;
+}
+
+static void
+truncate_table(const char *relname)
+{
+	char	   *sql = psprintf("TRUNCATE ONLY %s",
+							   quote_qualified_identifier(ONCE_SCHEMA, relname));
+	int			rc;
+
+	SPI_connect();
+	rc = SPI_execute(sql, false, 0);
+	if (rc != SPI_OK_UTILITY)
+		elog(ERROR, "SPI_execute failed: %s", SPI_result_code_string(rc));
+	SPI_finish();
+}
+
+/*
+ * purge_rows deletes rows as pop would, also those not ready and leased ones,
+ * until none can be had any more.  Returns their number.
+ */
+static int64
+purge_rows(OnceQueue *queue)
+{
+	MemoryContext round = AllocSetContextCreate(CurrentMemoryContext,
+												"pg_once purge",
+												ALLOCSET_DEFAULT_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(round);
+	int64		removed = 0;
+	int			n;
+
+	do
+	{
+		QamClaimRequest req;
+
+		memset(&req, 0, sizeof(req));
+		req.heap = queue->heap;
+		req.index = queue->index;
+		req.kind = QAM_CLAIM_XID;
+		req.max = PURGE_ROUND;
+		req.backoff = queue->meta.backoff;
+		req.snapshot = GetActiveSnapshot();
+		req.everything = true;
+		n = once_rows_take(queue, &req, false);
+		removed += n;
+		MemoryContextReset(round);
+		CHECK_FOR_INTERRUPTS();
+	} while (n > 0);
+
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(round);
+	return removed;
+}
+
+/*
+ * find_row finds the row of an id that the active snapshot sees: where the
+ * queue index knows it, and in which lane.
+ */
+static bool
+find_row(OnceQueue *queue, int64 id, ItemPointer tid, int *lane)
+{
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		found;
+	bool		isnull;
+
+	ScanKeyInit(&key, queue->meta.column[ONCE_COL_ID], BTEqualStrategyNumber,
+				F_INT8EQ, Int64GetDatum(id));
+	scan = systable_beginscan(queue->heap, queue->meta.id_index, true,
+							  GetActiveSnapshot(), 1, &key);
+	tuple = systable_getnext(scan);
+	found = HeapTupleIsValid(tuple);
+	if (found)
+	{
+		*tid = tuple->t_self;
+		*lane = DatumGetInt16(heap_getattr(tuple, queue->meta.column[ONCE_COL_PRIORITY],
+										   RelationGetDescr(queue->heap), &isnull));
+		if (HeapTupleIsHeapOnly(tuple))
+			root_of(queue->heap, tid);
+	}
+	systable_endscan(scan);
+	return found;
+}
+
+/*
+ * root_of replaces the place of a row that was updated in place by that of its
+ * chain's root, which is what indexes refer to.
+ */
+static void
+root_of(Relation heap, ItemPointer tid)
+{
+	OffsetNumber offset = ItemPointerGetOffsetNumber(tid);
+	OffsetNumber roots[MaxHeapTuplesPerPage];
+	Buffer		buffer = ReadBuffer(heap, ItemPointerGetBlockNumber(tid));
+
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	heap_get_root_tuples(BufferGetPage(buffer), roots);
+	UnlockReleaseBuffer(buffer);
+	if (OffsetNumberIsValid(roots[offset - 1]))
+		ItemPointerSetOffsetNumber(tid, roots[offset - 1]);
+}

@@ -1,0 +1,271 @@
+/*-------------------------------------------------------------------------
+ *
+ * queue_receive.c
+ *	  receive, lease and pop: the three contracts under which messages are
+ *	  handed out.
+ *
+ * They claim through the index and differ in what the claim is: the calling
+ * transaction, a time, or the row's deletion there and then.  All messages of
+ * a call are claimed before the first is returned, however many the reader
+ * goes on to fetch.
+ *
+ * What a row keeps out of line is fetched after the claim.  The snapshot that
+ * the claim was made under is still held then, so the row's chunks cannot have
+ * been vacuumed away, even if somebody has deleted the row meanwhile.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+#include "pg_once.h"
+
+#include "access/htup_details.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "queue/once_unacked.h"
+#include "queue/queue.h"
+#include "storage/latch.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "utils/tuplestore.h"
+#include "utils/wait_event.h"
+
+/* While there is nothing, a waiter looks again after a pause, growing in these
+ * limits; milliseconds. */
+#define WAIT_PAUSE_MIN		10
+#define WAIT_PAUSE_MAX		1000
+
+/* Columns of once.message */
+#define Natts_message				9
+#define Anum_message_id				1
+#define Anum_message_receipt		2
+#define Anum_message_attempt		3
+#define Anum_message_enqueued_at	4
+#define Anum_message_leased_until	5
+#define Anum_message_priority		6
+#define Anum_message_group_id		7
+#define Anum_message_headers		8
+#define Anum_message_payload		9
+
+typedef enum Contract
+{
+	CONTRACT_RECEIVE,
+	CONTRACT_LEASE,
+	CONTRACT_POP
+} Contract;
+
+/* One call */
+typedef struct HandOut
+{
+	Contract	contract;
+	const char *verb;
+	int64		lease;			/* microseconds */
+	int			max;
+	int64		wait;			/* microseconds, or -1: no waiting */
+	OnceQueue	queue;
+	ReturnSetInfo *rsinfo;
+} HandOut;
+
+PG_FUNCTION_INFO_V1(once_receive);
+PG_FUNCTION_INFO_V1(once_lease);
+PG_FUNCTION_INFO_V1(once_pop);
+
+static void hand_out(FunctionCallInfo fcinfo, const char *name, HandOut *call);
+static void hand_out_waiting(HandOut *call);
+static int	hand_out_once(HandOut *call, Snapshot snapshot, TimestampTz *earliest);
+static void put_message(HandOut *call, QamClaimed *claimed);
+static void pause_waiting(TimestampTz until, long *pause);
+
+/*
+ * once.receive: claimed until the end of the calling transaction.
+ */
+Datum
+once_receive(PG_FUNCTION_ARGS)
+{
+	char	   *name = once_arg_queue(fcinfo, 0);
+	HandOut		call;
+
+	call.contract = CONTRACT_RECEIVE;
+	call.verb = "once.receive()";
+	call.lease = 0;
+	call.max = once_arg_max_messages(fcinfo, 1);
+	call.wait = once_arg_wait(fcinfo, 2);
+	hand_out(fcinfo, name, &call);
+	return (Datum) 0;
+}
+
+/*
+ * once.lease: claimed for a time.
+ */
+Datum
+once_lease(PG_FUNCTION_ARGS)
+{
+	char	   *name = once_arg_queue(fcinfo, 0);
+	HandOut		call;
+
+	call.contract = CONTRACT_LEASE;
+	call.verb = "once.lease()";
+	call.lease = once_arg_lease(fcinfo, 1);
+	call.max = once_arg_max_messages(fcinfo, 2);
+	call.wait = once_arg_wait(fcinfo, 3);
+	hand_out(fcinfo, name, &call);
+	return (Datum) 0;
+}
+
+/*
+ * once.pop: deleted as they are handed out.
+ */
+Datum
+once_pop(PG_FUNCTION_ARGS)
+{
+	char	   *name = once_arg_queue(fcinfo, 0);
+	HandOut		call;
+
+	call.contract = CONTRACT_POP;
+	call.verb = "once.pop()";
+	call.lease = 0;
+	call.max = once_arg_max_messages(fcinfo, 1);
+	call.wait = once_arg_wait(fcinfo, 2);
+	hand_out(fcinfo, name, &call);
+	return (Datum) 0;
+}
+
+static void
+hand_out(FunctionCallInfo fcinfo, const char *name, HandOut *call)
+{
+	TimestampTz earliest;
+
+	InitMaterializedSRF(fcinfo, 0);
+	call->rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+
+	once_queue_open(&call->queue, name, ONCE_TO_CONSUME, call->verb);
+	once_queue_check_consuming(&call->queue);
+	if (call->wait < 0)
+		(void) hand_out_once(call, GetActiveSnapshot(), &earliest);
+	else
+		hand_out_waiting(call);
+	once_queue_close(&call->queue);
+}
+
+/*
+ * hand_out_waiting tries until there is something or the time is over, each
+ * time with a new snapshot, since messages sent after the last one are what it
+ * waits for.
+ */
+static void
+hand_out_waiting(HandOut *call)
+{
+	TimestampTz deadline = GetCurrentTimestamp() + call->wait;
+	long		pause = WAIT_PAUSE_MIN;
+
+	for (;;)
+	{
+		TimestampTz earliest;
+		int			n;
+
+		PushActiveSnapshot(GetLatestSnapshot());
+		n = hand_out_once(call, GetActiveSnapshot(), &earliest);
+		PopActiveSnapshot();
+		if (n > 0 || GetCurrentTimestamp() >= deadline)
+			return;
+
+		pause_waiting(Min(deadline, earliest), &pause);
+		once_queue_refresh(&call->queue);
+		once_queue_check_consuming(&call->queue);
+	}
+}
+
+/*
+ * hand_out_once claims what is ready and puts it into the result.  Returns the
+ * number of messages.  *earliest: when another known one becomes ready.
+ */
+static int
+hand_out_once(HandOut *call, Snapshot snapshot, TimestampTz *earliest)
+{
+	QamClaimRequest req;
+	int			i;
+
+	memset(&req, 0, sizeof(req));
+	req.heap = call->queue.heap;
+	req.index = call->queue.index;
+	req.kind = call->contract == CONTRACT_LEASE ? QAM_CLAIM_LEASE : QAM_CLAIM_XID;
+	req.max = call->max;
+	req.lease = call->lease;
+	req.backoff = call->queue.meta.backoff;
+	req.snapshot = snapshot;
+
+	if (call->contract == CONTRACT_POP)
+		(void) once_rows_take(&call->queue, &req, true);
+	else
+		qam_claim(&req);
+
+	for (i = 0; i < req.nclaimed; i++)
+	{
+		put_message(call, &req.claimed[i]);
+		CHECK_FOR_INTERRUPTS();
+	}
+	*earliest = req.earliest;
+	return req.nclaimed;
+}
+
+/*
+ * put_message adds a message to the result, and to the list of those that the
+ * transaction owes an ack.
+ */
+static void
+put_message(HandOut *call, QamClaimed *claimed)
+{
+	const AttrNumber *column = call->queue.meta.column;
+	TupleDesc	desc = RelationGetDescr(call->queue.heap);
+	Datum		values[Natts_message];
+	bool		isnull[Natts_message] = {0};
+	pg_uuid_t	uuid;
+
+#define COPY_COLUMN(anum, col) \
+	values[(anum) - 1] = heap_getattr(claimed->tuple, column[col], desc, &isnull[(anum) - 1])
+
+	once_row_flatten(&call->queue, &claimed->tuple);
+	COPY_COLUMN(Anum_message_id, ONCE_COL_ID);
+	COPY_COLUMN(Anum_message_enqueued_at, ONCE_COL_ENQUEUED_AT);
+	COPY_COLUMN(Anum_message_priority, ONCE_COL_PRIORITY);
+	COPY_COLUMN(Anum_message_group_id, ONCE_COL_GROUP_ID);
+	COPY_COLUMN(Anum_message_headers, ONCE_COL_HEADERS);
+	COPY_COLUMN(Anum_message_payload, ONCE_COL_PAYLOAD);
+	values[Anum_message_attempt - 1] = Int32GetDatum(claimed->attempt);
+
+	/* A popped message is done: there is nothing to give a receipt for. */
+	isnull[Anum_message_receipt - 1] = call->contract == CONTRACT_POP;
+	values[Anum_message_receipt - 1] = (Datum) 0;
+	if (call->contract != CONTRACT_POP)
+	{
+		OnceReceipt receipt;
+
+		receipt.relid = RelationGetRelid(call->queue.heap);
+		receipt.ref = claimed->ref;
+		once_receipt_encode(&receipt, &uuid);
+		values[Anum_message_receipt - 1] = UUIDPGetDatum(&uuid);
+		if (call->contract == CONTRACT_RECEIVE)
+			once_unacked_add(&uuid);
+	}
+
+	isnull[Anum_message_leased_until - 1] = call->contract != CONTRACT_LEASE;
+	values[Anum_message_leased_until - 1] = TimestampTzGetDatum(claimed->ready_at);
+
+	tuplestore_putvalues(call->rsinfo->setResult, call->rsinfo->setDesc, values, isnull);
+#undef COPY_COLUMN
+}
+
+/*
+ * pause_waiting sleeps for a while, but not beyond a time.
+ */
+static void
+pause_waiting(TimestampTz until, long *pause)
+{
+	long		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
+
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+					 Max(1, Min(*pause, left)), PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+	*pause = Min(*pause * 3 / 2, WAIT_PAUSE_MAX);
+}

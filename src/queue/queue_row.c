@@ -1,0 +1,584 @@
+/*-------------------------------------------------------------------------
+ *
+ * queue_row.c
+ *	  Putting rows into a queue's table, and taking them out.
+ *
+ * The fast path works on heap and indexes directly, as the executor would for
+ * a table as create_queue makes it.  When the table has more to it than that
+ * (OnceMeta.fast tells), the same is done by plain INSERT and DELETE through
+ * SPI, as the user who calls, so that triggers, rules, policies, checks and
+ * further indexes have their say.  Claims are the index's business either way.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+#include "pg_once.h"
+
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/heaptoast.h"
+#include "access/htup_details.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/index.h"
+#include "catalog/pg_type.h"
+#include "commands/sequence.h"
+#include "executor/spi.h"
+#include "executor/tuptable.h"
+#include "miscadmin.h"
+#include "nodes/execnodes.h"
+#include "once_error.h"
+#include "queue/queue.h"
+#include "storage/bufmgr.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/hsearch.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+/* Rows handed to the heap at once */
+#define INSERT_CHUNK			1000
+
+/* The prepared statements of a table that rows go through SPI for */
+typedef enum RowPlan
+{
+	ROW_PLAN_INSERT,
+	ROW_PLAN_INSERT_MANY,
+	ROW_PLAN_DELETE
+} RowPlan;
+
+#define NROW_PLANS				(ROW_PLAN_DELETE + 1)
+
+typedef struct RowPlans
+{
+	Oid			relid;			/* key */
+	NameData	relname;		/* the plans' text names it so */
+	SPIPlanPtr	plan[NROW_PLANS];
+} RowPlans;
+
+static HTAB *row_plans = NULL;
+
+/* An index that the fast path maintains */
+typedef struct OpenIndex
+{
+	Relation	index;
+	IndexInfo  *info;			/* of a key */
+	QamEntry   *entries;		/* of a queue index: one per row */
+} OpenIndex;
+
+/* Where one call of the fast path stands */
+typedef struct FastInsert
+{
+	OnceQueue  *queue;
+	TimestampTz deliver_at;
+	int			priority;
+	TimestampTz enqueued_at;
+	CommandId	cid;
+	int			nindexes;
+	OpenIndex	indexes[2 * ONCE_META_INDEXES];
+} FastInsert;
+
+/* What the callbacks of once_rows_take need */
+typedef struct TakeState
+{
+	OnceQueue  *queue;
+	bool		flatten;
+} TakeState;
+
+static void insert_fast(OnceQueue *queue, OnceNewRow *rows, int nrows,
+						TimestampTz deliver_at, int priority);
+static void open_indexes(FastInsert *ins, int nrows);
+static HeapTuple form_row(FastInsert *ins, const OnceNewRow *row);
+static void insert_many(FastInsert *ins, const OnceNewRow *rows, int nrows);
+static void index_row(FastInsert *ins, const OnceNewRow *row, int rowno,
+					  ItemPointer tid);
+static void insert_spi(OnceQueue *queue, const OnceNewRow *rows, int nrows,
+					   TimestampTz deliver_at, int priority);
+static Datum row_array(const OnceNewRow *rows, int nrows, int column);
+static SPIPlanPtr get_plan(OnceQueue *queue, RowPlan which);
+static SPIPlanPtr make_plan(const char *relname, RowPlan which);
+static bool take_by_delete(void *arg, QamClaimed *claimed);
+static bool take_by_lock(void *arg, QamClaimed *claimed);
+
+/*
+ * once_rows_insert stores messages in the given order, and fills in their ids.
+ * deliver_at: DT_NOBEGIN for at once.
+ */
+void
+once_rows_insert(OnceQueue *queue, OnceNewRow *rows, int nrows,
+				 TimestampTz deliver_at, int priority)
+{
+	int			i;
+
+	/* The right to draw ids comes with that to insert, as for identities. */
+	for (i = 0; i < nrows; i++)
+		rows[i].id = nextval_internal(queue->meta.sequence, false);
+
+	if (nrows == 0)
+		return;
+	if (queue->meta.fast)
+		insert_fast(queue, rows, nrows, deliver_at, priority);
+	else
+		insert_spi(queue, rows, nrows, deliver_at, priority);
+}
+
+/*
+ * once_row_flatten fetches what a row keeps out of line.  The claim comes
+ * first, and the row's deletion, if any, after this.
+ */
+void
+once_row_flatten(const OnceQueue *queue, HeapTuple *tuple)
+{
+	if (HeapTupleHasExternal(*tuple))
+		*tuple = toast_flatten_tuple(*tuple, RelationGetDescr(queue->heap));
+}
+
+/*
+ * once_row_id returns the id of a row.
+ */
+int64
+once_row_id(const OnceQueue *queue, HeapTuple tuple)
+{
+	bool		isnull;
+	Datum		id = heap_getattr(tuple, queue->meta.column[ONCE_COL_ID],
+								  RelationGetDescr(queue->heap), &isnull);
+
+	if (isnull)
+		elog(ERROR, "id of a message is null");
+	return DatumGetInt64(id);
+}
+
+/*
+ * once_row_delete_spi deletes a row by its place and id through SPI.  Waits
+ * for others that hold it, as any DELETE.  False: it deleted nothing.
+ */
+bool
+once_row_delete_spi(OnceQueue *queue, ItemPointer tid, int64 id)
+{
+	Datum		values[2];
+	int			rc;
+	bool		deleted;
+
+	values[0] = PointerGetDatum(tid);
+	values[1] = Int64GetDatum(id);
+
+	SPI_connect();
+	rc = SPI_execute_plan(get_plan(queue, ROW_PLAN_DELETE), values, NULL, false, 0);
+	if (rc < 0)
+		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(rc));
+	deleted = rc == SPI_OK_DELETE && SPI_processed == 1;
+	SPI_finish();
+	return deleted;
+}
+
+/*
+ * once_rows_take claims messages and deletes them at once, leaving out those
+ * that cannot be had without waiting.  The request must be complete but for
+ * its callback.  flatten: the caller wants to read the rows.  Returns their
+ * number.
+ *
+ * Through SPI, user code may run, and it may use the queue.  So it runs when
+ * the walk is over; the walk only locks the rows, which the DELETEs then need
+ * not wait for.
+ */
+int
+once_rows_take(OnceQueue *queue, QamClaimRequest *req, bool flatten)
+{
+	TakeState	state;
+	int			i;
+
+	state.queue = queue;
+	state.flatten = flatten;
+	req->take = queue->meta.fast ? take_by_delete : take_by_lock;
+	req->take_arg = &state;
+	qam_claim(req);
+
+	if (!queue->meta.fast)
+	{
+		for (i = 0; i < req->nclaimed; i++)
+		{
+			HeapTuple	tuple = req->claimed[i].tuple;
+
+			if (flatten)
+				once_row_flatten(queue, &req->claimed[i].tuple);
+			if (!once_row_delete_spi(queue, &tuple->t_self, once_row_id(queue, tuple)))
+				once_raise_suppressed(queue);
+		}
+	}
+	return req->nclaimed;
+}
+
+/*
+ * once_raise_suppressed raises once_ack_suppressed.
+ */
+void
+once_raise_suppressed(const OnceQueue *queue)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_ONCE_ACK_SUPPRESSED),
+			 errmsg("message of queue \"%s\" was not deleted", once_queue_name(queue)),
+			 errdetail("A trigger or rule of the table kept the row."),
+			 errhint("Let the trigger return OLD for a DELETE.")));
+}
+
+/*
+ * insert_fast stores rows without the executor.  The same lock modes, the same
+ * order (heap, then indexes) and the same uniqueness checks as there.
+ */
+static void
+insert_fast(OnceQueue *queue, OnceNewRow *rows, int nrows,
+			TimestampTz deliver_at, int priority)
+{
+	FastInsert	ins;
+	int			i;
+
+	ins.queue = queue;
+	ins.deliver_at = deliver_at;
+	ins.priority = priority;
+	ins.enqueued_at = GetCurrentStatementStartTimestamp();
+	ins.cid = GetCurrentCommandId(true);
+	open_indexes(&ins, nrows);
+
+	if (nrows == 1)
+	{
+		HeapTuple	tuple = form_row(&ins, rows);
+
+		heap_insert(queue->heap, tuple, ins.cid, 0, NULL);
+		index_row(&ins, rows, 0, &tuple->t_self);
+		heap_freetuple(tuple);
+	}
+	else
+		insert_many(&ins, rows, nrows);
+
+	for (i = 0; i < ins.nindexes; i++)
+	{
+		if (ins.indexes[i].entries != NULL)
+			qam_append(ins.indexes[i].index, ins.indexes[i].entries, nrows);
+		index_close(ins.indexes[i].index, NoLock);
+	}
+}
+
+/*
+ * open_indexes opens every index of the queue that is ready for insertion.
+ */
+static void
+open_indexes(FastInsert *ins, int nrows)
+{
+	OnceMeta   *meta = &ins->queue->meta;
+	int			i;
+
+	ins->nindexes = 0;
+	for (i = 0; i < meta->nkey_indexes; i++)
+	{
+		OpenIndex  *open = &ins->indexes[ins->nindexes++];
+
+		open->index = index_open(meta->key_index[i], RowExclusiveLock);
+		open->info = BuildIndexInfo(open->index);
+		open->entries = NULL;
+	}
+	for (i = 0; i < meta->nqueue_indexes; i++)
+	{
+		OpenIndex  *open = &ins->indexes[ins->nindexes++];
+
+		open->index = index_open(meta->queue_index[i], RowExclusiveLock);
+		open->info = NULL;
+		open->entries = palloc_extended(sizeof(QamEntry) * nrows, MCXT_ALLOC_HUGE);
+	}
+}
+
+/*
+ * form_row makes the tuple of a message: the columns of create_queue, in order.
+ */
+static HeapTuple
+form_row(FastInsert *ins, const OnceNewRow *row)
+{
+	Datum		values[ONCE_NCOLUMNS];
+	bool		isnull[ONCE_NCOLUMNS] = {0};
+
+	values[ONCE_COL_ID] = Int64GetDatum(row->id);
+	values[ONCE_COL_ENQUEUED_AT] = TimestampTzGetDatum(ins->enqueued_at);
+	values[ONCE_COL_DELIVER_AT] = TimestampTzGetDatum(ins->deliver_at);
+	isnull[ONCE_COL_DELIVER_AT] = TIMESTAMP_IS_NOBEGIN(ins->deliver_at);
+	values[ONCE_COL_PRIORITY] = Int16GetDatum(ins->priority);
+	values[ONCE_COL_GROUP_ID] = (Datum) 0;
+	isnull[ONCE_COL_GROUP_ID] = true;
+	values[ONCE_COL_HEADERS] = row->headers;
+	isnull[ONCE_COL_HEADERS] = row->headers_null;
+	values[ONCE_COL_PAYLOAD] = row->payload;
+	isnull[ONCE_COL_PAYLOAD] = row->payload_null;
+
+	return heap_form_tuple(RelationGetDescr(ins->queue->heap), values, isnull);
+}
+
+/*
+ * insert_many stores rows a chunk at a time: one WAL record and one buffer
+ * lock per heap page, not per row.
+ */
+static void
+insert_many(FastInsert *ins, const OnceNewRow *rows, int nrows)
+{
+	Relation	heap = ins->queue->heap;
+	int			nslots = Min(nrows, INSERT_CHUNK);
+	TupleTableSlot **slots = palloc(sizeof(TupleTableSlot *) * nslots);
+	int			done;
+	int			i;
+
+	for (i = 0; i < nslots; i++)
+		slots[i] = MakeSingleTupleTableSlot(RelationGetDescr(heap), &TTSOpsHeapTuple);
+
+	for (done = 0; done < nrows; done += nslots)
+	{
+		nslots = Min(nrows - done, INSERT_CHUNK);
+		for (i = 0; i < nslots; i++)
+			ExecStoreHeapTuple(form_row(ins, &rows[done + i]), slots[i], true);
+		heap_multi_insert(heap, slots, nslots, ins->cid, 0, NULL);
+		for (i = 0; i < nslots; i++)
+			index_row(ins, &rows[done + i], done + i, &slots[i]->tts_tid);
+		CHECK_FOR_INTERRUPTS();
+	}
+
+	for (i = 0; i < Min(nrows, INSERT_CHUNK); i++)
+		ExecDropSingleTupleTableSlot(slots[i]);
+	pfree(slots);
+}
+
+/*
+ * index_row enters a row into the keys, and notes it for the queue indexes,
+ * which get all rows of a call together.
+ */
+static void
+index_row(FastInsert *ins, const OnceNewRow *row, int rowno, ItemPointer tid)
+{
+	Datum		values[QAM_NATTRS];
+	bool		isnull[QAM_NATTRS] = {0};
+	int			i;
+
+	values[QAM_ATTR_ID - 1] = Int64GetDatum(row->id);
+	values[QAM_ATTR_PRIORITY - 1] = Int16GetDatum(ins->priority);
+	values[QAM_ATTR_DELIVER_AT - 1] = TimestampTzGetDatum(ins->deliver_at);
+	isnull[QAM_ATTR_DELIVER_AT - 1] = TIMESTAMP_IS_NOBEGIN(ins->deliver_at);
+	values[QAM_ATTR_GROUP_ID - 1] = (Datum) 0;
+	isnull[QAM_ATTR_GROUP_ID - 1] = true;
+
+	for (i = 0; i < ins->nindexes; i++)
+	{
+		OpenIndex  *open = &ins->indexes[i];
+
+		if (open->entries != NULL)
+			open->entries[rowno] = qam_entry(open->index, values, isnull, tid);
+		else
+			index_insert(open->index, values, isnull, tid, ins->queue->heap,
+						 UNIQUE_CHECK_YES, false, open->info);
+	}
+}
+
+/*
+ * insert_spi stores rows by one INSERT, which the table's triggers may take
+ * apart: ids are then ids of nothing, and that is an error.
+ */
+static void
+insert_spi(OnceQueue *queue, const OnceNewRow *rows, int nrows,
+		   TimestampTz deliver_at, int priority)
+{
+	Datum		values[5];
+	char		nulls[5] = {' ', ' ', ' ', ' ', ' '};
+	RowPlan		which = nrows == 1 ? ROW_PLAN_INSERT : ROW_PLAN_INSERT_MANY;
+	uint64		stored;
+	int			rc;
+
+	values[1] = TimestampTzGetDatum(deliver_at);
+	nulls[1] = TIMESTAMP_IS_NOBEGIN(deliver_at) ? 'n' : ' ';
+	values[2] = Int16GetDatum(priority);
+	if (which == ROW_PLAN_INSERT)
+	{
+		values[0] = Int64GetDatum(rows->id);
+		values[3] = rows->headers;
+		nulls[3] = rows->headers_null ? 'n' : ' ';
+		values[4] = rows->payload;
+		nulls[4] = rows->payload_null ? 'n' : ' ';
+	}
+	else
+	{
+		values[0] = row_array(rows, nrows, ONCE_COL_ID);
+		values[3] = row_array(rows, nrows, ONCE_COL_HEADERS);
+		values[4] = row_array(rows, nrows, ONCE_COL_PAYLOAD);
+	}
+
+	SPI_connect();
+	rc = SPI_execute_plan(get_plan(queue, which), values, nulls, false, 0);
+	if (rc < 0)
+		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(rc));
+	stored = rc == SPI_OK_INSERT ? SPI_processed : 0;
+	SPI_finish();
+
+	if (stored != (uint64) nrows)
+		ereport(ERROR,
+				(errcode(ERRCODE_ONCE_SEND_SUPPRESSED),
+				 errmsg("message of queue \"%s\" was not stored", once_queue_name(queue)),
+				 errdetail("A trigger or rule of the table dropped the row."),
+				 errhint("To have messages dropped silently, send them by plain INSERT.")));
+}
+
+/*
+ * row_array makes an array of one column of the rows.
+ */
+static Datum
+row_array(const OnceNewRow *rows, int nrows, int column)
+{
+	Datum	   *elems = palloc(sizeof(Datum) * nrows);
+	bool	   *isnull = palloc0(sizeof(bool) * nrows);
+	Oid			type = column == ONCE_COL_ID ? INT8OID : JSONBOID;
+	int16		typlen;
+	bool		typbyval;
+	char		typalign;
+	int			dims = nrows;
+	int			lbs = 1;
+	int			i;
+
+	for (i = 0; i < nrows; i++)
+	{
+		switch (column)
+		{
+			case ONCE_COL_ID:
+				elems[i] = Int64GetDatum(rows[i].id);
+				break;
+			case ONCE_COL_HEADERS:
+				elems[i] = rows[i].headers;
+				isnull[i] = rows[i].headers_null;
+				break;
+			default:
+				Assert(column == ONCE_COL_PAYLOAD);
+				elems[i] = rows[i].payload;
+				isnull[i] = rows[i].payload_null;
+				break;
+		}
+	}
+
+	get_typlenbyvalalign(type, &typlen, &typbyval, &typalign);
+	return PointerGetDatum(construct_md_array(elems, isnull, 1, &dims, &lbs, type,
+											  typlen, typbyval, typalign));
+}
+
+/*
+ * get_plan returns a prepared statement of the queue's table, made at first
+ * use and kept for the session.  Call it between SPI_connect and SPI_finish.
+ *
+ * A plan may be running further up the stack, so plans are never freed.  Who
+ * renames queue tables (only the extension's owner can) leaves a few behind.
+ */
+static SPIPlanPtr
+get_plan(OnceQueue *queue, RowPlan which)
+{
+	Oid			relid = RelationGetRelid(queue->heap);
+	RowPlans   *plans;
+	bool		found;
+
+	if (row_plans == NULL)
+	{
+		HASHCTL		ctl;
+
+		ctl.keysize = sizeof(Oid);
+		ctl.entrysize = sizeof(RowPlans);
+		ctl.hcxt = TopMemoryContext;
+		row_plans = hash_create("pg_once row plans", 16, &ctl,
+								HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	}
+
+	plans = hash_search(row_plans, &relid, HASH_ENTER, &found);
+	if (!found || strcmp(NameStr(plans->relname), RelationGetRelationName(queue->heap)) != 0)
+	{
+		namestrcpy(&plans->relname, RelationGetRelationName(queue->heap));
+		memset(plans->plan, 0, sizeof(plans->plan));
+	}
+	if (plans->plan[which] == NULL)
+	{
+		/* Preparing may fail, or come here again: look the entry up anew. */
+		SPIPlanPtr	plan = make_plan(RelationGetRelationName(queue->heap), which);
+
+		plans = hash_search(row_plans, &relid, HASH_ENTER, &found);
+		plans->plan[which] = plan;
+	}
+	return plans->plan[which];
+}
+
+static SPIPlanPtr
+make_plan(const char *relname, RowPlan which)
+{
+	static const Oid insert_types[] = {INT8OID, TIMESTAMPTZOID, INT2OID, JSONBOID, JSONBOID};
+	static const Oid insert_many_types[] = {INT8ARRAYOID, TIMESTAMPTZOID, INT2OID, JSONBARRAYOID, JSONBARRAYOID};
+	static const Oid delete_types[] = {TIDOID, INT8OID};
+
+	const char *table = quote_qualified_identifier(ONCE_SCHEMA, relname);
+	const Oid  *types = NULL;
+	char	   *sql = NULL;
+	int			ntypes = 0;
+	SPIPlanPtr	plan;
+
+	switch (which)
+	{
+		case ROW_PLAN_INSERT:
+			sql = psprintf("INSERT INTO %s (id, deliver_at, priority, headers, payload) "
+						   "OVERRIDING SYSTEM VALUE VALUES ($1, $2, $3, $4, $5)", table);
+			types = insert_types;
+			ntypes = lengthof(insert_types);
+			break;
+		case ROW_PLAN_INSERT_MANY:
+			sql = psprintf("INSERT INTO %s (id, deliver_at, priority, headers, payload) "
+						   "OVERRIDING SYSTEM VALUE SELECT u.id, $2, $3, u.headers, u.payload "
+						   "FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($4), pg_catalog.unnest($5)) "
+						   "AS u(id, headers, payload)", table);
+			types = insert_many_types;
+			ntypes = lengthof(insert_many_types);
+			break;
+		case ROW_PLAN_DELETE:
+			sql = psprintf("DELETE FROM ONLY %s WHERE ctid OPERATOR(pg_catalog.=) $1 "
+						   "AND id OPERATOR(pg_catalog.=) $2", table);
+			types = delete_types;
+			ntypes = lengthof(delete_types);
+			break;
+	}
+
+	plan = SPI_prepare(sql, ntypes, unconstify(Oid *, types));
+	if (plan == NULL)
+		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
+	if (SPI_keepplan(plan) != 0)
+		elog(ERROR, "SPI_keepplan failed");
+	return plan;
+}
+
+/*
+ * take_by_delete reads a claimed row if wanted and deletes it, without waiting.
+ */
+static bool
+take_by_delete(void *arg, QamClaimed *claimed)
+{
+	TakeState  *state = arg;
+	ItemPointerData tid = claimed->tuple->t_self;
+	TM_FailureData tmfd;
+
+	if (state->flatten)
+		once_row_flatten(state->queue, &claimed->tuple);
+	return heap_delete(state->queue->heap, &tid, GetCurrentCommandId(true),
+					   InvalidSnapshot, false, &tmfd, false) == TM_Ok;
+}
+
+/*
+ * take_by_lock locks a claimed row as a DELETE would, without waiting.
+ */
+static bool
+take_by_lock(void *arg, QamClaimed *claimed)
+{
+	TakeState  *state = arg;
+	HeapTupleData tuple;
+	Buffer		buffer;
+	TM_FailureData tmfd;
+	TM_Result	result;
+
+	tuple.t_self = claimed->tuple->t_self;
+	result = heap_lock_tuple(state->queue->heap, &tuple, GetCurrentCommandId(true),
+							 LockTupleExclusive, LockWaitSkip, false, &buffer, &tmfd);
+	ReleaseBuffer(buffer);
+	return result == TM_Ok;
+}

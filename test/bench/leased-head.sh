@@ -1,0 +1,72 @@
+# shellcheck shell=bash disable=SC2154
+# Many leased messages at the head of the queue: what does it cost to get at a fresh one behind them?
+
+bench_leased_head() {
+	local leased
+
+	for leased in 0 "$(size 100000 10000)" "$(size 1000000 50000)"; do
+		leased_head_round "$leased"
+	done
+	judge_leased "$(size 100000 10000)" 2
+	judge_leased "$(size 1000000 50000)" 10
+}
+
+# leased_head_round NUMBER
+leased_head_round() {
+	local repeat
+
+	sql -c "TRUNCATE once.q_bench, bench.effect" -c "CHECKPOINT" >/dev/null
+	if [ "$1" -gt 0 ]; then
+		sql -c "$(insert_statement once "$1")"
+		sql <<-SQL
+			DO \$\$
+			DECLARE
+			    rest integer := $1;
+			    got integer;
+			BEGIN
+			    WHILE rest > 0 LOOP
+			        SELECT count(*) INTO got FROM once.lease('bench', '1 day', least(rest, 10000));
+			        IF got = 0 THEN
+			            RAISE EXCEPTION 'nothing to lease, though % should be there', rest;
+			        END IF;
+			        rest := rest - got;
+			        COMMIT;
+			    END LOOP;
+			END \$\$;
+		SQL
+	fi
+	sql -c "$(insert_statement once 6000)" -c "ANALYZE once.q_bench" >/dev/null
+
+	# In sessions that have not met the queue yet, but have loaded all that a queue needs
+	sql -c "SELECT count(*) FROM once.send_batch('warm', array_fill(bench.payload(), ARRAY[20]))" >/dev/null
+	for ((repeat = 1; repeat <= 5; repeat++)); do
+		keep "leased.$1.first" "$(sql -c "SELECT bench.receive_warm()" -c "SELECT bench.receive_singly(1, 1)" | tail -n 1)"
+	done
+
+	# And in those that have
+	for ((repeat = 1; repeat <= repeats; repeat++)); do
+		as_server rm -f "$work"/tmp/leased.*
+		begin_measuring
+		run_clients "$(consume_script once 1)" 1 --transactions=1000 --log --log-prefix="$work/tmp/leased"
+		end_measuring 1000
+		rate=$tps
+		keep_rates "leased.$1.once"
+		# shellcheck disable=SC2046
+		keep "leased.$1.later" "$(median $(cat "$work"/tmp/leased.* | cut -d ' ' -f 3))"
+	done
+	has_effects $((1000 * repeats))
+	has_left once $(($1 + 6000 - 5 - 1000 * repeats))
+	index_is_sound
+	show_rates "leased.$1.once" "$(thousands "$1") leased, 1 client, batch 1" once
+}
+
+# judge_leased NUMBER TARGET
+judge_leased() {
+	local title
+
+	title="$(thousands "$1") leased:"
+	judge "$title a receive, µs (median)" "$(pretty "$(kept "leased.$1.later")")" \
+		"$(pretty "$(kept leased.0.later)") none leased" "$(kept "leased.$1.later") / $(kept leased.0.later)" "<=" "$2"
+	judge "$title first one of a session, µs" "$(pretty "$(kept "leased.$1.first")")" \
+		"$(pretty "$(kept leased.0.first)") none leased" "$(kept "leased.$1.first") / $(kept leased.0.first)" "<=" "$2"
+}

@@ -20,7 +20,7 @@ bench_backlog() {
 backlog_rounds() {
 	local left=$1 batch repeat messages total=0
 
-	sql -c "TRUNCATE once.q_bench, bench.effect" >/dev/null
+	clear_all
 	while [ "$left" -gt 0 ]; do
 		sql -c "$(insert_statement once $((left < 1000000 ? left : 1000000)))"
 		left=$((left - 1000000))

@@ -35,14 +35,13 @@ fan_false=0 fan_calls=0
 fan_round() {
 	local producer_pid sent false_empties empties begun
 
+	clear_all
 	sql >/dev/null <<-SQL
-		TRUNCATE $(table_of "$1"), bench.effect;
 		ALTER SEQUENCE bench.sent RESTART;
 		ALTER SEQUENCE bench.begun RESTART;
 		ALTER SEQUENCE bench.empty RESTART;
 		ALTER SEQUENCE bench.false_empty RESTART;
 		SELECT nextval(s) FROM unnest('{bench.sent,bench.begun,bench.empty,bench.false_empty}'::regclass[]) AS s;
-		CHECKPOINT;
 		ANALYZE $(table_of "$1");
 	SQL
 	{

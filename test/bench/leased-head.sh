@@ -15,7 +15,7 @@ bench_leased_head() {
 leased_head_round() {
 	local repeat
 
-	sql -c "TRUNCATE once.q_bench, bench.effect" -c "CHECKPOINT" >/dev/null
+	clear_all
 	if [ "$1" -gt 0 ]; then
 		sql -c "$(insert_statement once "$1")"
 		sql <<-SQL

@@ -10,7 +10,7 @@ contenders="once textbook timeout"
 
 # README.md tells why.  synchronous_commit is set for each measurement, by commit_mode.
 start_bench_server() {
-	start_server "shared_buffers=512MB" "max_wal_size=64GB" "min_wal_size=1GB" "checkpoint_timeout=1h" "fsync=on" \
+	start_server "shared_buffers=512MB" "max_wal_size=64GB" "min_wal_size=8GB" "checkpoint_timeout=1h" "fsync=on" \
 		"full_page_writes=on" "wal_level=replica" "autovacuum=on" "jit=off" "max_parallel_workers_per_gather=0" \
 		"max_connections=60" "log_checkpoints=off"
 	postmaster=$(head -n 1 "$work/data/postmaster.pid")
@@ -202,12 +202,14 @@ title_of() {
 
 insert_statement() { say "INSERT INTO $(table_of "$1") (payload) SELECT bench.payload() FROM generate_series(1, $2)"; }
 
-# preload CONTENDER NUMBER: so many messages, and nothing left of what was before.
-#
-# The checkpoint comes first, so that pages' first changes after it are not part of what is measured.
+# Nothing is left of what was before, also for autovacuum.  A checkpoint now, before messages are loaded, keeps the pages'
+# first changes after one out of what is measured.
+clear_all() { sql -c "TRUNCATE once.q_bench, once.q_warm, bench.textbook, bench.timeout, bench.effect" -c "CHECKPOINT" >/dev/null; }
+
+# preload CONTENDER NUMBER: so many messages, nothing else.
 preload() {
-	sql -c "TRUNCATE $(table_of "$1"), bench.effect" -c "CHECKPOINT" -c "$(insert_statement "$1" "$2")" \
-		-c "ANALYZE $(table_of "$1")" >/dev/null
+	clear_all
+	sql -c "$(insert_statement "$1" "$2")" -c "ANALYZE $(table_of "$1")" >/dev/null
 }
 
 # has_left CONTENDER NUMBER: is that what is in the queue?

@@ -27,7 +27,7 @@ bench_uncommitted() {
 
 # uncommitted_round CONTENDER OPEN BATCH MESSAGES NAME.  MESSAGES = 0: as many as there is time for.
 uncommitted_round() {
-	sql -c "TRUNCATE $(table_of "$1"), bench.effect" -c "CHECKPOINT" >/dev/null
+	clear_all
 	if [ "$2" -gt 0 ]; then
 		open_session "BEGIN; $(insert_statement "$1" "$2");"
 	fi

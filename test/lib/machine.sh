@@ -16,6 +16,9 @@ for name in $(compgen -e PG); do
 done
 export LC_ALL=C.UTF-8
 
+# Servers run as another user than root, who makes files for them.
+umask 022
+
 # Colours only for people.
 if [ -t 1 ]; then
 	bold=$'\e[1m' dim=$'\e[2m' red=$'\e[31m' green=$'\e[32m' yellow=$'\e[33m' plain=$'\e[0m'

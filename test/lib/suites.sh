@@ -31,7 +31,7 @@ start_suite_server() {
 #
 # Both print a line for each test, "test send ... ok 12 ms" up to version 15, "ok 1 - send 12 ms" since 16.
 run_pg_regress() {
-	local suite=$1 log=$work/$1.log started=$EPOCHREALTIME status=0 line seen=0 name result millis
+	local suite=$1 log=$work/$1.log started=$EPOCHREALTIME status=0 failed_before=$failed line seen=0 name result millis
 
 	shift
 	step "$suite"
@@ -50,9 +50,10 @@ run_pg_regress() {
 		record "$result" "$suite/$name" "$((millis / 1000)).$((millis % 1000 / 100))"
 	done < <(make_staged installcheck TAP_TESTS= "$@" 2>&1; say "exit status $?")
 	grep -q '^exit status 0$' "$log" || status=1
+	[ "$seen" -gt 0 ] || status=1
 	if [ "$status" -ne 0 ]; then
-		# pg_regress may have failed as a whole.
-		[ $seen -gt 0 ] && [ ${#failures[@]} -gt 0 ] || record FAILED "$suite" "$(seconds_since "$started")" "$log"
+		# It may have failed as a whole, or had no test to run.
+		[ "$failed" -gt "$failed_before" ] || record FAILED "$suite" "$(seconds_since "$started")" "$log"
 		find "$work/src" -name regression.diffs -exec cat {} + | head -n 200 | sed 's/^/           | /'
 	fi
 }

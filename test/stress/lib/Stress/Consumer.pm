@@ -1,0 +1,417 @@
+# A consumer: takes messages by every path there is, and notes each one's key in stress.effect in the transaction that
+# finishes the message.  stress.effect has no unique constraint: whatever happens twice is there twice.
+
+package Stress::Consumer;
+
+use strict;
+use warnings;
+use parent -norequire, 'Stress::Worker';
+
+use Stress::Worker;
+use Time::HiRes qw(sleep time);
+
+# Leases that are kept at a time
+my $max_held = 60;
+
+sub step
+{
+	my ($self) = @_;
+	my $what = $self->pick(
+		receive_statement => 25,
+		receive_transaction => 20,
+		receive_loop => 6,
+		receive_in_savepoint => 5,
+		lease => 14,
+		held => 22,
+		pop => 10,
+		row_lock => 3,
+		user_delete => 3,
+		user_update => 4,
+		peek => 2);
+
+	$self->$what();
+}
+
+# The statements that finish one message with its effect
+sub effect
+{
+	my ($self, $message, $how) = @_;
+	return "INSERT INTO stress.effect VALUES ('$message->{k}', $message->{id}, '$how')";
+}
+
+sub messages
+{
+	return map { { id => $_->[0], receipt => $_->[1], k => $_->[2], attempt => $_->[3] } } @{ $_[1] };
+}
+
+sub note_attempts
+{
+	my ($self, @messages) = @_;
+	for my $message (@messages)
+	{
+		die "message $message->{id} has attempt $message->{attempt}\n" if $message->{attempt} < 1;
+		$self->count('redelivered') if $message->{attempt} > 1;
+	}
+	# An idle worker leaves the processor to the others.
+	sleep(0.005) unless @messages;
+}
+
+# ---- receive ----
+
+# All in one statement.
+sub receive_statement
+{
+	my ($self) = @_;
+	my $n = $self->size(100);
+	my ($state, undef, $rows) = $self->try_run($self->begin(),
+		"WITH m AS (SELECT * FROM once.receive('$self->{queue}', $n)), "
+		  . "w AS (INSERT INTO stress.effect SELECT payload->>'k', id, 'receive' FROM m) "
+		  . "SELECT count(once.ack(receipt)) FROM m");
+
+	$self->end($state, rollback => 12, prepare => 2);
+	sleep(0.005) if $state eq '00000' and !$rows->[0][0];
+}
+
+sub receive
+{
+	my ($self, $n) = @_;
+	my ($state, $rows) = $self->try_run(
+		"SELECT id, receipt, payload->>'k', attempt FROM once.receive('$self->{queue}', $n)");
+	my @messages = $self->messages($rows);
+
+	$self->note_attempts(@messages) if $state eq '00000';
+	return ($state, @messages);
+}
+
+# Statement by statement, with a fate for each message.
+sub receive_transaction
+{
+	my ($self) = @_;
+
+	$self->try_run($self->begin());
+	my ($state, @messages) = $self->receive($self->size(40));
+	my @acks;
+	for my $message (@messages)
+	{
+		last if $state ne '00000';
+		my $fate = $self->pick(ack => 60, ack_all => 20, nack => 8, release => 5, again => 5, twice => 2);
+		if ($fate eq 'ack')
+		{
+			($state) = $self->try_run($self->effect($message, 'ack'), "SELECT once.ack('$message->{receipt}')");
+		}
+		elsif ($fate eq 'ack_all')
+		{
+			push @acks, $message;
+		}
+		elsif ($fate eq 'nack')
+		{
+			($state) = $self->try_run("SELECT once.nack('$message->{receipt}'" . $self->nack_delay() . ")");
+		}
+		elsif ($fate eq 'release')
+		{
+			($state) = $self->try_run("SELECT once.release('$message->{receipt}')");
+		}
+		elsif ($fate eq 'again')
+		{
+			# An ack that is rolled back leaves the message claimed.
+			my @finish = ($self->effect($message, 'again'), "SELECT once.ack('$message->{receipt}')");
+			($state) = $self->try_run('SAVEPOINT s', @finish, 'ROLLBACK TO s', @finish);
+		}
+		else
+		{
+			# The second ack is an error that the transaction survives.
+			my @answers = $self->{session}->run(
+				$self->effect($message, 'twice'), "SELECT once.ack('$message->{receipt}')",
+				'SAVEPOINT s', "SELECT once.ack('$message->{receipt}')", 'ROLLBACK TO s');
+			$state = $answers[0]{state} ne '00000' ? $answers[0]{state} : $answers[1]{state};
+			die "second ack gave $answers[3]{state} $answers[3]{message}\n"
+			  if $state eq '00000' and $answers[3]{state} !~ /^(ON004|ON003)$/;
+			$self->failed($answers[1], 'ack') if $state ne '00000';
+		}
+	}
+	if (@acks and $state eq '00000')
+	{
+		($state) = $self->try_run((map { $self->effect($_, 'ack_all') } @acks),
+			"SELECT once.ack_all('{" . join(',', map { $_->{receipt} } @acks) . "}')");
+	}
+	$self->pause() if $self->chance(5);
+	if ($state eq '00000' and $self->chance(5))
+	{
+		$self->forget_one();
+		return;
+	}
+	$self->end($state, rollback => 15, prepare => 4);
+}
+
+# Commit or prepare with a message that was not acked: must fail.
+sub forget_one
+{
+	my ($self) = @_;
+	my ($state, @messages) = $self->receive(1);
+	my $last = $self->chance(50) ? 'COMMIT' : "PREPARE TRANSACTION 'stress $self->{name} never'";
+
+	if ($state ne '00000' or !@messages)
+	{
+		$self->end($state);
+		return;
+	}
+	my ($answer) = $self->{session}->run($last);
+	if ($answer->{state} eq 'ON005')
+	{
+		$self->count('unacked refused');
+		return;
+	}
+	# A plain DELETE, or REINDEX and another consumer, may have finished the message meanwhile.
+	die "$last with an unacked message gave $answer->{state} $answer->{message}\n"
+	  unless $answer->{state} eq '00000' or $Stress::Worker::tolerated{ $answer->{state} };
+	$self->{session}->run("ROLLBACK PREPARED 'stress $self->{name} never'") if $last ne 'COMMIT';
+}
+
+# An exception block for each message, as application code has it; beyond 64 the subtransactions overflow.
+sub receive_loop
+{
+	my ($self) = @_;
+	my $n = $self->size(100);
+	my $bad = 2 + $self->roll(20);
+	my ($state) = $self->try_run('BEGIN', <<END =~ s/\s+/ /gr);
+		DO \$\$
+		DECLARE
+			m once.message;
+			i int := 0;
+		BEGIN
+			FOR m IN SELECT * FROM once.receive('$self->{queue}', $n) LOOP
+				i := i + 1;
+				BEGIN
+					INSERT INTO stress.effect VALUES (m.payload->>'k', m.id, 'loop');
+					PERFORM once.ack(m.receipt);
+					IF i % $bad = 0 THEN
+						RAISE EXCEPTION 'processing failed';
+					END IF;
+				EXCEPTION
+					WHEN raise_exception THEN
+						IF i % 2 = 0 THEN
+							PERFORM once.nack(m.receipt, '20 ms');
+						ELSE
+							PERFORM once.release(m.receipt);
+						END IF;
+				END;
+			END LOOP;
+		END
+		\$\$
+END
+	$self->end($state, rollback => 10);
+}
+
+# Claims of a subtransaction that is rolled back are given back while the transaction goes on.
+sub receive_in_savepoint
+{
+	my ($self) = @_;
+	my $n = $self->size(20);
+	my $finish = "WITH m AS (SELECT * FROM once.receive('$self->{queue}', $n)), "
+	  . "w AS (INSERT INTO stress.effect SELECT payload->>'k', id, 'savepoint' FROM m) "
+	  . "SELECT count(once.ack(receipt)) FROM m";
+	my ($state) = $self->try_run($self->begin(),
+		'SAVEPOINT a', $finish, 'ROLLBACK TO a', 'RELEASE a',
+		'SAVEPOINT b', $finish, 'SAVEPOINT c', $finish, 'ROLLBACK TO c', 'RELEASE b');
+
+	$self->pause() if $self->chance(20);
+	$self->end($state, rollback => 10);
+}
+
+sub pause { sleep(rand(0.1)) }
+
+sub nack_delay
+{
+	my ($self) = @_;
+	return $self->pick('', 1, ", '0 s'", 1, sprintf(", '%d ms'", $self->roll(300)), 1);
+}
+
+# ---- pop ----
+
+sub pop
+{
+	my ($self) = @_;
+	my $n = $self->size(50);
+	my ($state) = $self->try_run($self->begin(),
+		"INSERT INTO stress.effect SELECT payload->>'k', id, 'pop' FROM once.pop('$self->{queue}', $n)");
+
+	$self->end($state, rollback => 15, prepare => 3);
+}
+
+# ---- lease ----
+
+sub lease
+{
+	my ($self) = @_;
+	return if @{ $self->{held} ||= [] } >= $max_held;
+	my $milliseconds = 5 + $self->roll($self->chance(30) ? 40 : 600);
+	my $n = $self->size(30);
+	my $statement = "SELECT id, receipt, payload->>'k', attempt FROM once.lease('$self->{queue}', '$milliseconds ms', $n)";
+	my $rows;
+	my $state;
+
+	if ($self->chance(20))
+	{
+		# A lease does not care about its transaction.
+		($state, undef, $rows) = $self->try_run($self->begin(), $statement, $self->pick('COMMIT', 1, 'ROLLBACK', 1));
+		$self->{session}->rows('ROLLBACK') if $state ne '00000';
+	}
+	else
+	{
+		($state, $rows) = $self->try_run($statement);
+	}
+	return if $state ne '00000';
+	my @messages = $self->messages($rows);
+	$self->note_attempts(@messages);
+	# Some of them are late.
+	$_->{due} = time() + $milliseconds * rand(1.4) / 1000 for @messages;
+	push @{ $self->{held} }, @messages;
+}
+
+# Do something about leases that are due.
+sub held
+{
+	my ($self) = @_;
+	my @due = grep { $_->{due} <= time() } @{ $self->{held} || [] };
+
+	return unless @due;
+	splice(@due, $self->size(20)) if @due > 20;
+	my $what = $self->pick(ack => 35, ack_all => 20, try_ack => 10, try_ack_all => 15, nack => 7, release => 5, extend => 8);
+	my $finished = $self->can("held_$what")->($self, @due);
+	return unless $finished;
+	my %over = map { $_->{receipt} => 1 } @due;
+	$self->{held} = [ grep { !$over{ $_->{receipt} } } @{ $self->{held} } ];
+}
+
+# True: these receipts are not needed any more.
+sub held_ack
+{
+	my ($self, @due) = @_;
+	my ($state) = $self->try_run($self->begin(),
+		map { ($self->effect($_, 'lease'), "SELECT once.ack('$_->{receipt}')") } @due);
+
+	# A stale one among them spoils the transaction: next time one by one.
+	my $committed = $self->end($state, rollback => 12, prepare => 3);
+	return 1 if $committed or @due == 1;
+	$_->{due} = time() + rand(0.2) for @due;
+	return $self->chance(30);
+}
+
+sub held_ack_all
+{
+	my ($self, @due) = @_;
+	my ($state) = $self->try_run($self->begin(), (map { $self->effect($_, 'lease all') } @due),
+		"SELECT once.ack_all('{" . join(',', map { $_->{receipt} } @due) . "}')");
+
+	$self->end($state, rollback => 12);
+	return 1;
+}
+
+sub held_try_ack
+{
+	my ($self, @due) = @_;
+
+	$self->try_run($self->begin());
+	my $state = '00000';
+	for my $message (@due)
+	{
+		my $rows;
+		($state, $rows) = $self->try_run("SELECT once.try_ack('$message->{receipt}')");
+		last if $state ne '00000';
+		next if $rows->[0][0] ne 't';
+		($state) = $self->try_run($self->effect($message, 'try'));
+	}
+	$self->end($state, rollback => 12);
+	return 1;
+}
+
+sub held_try_ack_all
+{
+	my ($self, @due) = @_;
+	my %by_receipt = map { $_->{receipt} => $_ } @due;
+	my ($state, undef, $rows) = $self->try_run($self->begin(),
+		"SELECT once.try_ack_all('{" . join(',', map { $_->{receipt} } @due) . "}')");
+
+	($state) = $self->try_run(map { $self->effect($by_receipt{ $_->[0] }, 'try all') } @$rows) if $state eq '00000' and @$rows;
+	$self->end($state, rollback => 12, prepare => 3);
+	return 1;
+}
+
+sub held_nack
+{
+	my ($self, @due) = @_;
+	$self->try_run(map { "SELECT once.nack('$_->{receipt}'" . $self->nack_delay() . ")" } @due);
+	return 1;
+}
+
+sub held_release
+{
+	my ($self, @due) = @_;
+	$self->try_run(map { "SELECT once.release('$_->{receipt}')" } @due);
+	return 1;
+}
+
+sub held_extend
+{
+	my ($self, @due) = @_;
+	my $milliseconds = 10 + $self->roll(200);
+
+	$self->try_run(map { "SELECT once.extend('$_->{receipt}', '$milliseconds ms')" } @due);
+	$_->{due} = time() + $milliseconds * rand(2) / 1000 for @due;
+	return 0;
+}
+
+# ---- Plain SQL on the queue's table ----
+
+sub some_row
+{
+	my ($self) = @_;
+	my $table = $self->table();
+	my $offset = $self->roll(40);
+	return "(SELECT id FROM $table OFFSET $offset LIMIT 1)";
+}
+
+sub row_lock
+{
+	my ($self) = @_;
+	my $table = $self->table();
+	my $n = $self->size(10);
+	my $strength = $self->pick('UPDATE', 1, 'SHARE', 1, 'KEY SHARE', 1);
+	my ($state) = $self->try_run('BEGIN',
+		"SELECT count(*) FROM (SELECT id FROM $table LIMIT $n FOR $strength SKIP LOCKED) l");
+
+	$self->pause();
+	$self->end($state, rollback => 100);
+}
+
+# A deleted message needs no effect any more; here that counts as one.
+sub user_delete
+{
+	my ($self) = @_;
+	my $table = $self->table();
+	my ($state) = $self->try_run($self->begin(),
+		"WITH d AS (DELETE FROM $table WHERE id = " . $self->some_row() . " RETURNING id, payload->>'k' AS k) "
+		  . "INSERT INTO stress.effect SELECT k, id, 'delete' FROM d");
+
+	$self->end($state, rollback => 30);
+}
+
+sub user_update
+{
+	my ($self) = @_;
+	my $table = $self->table();
+	# Of an indexed column or not: the message moves, or it keeps its place if there is room on its heap page.
+	my $set = $self->pick(q(headers = '{"h": 1}'), 1, 'priority = ' . $self->roll(10), 1);
+	my ($state) = $self->try_run($self->begin(), "UPDATE $table SET $set WHERE id = " . $self->some_row());
+
+	$self->pause() if $self->chance(20);
+	$self->end($state, rollback => 30, prepare => 5);
+}
+
+sub peek
+{
+	my ($self) = @_;
+	$self->try_run("SELECT count(*) FROM once.peek('$self->{queue}', 50)");
+}
+
+1;

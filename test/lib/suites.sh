@@ -54,7 +54,7 @@ run_pg_regress() {
 	if [ "$status" -ne 0 ]; then
 		# It may have failed as a whole, or had no test to run.
 		[ "$failed" -gt "$failed_before" ] || record FAILED "$suite" "$(seconds_since "$started")" "$log"
-		find "$work/src" -name regression.diffs -exec cat {} + | head -n 200 | sed 's/^/           | /'
+		find "$work/src" -name regression.diffs -exec head -n 200 {} + | sed 's/^/           | /'
 	fi
 }
 

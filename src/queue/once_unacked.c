@@ -41,10 +41,14 @@
 typedef struct UnackedEntry
 {
 	pg_uuid_t	receipt;		/* key */
+	OnceReceivedRow row;
 	bool		acked;
 	dlist_node	claim_link;		/* in the claims of some level */
 	dlist_node	ack_link;		/* if acked: in the acks of some level */
 } UnackedEntry;
+
+/* A table that was larger is not kept for the next transaction */
+#define UNACKED_KEEP			1000
 
 /* What one nesting level has done; levels without deeds have none of these. */
 typedef struct UnackedLevel
@@ -58,6 +62,7 @@ typedef struct UnackedLevel
 static HTAB *unacked_table = NULL;
 static UnackedLevel *unacked_level = NULL;	/* the deepest one */
 static int64 unacked_count = 0; /* entries not acked */
+static int64 unacked_largest = 0;	/* how large that has been */
 
 static UnackedLevel *current_level(void);
 static void remove_entry(UnackedEntry *entry);
@@ -87,7 +92,7 @@ once_unacked_init(void)
  * once_unacked_add registers a message that receive hands out.
  */
 void
-once_unacked_add(const pg_uuid_t *receipt)
+once_unacked_add(const pg_uuid_t *receipt, const OnceReceivedRow *row)
 {
 	UnackedLevel *level = current_level();
 	UnackedEntry *entry;
@@ -96,9 +101,11 @@ once_unacked_add(const pg_uuid_t *receipt)
 	entry = hash_search(unacked_table, receipt, HASH_ENTER, &found);
 	if (found)
 		elog(ERROR, "receipt handed out twice");
+	entry->row = *row;
 	entry->acked = false;
 	dlist_push_tail(&level->claims, &entry->claim_link);
 	unacked_count++;
+	unacked_largest = Max(unacked_largest, unacked_count);
 }
 
 /*
@@ -110,6 +117,20 @@ once_unacked_has(const pg_uuid_t *receipt)
 {
 	return unacked_table != NULL &&
 		hash_search(unacked_table, receipt, HASH_FIND, NULL) != NULL;
+}
+
+/*
+ * once_unacked_row tells where the row of a message is that this transaction
+ * has received and still holds, or NULL.  Good until the next change here.
+ */
+const OnceReceivedRow *
+once_unacked_row(const pg_uuid_t *receipt)
+{
+	UnackedEntry *entry = NULL;
+
+	if (unacked_table != NULL)
+		entry = hash_search(unacked_table, receipt, HASH_FIND, NULL);
+	return entry != NULL ? &entry->row : NULL;
 }
 
 /*
@@ -194,7 +215,7 @@ current_level(void)
 
 		ctl.keysize = sizeof(pg_uuid_t);
 		ctl.entrysize = sizeof(UnackedEntry);
-		ctl.hcxt = TopTransactionContext;
+		ctl.hcxt = TopMemoryContext;
 		unacked_table = hash_create("pg_once unacked messages", 256, &ctl,
 									HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	}
@@ -319,13 +340,20 @@ splice_list(dlist_head *into, dlist_head *from)
 }
 
 /*
- * forget_all is called at the end of a transaction, whose memory context is
- * about to go.
+ * forget_all is called at the end of a transaction.  The levels' memory goes
+ * with it.  The table is kept for the next one, if what is left in it is not
+ * worth more than making it anew.
  */
 static void
 forget_all(void)
 {
-	unacked_table = NULL;
+	if (unacked_table != NULL &&
+		(unacked_largest > UNACKED_KEEP || hash_get_num_entries(unacked_table) > 0))
+	{
+		hash_destroy(unacked_table);
+		unacked_table = NULL;
+	}
+	unacked_largest = 0;
 	unacked_level = NULL;
 	unacked_count = 0;
 }

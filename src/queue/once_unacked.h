@@ -8,10 +8,24 @@
 #ifndef ONCE_UNACKED_H
 #define ONCE_UNACKED_H
 
+#include "storage/itemptr.h"
 #include "utils/uuid.h"
 
+/*
+ * Where the row of a message was when it was received.  A row is told by its
+ * place together with its inserter: nothing else can have come there in the
+ * name of the same transaction.
+ */
+typedef struct OnceReceivedRow
+{
+	Oid			index;			/* the queue index that it was claimed through */
+	ItemPointerData tid;
+	TransactionId xmin;
+} OnceReceivedRow;
+
 extern void once_unacked_init(void);
-extern void once_unacked_add(const pg_uuid_t *receipt);
+extern void once_unacked_add(const pg_uuid_t *receipt, const OnceReceivedRow *row);
+extern const OnceReceivedRow *once_unacked_row(const pg_uuid_t *receipt);
 extern bool once_unacked_has(const pg_uuid_t *receipt);
 extern void once_unacked_ack(const pg_uuid_t *receipt);
 extern void once_unacked_forget(const pg_uuid_t *receipt);

@@ -8,9 +8,10 @@
  * page is pinned its line pointer cannot be used for another row, so what is
  * deleted is the message that was claimed.
  *
- * A claim by this very transaction cannot be lost while it runs.  A lease can,
- * right up to the moment when the row's deletion keeps everybody else away
- * from it.  So for a lease the claim is looked at again after the deletion.
+ * A claim by this very transaction cannot be lost while it runs, so its ack
+ * need not look at the slot at all.  A lease can, right up to the moment when
+ * the row's deletion keeps everybody else away from it.  So for a lease the
+ * claim is looked at again after the deletion.
  * Whoever has lost it raises an error and rolls back; try_ack, which must go
  * on without the deletion, deletes in a subtransaction.
  *
@@ -66,6 +67,8 @@ static bool try_ack_round(TryRun *run);
 static void try_ack_in_subxact(TryRun *run);
 static int	run_length(const pg_uuid_t *receipts, int n, OnceReceipt *first);
 static AckOutcome ack_one(OnceQueue *queue, const pg_uuid_t *uuid);
+static bool ack_received(OnceQueue *queue, const pg_uuid_t *uuid);
+static bool row_is_there(Buffer buffer, const OnceReceivedRow *row);
 static TM_Result ack_row(OnceQueue *queue, QamLocated *located);
 static TM_Result ack_row_spi(OnceQueue *queue, QamLocated *located);
 
@@ -293,6 +296,9 @@ ack_one(OnceQueue *queue, const pg_uuid_t *uuid)
 {
 	OnceReceipt receipt;
 
+	if (ack_received(queue, uuid))
+		return ACK_DONE;
+
 	once_receipt_decode(uuid, &receipt);
 	for (;;)
 	{
@@ -318,6 +324,63 @@ ack_one(OnceQueue *queue, const pg_uuid_t *uuid)
 		once_unacked_ack(uuid);
 		return ACK_DONE;
 	}
+}
+
+/*
+ * ack_received acks a message that this transaction has received, without
+ * going through the index again: such a claim cannot be lost while it lasts.
+ *
+ * False, with nothing done: it is not one, or the index was rebuilt since, or
+ * somebody has changed the row all the same, so that it must be located.
+ */
+static bool
+ack_received(OnceQueue *queue, const pg_uuid_t *uuid)
+{
+	const OnceReceivedRow *known;
+	OnceReceivedRow row;
+	TM_FailureData tmfd;
+	Buffer		buffer;
+	bool		deleted;
+
+	if (!queue->meta.fast)
+		return false;
+	known = once_unacked_row(uuid);
+	if (known == NULL || known->index != RelationGetRelid(queue->index))
+		return false;
+	row = *known;
+
+	buffer = ReadBuffer(queue->heap, ItemPointerGetBlockNumber(&row.tid));
+	once_debug_point("ack_before_delete");
+	deleted = row_is_there(buffer, &row) &&
+		heap_delete(queue->heap, &row.tid, GetCurrentCommandId(true),
+					InvalidSnapshot, true, &tmfd, false) == TM_Ok;
+	ReleaseBuffer(buffer);
+	if (deleted)
+		once_unacked_ack(uuid);
+	return deleted;
+}
+
+/*
+ * row_is_there tells whether a row is still in its place.  The page is pinned,
+ * so that the row cannot give up the place from now on.
+ */
+static bool
+row_is_there(Buffer buffer, const OnceReceivedRow *row)
+{
+	Page		page = BufferGetPage(buffer);
+	OffsetNumber offset = ItemPointerGetOffsetNumber(&row->tid);
+	ItemId		item;
+	bool		there = false;
+
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	if (offset <= PageGetMaxOffsetNumber(page))
+	{
+		item = PageGetItemId(page, offset);
+		there = ItemIdIsNormal(item) &&
+			HeapTupleHeaderGetRawXmin((HeapTupleHeader) PageGetItem(page, item)) == row->xmin;
+	}
+	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+	return there;
 }
 
 /*

@@ -27,6 +27,7 @@
 #include "once_error.h"
 #include "queue/queue.h"
 #include "storage/lmgr.h"
+#include "storage/sinval.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -85,18 +86,20 @@ once_queue_open(OnceQueue *queue, const char *name, OnceAccess access,
 void
 once_queue_open_receipt(OnceQueue *queue, Oid relid, const char *verb)
 {
-	Relation	heap;
+	uint64		inval_count;
 
 	check_transaction(ONCE_TO_CONSUME, verb);
 
+	/* If catalogs changed while we waited for the lock, what we know is stale. */
+	inval_count = SharedInvalidMessageCounter;
 	if (!check_rights(relid, ONCE_TO_CONSUME))
 		raise_not_found(NULL);
 	LockRelationOid(relid, RowExclusiveLock);
-	if (!check_rights(relid, ONCE_TO_CONSUME))
+	if (inval_count != SharedInvalidMessageCounter &&
+		!check_rights(relid, ONCE_TO_CONSUME))
 		raise_not_found(NULL);
 
-	heap = relation_open(relid, NoLock);
-	setup(queue, heap, RowExclusiveLock);
+	setup(queue, relation_open(relid, NoLock), RowExclusiveLock);
 	if (!OidIsValid(queue->meta.claim_index) && queue->meta.nqueue_indexes == 0)
 		raise_not_found(NULL);
 	require_index(queue);
@@ -303,6 +306,7 @@ check_rights(Oid relid, OnceAccess access)
 	char		relkind;
 	Oid			relam;
 	bool		ours;
+	bool		consume = access != ONCE_TO_LOOK && access != ONCE_TO_VERIFY;
 
 	if (!HeapTupleIsValid(tuple))
 		return false;
@@ -329,28 +333,34 @@ check_rights(Oid relid, OnceAccess access)
 	if (relkind != RELKIND_RELATION)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 consume ?
 				 errmsg("cannot consume from queue \"%s\"",
+						NameStr(relname) + strlen(ONCE_QUEUE_PREFIX)) :
+				 errmsg("cannot inspect queue \"%s\"",
 						NameStr(relname) + strlen(ONCE_QUEUE_PREFIX)),
 				 relkind == RELKIND_PARTITIONED_TABLE ?
 				 errdetail("Table \"%s\" is partitioned.", NameStr(relname)) :
 				 errdetail("Table \"%s\" is a foreign table.", NameStr(relname)),
 				 relkind == RELKIND_PARTITIONED_TABLE ?
-				 errhint("Consume from its partitions, each a queue of its own name.") :
-				 errhint("Consume on the server where the table is.")));
+				 errhint("Use its partitions, each a queue of its own name.") :
+				 errhint("Use the queue on the server where the table is.")));
 	if (relam != HEAP_TABLE_AM_OID)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("cannot consume from queue \"%s\"",
+				 errmsg("cannot use queue \"%s\"",
 						NameStr(relname) + strlen(ONCE_QUEUE_PREFIX)),
 				 errdetail("Table \"%s\" does not use the heap access method.", NameStr(relname)),
 				 errhint("ALTER TABLE ... SET ACCESS METHOD heap.")));
 	if (check_enable_rls(relid, InvalidOid, true) == RLS_ENABLED)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 consume ?
 				 errmsg("cannot consume from queue \"%s\" under row security",
+						NameStr(relname) + strlen(ONCE_QUEUE_PREFIX)) :
+				 errmsg("cannot inspect queue \"%s\" under row security",
 						NameStr(relname) + strlen(ONCE_QUEUE_PREFIX)),
-				 errdetail("Messages are claimed through the index, which knows no policies."),
-				 errhint("Use a queue for each group of consumers, or consume as a role that row security does not apply to.")));
+				 errdetail("Messages are found through the index, which knows no policies."),
+				 errhint("Use a queue for each group of consumers, or a role that row security does not apply to.")));
 	return true;
 }
 
@@ -371,8 +381,8 @@ check_acl(Oid relid, const char *relname, OnceAccess access)
 				wanted = "INSERT";
 			break;
 		case ONCE_TO_CONSUME:
-			if (pg_class_aclcheck(relid, user, ACL_SELECT) != ACLCHECK_OK ||
-				pg_class_aclcheck(relid, user, ACL_DELETE) != ACLCHECK_OK)
+			if (pg_class_aclmask(relid, user, ACL_SELECT | ACL_DELETE,
+								 ACLMASK_ALL) != (ACL_SELECT | ACL_DELETE))
 				wanted = "SELECT and DELETE";
 			break;
 		case ONCE_TO_LOOK:

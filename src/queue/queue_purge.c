@@ -27,7 +27,7 @@
 #include "utils/snapmgr.h"
 
 /* Messages that purge deletes between two looks at the world */
-#define PURGE_ROUND			1000
+#define PURGE_ROUND			10000
 
 PG_FUNCTION_INFO_V1(once_purge);
 PG_FUNCTION_INFO_V1(once_cancel);

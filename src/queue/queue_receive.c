@@ -64,6 +64,8 @@ typedef struct HandOut
 	int64		wait;			/* microseconds, or -1: no waiting */
 	OnceQueue	queue;
 	ReturnSetInfo *rsinfo;
+	Datum	   *row_values;		/* workspace: a row of the table, taken apart */
+	bool	   *row_isnull;
 } HandOut;
 
 PG_FUNCTION_INFO_V1(once_receive);
@@ -140,6 +142,8 @@ hand_out(FunctionCallInfo fcinfo, const char *name, HandOut *call)
 
 	once_queue_open(&call->queue, name, ONCE_TO_CONSUME, call->verb);
 	once_queue_check_consuming(&call->queue);
+	call->row_values = palloc(sizeof(Datum) * RelationGetDescr(call->queue.heap)->natts);
+	call->row_isnull = palloc(sizeof(bool) * RelationGetDescr(call->queue.heap)->natts);
 	if (call->wait < 0)
 		(void) hand_out_once(call, GetActiveSnapshot(), &earliest);
 	else
@@ -216,15 +220,17 @@ static void
 put_message(HandOut *call, QamClaimed *claimed)
 {
 	const AttrNumber *column = call->queue.meta.column;
-	TupleDesc	desc = RelationGetDescr(call->queue.heap);
 	Datum		values[Natts_message];
 	bool		isnull[Natts_message] = {0};
 	pg_uuid_t	uuid;
 
 #define COPY_COLUMN(anum, col) \
-	values[(anum) - 1] = heap_getattr(claimed->tuple, column[col], desc, &isnull[(anum) - 1])
+	(values[(anum) - 1] = call->row_values[column[col] - 1], \
+	 isnull[(anum) - 1] = call->row_isnull[column[col] - 1])
 
 	once_row_flatten(&call->queue, &claimed->tuple);
+	heap_deform_tuple(claimed->tuple, RelationGetDescr(call->queue.heap),
+					  call->row_values, call->row_isnull);
 	COPY_COLUMN(Anum_message_id, ONCE_COL_ID);
 	COPY_COLUMN(Anum_message_enqueued_at, ONCE_COL_ENQUEUED_AT);
 	COPY_COLUMN(Anum_message_priority, ONCE_COL_PRIORITY);
@@ -245,13 +251,22 @@ put_message(HandOut *call, QamClaimed *claimed)
 		once_receipt_encode(&receipt, &uuid);
 		values[Anum_message_receipt - 1] = UUIDPGetDatum(&uuid);
 		if (call->contract == CONTRACT_RECEIVE)
-			once_unacked_add(&uuid);
+		{
+			OnceReceivedRow row;
+
+			row.index = RelationGetRelid(call->queue.index);
+			row.tid = claimed->tuple->t_self;
+			row.xmin = HeapTupleHeaderGetRawXmin(claimed->tuple->t_data);
+			once_unacked_add(&uuid, &row);
+		}
 	}
 
 	isnull[Anum_message_leased_until - 1] = call->contract != CONTRACT_LEASE;
 	values[Anum_message_leased_until - 1] = TimestampTzGetDatum(claimed->ready_at);
 
 	tuplestore_putvalues(call->rsinfo->setResult, call->rsinfo->setDesc, values, isnull);
+	heap_freetuple(claimed->tuple);
+	claimed->tuple = NULL;
 #undef COPY_COLUMN
 }
 

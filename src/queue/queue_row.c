@@ -465,6 +465,10 @@ row_array(const OnceNewRow *rows, int nrows, int column)
  * get_plan returns a prepared statement of the queue's table, made at first
  * use and kept for the session.  Call it between SPI_connect and SPI_finish.
  *
+ * Not kept if the table has rules: what DO INSTEAD NOTHING makes of a command
+ * depends on no table any more, so nothing would tell its plan that the rule
+ * has been dropped.
+ *
  * A plan may be running further up the stack, so plans are never freed.  Who
  * renames queue tables (only the extension's owner can) leaves a few behind.
  */
@@ -474,6 +478,9 @@ get_plan(OnceQueue *queue, RowPlan which)
 	Oid			relid = RelationGetRelid(queue->heap);
 	RowPlans   *plans;
 	bool		found;
+
+	if (queue->heap->rd_rules != NULL)
+		return make_plan(RelationGetRelationName(queue->heap), which);
 
 	if (row_plans == NULL)
 	{
@@ -497,6 +504,8 @@ get_plan(OnceQueue *queue, RowPlan which)
 		/* Preparing may fail, or come here again: look the entry up anew. */
 		SPIPlanPtr	plan = make_plan(RelationGetRelationName(queue->heap), which);
 
+		if (SPI_keepplan(plan) != 0)
+			elog(ERROR, "SPI_keepplan failed");
 		plans = hash_search(row_plans, &relid, HASH_ENTER, &found);
 		plans->plan[which] = plan;
 	}
@@ -543,8 +552,6 @@ make_plan(const char *relname, RowPlan which)
 	plan = SPI_prepare(sql, ntypes, unconstify(Oid *, types));
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
-	if (SPI_keepplan(plan) != 0)
-		elog(ERROR, "SPI_keepplan failed");
 	return plan;
 }
 

@@ -43,6 +43,7 @@ extern Page qam_log_page(QamLog *log, Buffer buffer, bool fresh);
 extern void qam_log_bytes(QamLog *log, Page page, const void *where, Size len);
 extern void qam_log_hint_bytes(QamLog *log, Page page, const void *where, Size len);
 extern XLogRecPtr qam_log_finish(QamLog *log);
+extern void qam_log_flush_soon(XLogRecPtr lsn);
 extern void qam_log_whole_page(Relation index, Buffer buffer, ForkNumber fork);
 
 /* qam_page.c: the only code that changes a page's bytes */

@@ -336,6 +336,6 @@ qam_give_back(Relation heap, Relation index, const QamRef *ref, QamGiveBack how,
 	qam_wakeup(index);
 	RESUME_INTERRUPTS();
 	if (!XLogRecPtrIsInvalid(lsn))
-		XLogSetAsyncXactLSN(lsn);
+		qam_log_flush_soon(lsn);
 	return state;
 }

@@ -514,8 +514,9 @@ qam_gather(QamWalk *walk, Page page, int slotno, BlockNumber *blocks)
 static bool
 qam_hints_say_quiet(QamWalk *walk, QamVisit *visit, QamOpaque opaque)
 {
-	if (walk->req->everything || walk->req->only != NULL ||
-		!QamLinkIsValid(&opaque->next) || opaque->earliest <= walk->now)
+	/* When time does not matter, only what rests on transactions does */
+	if (walk->req->only != NULL || !QamLinkIsValid(&opaque->next) ||
+		opaque->earliest <= (walk->req->everything ? DT_NOEND - 1 : walk->now))
 		return false;
 	qam_quiet_init(&visit->quiet);
 	visit->quiet.earliest = opaque->earliest;
@@ -826,8 +827,7 @@ qam_apply(QamWalk *walk, QamVisit *visit, bool complete)
 	QamLog		log;
 	int			i;
 
-	if (complete && QamLinkIsValid(&opaque->next) && walk->req->only == NULL &&
-		!walk->req->everything)
+	if (complete && QamLinkIsValid(&opaque->next) && walk->req->only == NULL)
 	{
 		QamQuiet   *quiet = &visit->quiet;
 
@@ -1207,6 +1207,6 @@ qam_claim(QamClaimRequest *req)
 		if (once_flush_claims)
 			XLogFlush(walk.lsn);
 		else
-			XLogSetAsyncXactLSN(walk.lsn);
+			qam_log_flush_soon(walk.lsn);
 	}
 }

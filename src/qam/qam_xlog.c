@@ -27,10 +27,12 @@
 
 #include "access/generic_xlog.h"
 #include "access/xloginsert.h"
+#include "access/xlog.h"
 #include "miscadmin.h"
+#include "postmaster/walwriter.h"
 #include "qam/qam_internal.h"
-#include "storage/smgr.h"
 #include "utils/rel.h"
+#include "utils/timestamp.h"
 
 #ifndef ONCE_GENERIC_XLOG
 
@@ -284,4 +286,30 @@ qam_log_whole_page(Relation index, Buffer buffer, ForkNumber fork)
 	if (RelationNeedsWAL(index) || fork == INIT_FORKNUM)
 		log_newpage_buffer(buffer, true);
 	END_CRIT_SECTION();
+}
+
+/*
+ * qam_log_flush_soon asks the WAL writer to flush up to lsn, for a change that
+ * shall survive a crash but need not be waited for.  No page is locked.
+ *
+ * Asking is free while the WAL writer need not be woken, which is so as long
+ * as no page of WAL was filled since the last flush.  Otherwise it wakes at
+ * wal_writer_delay by itself to flush what is full, and is woken by us for the
+ * rest, but not more often than that: in a busy queue every call would wake it,
+ * and it would compete with the commits' own flushes.
+ */
+void
+qam_log_flush_soon(XLogRecPtr lsn)
+{
+	static TimestampTz last_woken = 0;
+
+	if (lsn - lsn % XLOG_BLCKSZ > GetFlushRecPtr(NULL))
+	{
+		TimestampTz now = GetCurrentTimestamp();
+
+		if (now >= last_woken && now - last_woken < WalWriterDelay * INT64CONST(1000))
+			return;
+		last_woken = now;
+	}
+	XLogSetAsyncXactLSN(lsn);
 }

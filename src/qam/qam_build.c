@@ -24,6 +24,7 @@
 #include "nodes/execnodes.h"
 #include "qam/qam_internal.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
 #include "utils/tuplesort.h"
@@ -77,15 +78,18 @@ qam_check_definition(Relation heap, Relation index, IndexInfo *info)
 }
 
 /*
- * Does the name end as REINDEX CONCURRENTLY names the new twin of an index?
+ * Does the name end as REINDEX CONCURRENTLY names the new ("_ccnew") or the old
+ * ("_ccold") twin of an index?
  */
 static bool
-qam_is_reindex_twin(Relation index)
+qam_is_reindex_twin(Relation index, const char *suffix)
 {
-	const char *name = RelationGetRelationName(index);
-	const char *suffix = strstr(name, "_ccnew");
+	const char *found = strstr(RelationGetRelationName(index), suffix);
 
-	return suffix != NULL && strspn(suffix + 6, "0123456789") == strlen(suffix + 6);
+	if (found == NULL)
+		return false;
+	found += strlen(suffix);
+	return strspn(found, "0123456789") == strlen(found);
 }
 
 /*
@@ -117,12 +121,17 @@ qam_check_single(Relation heap, Relation index, IndexInfo *info)
 			continue;
 		second = ((Form_pg_index) GETSTRUCT(tuple))->indisvalid;
 		ReleaseSysCache(tuple);
-		if (second && !(info->ii_Concurrent && qam_is_reindex_twin(index)))
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("table \"%s\" has a queue index already",
-							RelationGetRelationName(heap)),
-					 errhint("Drop the other one first, or REINDEX it.")));
+		if (!second || (info->ii_Concurrent && qam_is_reindex_twin(index, "_ccnew")))
+			continue;
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table \"%s\" has a queue index already",
+						RelationGetRelationName(heap)),
+				 errdetail("It is \"%s\"; the one to be built is \"%s\".",
+						   get_rel_name(other), RelationGetRelationName(index)),
+				 qam_is_reindex_twin(index, "_ccnew") || qam_is_reindex_twin(index, "_ccold") ?
+				 errhint("Drop the latter, which a REINDEX CONCURRENTLY that failed has left behind.") :
+				 errhint("Drop the former first, or REINDEX it.")));
 	}
 	list_free(indexes);
 }

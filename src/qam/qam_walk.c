@@ -50,7 +50,7 @@
 
 /* Passed-by pages worth remembering, for how long, and how many runs of them */
 #define QAM_RUN_MIN_PAGES	4
-#define QAM_RUN_LIFETIME	USECS_PER_SEC
+#define QAM_RUN_LIFETIME	(5 * USECS_PER_SEC)
 #define QAM_RUNS			16
 
 /*

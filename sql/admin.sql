@@ -127,7 +127,9 @@ TRUNCATE once.q_keyed;
 SELECT * FROM once.pop('keyed');
 
 -- Two valid queue indexes are one too many.
+\set VERBOSITY terse
 CREATE INDEX ON once.q_keyed USING once_queue (id, priority, deliver_at, group_id);
+\set VERBOSITY default
 SELECT once.drop_queue('keyed');
 SELECT once.drop_queue('jobs');
 

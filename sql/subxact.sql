@@ -31,6 +31,21 @@ SELECT once.ack(:'r');
 COMMIT;
 SELECT count(*) FROM once.q_x;
 
+-- Acked twice in one: the second is told so, not the server surprised.
+SELECT once.send('x', '3');
+BEGIN;
+SELECT receipt AS r FROM once.receive('x') \gset
+SAVEPOINT a;
+SELECT once.ack(:'r');
+SELECT once.try_ack(:'r');
+SELECT once.ack(:'r');
+ROLLBACK TO a;
+SELECT once.ack(:'r');
+SELECT once.try_ack(:'r');
+SELECT once.ack(:'r');
+ROLLBACK;
+SELECT payload FROM once.pop('x');
+
 -- Released savepoints pass claims and acks on, level by level.
 SELECT count(*) FROM once.send_batch('x', ARRAY['1', '2', '3', '4']::jsonb[]);
 BEGIN;

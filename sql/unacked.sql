@@ -43,8 +43,35 @@ BEGIN;
 SELECT payload FROM once.receive('u', 2);
 DELETE FROM once.q_u;
 COMMIT;
-SELECT once.create_queue('other');
-SELECT once.send('other', '1');
+SELECT once.create_queue('other', id_index => true, retry_delay => '0', retry_delay_max => '0');
+SELECT count(*) FROM once.send_batch('other', ARRAY['1', '2', '3']::jsonb[]);
+-- Acking what this transaction has deleted, updated or locked otherwise.
+BEGIN;
+SELECT receipt AS r FROM once.receive('other') \gset
+DELETE FROM once.q_other WHERE payload = '1';
+SELECT once.try_ack(:'r');
+SELECT once.ack(:'r');
+ROLLBACK;
+BEGIN;
+SELECT receipt AS r FROM once.receive('other') \gset
+SELECT payload FROM once.q_other WHERE payload = '1' FOR UPDATE;
+UPDATE once.q_other SET headers = '1' WHERE payload = '1';
+SELECT once.ack(:'r');
+SELECT payload FROM once.q_other;
+ROLLBACK;
+-- Rewriting the table, or its index, within the transaction ends its claims.
+BEGIN;
+SELECT array_agg(receipt) AS r FROM once.receive('other', 2) \gset
+SELECT once.ack((:'r'::uuid[])[1]);
+CLUSTER once.q_other USING q_other_pkey;
+SELECT once.try_ack((:'r'::uuid[])[2]);
+SELECT payload FROM once.q_other;
+COMMIT;
+BEGIN;
+SELECT receipt AS r FROM once.receive('other') \gset
+REINDEX INDEX once.q_other_queue_idx;
+SELECT once.try_ack(:'r');
+COMMIT;
 BEGIN;
 SELECT payload FROM once.receive('other');
 SELECT once.drop_queue('other');

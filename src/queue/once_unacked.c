@@ -18,7 +18,9 @@
  * there are dropped, and the memory of a transaction that receives and acks by
  * the thousands stays small.
  *
- * Everything is kept in TopTransactionContext.
+ * The lists' heads are kept in TopTransactionContext, and go with it.  The
+ * table of entries outlives the transaction, empty, to spare the next one the
+ * making of it.
  *
  *-------------------------------------------------------------------------
  */

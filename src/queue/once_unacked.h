@@ -14,11 +14,12 @@
 /*
  * Where the row of a message was when it was received.  A row is told by its
  * place together with its inserter: nothing else can have come there in the
- * name of the same transaction.
+ * name of the same transaction, as long as the table is not rewritten.
  */
 typedef struct OnceReceivedRow
 {
-	Oid			index;			/* the queue index that it was claimed through */
+	Oid			heap_file;		/* the table's file, and that of the index that */
+	Oid			index_file;		/* it was claimed through */
 	ItemPointerData tid;
 	TransactionId xmin;
 } OnceReceivedRow;

@@ -330,8 +330,9 @@ ack_one(OnceQueue *queue, const pg_uuid_t *uuid)
  * ack_received acks a message that this transaction has received, without
  * going through the index again: such a claim cannot be lost while it lasts.
  *
- * False, with nothing done: it is not one, or the index was rebuilt since, or
- * somebody has changed the row all the same, so that it must be located.
+ * False, with nothing done: it is not one, or table or index were rebuilt by
+ * this transaction, or somebody (perhaps this transaction) has locked, changed
+ * or deleted the row all the same, so that it must be located.
  */
 static bool
 ack_received(OnceQueue *queue, const pg_uuid_t *uuid)
@@ -345,7 +346,9 @@ ack_received(OnceQueue *queue, const pg_uuid_t *uuid)
 	if (!queue->meta.fast)
 		return false;
 	known = once_unacked_row(uuid);
-	if (known == NULL || known->index != RelationGetRelid(queue->index))
+	if (known == NULL ||
+		known->heap_file != queue->heap->rd_rel->relfilenode ||
+		known->index_file != queue->index->rd_rel->relfilenode)
 		return false;
 	row = *known;
 
@@ -361,8 +364,8 @@ ack_received(OnceQueue *queue, const pg_uuid_t *uuid)
 }
 
 /*
- * row_is_there tells whether a row is still in its place.  The page is pinned,
- * so that the row cannot give up the place from now on.
+ * row_is_there tells whether a row is still in its place, and untouched.  The
+ * page is pinned, so that the row cannot give up the place from now on.
  */
 static bool
 row_is_there(Buffer buffer, const OnceReceivedRow *row)
@@ -376,8 +379,13 @@ row_is_there(Buffer buffer, const OnceReceivedRow *row)
 	if (offset <= PageGetMaxOffsetNumber(page))
 	{
 		item = PageGetItemId(page, offset);
-		there = ItemIdIsNormal(item) &&
-			HeapTupleHeaderGetRawXmin((HeapTupleHeader) PageGetItem(page, item)) == row->xmin;
+		if (ItemIdIsNormal(item))
+		{
+			HeapTupleHeader header = (HeapTupleHeader) PageGetItem(page, item);
+
+			there = HeapTupleHeaderGetRawXmin(header) == row->xmin &&
+				(header->t_infomask & HEAP_XMAX_INVALID) != 0;
+		}
 	}
 	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
 	return there;

@@ -254,7 +254,8 @@ put_message(HandOut *call, QamClaimed *claimed)
 		{
 			OnceReceivedRow row;
 
-			row.index = RelationGetRelid(call->queue.index);
+			row.heap_file = call->queue.heap->rd_rel->relfilenode;
+			row.index_file = call->queue.index->rd_rel->relfilenode;
 			row.tid = claimed->tuple->t_self;
 			row.xmin = HeapTupleHeaderGetRawXmin(claimed->tuple->t_data);
 			once_unacked_add(&uuid, &row);

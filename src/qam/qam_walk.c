@@ -916,7 +916,8 @@ qam_take_rows(QamWalk *walk, QamVisit *visit, int first)
 
 	if (req->take == NULL)
 		return;
-	once_debug_point("walk_before_take");
+	if (first < req->nclaimed)
+		once_debug_point("walk_before_take");
 	for (i = first; i < req->nclaimed; i++)
 	{
 		if (req->take(req->take_arg, &req->claimed[i]))

@@ -10,6 +10,14 @@ SELECT payload FROM once.pop('_a-B_9');
 SELECT once.cancel(repeat('n', 47), 1);
 SELECT relname, relkind FROM pg_class WHERE relnamespace = 'once'::regnamespace AND relname LIKE 'q\_%' ORDER BY relname COLLATE "C";
 
+-- A queue's name may be that of another's index or sequence, but only one can have it.
+SELECT once.create_queue('orders_queue_idx');
+SELECT once.create_queue('orders_id_seq', if_not_exists => true);
+SELECT once.create_queue('late_queue_idx');
+SELECT once.create_queue('late', id_index => true);
+SELECT once.send('late', '1'), once.send('late_queue_idx', '1');
+SELECT indexrelid::regclass FROM pg_index WHERE indrelid = 'once.q_late'::regclass ORDER BY 1;
+
 -- Everything else is refused, whatever is wanted of the queue.
 SELECT once.create_queue('');
 SELECT once.create_queue('1st');

@@ -11,8 +11,10 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_publication.h"
+#include "commands/defrem.h"
 #include "commands/tablecmds.h"
 #include "executor/spi.h"
 #include "meta/meta_catalog.h"
@@ -66,6 +68,7 @@ PG_FUNCTION_INFO_V1(once_pause);
 PG_FUNCTION_INFO_V1(once_resume);
 
 static Oid	create_table(const char *relname, bool unlogged, bool id_index);
+static bool is_table(Oid relid);
 static void warn_of_publication(Oid relid, const char *name);
 static Oid	schema_owner(void);
 static void check_retry_delays(const OnceOptions *options);
@@ -104,8 +107,16 @@ once_create_queue(PG_FUNCTION_ARGS)
 
 	/* Of two who create the same queue, the second finds it made. */
 	once_options_lock(name);
-	if (OidIsValid(get_relname_relid(relname, once_schema_oid(false))))
+	relid = get_relname_relid(relname, once_schema_oid(false));
+	if (OidIsValid(relid))
 	{
+		/* Queue "a" has a sequence "q_a_id_seq", and indexes. */
+		if (!is_table(relid))
+			ereport(ERROR,
+					(errcode(ERRCODE_DUPLICATE_TABLE),
+					 errmsg("queue \"%s\" cannot be created", name),
+					 errdetail("The name \"%s\" is that of an index or sequence of another queue.",
+							   relname)));
 		ereport(if_not_exists ? NOTICE : ERROR,
 				(errcode(ERRCODE_DUPLICATE_TABLE),
 				 if_not_exists ?
@@ -210,24 +221,22 @@ static Oid
 create_table(const char *relname, bool unlogged, bool id_index)
 {
 	const char *table = quote_qualified_identifier(ONCE_SCHEMA, relname);
-	const char *table_name = pstrdup(table);
+	Oid			schema = once_schema_oid(false);
 	Oid			caller = GetUserId();
 	Oid			owner = schema_owner();
 	Oid			save_user;
 	int			save_sec_context;
 	int			save_nestlevel;
-	char	   *key;
-	char	   *create_index;
 	char	   *create_table;
+	char	   *create_index;
 	Oid			relid;
 
-	key = psprintf(" CONSTRAINT %s PRIMARY KEY",
-				   quote_identifier(psprintf("%s_pkey", relname)));
-	create_table = psprintf(CREATE_TABLE_SQL, unlogged ? "UNLOGGED " : "", table_name,
-							id_index ? key : "");
+	create_table = psprintf(CREATE_TABLE_SQL, unlogged ? "UNLOGGED " : "", table,
+							id_index ? " PRIMARY KEY" : "");
 	create_index = psprintf("CREATE INDEX %s ON %s USING %s (id, priority, deliver_at, group_id)",
-							quote_identifier(psprintf("%s_queue_idx", relname)),
-							table_name, QAM_AM_NAME);
+							quote_identifier(ChooseRelationName(relname, NULL, "queue_idx",
+																schema, false)),
+							table, QAM_AM_NAME);
 
 	GetUserIdAndSecContext(&save_user, &save_sec_context);
 	SetUserIdAndSecContext(owner, save_sec_context | SECURITY_LOCAL_USERID_CHANGE);
@@ -243,7 +252,7 @@ create_table(const char *relname, bool unlogged, bool id_index)
 		elog(ERROR, "could not create the table of a queue");
 	SPI_finish();
 
-	relid = get_relname_relid(relname, once_schema_oid(false));
+	relid = get_relname_relid(relname, schema);
 	if (caller != owner)
 	{
 		/* Past its permission checks: the caller may not create in the schema */
@@ -254,6 +263,19 @@ create_table(const char *relname, bool unlogged, bool id_index)
 	AtEOXact_GUC(true, save_nestlevel);
 	SetUserIdAndSecContext(save_user, save_sec_context);
 	return relid;
+}
+
+/*
+ * is_table tells whether a relation is one that can have rows put into it.
+ */
+static bool
+is_table(Oid relid)
+{
+	char		relkind = get_rel_relkind(relid);
+
+	return relkind == RELKIND_RELATION ||
+		relkind == RELKIND_PARTITIONED_TABLE ||
+		relkind == RELKIND_FOREIGN_TABLE;
 }
 
 /*

@@ -1,7 +1,9 @@
 -- The extension itself.  It will not use a schema that somebody else has made.
 DROP EXTENSION pg_once;
 CREATE SCHEMA once;
+\set VERBOSITY terse
 CREATE EXTENSION pg_once;
+\set VERBOSITY default
 DROP SCHEMA once;
 CREATE EXTENSION pg_once;
 SELECT nspname, nspacl::text LIKE '%=U/%' AS usage_to_public FROM pg_namespace WHERE nspname = 'once';

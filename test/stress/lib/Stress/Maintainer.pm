@@ -24,12 +24,13 @@ sub step
 		'REINDEX CONCURRENTLY' => $self->{rebuild} ? 13 : 0,
 		'CHECKPOINT' => 5,
 		"ANALYZE $table" => 5);
+	# With an invalid index about, rebuilding the others is refused.
+	$self->drop_leftovers();
 	if ($what =~ /^REINDEX/)
 	{
 		my $how = $what =~ /CONCURRENTLY/ ? 'CONCURRENTLY ' : '';
 		my ($index) = $self->indexes('indisvalid');
-		my ($state) = $self->try_run("REINDEX INDEX $how$index");
-		$self->drop_leftovers();
+		$self->try_run("REINDEX INDEX $how$index");
 	}
 	else
 	{
@@ -61,7 +62,7 @@ sub drop_leftovers
 	my ($self) = @_;
 	for my $index ($self->indexes('NOT indisvalid'))
 	{
-		my ($state) = $self->try_run("DROP INDEX $index");
+		$self->try_run("DROP INDEX $index");
 		$self->count('leftovers of REINDEX CONCURRENTLY dropped');
 	}
 }

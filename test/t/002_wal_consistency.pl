@@ -1,0 +1,34 @@
+# Replay of every record gives the page that the primary had, byte for byte: a standby under wal_consistency_checking
+# panics on the first difference.  The load is the stress test.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+use OnceTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $primary = once_node('primary', 'once.log_hints = on', "wal_consistency_checking = 'all'", 'wal_keep_size = 2GB',
+	'max_wal_size = 4GB');
+my $standby = once_standby($primary, 'standby');
+my $start = $primary->lsn('insert');
+
+run_stress($primary, 'stress test on the primary', '--seconds', 10, '--no-drain');
+catch_up($primary, $standby);
+my $end = $primary->lsn('flush');
+
+# It is alive, and like the primary.
+same_structure($primary, $standby, 'stress', 'after the load');
+clean($standby, 'stress', 'standby', strict => 0);
+unlike(slurp_file($standby->logfile), qr/PANIC|inconsistent page/, 'no inconsistency on the standby');
+
+# And there were records of the index to check, with the images that the check wants.
+my ($records, $warnings) = run_command(
+	[ 'pg_waldump', '--path', $primary->data_dir . '/pg_wal', '--start', $start, '--end', $end, '--rmgr', 'Generic', '--stats' ]);
+my ($count, $image_bytes) = $records =~ /^Generic\s+(\d+)\s+\([^)]*\)\s+\d+\s+\([^)]*\)\s+(\d+)/m;
+cmp_ok($count // 0, '>', 1000, 'many records of the index were written');
+cmp_ok($image_bytes // 0, '>=', 1000 * 100, 'they carry images to compare with');
+done_testing();

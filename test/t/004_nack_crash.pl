@@ -1,0 +1,74 @@
+# What makes a message ready earlier survives a crash together with the page hint that must not hide it; and deliveries
+# count as attempts after a crash if their claim was flushed.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+use OnceTest;
+use PostgreSQL::Test::Cluster;
+use Test::More;
+
+# The WAL writer is slow, so that only what asks for a flush gets one.
+my $node = once_node('main', 'wal_writer_delay = 10s', 'checkpoint_timeout = 1h');
+
+# Fill several pages, lease everything for an hour, have the hints on the pages say so, and write them to disk.
+sub leased_and_flushed
+{
+	my ($queue) = @_;
+
+	$node->safe_psql('postgres', "SELECT once.create_queue('$queue', retry_delay => '0 s')");
+	$node->safe_psql('postgres', "SELECT count(*) FROM once.send_batch('$queue', array_fill('1'::jsonb, ARRAY[700]))");
+	$node->safe_psql('postgres', "CREATE TABLE ${queue}_held AS SELECT id, receipt FROM once.lease('$queue', '1 h', 700)");
+	is($node->safe_psql('postgres', "SELECT count(*) FROM once.lease('$queue')"), '0', "$queue: all messages are leased");
+	cmp_ok($node->safe_psql('postgres', "SELECT count(*) FROM once.pages('$queue') WHERE earliest > now() + interval '10 min'"),
+		'>=', 2, "$queue: hints let walkers pass the pages by");
+	$node->safe_psql('postgres', 'CHECKPOINT');
+}
+
+sub crash
+{
+	$node->stop('immediate');
+	$node->start;
+}
+
+leased_and_flushed($_) for qw(nacked released shortened);
+$node->safe_psql('postgres', "SELECT once.nack(receipt, '0 s') FROM nacked_held WHERE id = 3");
+$node->safe_psql('postgres', 'SELECT once.release(receipt) FROM released_held WHERE id = 3');
+$node->safe_psql('postgres', "SELECT once.extend(receipt, '1 us') FROM shortened_held WHERE id = 3");
+flush_wal($node);
+crash();
+is($node->safe_psql('postgres', "SELECT id, attempt FROM once.lease('$_->[0]', '1 h', 10)"), $_->[1], "$_->[0]: offered at once after the crash")
+  for [ nacked => '3|2' ], [ released => '3|1' ], [ shortened => '3|2' ];
+clean($node, $_, $_) for qw(nacked released shortened);
+
+# Leases that were on disk are leases after a crash, and their receipts are good.
+is($node->safe_psql('postgres', "SELECT count(*) FROM once.lease('nacked', '1 h', 10)"), '0', 'other leases have survived');
+is($node->safe_psql('postgres', 'SELECT count(once.ack(receipt)) FROM nacked_held WHERE id > 3'), '697', 'so have their receipts');
+is(sqlstate_of($node, 'SELECT once.ack(receipt) FROM nacked_held WHERE id = 3'), 'ON003', 'but not that of the nacked one');
+clean($node, 'nacked', 'after acks');
+
+# A claim that was flushed counts, though its transaction is gone.
+$node->safe_psql('postgres', "SELECT once.create_queue('counted', retry_delay => '0 s')");
+$node->safe_psql('postgres', "SELECT once.send('counted', '1')");
+for my $attempt (1 .. 3)
+{
+	my $session = $node->background_psql('postgres');
+
+	is($session->query_safe(
+			"SET once.flush_claims = on; BEGIN; SELECT attempt FROM once.receive('counted')"),
+		$attempt, "delivery $attempt is attempt $attempt, crash or not");
+	crash();
+	eval { $session->quit };
+}
+
+# The same for leases: they have no transaction that could flush anything.
+for my $attempt (4 .. 5)
+{
+	is($node->safe_psql('postgres', "SET once.flush_claims = on; SELECT attempt FROM once.lease('counted', '1 us')"),
+		$attempt, "lease: delivery $attempt is attempt $attempt");
+	crash();
+}
+clean($node, 'counted', 'after crashes');
+done_testing();

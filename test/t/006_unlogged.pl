@@ -1,0 +1,60 @@
+# An unlogged queue is empty after a crash, and works; receipts from before are refused.  A clean restart keeps it.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+use OnceTest;
+use PostgreSQL::Test::Cluster;
+use Test::More;
+
+my $node = once_node('main');
+my $standby = once_standby($node, 'standby');
+
+sub value { return (split(/\n/, $node->safe_psql('postgres', $_[0]) // '', -1))[-1] // '' }
+
+value("SELECT once.create_queue('u', unlogged => true, retry_delay => '0 s')");
+value("SELECT count(*) FROM once.send_batch('u', array_fill('1'::jsonb, ARRAY[1000]))");
+value("CREATE TABLE held AS SELECT id, receipt FROM once.lease('u', '1 h', 300)");
+clean($node, 'u', 'before');
+
+# Its WAL would be of no use.
+my $before = $node->lsn('insert');
+value("SELECT count(*) FROM once.lease('u', '1 ms', 300)");
+is(value("SELECT pg_wal_lsn_diff('" . $node->lsn('insert') . "', '$before') < 10000"), 't', 'claims write no WAL');
+
+$node->restart;
+is(value("SELECT count(*) FROM once.q_u"), '1000', 'a clean restart keeps the messages');
+is(value('SELECT count(once.ack(receipt)) FROM held WHERE id <= 10'), '10', 'and the receipts');
+clean($node, 'u', 'after a restart');
+
+for my $round (1, 2)
+{
+	$node->stop('immediate');
+	$node->start;
+	is(value('SELECT count(*) FROM once.q_u'), '0', "crash $round: the queue is empty");
+	is(value("SELECT count(*) FROM once.receive('u', 10)"), '0', "crash $round: nothing is offered");
+	is(sqlstate_of($node, 'SELECT once.ack(receipt) FROM held WHERE id = 11'), 'ON003', "crash $round: old receipts are refused");
+	clean($node, 'u', "crash $round");
+	is(value("SELECT count(*) FROM once.send_batch('u', array_fill('1'::jsonb, ARRAY[1000]))"), '1000', "crash $round: it takes messages");
+	is(value("SELECT count(*) FROM once.lease('u', '1 h', 200)"), '200', "crash $round: and hands them out");
+	is(sqlstate_of($node, 'SELECT once.ack(receipt) FROM held WHERE id = 11'), 'ON003', "crash $round: old receipts are still refused");
+	is(value("SELECT count(once.ack(receipt)) FROM once.receive('u', 500)"), '500', "crash $round: and acks them");
+	clean($node, 'u', "crash $round, in use");
+}
+
+# The standby has the definition only.
+catch_up($node, $standby);
+is(sqlstate_of($standby, "SELECT * FROM once.peek('u')"), '0A000', 'peek at an unlogged queue is refused on a standby');
+
+# Changing it keeps the messages.
+value('ALTER TABLE once.q_u SET LOGGED');
+clean($node, 'u', 'SET LOGGED');
+$node->stop('immediate');
+$node->start;
+is(value("SELECT count(once.ack(receipt)) FROM once.receive('u', 10000)"), '500', 'a logged queue keeps its messages in a crash');
+$node->stop('immediate');
+$node->start;
+clean($node, 'u', 'logged, after a crash');
+done_testing();

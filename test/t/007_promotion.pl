@@ -1,0 +1,34 @@
+# A standby promoted in the middle of the load has a queue that works, and for whatever it had replayed each message has had
+# its effect exactly once.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+use OnceTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $primary = once_node('primary', 'wal_keep_size = 1GB');
+my $standby = once_standby($primary, 'standby');
+my $load = start_stress($primary, '--seconds', 8, '--no-drain', '--no-rebuild');
+
+# In the middle of it: effects have come through, and more are on their way.
+$standby->poll_query_until('postgres', q(SELECT to_regclass('stress.effect') IS NOT NULL)) or die 'no load';
+$standby->poll_query_until('postgres', 'SELECT count(*) > 2000 FROM stress.effect') or die 'no effects';
+clean($standby, 'stress', 'standby under load', strict => 0);
+$standby->promote;
+$standby->poll_query_until('postgres', 'SELECT NOT pg_is_in_recovery()') or die 'no promotion';
+clean($standby, 'stress', 'promoted');
+end_stress($load, 'the load on the primary goes on');
+
+run_stress($standby, 'the oracle on the promoted server', '--only-drain');
+run_stress($primary, 'the oracle on the old primary', '--only-drain');
+my ($here, $there) = map { $_->safe_psql('postgres', 'SELECT count(*) FROM stress.intended') } $primary, $standby;
+cmp_ok($there, '<', $here, "promoted in the middle: $there of $here messages");
+
+# And it is as good as any.
+run_stress($standby, 'stress test on the promoted server', '--seconds', 3);
+done_testing();

@@ -1,0 +1,62 @@
+# Logical replication: a queue that is published needs a key for its acks, as any table for its deletes; with one, a
+# subscriber's queue of the same name has the same messages, and its own consumers.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+use OnceTest;
+use PostgreSQL::Test::Cluster;
+use Test::More;
+
+my $publisher = once_node('publisher');
+my $subscriber = once_node('subscriber');
+
+sub value { my ($sql, $node) = @_; return (split(/\n/, ($node // $publisher)->safe_psql('postgres', $sql) // '', -1))[-1] // '' }
+
+# Without a key
+value("SELECT once.create_queue('bare')");
+value('CREATE PUBLICATION bare FOR TABLE once.q_bare');
+value("SELECT once.send('bare', '1')");
+is(sqlstate_of($publisher, 'DELETE FROM once.q_bare'), '55000', 'without a key DELETE is refused');
+is(sqlstate_of($publisher, "SELECT once.ack(receipt) FROM once.receive('bare')"), '55000', 'so is ack');
+is(sqlstate_of($publisher, "SELECT id FROM once.pop('bare')"), '55000', 'so is pop');
+value('DROP PUBLICATION bare');
+value("SELECT once.alter_queue('bare', retry_delay => '0 s')");
+is(value("SELECT count(*) FROM once.q_bare"), '1', 'the message is still there');
+value('ALTER TABLE once.q_bare REPLICA IDENTITY FULL');
+value('CREATE PUBLICATION bare FOR TABLE once.q_bare');
+$publisher->poll_query_until('postgres', "SELECT count(once.ack(receipt)) = 1 FROM once.receive('bare')") or die 'not acked';
+is(value('SELECT count(*) FROM once.q_bare'), '0', 'with REPLICA IDENTITY FULL it is acked');
+
+my ($status, $out, $warning) = $publisher->psql('postgres', "CREATE PUBLICATION everything FOR ALL TABLES; SELECT once.create_queue('warned')");
+like($warning, qr/WARNING/, 'create_queue warns of a publication that wants a key');
+value('DROP PUBLICATION everything');
+
+# With a key
+for my $node ($publisher, $subscriber)
+{
+	value("SELECT once.create_queue('orders', id_index => true, retry_delay => '0 s')", $node);
+}
+value('CREATE PUBLICATION orders FOR TABLE once.q_orders');
+value("SELECT count(once.send('orders', to_jsonb(i))) FROM generate_series(1, 100) i");
+value("CREATE SUBSCRIPTION orders CONNECTION '" . $publisher->connstr('postgres') . "' PUBLICATION orders", $subscriber);
+$subscriber->wait_for_subscription_sync($publisher, 'orders');
+value("SELECT count(*) FROM once.send_batch('orders', array_fill('0'::jsonb, ARRAY[100]))");
+value("BEGIN; SELECT once.send('orders', '1'); ROLLBACK");
+value("SELECT count(once.ack(receipt)) FROM once.receive('orders', 50)");
+value("SELECT count(*) FROM once.pop('orders', 20)");
+value("SELECT count(*) FROM once.lease('orders', '1 h', 10)");
+$publisher->wait_for_catchup('orders');
+is(value('SELECT count(*), min(id), max(id) FROM once.q_orders', $subscriber), value('SELECT count(*), min(id), max(id) FROM once.q_orders'),
+	'the subscriber has the same messages');
+clean($subscriber, 'orders', 'subscriber');
+is(value("SELECT count(*), count(DISTINCT id) FROM once.receive('orders', 1000), LATERAL once.ack(receipt)", $subscriber), '130|130',
+	'and hands them out on its own');
+value("SELECT count(*) FROM once.pop('orders', 50)");
+value("SELECT once.send('orders', '\"last\"')");
+$publisher->wait_for_catchup('orders');
+is(value('SELECT payload FROM once.q_orders', $subscriber), '"last"', 'deletes of what is gone are passed over');
+clean($_, 'orders', 'in the end') for $publisher, $subscriber;
+done_testing();

@@ -1,0 +1,139 @@
+# What the TAP tests of pg_once share.
+
+package OnceTest;
+
+use strict;
+use warnings;
+
+use Cwd qw(abs_path);
+use Exporter 'import';
+use File::Basename qw(dirname);
+use IPC::Run;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+our @EXPORT = qw(once_node once_standby catch_up clean same_structure start_stress end_stress run_stress sqlstate_of
+  flush_wal);
+
+my $stress = dirname(abs_path(__FILE__)) . '/../stress/run';
+
+# A primary with the extension in database postgres.  Checksums on; autovacuum off, so that nothing moves unasked.
+sub once_node
+{
+	my ($name, @settings) = @_;
+	my $node = PostgreSQL::Test::Cluster->new($name);
+
+	$node->init(allows_streaming => 1, extra => ['--data-checksums']);
+	$node->append_conf('postgresql.conf', "$_\n") for 'autovacuum = off', 'max_prepared_transactions = 50',
+	  'max_connections = 60', 'max_wal_senders = 5', 'wal_level = logical', @settings;
+	$node->start;
+	$node->safe_psql('postgres', 'CREATE EXTENSION pg_once');
+	return $node;
+}
+
+# A streaming standby of it.
+sub once_standby
+{
+	my ($primary, $name, @settings) = @_;
+	my $node = PostgreSQL::Test::Cluster->new($name);
+
+	$primary->backup("for_$name");
+	$node->init_from_backup($primary, "for_$name", has_streaming => 1);
+	$node->append_conf('postgresql.conf', "$_\n") for @settings;
+	$node->start;
+	return $node;
+}
+
+# Have all WAL written so far on disk, also that of claims, which no commit waits for.
+sub flush_wal
+{
+	my ($node) = @_;
+	return $node->safe_psql('postgres',
+		"SET synchronous_commit = on; SELECT pg_logical_emit_message(true, 'flush', '')");
+}
+
+# Wait until the standby has replayed everything.
+sub catch_up
+{
+	my ($primary, $standby) = @_;
+
+	flush_wal($primary);
+	$primary->wait_for_catchup($standby, 'replay', $primary->lsn('flush'));
+}
+
+# once.check finds nothing.
+sub clean
+{
+	my ($node, $queue, $what, %args) = @_;
+	my $strict = $args{strict} // 1 ? 'true' : 'false';
+	my $found = $node->safe_psql($args{database} // 'postgres', "SELECT * FROM once.check('$queue', strict => $strict)");
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	return is($found, '', "$what: once.check finds nothing");
+}
+
+# Slots and pages of the queue's index are the same on both servers.
+sub same_structure
+{
+	my ($primary, $standby, $queue, $what) = @_;
+	my $query = "SELECT p::text FROM once.pages('$queue') p UNION ALL SELECT s::text FROM once.slots('$queue') s";
+
+	catch_up($primary, $standby);
+	my ($here, $there) = map { $_->safe_psql('postgres', $query) } $primary, $standby;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	return 1 if is($there eq $here, 1, "$what: standby is like primary");
+	my %here = map { $_ => 1 } split(/\n/, $here);
+	my %there = map { $_ => 1 } split(/\n/, $there);
+	diag("only on the primary: $_") for grep { !$there{$_} } split(/\n/, $here);
+	diag("only on the standby: $_") for grep { !$here{$_} } split(/\n/, $there);
+	return 0;
+}
+
+# Start the stress test on the node, or on a server of its own if there is none; end_stress waits for its end.
+sub start_stress
+{
+	my ($node, @options) = @_;
+	my $output = '';
+
+	local %ENV = $node ? (%ENV, PGHOST => $node->host, PGPORT => $node->port, PGDATABASE => 'postgres') : %ENV;
+	delete $ENV{PGHOST} unless $node;
+	if (($options[0] // '') eq 'database')
+	{
+		shift @options;
+		$ENV{PGDATABASE} = shift @options;
+	}
+	my $run = IPC::Run::start([ $^X, $stress, @options ], '<', \undef, '>&', \$output, IPC::Run::timeout(300));
+	return { run => $run, output => \$output };
+}
+
+sub end_stress
+{
+	my ($load, $what) = @_;
+
+	IPC::Run::finish($load->{run});
+	my $good = $load->{run}->result == 0;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	ok($good, $what) or diag(${ $load->{output} });
+	note(${ $load->{output} }) if $good;
+	return $good;
+}
+
+sub run_stress
+{
+	my ($node, $what, @options) = @_;
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	return end_stress(start_stress($node, @options), $what);
+}
+
+# The SQLSTATE that a statement ends with ('00000': none)
+sub sqlstate_of
+{
+	my ($node, $statement) = @_;
+	my ($status, $out, $error) = $node->psql('postgres', $statement, extra_params => [ '-v', 'VERBOSITY=sqlstate' ]);
+
+	return $status == 0 ? '00000' : $error =~ /(?:ERROR|FATAL):\s+(\w{5})$/m ? $1 : $error;
+}
+
+1;

@@ -65,6 +65,7 @@ static const struct
 };
 
 static HTAB *meta_cache = NULL;
+static uint64 meta_epoch = 0;
 
 static void meta_invalidate(Datum arg, Oid relid);
 static void meta_sweep(void);
@@ -138,6 +139,17 @@ once_meta_get(Relation heap, OnceMeta *meta)
 }
 
 /*
+ * once_meta_epoch returns a number that grows with every invalidation.  As long
+ * as it is the same, this backend has heard of no change to any table or index,
+ * or to rights on them, its own changes included.
+ */
+uint64
+once_meta_epoch(void)
+{
+	return meta_epoch;
+}
+
+/*
  * once_meta_column_name tells what create_queue called a column.
  */
 const char *
@@ -154,6 +166,7 @@ meta_invalidate(Datum arg, Oid relid)
 {
 	MetaEntry  *entry;
 
+	meta_epoch++;
 	if (OidIsValid(relid))
 	{
 		entry = hash_search(meta_cache, &relid, HASH_FIND, NULL);

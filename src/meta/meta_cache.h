@@ -69,6 +69,7 @@ typedef struct OnceMeta
 
 extern void once_meta_init(void);
 extern void once_meta_get(Relation heap, OnceMeta *meta);
+extern uint64 once_meta_epoch(void);
 extern const char *once_meta_column_name(OnceColumn column);
 
 #endif							/* META_CACHE_H */

@@ -62,12 +62,14 @@ qam_row_locked(HeapTupleHeader tuple, TransactionId *locker)
 }
 
 /*
- * Did an UPDATE put the tuple's successor elsewhere?
+ * Was a tuple that is dead or dying deleted, and not updated to elsewhere, nor
+ * inserted in vain?
  */
 static bool
-qam_tuple_moved(HeapTuple tuple)
+qam_tuple_deleted(HeapTuple tuple)
 {
-	return !ItemPointerEquals(&tuple->t_self, &tuple->t_data->t_ctid) &&
+	return !(tuple->t_data->t_infomask & HEAP_XMAX_INVALID) &&
+		ItemPointerEquals(&tuple->t_self, &tuple->t_data->t_ctid) &&
 		!HeapTupleHeaderIsHotUpdated(tuple->t_data);
 }
 
@@ -91,7 +93,7 @@ qam_judge(Relation heap, Buffer heap_buffer, ItemPointer tid, QamRow *row)
 
 	row->state = QAM_ROW_GONE;
 	row->locked_only = false;
-	row->moved = false;
+	row->deleted = false;
 	row->xid = InvalidTransactionId;
 	for (;;)
 	{
@@ -147,7 +149,7 @@ qam_judge(Relation heap, Buffer heap_buffer, ItemPointer tid, QamRow *row)
 
 			case HEAPTUPLE_DELETE_IN_PROGRESS:
 				row->xid = HeapTupleHeaderGetUpdateXid(tuple->t_data);
-				row->moved = qam_tuple_moved(tuple);
+				row->deleted = qam_tuple_deleted(tuple);
 				if (!TransactionIdIsCurrentTransactionId(row->xid))
 				{
 					row->state = QAM_ROW_BUSY;
@@ -162,7 +164,7 @@ qam_judge(Relation heap, Buffer heap_buffer, ItemPointer tid, QamRow *row)
 
 			case HEAPTUPLE_RECENTLY_DEAD:
 			case HEAPTUPLE_DEAD:
-				row->moved = qam_tuple_moved(tuple);
+				row->deleted = qam_tuple_deleted(tuple);
 				if (!HeapTupleHeaderIsHotUpdated(tuple->t_data))
 					return;
 				break;

@@ -51,7 +51,7 @@ extern void qam_meta_init(Page page);
 extern void qam_page_init(Page page, uint16 kind, int lane, uint64 seq);
 extern void qam_page_append(QamLog *log, Page page, const QamSlot *slots, int nslots);
 extern void qam_page_set_slot(QamLog *log, Page page, int slot, const QamSlot *new);
-extern void qam_page_set_done(QamLog *log, Page page, int slot);
+extern void qam_page_set_done(QamLog *log, Page page, int slot, bool keep_claim);
 extern void qam_page_set_slot_hint(QamLog *log, Page page, int slot, uint8 hints);
 extern void qam_page_set_hints(QamLog *log, Page page, int64 earliest, uint64 owner,
 							   int first_unfinished);
@@ -136,7 +136,9 @@ typedef struct QamRow
 {
 	QamRowState state;
 	bool		locked_only;	/* BUSY for a row lock alone */
-	bool		moved;			/* by an UPDATE that gave it a slot elsewhere */
+	bool		deleted;		/* GONE, OWN_DELETE: the row is still there to
+								 * say so; otherwise an UPDATE may have moved
+								 * it, to a slot of its own */
 	TransactionId xid;			/* BUSY, OWN_xxx: whose doing, if it is one's */
 	ItemPointerData tid;		/* unless GONE: the version meant */
 	HeapTupleData tuple;		/* likewise; points into the page */

@@ -98,16 +98,24 @@ qam_page_set_slot(QamLog *log, Page page, int slotno, const QamSlot *new)
 }
 
 /*
- * qam_page_set_done ends a slot's life.  The claim word stays, so that a
- * second ack can be told that it is one.
+ * qam_page_set_done ends a slot's life.
+ *
+ * With keep_claim, the row is known to have been deleted, and a second ack can
+ * be told that it is one.  Otherwise an UPDATE may have moved it, and all that
+ * can be said to a late receipt is that its claim is lost.
  */
 void
-qam_page_set_done(QamLog *log, Page page, int slotno)
+qam_page_set_done(QamLog *log, Page page, int slotno, bool keep_claim)
 {
 	QamSlot    *slot = QamPageGetSlots(page) + slotno;
 
 	slot->state = QAM_SLOT_DONE;
 	qam_log_bytes(log, page, &slot->state, sizeof(slot->state));
+	if (!keep_claim)
+	{
+		slot->claim = 0;
+		qam_log_bytes(log, page, &slot->claim, sizeof(slot->claim));
+	}
 }
 
 /*

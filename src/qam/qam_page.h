@@ -78,8 +78,9 @@ StaticAssertDecl(sizeof(QamSlot) == 40, "slot format");
 
 /*
  * The claim word.  A slot keeps the word of its last claim after that claim
- * has lapsed, so that a late ack can still be told from a stale one; giving
- * the message back clears it.
+ * has lapsed, so that a late ack can still be told from a stale one, and after
+ * its row was deleted, so that a second ack can be told; giving the message
+ * back clears it.
  */
 #define QAM_CLAIM_SHIFT		62
 #define QAM_CLAIM_NONE		UINT64CONST(0)

@@ -146,7 +146,7 @@ qam_resolve(Relation heap, Relation index, const QamRef *ref, int mode,
 	{
 		case QAM_ROW_GONE:
 		case QAM_ROW_OWN_DELETE:
-			*state = row->moved ? QAM_REF_LOST : QAM_REF_GONE;
+			*state = row->deleted ? QAM_REF_GONE : QAM_REF_LOST;
 			break;
 		case QAM_ROW_BUSY:
 			if (!row->locked_only)

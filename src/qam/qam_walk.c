@@ -48,6 +48,9 @@
 /* Transactions on whose being open it may depend that pages are passed by */
 #define QAM_MAX_OWNERS		8
 
+/* Finished slots that are rather looked at twice than logged by themselves */
+#define QAM_MAX_REPEAT		16
+
 /* Passed-by pages worth remembering, for how long, and how many runs of them */
 #define QAM_RUN_MIN_PAGES	4
 #define QAM_RUN_LIFETIME	(5 * USECS_PER_SEC)
@@ -99,6 +102,7 @@ typedef struct QamChange
 		QAM_CHANGE_DONE,
 		QAM_CHANGE_HINT			/* ack hint off; not logged */
 	}			what;
+	bool		keep_claim;		/* DONE: see qam_page_set_done */
 	QamSlot		new;
 } QamChange;
 
@@ -696,7 +700,8 @@ qam_offer(QamWalk *walk, QamVisit *visit, const QamSlot *slot, QamRow *row)
 	bool		any_time = req->everything || req->only != NULL;
 
 	/* An ack of a lease was rolled back: the lease holds on */
-	if ((slot->hints & QAM_HINT_ACKED) && slot->ready_at > walk->now && !any_time)
+	if ((slot->hints & QAM_HINT_ACKED) && slot->ready_at > walk->now &&
+		!(slot->state == QAM_SLOT_READY ? any_time : req->everything))
 	{
 		QamChange  *change = qam_change(visit, slot);
 
@@ -766,7 +771,10 @@ qam_visit_slot(QamWalk *walk, QamVisit *visit, const QamSlot *slot)
 	qam_judge_candidate(walk, visit, heap_buffer, slot, &row);
 	if (row.state == QAM_ROW_GONE)
 	{
-		qam_change(visit, slot)->what = QAM_CHANGE_DONE;
+		QamChange  *change = qam_change(visit, slot);
+
+		change->what = QAM_CHANGE_DONE;
+		change->keep_claim = row.deleted;
 		return QAM_STOP_END;
 	}
 	visit->all_done = visit->prefix_open = false;
@@ -862,7 +870,7 @@ qam_apply(QamWalk *walk, QamVisit *visit, bool complete)
 				qam_page_set_slot(&log, page, change->slotno, &change->new);
 				break;
 			case QAM_CHANGE_DONE:
-				qam_page_set_done(&log, page, change->slotno);
+				qam_page_set_done(&log, page, change->slotno, change->keep_claim);
 				break;
 			case QAM_CHANGE_HINT:
 				qam_page_set_slot_hint(&log, page, change->slotno,
@@ -990,6 +998,18 @@ qam_visit_exclusive(QamWalk *walk, QamVisit *visit, bool wait)
 		QamStop		stop = qam_visit_slots(walk, visit);
 
 		visit->next = opaque->next;
+
+		/*
+		 * The first claim of a transaction: assign its id before anything is
+		 * written, and take it from the top, so that all goes into one record.
+		 */
+		if (stop == QAM_STOP_XID && !visit->interrupted &&
+			visit->nchanges <= QAM_MAX_REPEAT)
+		{
+			LockBuffer(visit->buffer, BUFFER_LOCK_UNLOCK);
+			qam_assign_xid(walk);
+			return qam_visit_exclusive(walk, visit, true);
+		}
 
 		/*
 		 * Hints must hold for the slots as they are now.  If the lock was
@@ -1127,10 +1147,17 @@ qam_walk_lane(QamWalk *walk, int lane, bool wait)
 		switch (qam_visit(walk, &visit, wait))
 		{
 			case QAM_VISIT_GONE:
-				run.npages = 0;
-				if (known != NULL)
-					known->npages = 0;
 				visit.link = qam_find_way(walk, lane, &pred, &visit.link);
+
+				/* Behind a run, pages come and go; it ends with its last one */
+				if (run.npages > 0 && qam_same_link(&pred, &run.last))
+					run.next = visit.link;
+				else
+				{
+					if (run.npages > 0 && known != NULL)
+						known->npages = 0;
+					run.npages = 0;
+				}
 				continue;
 			case QAM_VISIT_BUSY:
 				skipped = true;
@@ -1144,6 +1171,8 @@ qam_walk_lane(QamWalk *walk, int lane, bool wait)
 							   &visit.link, false))
 				{
 					visit.link = visit.next;
+					if (run.npages > 0)
+						run.next = visit.next;
 					continue;
 				}
 				if (plain && visit.complete && visit.quiet.earliest > walk->now &&

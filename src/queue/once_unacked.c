@@ -44,6 +44,7 @@ typedef struct UnackedEntry
 {
 	pg_uuid_t	receipt;		/* key */
 	OnceReceivedRow row;
+	bool		by_place;		/* is row set? */
 	bool		acked;
 	dlist_node	claim_link;		/* in the claims of some level */
 	dlist_node	ack_link;		/* if acked: in the acks of some level */
@@ -91,7 +92,7 @@ once_unacked_init(void)
 }
 
 /*
- * once_unacked_add registers a message that receive hands out.
+ * once_unacked_add registers a message that receive hands out.  row may be NULL.
  */
 void
 once_unacked_add(const pg_uuid_t *receipt, const OnceReceivedRow *row)
@@ -103,7 +104,9 @@ once_unacked_add(const pg_uuid_t *receipt, const OnceReceivedRow *row)
 	entry = hash_search(unacked_table, receipt, HASH_ENTER, &found);
 	if (found)
 		elog(ERROR, "receipt handed out twice");
-	entry->row = *row;
+	entry->by_place = row != NULL;
+	if (entry->by_place)
+		entry->row = *row;
 	entry->acked = false;
 	dlist_push_tail(&level->claims, &entry->claim_link);
 	unacked_count++;
@@ -123,7 +126,8 @@ once_unacked_has(const pg_uuid_t *receipt)
 
 /*
  * once_unacked_row tells where the row of a message is that this transaction
- * has received and still holds, or NULL.  Good until the next change here.
+ * has received and still holds, or NULL if it cannot be acked by its place.
+ * Good until the next change here.
  */
 const OnceReceivedRow *
 once_unacked_row(const pg_uuid_t *receipt)
@@ -132,7 +136,7 @@ once_unacked_row(const pg_uuid_t *receipt)
 
 	if (unacked_table != NULL)
 		entry = hash_search(unacked_table, receipt, HASH_FIND, NULL);
-	return entry != NULL ? &entry->row : NULL;
+	return entry != NULL && entry->by_place ? &entry->row : NULL;
 }
 
 /*

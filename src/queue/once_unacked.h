@@ -18,8 +18,8 @@
  */
 typedef struct OnceReceivedRow
 {
-	Oid			heap_file;		/* the table's file, and that of the index that */
-	Oid			index_file;		/* it was claimed through */
+	uint64		epoch;			/* once_meta_epoch() */
+	Oid			user;			/* who received it */
 	ItemPointerData tid;
 	TransactionId xmin;
 } OnceReceivedRow;

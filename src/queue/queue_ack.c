@@ -67,7 +67,7 @@ static bool try_ack_round(TryRun *run);
 static void try_ack_in_subxact(TryRun *run);
 static int	run_length(const pg_uuid_t *receipts, int n, OnceReceipt *first);
 static AckOutcome ack_one(OnceQueue *queue, const pg_uuid_t *uuid);
-static bool ack_received(OnceQueue *queue, const pg_uuid_t *uuid);
+static bool ack_received(const pg_uuid_t *uuid, Oid relid);
 static bool row_is_there(Buffer buffer, const OnceReceivedRow *row);
 static TM_Result ack_row(OnceQueue *queue, QamLocated *located);
 static TM_Result ack_row_spi(OnceQueue *queue, QamLocated *located);
@@ -150,6 +150,11 @@ ack_run(const pg_uuid_t *receipts, int n, const char *verb)
 		OnceReceipt first;
 		OnceQueue	queue;
 		int			end = done + run_length(receipts + done, n - done, &first);
+
+		while (done < end && ack_received(&receipts[done], first.relid))
+			done++;
+		if (done == end)
+			continue;
 
 		once_queue_open_receipt(&queue, first.relid, verb);
 		for (; done < end; done++)
@@ -296,9 +301,6 @@ ack_one(OnceQueue *queue, const pg_uuid_t *uuid)
 {
 	OnceReceipt receipt;
 
-	if (ack_received(queue, uuid))
-		return ACK_DONE;
-
 	once_receipt_decode(uuid, &receipt);
 	for (;;)
 	{
@@ -330,34 +332,40 @@ ack_one(OnceQueue *queue, const pg_uuid_t *uuid)
  * ack_received acks a message that this transaction has received, without
  * going through the index again: such a claim cannot be lost while it lasts.
  *
- * False, with nothing done: it is not one, or table or index were rebuilt by
- * this transaction, or somebody (perhaps this transaction) has locked, changed
- * or deleted the row all the same, so that it must be located.
+ * Nor does it open the queue again.  Receiving checked the rights of the same
+ * user and whether deletions are possible, and the table has been locked since;
+ * if anything has happened that this backend heard of, nothing is taken for
+ * granted.
+ *
+ * False, with nothing done: it is not such a message, or table or index may
+ * have been changed by this transaction, or somebody (perhaps this transaction)
+ * has locked, changed or deleted the row all the same, so that it must be
+ * located.
  */
 static bool
-ack_received(OnceQueue *queue, const pg_uuid_t *uuid)
+ack_received(const pg_uuid_t *uuid, Oid relid)
 {
-	const OnceReceivedRow *known;
+	const OnceReceivedRow *known = once_unacked_row(uuid);
 	OnceReceivedRow row;
 	TM_FailureData tmfd;
+	Relation	heap;
 	Buffer		buffer;
 	bool		deleted;
 
-	if (!queue->meta.fast)
-		return false;
-	known = once_unacked_row(uuid);
-	if (known == NULL ||
-		known->heap_file != queue->heap->rd_rel->relfilenode ||
-		known->index_file != queue->index->rd_rel->relfilenode)
+	if (known == NULL || known->epoch != once_meta_epoch() ||
+		known->user != GetUserId() || XactReadOnly || IsInParallelMode())
 		return false;
 	row = *known;
+	CHECK_FOR_INTERRUPTS();
 
-	buffer = ReadBuffer(queue->heap, ItemPointerGetBlockNumber(&row.tid));
+	heap = relation_open(relid, NoLock);
+	buffer = ReadBuffer(heap, ItemPointerGetBlockNumber(&row.tid));
 	once_debug_point("ack_before_delete");
 	deleted = row_is_there(buffer, &row) &&
-		heap_delete(queue->heap, &row.tid, GetCurrentCommandId(true),
+		heap_delete(heap, &row.tid, GetCurrentCommandId(true),
 					InvalidSnapshot, true, &tmfd, false) == TM_Ok;
 	ReleaseBuffer(buffer);
+	relation_close(heap, NoLock);
 	if (deleted)
 		once_unacked_ack(uuid);
 	return deleted;

@@ -63,6 +63,7 @@ typedef struct HandOut
 	int			max;
 	int64		wait;			/* microseconds, or -1: no waiting */
 	OnceQueue	queue;
+	uint64		epoch;			/* when the messages were claimed */
 	ReturnSetInfo *rsinfo;
 	Datum	   *row_values;		/* workspace: a row of the table, taken apart */
 	bool	   *row_isnull;
@@ -198,6 +199,7 @@ hand_out_once(HandOut *call, Snapshot snapshot, TimestampTz *earliest)
 	req.backoff = call->queue.meta.backoff;
 	req.snapshot = snapshot;
 
+	call->epoch = once_meta_epoch();
 	if (call->contract == CONTRACT_POP)
 		(void) once_rows_take(&call->queue, &req, true);
 	else
@@ -254,11 +256,11 @@ put_message(HandOut *call, QamClaimed *claimed)
 		{
 			OnceReceivedRow row;
 
-			row.heap_file = call->queue.heap->rd_rel->relfilenode;
-			row.index_file = call->queue.index->rd_rel->relfilenode;
+			row.epoch = call->epoch;
+			row.user = GetUserId();
 			row.tid = claimed->tuple->t_self;
 			row.xmin = HeapTupleHeaderGetRawXmin(claimed->tuple->t_data);
-			once_unacked_add(&uuid, &row);
+			once_unacked_add(&uuid, call->queue.meta.fast ? &row : NULL);
 		}
 	}
 

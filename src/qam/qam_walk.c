@@ -1008,6 +1008,7 @@ qam_visit_exclusive(QamWalk *walk, QamVisit *visit, bool wait)
 		{
 			LockBuffer(visit->buffer, BUFFER_LOCK_UNLOCK);
 			qam_assign_xid(walk);
+			once_debug_point("walk_unlocked");
 			return qam_visit_exclusive(walk, visit, true);
 		}
 

@@ -564,11 +564,18 @@ take_by_delete(void *arg, QamClaimed *claimed)
 	TakeState  *state = arg;
 	ItemPointerData tid = claimed->tuple->t_self;
 	TM_FailureData tmfd;
+	TM_Result	result;
 
 	if (state->flatten)
 		once_row_flatten(state->queue, &claimed->tuple);
-	return heap_delete(state->queue->heap, &tid, GetCurrentCommandId(true),
-					   InvalidSnapshot, false, &tmfd, false) == TM_Ok;
+	result = heap_delete(state->queue->heap, &tid, GetCurrentCommandId(true),
+						 InvalidSnapshot, false, &tmfd, false);
+
+	/* It says so too if nobody but this transaction has the row locked. */
+	if (result == TM_BeingModified && take_by_lock(arg, claimed))
+		result = heap_delete(state->queue->heap, &tid, GetCurrentCommandId(true),
+							 InvalidSnapshot, true, &tmfd, false);
+	return result == TM_Ok;
 }
 
 /*

@@ -101,7 +101,8 @@ typedef struct QamClaimRequest
 	QamBackoff	backoff;
 	Snapshot	snapshot;		/* only rows whose xmin it sees are offered */
 	bool		everything;		/* also delayed and leased ones (purge) */
-	ItemPointer only;			/* NULL, or the row wanted (cancel) */
+	ItemPointer only;			/* NULL, or the one row wanted (cancel), by the
+								 * root of its HOT chain; not if it is leased */
 	int			only_lane;		/* with only: the lane it is in */
 	QamTakeRow	take;			/* NULL, or see above */
 	void	   *take_arg;

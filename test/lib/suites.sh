@@ -116,7 +116,7 @@ run_tap_file() {
 	as_server env -u PGHOST -u PGPORT -u PGUSER -u PGDATABASE \
 		PATH="$bindir:$PATH" PG_CONFIG="$pg_config" PG_REGRESS="$pgxs_dir/src/test/regress/pg_regress" \
 		TESTDIR="$work/clusters/$2" TESTDATADIR="$work/clusters/$2/data" TESTLOGDIR="$work/clusters/$2/log" \
-		timeout "${test_timeout:-600}" prove --timer -I "$pgxs_dir/src/test/perl" -I test/t "$1"
+		timeout "${test_timeout:-300}" prove --timer -I "$pgxs_dir/src/test/perl" -I test/t "$1"
 }
 
 # The pgTAP suite: each file in a database of its own, with both extensions.
@@ -134,5 +134,5 @@ suite_pgtap() {
 run_pgtap_file() {
 	sql -c "CREATE DATABASE \"pgtap_$2\" TEMPLATE pgtap_template" || return
 	as_server env PGDATABASE="pgtap_$2" \
-		timeout "${test_timeout:-600}" prove --timer --exec "$bindir/psql -XAtq -P pager=off -v ON_ERROR_STOP=1 -f" "$1"
+		timeout "${test_timeout:-300}" prove --timer --exec "$bindir/psql -XAtq -P pager=off -v ON_ERROR_STOP=1 -f" "$1"
 }

@@ -44,7 +44,7 @@ for my $how ('fast', 'immediate')
 	is(value("SELECT count(*) FROM once.lease('q', '1 s', 10)"), '0', "after $how stop: nor leased");
 	is(value("SELECT string_agg(state, ' ' ORDER BY id) FROM once.peek('q')"), 'claimed claimed claimed claimed',
 		"after $how stop: peek shows the claims");
-	clean($node, 'q', "after $how stop");
+	clean($node, 'q', "after $how stop", strict => 0);
 }
 value("COMMIT PREPARED '$_'") for qw(received popped acked sent);
 is(value('SELECT count(*), count(DISTINCT id) FROM effect'), '3|3', 'committed ones have had their effect');
@@ -52,7 +52,7 @@ is(sqlstate_of($node, 'SELECT once.ack(receipt) FROM held'), 'ON004', 'the lease
 is(value("SELECT string_agg(payload::text, ' ' ORDER BY id) FROM once.peek('q') WHERE state <> 'claimed'"), '5',
 	'what was sent is there, what is undecided is not');
 value("ROLLBACK PREPARED 'undone'");
-is(value("SELECT string_agg(payload || ':' || attempt, ' ' ORDER BY id) FROM (SELECT *, once.ack(receipt) FROM once.receive('q', 10)) m"),
+is(value("SELECT string_agg(payload::text || ':' || attempt, ' ' ORDER BY id) FROM (SELECT *, once.ack(receipt) FROM once.receive('q', 10)) m"),
 	'4:2 5:1', 'a claim that was rolled back is delivered again, and counts');
 is(value('SELECT count(*) FROM once.q_q'), '0', 'nothing is left');
 clean($node, 'q', 'in the end');

@@ -41,7 +41,7 @@ for my $node ($publisher, $subscriber)
 }
 value('CREATE PUBLICATION orders FOR TABLE once.q_orders');
 value("SELECT count(once.send('orders', to_jsonb(i))) FROM generate_series(1, 100) i");
-value("CREATE SUBSCRIPTION orders CONNECTION '" . $publisher->connstr('postgres') . "' PUBLICATION orders", $subscriber);
+value("CREATE SUBSCRIPTION orders CONNECTION '" . $publisher->connstr . " dbname=postgres' PUBLICATION orders", $subscriber);
 $subscriber->wait_for_subscription_sync($publisher, 'orders');
 value("SELECT count(*) FROM once.send_batch('orders', array_fill('0'::jsonb, ARRAY[100]))");
 value("BEGIN; SELECT once.send('orders', '1'); ROLLBACK");

@@ -116,7 +116,11 @@ run_tap_file() {
 	as_server env -u PGHOST -u PGPORT -u PGUSER -u PGDATABASE \
 		PATH="$bindir:$PATH" PG_CONFIG="$pg_config" PG_REGRESS="$pgxs_dir/src/test/regress/pg_regress" \
 		TESTDIR="$work/clusters/$2" TESTDATADIR="$work/clusters/$2/data" TESTLOGDIR="$work/clusters/$2/log" \
-		timeout "${test_timeout:-300}" prove --timer -I "$pgxs_dir/src/test/perl" -I test/t "$1"
+		timeout "${test_timeout:-300}" prove --timer -I "$pgxs_dir/src/test/perl" -I test/t "$1" && return 0
+	# What the test's own output does not say.
+	say "The end of its log:"
+	find "$work/clusters/$2" -name 'regress_log_*' -exec tail -n 25 {} +
+	return 1
 }
 
 # The pgTAP suite: each file in a database of its own, with both extensions.

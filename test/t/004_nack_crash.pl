@@ -13,8 +13,8 @@ use Test::More;
 # The WAL writer is slow, so that only what asks for a flush gets one.
 my $node = once_node('main', 'wal_writer_delay = 10s', 'checkpoint_timeout = 1h');
 
-# Fill several pages, lease everything for an hour, have the hints on the pages say so, and write them to disk.
-sub leased_and_flushed
+# Fill several pages, lease everything for an hour, and have the hints on the pages say so.
+sub lease_all
 {
 	my ($queue) = @_;
 
@@ -22,9 +22,18 @@ sub leased_and_flushed
 	$node->safe_psql('postgres', "SELECT count(*) FROM once.send_batch('$queue', array_fill('1'::jsonb, ARRAY[700]))");
 	$node->safe_psql('postgres', "CREATE TABLE ${queue}_held AS SELECT id, receipt FROM once.lease('$queue', '1 h', 700)");
 	is($node->safe_psql('postgres', "SELECT count(*) FROM once.lease('$queue')"), '0', "$queue: all messages are leased");
-	cmp_ok($node->safe_psql('postgres', "SELECT count(*) FROM once.pages('$queue') WHERE earliest > now() + interval '10 min'"),
+}
+
+# On pages that are on disk like that, log a change.
+sub change_pages
+{
+	my ($queue) = @_;
+
+	# The first change of a page after a checkpoint logs it whole, with its hints.  Let that be another one than ours.
+	$node->safe_psql('postgres', "DELETE FROM once.q_$queue WHERE id IN (5, 205, 405)");
+	$node->safe_psql('postgres', "VACUUM once.q_$queue");
+	cmp_ok($node->safe_psql('postgres', "SELECT count(*) FROM once.pages('$queue') WHERE earliest > now() + interval '10 min' AND done > 0"),
 		'>=', 2, "$queue: hints let walkers pass the pages by");
-	$node->safe_psql('postgres', 'CHECKPOINT');
 }
 
 sub crash
@@ -33,7 +42,9 @@ sub crash
 	$node->start;
 }
 
-leased_and_flushed($_) for qw(nacked released shortened);
+lease_all($_) for qw(nacked released shortened);
+$node->safe_psql('postgres', 'CHECKPOINT');
+change_pages($_) for qw(nacked released shortened);
 $node->safe_psql('postgres', "SELECT once.nack(receipt, '0 s') FROM nacked_held WHERE id = 3");
 $node->safe_psql('postgres', 'SELECT once.release(receipt) FROM released_held WHERE id = 3');
 $node->safe_psql('postgres', "SELECT once.extend(receipt, '1 us') FROM shortened_held WHERE id = 3");
@@ -45,7 +56,7 @@ clean($node, $_, $_) for qw(nacked released shortened);
 
 # Leases that were on disk are leases after a crash, and their receipts are good.
 is($node->safe_psql('postgres', "SELECT count(*) FROM once.lease('nacked', '1 h', 10)"), '0', 'other leases have survived');
-is($node->safe_psql('postgres', 'SELECT count(once.ack(receipt)) FROM nacked_held WHERE id > 3'), '697', 'so have their receipts');
+is($node->safe_psql('postgres', 'SELECT count(once.ack(receipt)) FROM nacked_held WHERE id > 5 AND id NOT IN (205, 405)'), '693', 'so have their receipts');
 is(sqlstate_of($node, 'SELECT once.ack(receipt) FROM nacked_held WHERE id = 3'), 'ON003', 'but not that of the nacked one');
 clean($node, 'nacked', 'after acks');
 

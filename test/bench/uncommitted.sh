@@ -5,8 +5,8 @@ bench_uncommitted() {
 	local open messages batch name
 
 	open=$(size 1000000 50000)
-	messages=$(size 60000 10000)
 	for batch in 1 10; do
+		messages=$((batch == 1 ? $(size 60000 10000) : $(size 400000 20000)))
 		for ((repeat = 1; repeat <= repeats; repeat++)); do
 			uncommitted_round once 0 "$batch" "$messages" "uncommitted.free.$batch.once"
 			uncommitted_round once "$open" "$batch" "$messages" "uncommitted.open.$batch.once"
@@ -17,7 +17,7 @@ bench_uncommitted() {
 			"$(pretty "$(kept "uncommitted.free.$batch.once.rate")")" \
 			"$(kept "uncommitted.open.$batch.once.rate") / $(kept "uncommitted.free.$batch.once.rate")" ">=" 0.5
 	done
-	uncommitted_round textbook 0 1 "$messages" "uncommitted.free.1.textbook"
+	uncommitted_round textbook 0 1 "$(size 60000 10000)" "uncommitted.free.1.textbook"
 	uncommitted_round textbook "$open" 1 0 "uncommitted.open.1.textbook"
 	show_rates uncommitted.open.1.textbook "$(thousands "$open") uncommitted, batch 1" textbook
 	tell "the same for the textbook, batch 1" "$(pretty "$(kept uncommitted.open.1.textbook.rate)")" \

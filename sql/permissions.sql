@@ -73,6 +73,8 @@ SELECT receipt AS r FROM once.lease('p') \gset
 SET ROLE regress_once_observer;
 SELECT payload, state FROM once.peek('p');
 SELECT count(*) FROM once.check('p');
+-- Nor may an observer keep everybody else waiting, as a strict check would.
+SELECT count(*) FROM once.check('p', strict => true);
 SELECT count(*) > 0 AS some FROM once.slots('p');
 SELECT count(*) > 0 AS some FROM once.pages('p');
 SELECT * FROM once.receive('p');

@@ -27,7 +27,7 @@ CREATE FUNCTION once.check(
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'once_check' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 10;
 COMMENT ON FUNCTION once.check(text, boolean) IS
-'Verifies the queue index against the table and returns one row for each broken rule: none when all is well. strict: locks out writers meanwhile, and checks also what others would be changing. REINDEX mends what it finds. Wants SELECT on the table.';
+'Verifies the queue index against the table and returns one row for each broken rule: none when all is well. strict: locks out writers meanwhile, and checks also what others would be changing. REINDEX mends what it finds. Wants SELECT on the table; strict, which can keep senders and consumers waiting, wants UPDATE, DELETE or TRUNCATE as well.';
 
 CREATE FUNCTION once.slots(
     queue text,

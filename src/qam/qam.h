@@ -110,7 +110,8 @@ typedef struct QamClaimRequest
 	/* out */
 	QamClaimed *claimed;		/* palloc'd, in order of delivery */
 	int			nclaimed;
-	TimestampTz earliest;		/* when something known becomes ready, or DT_NOEND */
+	TimestampTz earliest;		/* when the first message that waits for a time
+								 * becomes ready, or DT_NOEND */
 } QamClaimRequest;
 
 extern void qam_claim(QamClaimRequest *req);

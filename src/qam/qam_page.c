@@ -149,7 +149,8 @@ qam_page_set_hints(QamLog *log, Page page, int64 earliest, uint64 owner,
 
 /*
  * qam_page_lower_earliest makes the page be looked at from "earliest" on, as
- * a slot becomes ready then.  Logged, with the change of the slot.
+ * a slot becomes ready then.  Logged, with the change of the slot; so is the
+ * owner, as the two are true together.
  */
 void
 qam_page_lower_earliest(QamLog *log, Page page, int64 earliest)
@@ -157,7 +158,8 @@ qam_page_lower_earliest(QamLog *log, Page page, int64 earliest)
 	QamOpaque	opaque = QamPageGetOpaque(page);
 
 	opaque->earliest = Min(opaque->earliest, earliest);
-	qam_log_bytes(log, page, &opaque->earliest, sizeof(opaque->earliest));
+	qam_log_bytes(log, page, &opaque->earliest,
+				  sizeof(opaque->earliest) + sizeof(opaque->owner));
 }
 
 /*

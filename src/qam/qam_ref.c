@@ -132,6 +132,7 @@ qam_resolve(Relation heap, Relation index, const QamRef *ref, int mode,
 		UnlockReleaseBuffer(*buffer);
 		if (BufferIsValid(*heap_buffer))
 			ReleaseBuffer(*heap_buffer);
+		*heap_buffer = InvalidBuffer;
 		return NULL;
 	}
 

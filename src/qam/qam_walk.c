@@ -64,6 +64,7 @@
 typedef struct QamQuiet
 {
 	int64		earliest;		/* 0: not quiet at all */
+	bool		by_row;			/* some owner is known from a heap row only */
 	bool		own;			/* some slots depend on this transaction */
 	uint64		own_xid;		/* the one (sub)transaction, 0 if several */
 	int			nowners;
@@ -219,6 +220,7 @@ qam_quiet_add(QamQuiet *quiet, const QamQuiet *more)
 	int			i;
 
 	quiet->earliest = Min(quiet->earliest, more->earliest);
+	quiet->by_row |= more->by_row;
 	for (i = 0; i < more->nowners; i++)
 		qam_quiet_add_xid(quiet, more->owners[i], false);
 	if (more->own)
@@ -524,6 +526,7 @@ qam_hints_say_quiet(QamWalk *walk, QamVisit *visit, QamOpaque opaque)
 		return false;
 	qam_quiet_init(&visit->quiet);
 	visit->quiet.earliest = opaque->earliest;
+	visit->finished = (opaque->earliest == DT_NOEND && opaque->owner == 0);
 	if (opaque->owner != 0)
 	{
 		QamXidState state = qam_xid_state_cached(&walk->xids, opaque->owner);
@@ -783,8 +786,11 @@ qam_visit_slot(QamWalk *walk, QamVisit *visit, const QamSlot *slot)
 
 	/* Somebody is at it: nothing to be had before that transaction ends */
 	if (TransactionIdIsValid(row.xid))
+	{
 		qam_quiet_add_xid(&visit->quiet, qam_full_xid(row.xid),
 						  TransactionIdIsCurrentTransactionId(row.xid));
+		visit->quiet.by_row = true;
+	}
 	else
 		visit->quiet.earliest = 0;
 	return QAM_STOP_END;
@@ -821,7 +827,9 @@ qam_visit_slots(QamWalk *walk, QamVisit *visit)
  * Apply the changes noted, and the page's hints if every slot was looked at.
  *
  * The page is locked exclusively.  A hint is only raised on a page that is not
- * the last one: nothing is appended behind its back.
+ * the last one: nothing is appended behind its back.  It may name as its owner
+ * only a transaction that some slot names: for those, the page's LSN sees to it
+ * that the id is not assigned again after a crash.
  */
 static void
 qam_apply(QamWalk *walk, QamVisit *visit, bool complete)
@@ -841,7 +849,9 @@ qam_apply(QamWalk *walk, QamVisit *visit, bool complete)
 
 		earliest = quiet->earliest;
 		owner = 0;
-		if (quiet->own && quiet->nowners == 0 && quiet->own_xid != 0)
+		if (quiet->by_row)
+			earliest = 0;
+		else if (quiet->own && quiet->nowners == 0 && quiet->own_xid != 0)
 			owner = quiet->own_xid;
 		else if (!quiet->own && quiet->nowners == 1)
 			owner = quiet->owners[0];
@@ -899,6 +909,7 @@ qam_undo_claim(QamWalk *walk, QamVisit *visit, const QamClaimed *claimed,
 
 	LockBuffer(visit->buffer, BUFFER_LOCK_EXCLUSIVE);
 	if (qam_page_is(page, &visit->link, visit->lane) &&
+		QamPageGetSlots(page)[claimed->ref.slot].state == QAM_SLOT_CLAIMED &&
 		QamPageGetSlots(page)[claimed->ref.slot].claim == walk->claim_xid)
 	{
 		qam_log_begin(&log, walk->index);
@@ -1026,11 +1037,12 @@ qam_visit_exclusive(QamWalk *walk, QamVisit *visit, bool wait)
 		LockBuffer(visit->buffer, BUFFER_LOCK_UNLOCK);
 
 		qam_take_rows(walk, visit, first);
-		if (stop == QAM_STOP_END || stop == QAM_STOP_ENOUGH)
+		if (stop == QAM_STOP_END ||
+			(stop == QAM_STOP_ENOUGH && walk->req->nclaimed >= walk->req->max))
 			return QAM_VISIT_OK;
 		if (stop == QAM_STOP_XID)
 			qam_assign_xid(walk);
-		else
+		else if (stop == QAM_STOP_PIN)
 			qam_pin(walk, blocks, nblocks);
 
 		once_debug_point("walk_unlocked");
@@ -1165,7 +1177,7 @@ qam_walk_lane(QamWalk *walk, int lane, bool wait)
 				qam_run_end(&run);
 				break;
 			case QAM_VISIT_OK:
-				if (visit.complete)
+				if (visit.complete && visit.quiet.earliest > walk->now)
 					req->earliest = Min(req->earliest, visit.quiet.earliest);
 				if (visit.finished &&
 					qam_unlink(walk->index, lane, QamLinkIsValid(&pred) ? &pred : NULL,

@@ -25,7 +25,7 @@ typedef enum OnceAccess
 	ONCE_TO_SEND,				/* INSERT; RowExclusiveLock */
 	ONCE_TO_CONSUME,			/* SELECT and DELETE; RowExclusiveLock */
 	ONCE_TO_LOOK,				/* SELECT; AccessShareLock */
-	ONCE_TO_VERIFY,				/* SELECT; ShareLock */
+	ONCE_TO_VERIFY,				/* SELECT, and UPDATE, DELETE or TRUNCATE; ShareLock */
 	ONCE_TO_ALTER,				/* ownership; AccessShareLock */
 	ONCE_TO_PURGE,				/* ownership; RowExclusiveLock */
 	ONCE_TO_DROP				/* ownership; AccessExclusiveLock */

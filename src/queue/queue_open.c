@@ -386,9 +386,16 @@ check_acl(Oid relid, const char *relname, OnceAccess access)
 				wanted = "SELECT and DELETE";
 			break;
 		case ONCE_TO_LOOK:
-		case ONCE_TO_VERIFY:
 			if (pg_class_aclcheck(relid, user, ACL_SELECT) != ACLCHECK_OK)
 				wanted = "SELECT";
+			break;
+		case ONCE_TO_VERIFY:
+
+			/* It keeps writers out, as does LOCK TABLE, which wants as much. */
+			if (pg_class_aclcheck(relid, user, ACL_SELECT) != ACLCHECK_OK ||
+				pg_class_aclmask(relid, user, ACL_UPDATE | ACL_DELETE | ACL_TRUNCATE,
+								 ACLMASK_ANY) == 0)
+				wanted = "SELECT, and UPDATE, DELETE or TRUNCATE,";
 			break;
 		case ONCE_TO_ALTER:
 		case ONCE_TO_PURGE:

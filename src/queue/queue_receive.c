@@ -211,6 +211,7 @@ hand_out_once(HandOut *call, Snapshot snapshot, TimestampTz *earliest)
 		CHECK_FOR_INTERRUPTS();
 	}
 	*earliest = req.earliest;
+	pfree(req.claimed);
 	return req.nclaimed;
 }
 

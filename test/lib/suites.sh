@@ -58,8 +58,9 @@ run_pg_regress() {
 	fi
 }
 
-suite_regress() { run_pg_regress regress ISOLATION=; }
-suite_isolation() { run_pg_regress isolation REGRESS=; }
+# suite_NAME [TEST]: all tests of a suite, or one.
+suite_regress() { run_pg_regress regress ISOLATION= ${1:+"REGRESS=$1"}; }
+suite_isolation() { run_pg_regress isolation REGRESS= ${1:+"ISOLATION=$1"}; }
 
 # run_files SUITE JOBS COMMAND FILE...: run the command with each file, so many at a time, each in its own process.
 run_files() {
@@ -103,7 +104,8 @@ report_files() {
 # The TAP suite: each file starts servers of its own.
 suite_tap() {
 	step "TAP"
-	run_files tap "$(nproc)" run_tap_file "$work"/src/test/t/*.pl
+	# shellcheck disable=SC2086
+	run_files tap "$(nproc)" run_tap_file "$work"/src/test/t/${1:-*}.pl
 }
 
 run_tap_file() {
@@ -132,7 +134,8 @@ suite_pgtap() {
 	fi
 	sql -c 'CREATE DATABASE pgtap_template' >/dev/null
 	sql -d pgtap_template -c 'CREATE EXTENSION pgtap' -c 'CREATE EXTENSION pg_once' >/dev/null
-	run_files pgtap 1 run_pgtap_file "$work"/src/test/pgtap/*.sql
+	# shellcheck disable=SC2086
+	run_files pgtap 1 run_pgtap_file "$work"/src/test/pgtap/${1:-*}.sql
 }
 
 run_pgtap_file() {

@@ -127,8 +127,9 @@ once_queue_reopen(OnceQueue *queue, Oid relid)
 }
 
 /*
- * once_queue_refresh takes note of what has changed since the queue was
- * opened: options, and the index to claim through after a concurrent REINDEX.
+ * once_queue_refresh takes note of what has changed since the queue was opened
+ * to consume: options, publications, and the index to claim through after a
+ * concurrent REINDEX.
  */
 void
 once_queue_refresh(OnceQueue *queue)
@@ -143,6 +144,7 @@ once_queue_refresh(OnceQueue *queue)
 		open_index(queue);
 	}
 	require_index(queue);
+	CheckCmdReplicaIdentity(queue->heap, CMD_DELETE);
 }
 
 /*

@@ -11,18 +11,18 @@ use Stress::Worker;
 use Time::HiRes qw(sleep time);
 
 # Leases that are kept at a time
-my $max_held = 60;
+my $max_held = 150;
 
 sub step
 {
 	my ($self) = @_;
 	my $what = $self->pick(
-		receive_statement => 25,
+		receive_statement => 18,
 		receive_transaction => 20,
 		receive_loop => 6,
 		receive_in_savepoint => 5,
-		lease => 14,
-		held => 22,
+		lease => 20,
+		held => 45,
 		pop => 10,
 		row_lock => 3,
 		user_delete => 3,
@@ -244,7 +244,7 @@ sub lease
 {
 	my ($self) = @_;
 	return if @{ $self->{held} ||= [] } >= $max_held;
-	my $milliseconds = 5 + $self->roll($self->chance(30) ? 40 : 600);
+	my $milliseconds = 5 + $self->roll($self->chance(20) ? 40 : 800);
 	my $n = $self->size(30);
 	my $statement = "SELECT id, receipt, payload->>'k', attempt FROM once.lease('$self->{queue}', '$milliseconds ms', $n)";
 	my $rows;
@@ -264,7 +264,7 @@ sub lease
 	my @messages = $self->messages($rows);
 	$self->note_attempts(@messages);
 	# Some of them are late.
-	$_->{due} = time() + $milliseconds * rand(1.4) / 1000 for @messages;
+	$_->{due} = time() + $milliseconds * rand(1.2) / 1000 for @messages;
 	push @{ $self->{held} }, @messages;
 }
 

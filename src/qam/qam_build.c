@@ -256,9 +256,9 @@ qambuild(Relation heap, Relation index, struct IndexInfo *info)
 /*
  * qambuildempty is ambuildempty.
  *
- * The nonce of the init fork is that of every incarnation after a crash.  Page
- * numbers repeat as well then, but transaction ids and lease tokens do not, so
- * old receipts are refused all the same.
+ * What the init fork holds is what the index begins with after each crash, the
+ * nonce included, while page numbers and transaction ids begin again: so the
+ * nonce is replaced when the first page is added (qam_extend).
  */
 void
 qambuildempty(Relation index)

@@ -159,7 +159,7 @@ qam_each_slot(Relation index, QamSlotSink sink, void *arg)
 			if (QamClaimKindOf(slot->claim) == QAM_CLAIM_BY_XID)
 			{
 				info.claim = "xid";
-				info.claim_xid = QamClaimValueOf(slot->claim);
+				info.claim_xid = qam_claim_xid(slot->claim, qam_next_xid());
 			}
 			else if (QamClaimKindOf(slot->claim) == QAM_CLAIM_BY_LEASE)
 				info.claim = "lease";
@@ -216,7 +216,7 @@ qam_peek_state(const QamSlot *slot, const QamBackoff *backoff, TimestampTz now,
 	{
 		if (QamClaimKindOf(slot->claim) == QAM_CLAIM_BY_LEASE)
 			return slot->ready_at > now ? QAM_PEEK_CLAIMED : QAM_PEEK_READY;
-		if (qam_xid_state(QamClaimValueOf(slot->claim)) != QAM_XID_ENDED)
+		if (qam_xid_state(qam_claim_xid(slot->claim, qam_next_xid())) != QAM_XID_ENDED)
 			return QAM_PEEK_CLAIMED;
 		*ready_at += qam_backoff(backoff, slot->attempts);
 	}

@@ -47,6 +47,7 @@ extern void qam_log_flush_soon(XLogRecPtr lsn);
 extern void qam_log_whole_page(Relation index, Buffer buffer, ForkNumber fork);
 
 /* qam_page.c: the only code that changes a page's bytes */
+extern void qam_random_nonce(uint64 *nonce);
 extern void qam_meta_init(Page page);
 extern void qam_page_init(Page page, uint16 kind, int lane, uint64 seq);
 extern void qam_page_append(QamLog *log, Page page, const QamSlot *slots, int nslots);
@@ -62,6 +63,7 @@ extern void qam_page_set_free(QamLog *log, Page page, QamLink next_free);
 extern void qam_meta_set_head(QamLog *log, Page page, int lane, QamLink head);
 extern void qam_meta_set_tail(QamLog *log, Page page, int lane, QamLink tail);
 extern void qam_meta_set_free(QamLog *log, Page page, QamLink free);
+extern void qam_meta_set_nonce(QamLog *log, Page page, const uint64 *nonce);
 extern uint64 qam_meta_take_seq(QamLog *log, Page page);
 extern void qam_meta_count_wakeup(QamLog *log, Page page);
 
@@ -108,6 +110,8 @@ typedef enum QamXidState
 
 extern QamXidState qam_xid_state(uint64 fullxid);
 extern uint64 qam_full_xid(TransactionId xid);
+extern uint64 qam_next_xid(void);
+extern uint64 qam_claim_xid(uint64 claim, uint64 next);
 
 #define QAM_XID_CACHE		8
 

@@ -155,7 +155,9 @@ qam_nonce(Relation index)
 		qam_read_meta(index, &meta);
 		cache = qam_cache(index);
 		memcpy(cache->nonce, meta.nonce, sizeof(cache->nonce));
-		cache->nonce_known = true;
+
+		/* Of an empty unlogged index, it will be replaced by qam_extend */
+		cache->nonce_known = (meta.next_seq > 1);
 	}
 	return cache->nonce;
 }
@@ -227,7 +229,9 @@ qam_extend(Relation index, int lane, const QamLink *seen)
 	QamLog		log;
 	Page		page;
 	uint64		seq;
+	uint64		nonce[2];
 
+	qam_random_nonce(nonce);
 	LockBuffer(meta_buffer, BUFFER_LOCK_EXCLUSIVE);
 	meta = qam_check_meta(index, BufferGetPage(meta_buffer));
 	tail = meta->lanes[lane].tail;
@@ -245,6 +249,10 @@ qam_extend(Relation index, int lane, const QamLink *seen)
 
 	qam_log_begin(&log, index);
 	page = qam_log_page(&log, meta_buffer, false);
+
+	/* A crash resets an unlogged index, with the same old nonce each time */
+	if (meta->next_seq == 1 && !RelationNeedsWAL(index))
+		qam_meta_set_nonce(&log, page, nonce);
 	seq = qam_meta_take_seq(&log, page);
 	tail = qam_link(BufferGetBlockNumber(buffer), seq);
 	qam_meta_set_tail(&log, page, lane, tail);
@@ -367,8 +375,7 @@ qam_append(Relation index, const QamEntry *entries, int nentries)
 
 	if (FullTransactionIdIsValid(xid))
 		qam_append_entries(index, entries, nentries, QAM_SLOT_APPENDED,
-						   QamMakeClaim(QAM_CLAIM_BY_XID,
-										U64FromFullTransactionId(xid)));
+						   QamMakeXidClaim(U64FromFullTransactionId(xid), UINT64CONST(0)));
 	else
 		qam_append_ready(index, entries, nentries);
 }

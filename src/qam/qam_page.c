@@ -35,9 +35,20 @@ qam_page_init(Page page, uint16 kind, int lane, uint64 seq)
 }
 
 /*
+ * qam_random_nonce makes the random words that tell builds of indexes apart.
+ * No page is locked.
+ */
+void
+qam_random_nonce(uint64 *nonce)
+{
+	if (!pg_strong_random(nonce, 2 * sizeof(uint64)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not generate random values")));
+}
+
+/*
  * qam_meta_init makes the metapage of an empty index.
- *
- * The caller has put random bits into nonce before anything is enqueued.
  */
 void
 qam_meta_init(Page page)
@@ -54,10 +65,7 @@ qam_meta_init(Page page)
 	meta->free = qam_no_link();
 	for (lane = 0; lane < QAM_LANES; lane++)
 		meta->lanes[lane].head = meta->lanes[lane].tail = qam_no_link();
-	if (!pg_strong_random(meta->nonce, sizeof(meta->nonce)))
-		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("could not generate random values")));
+	qam_random_nonce(meta->nonce);
 
 	/* A full image leaves out the hole, so the content must end at pd_lower */
 	((PageHeader) page)->pd_lower =
@@ -205,8 +213,8 @@ qam_page_set_free(QamLog *log, Page page, QamLink next_free)
 }
 
 /*
- * The metapage's verbs: lane heads and tails, the free list's head, the page
- * number counter, and the hint that something became ready early.
+ * The metapage's verbs: lane heads and tails, the free list's head, the nonce,
+ * the page number counter, and the hint that something became ready early.
  */
 void
 qam_meta_set_head(QamLog *log, Page page, int lane, QamLink head)
@@ -233,6 +241,15 @@ qam_meta_set_free(QamLog *log, Page page, QamLink free)
 
 	meta->free = free;
 	qam_log_bytes(log, page, &meta->free, sizeof(QamLink));
+}
+
+void
+qam_meta_set_nonce(QamLog *log, Page page, const uint64 *nonce)
+{
+	QamMeta		meta = QamPageGetMeta(page);
+
+	memcpy(meta->nonce, nonce, sizeof(meta->nonce));
+	qam_log_bytes(log, page, meta->nonce, sizeof(meta->nonce));
 }
 
 uint64

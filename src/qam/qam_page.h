@@ -85,11 +85,23 @@ StaticAssertDecl(sizeof(QamSlot) == 40, "slot format");
 #define QAM_CLAIM_SHIFT		62
 #define QAM_CLAIM_NONE		UINT64CONST(0)
 #define QAM_CLAIM_BY_LEASE	UINT64CONST(1)	/* 62 random bits */
-#define QAM_CLAIM_BY_XID	UINT64CONST(2)	/* full transaction id */
+#define QAM_CLAIM_BY_XID	UINT64CONST(2)	/* transaction id and a salt */
 #define QamClaimKindOf(claim)	((claim) >> QAM_CLAIM_SHIFT)
 #define QamClaimValueOf(claim)	((claim) & ((UINT64CONST(1) << QAM_CLAIM_SHIFT) - 1))
 #define QamMakeClaim(kind, value) \
 	(((kind) << QAM_CLAIM_SHIFT) | QamClaimValueOf(value))
+
+/*
+ * A claim by transaction: the low 48 bits of the full transaction id, and above
+ * them 14 random bits.  An id can be assigned again after a crash, if nothing
+ * that names it had reached the disk; the salt tells the receipts of the two
+ * apart.  The other bits of the id follow from the present one: qam_claim_xid.
+ */
+#define QAM_CLAIM_XID_BITS	48
+#define QAM_CLAIM_XID_MASK	((UINT64CONST(1) << QAM_CLAIM_XID_BITS) - 1)
+#define QamMakeXidClaim(fullxid, salt) \
+	QamMakeClaim(QAM_CLAIM_BY_XID, \
+				 ((salt) << QAM_CLAIM_XID_BITS) | ((fullxid) & QAM_CLAIM_XID_MASK))
 
 /*
  * Special space of every page but the metapage's, where only kind and page_id

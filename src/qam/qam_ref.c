@@ -77,7 +77,7 @@ qam_claim_state(const QamSlot *slot, TimestampTz now)
 		case QAM_SLOT_CLAIMED:
 			if (QamClaimKindOf(slot->claim) == QAM_CLAIM_BY_LEASE)
 				return slot->ready_at > now ? QAM_REF_HELD : QAM_REF_LAPSED;
-			switch (qam_xid_state(QamClaimValueOf(slot->claim)))
+			switch (qam_xid_state(qam_claim_xid(slot->claim, qam_next_xid())))
 			{
 				case QAM_XID_OWN:
 					return QAM_REF_HELD;

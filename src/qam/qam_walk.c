@@ -114,6 +114,7 @@ typedef struct QamWalk
 	Relation	index;
 	QamMetaData meta;			/* as it was when the walk began */
 	TimestampTz now;
+	uint64		next_xid;		/* as it was when the walk began */
 	uint64		claim_xid;		/* claim word for claims by xid, 0 = none yet */
 	QamXidCache xids;
 	int			npins;
@@ -446,7 +447,7 @@ qam_look(QamWalk *walk, const QamSlot *slot, uint64 *xid, bool *own)
 	if (slot->state == QAM_SLOT_APPENDED && slot->ready_at > walk->now && !any_time)
 		return QAM_LOOK_LATER;
 
-	*xid = QamClaimValueOf(slot->claim);
+	*xid = qam_claim_xid(slot->claim, walk->next_xid);
 	state = qam_xid_state_cached(&walk->xids, *xid);
 	if (state == QAM_XID_ENDED)
 		return QAM_LOOK_CANDIDATE;
@@ -686,7 +687,7 @@ qam_take_claim(QamWalk *walk, QamVisit *visit, const QamSlot *slot, QamRow *row)
 
 	/* What is ours is not to be offered as long as it is */
 	if (req->kind == QAM_CLAIM_XID)
-		qam_quiet_add_xid(&visit->quiet, QamClaimValueOf(walk->claim_xid), true);
+		qam_quiet_add_xid(&visit->quiet, qam_claim_xid(walk->claim_xid, walk->next_xid), true);
 	else
 		visit->quiet.earliest = Min(visit->quiet.earliest, new->ready_at);
 }
@@ -958,7 +959,8 @@ qam_assign_xid(QamWalk *walk)
 {
 	FullTransactionId xid = GetCurrentFullTransactionId();
 
-	walk->claim_xid = QamMakeClaim(QAM_CLAIM_BY_XID, U64FromFullTransactionId(xid));
+	walk->claim_xid = QamMakeXidClaim(U64FromFullTransactionId(xid),
+									  pg_prng_uint64(&pg_global_prng_state));
 
 	/* It may have been looked up before it was ours */
 	walk->xids.n = 0;
@@ -1220,6 +1222,7 @@ qam_claim(QamClaimRequest *req)
 	walk.req = req;
 	walk.index = req->index;
 	walk.now = GetCurrentTimestamp();
+	walk.next_xid = qam_next_xid();
 	walk.max_pins = Max(2, Min(QAM_MAX_PINS, NBuffers / (4 * MaxBackends)));
 	walk.lsn = InvalidXLogRecPtr;
 	walk.room = Min(req->max, 64);

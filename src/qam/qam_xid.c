@@ -53,6 +53,29 @@ qam_full_xid(TransactionId xid)
 }
 
 /*
+ * qam_next_xid returns the id that will be assigned next, for qam_claim_xid.
+ */
+uint64
+qam_next_xid(void)
+{
+	return U64FromFullTransactionId(ReadNextFullTransactionId());
+}
+
+/*
+ * qam_claim_xid returns the full id of the transaction that a claim names.
+ *
+ * The claim holds its low bits; it is the id with these bits that is nearest
+ * to "next", which may have been read some time ago.
+ */
+uint64
+qam_claim_xid(uint64 claim, uint64 next)
+{
+	int			unused = 64 - QAM_CLAIM_XID_BITS;
+
+	return next + ((int64) ((claim - next) << unused) >> unused);
+}
+
+/*
  * qam_xid_state_cached is qam_xid_state with a memory for a walk, in which
  * the same few transactions come up again and again.
  */

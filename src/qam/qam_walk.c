@@ -53,6 +53,7 @@
 
 /* Passed-by pages worth remembering, for how long, and how many runs of them */
 #define QAM_RUN_MIN_PAGES	4
+#define QAM_RUN_LONG		32
 #define QAM_RUN_LIFETIME	(5 * USECS_PER_SEC)
 #define QAM_RUNS			16
 
@@ -326,13 +327,46 @@ qam_run_end(QamRun *run)
 }
 
 /*
+ * Would the page's reasons end sooner than those of the run so far?
+ *
+ * They name transactions that those do not name, or a time that will come while
+ * the run may still be remembered.
+ */
+static bool
+qam_run_shortened(QamWalk *walk, const QamRun *run, const QamQuiet *quiet)
+{
+	TimestampTz soon = walk->now + QAM_RUN_LIFETIME;
+	int			i;
+	int			j;
+
+	if (quiet->own && !run->quiet.own)
+		return true;
+	if (quiet->earliest < soon && run->quiet.earliest >= soon)
+		return true;
+	for (i = 0; i < quiet->nowners; i++)
+	{
+		for (j = 0; j < run->quiet.nowners; j++)
+			if (run->quiet.owners[j] == quiet->owners[i])
+				break;
+		if (j == run->quiet.nowners)
+			return true;
+	}
+	return false;
+}
+
+/*
  * Add a quiet page to a run, or end the run if the page's reasons are too many.
+ *
+ * A long run is not spoilt by a page that is quiet for but a moment, such as
+ * one that other consumers are just emptying: that begins a run of its own.
  */
 static void
 qam_run_add(QamWalk *walk, QamRun *run, const QamVisit *visit)
 {
 	QamQuiet	sum;
 
+	if (run->npages >= QAM_RUN_LONG && qam_run_shortened(walk, run, &visit->quiet))
+		qam_run_end(run);
 	if (run->npages == 0)
 	{
 		qam_run_begin(walk, run, visit->lane);
@@ -1140,6 +1174,7 @@ qam_walk_lane(QamWalk *walk, int lane, bool wait)
 	QamLink		pred = qam_no_link();
 	bool		skipped = false;
 	QamRun	   *known = NULL;	/* the remembered run we came by, if any */
+	bool		jumped = false; /* did we come by it just now? */
 	QamRun		run;
 	QamVisit	visit;
 
@@ -1149,10 +1184,20 @@ qam_walk_lane(QamWalk *walk, int lane, bool wait)
 	while (QamLinkIsValid(&visit.link) && req->nclaimed < req->max)
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (plain && run.npages == 0 &&
-			(known = qam_run_find(walk, lane, &visit.link)) != NULL)
+		if (plain && (run.npages == 0 || jumped))
 		{
-			run = *known;
+			QamRun	   *found = qam_run_find(walk, lane, &visit.link);
+
+			jumped = (found != NULL);
+			if (jumped)
+				known = found;
+		}
+		if (jumped)
+		{
+			QamRun		next = *known;
+
+			qam_run_end(&run);	/* may put the run in the known one's place */
+			run = next;
 			pred = run.last;
 			visit.link = run.next;
 			req->earliest = Min(req->earliest, run.quiet.earliest);
@@ -1169,7 +1214,8 @@ qam_walk_lane(QamWalk *walk, int lane, bool wait)
 					run.next = visit.link;
 				else
 				{
-					if (run.npages > 0 && known != NULL)
+					if (known != NULL && run.npages > 0 &&
+						qam_same_link(&known->first, &run.first))
 						known->npages = 0;
 					run.npages = 0;
 				}

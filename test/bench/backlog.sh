@@ -4,8 +4,8 @@
 bench_backlog() {
 	local small large batch
 
-	small=100000
 	large=$(size 10000000 300000)
+	small=$((repeats * $(size 60000 12000) + 20000))
 	backlog_rounds "$small"
 	backlog_rounds "$large"
 	for batch in 1 10; do
@@ -28,7 +28,7 @@ backlog_rounds() {
 	sql -c "VACUUM ANALYZE once.q_bench" -c "CHECKPOINT" >/dev/null
 	for batch in 1 10; do
 		for ((repeat = 1; repeat <= repeats; repeat++)); do
-			messages=$(size 10000 4000)
+			messages=$((batch == 1 ? $(size 20000 4000) : $(size 40000 8000)))
 			drain "$(consume_script once "$batch")" "$batch" "$messages"
 			keep_rates "backlog.$1.$batch"
 			total=$((total + consumed))

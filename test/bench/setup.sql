@@ -3,7 +3,7 @@
 CREATE EXTENSION pg_once;
 CREATE SCHEMA bench;
 
--- One payload for all: 200 bytes as stored.
+-- One payload for all: 200 bytes as text.
 CREATE FUNCTION bench.payload() RETURNS jsonb
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN jsonb_build_object('customer', 4711, 'order', 1234567, 'note', repeat('x', 150));

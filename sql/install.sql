@@ -22,3 +22,12 @@ SELECT once.create_queue('q');
 SELECT once.send('q', '1');
 SELECT payload FROM once.pop('q');
 SELECT once.drop_queue('q');
+
+-- The extension depends on no schema but its own: it is not dropped with public.
+SELECT once.create_queue('kept');
+BEGIN;
+DROP SCHEMA public CASCADE;
+SELECT once.send('kept', '1');
+SELECT extname, extnamespace::regnamespace FROM pg_extension WHERE extname = 'pg_once';
+ROLLBACK;
+SELECT once.drop_queue('kept');

@@ -460,7 +460,7 @@ require_index(const OnceQueue *queue)
 			(errcode(ERRCODE_ONCE_QUEUE_UNUSABLE),
 			 errmsg("queue \"%s\" has no valid %s index",
 					once_queue_name(queue), QAM_AM_NAME),
-			 errhint("CREATE INDEX ON %s USING %s (id, priority, deliver_at, group_id), or REINDEX an invalid one.",
+			 errhint("REINDEX an invalid one, or CREATE INDEX ON %s USING %s (id, priority, deliver_at, group_id) as a role that may create in the schema.",
 					 quote_qualified_identifier(ONCE_SCHEMA, RelationGetRelationName(queue->heap)),
 					 QAM_AM_NAME)));
 }

@@ -37,7 +37,6 @@
 #include "miscadmin.h"
 #include "once_debug.h"
 #include "qam/qam_internal.h"
-#include "storage/proc.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -45,54 +44,8 @@
 /* Heap pages a walk keeps pinned at a time, buffers permitting */
 #define QAM_MAX_PINS		16
 
-/* Transactions on whose being open it may depend that pages are passed by */
-#define QAM_MAX_OWNERS		8
-
 /* Finished slots that are rather looked at twice than logged by themselves */
 #define QAM_MAX_REPEAT		16
-
-/* Passed-by pages worth remembering, for how long, and how many runs of them */
-#define QAM_RUN_MIN_PAGES	4
-#define QAM_RUN_LONG		32
-#define QAM_RUN_LIFETIME	(5 * USECS_PER_SEC)
-#define QAM_RUNS			16
-
-/*
- * Why a page, or a run of pages, need not be visited: none of its messages can
- * become ready before "earliest" as long as the transactions "owners" are open
- * and (own) the current transaction has not rolled anything back.
- */
-typedef struct QamQuiet
-{
-	int64		earliest;		/* 0: not quiet at all */
-	bool		by_row;			/* some owner is known from a heap row only */
-	bool		own;			/* some slots depend on this transaction */
-	uint64		own_xid;		/* the one (sub)transaction, 0 if several */
-	int			nowners;
-	uint64		owners[QAM_MAX_OWNERS];
-} QamQuiet;
-
-/* A run of quiet pages that this backend remembers; see qam_run_find */
-typedef struct QamRun
-{
-	uint64		nonce[2];		/* which index; zero: entry unused */
-	int			lane;
-	QamLink		first;
-	QamLink		last;			/* the run's last page */
-	QamLink		next;			/* the page behind it */
-	int			npages;
-	QamQuiet	quiet;
-	TimestampTz seen;
-	uint64		wakeups;
-	LocalTransactionId lxid;
-	uint64		rollbacks;
-} QamRun;
-
-static QamRun runs[QAM_RUNS];
-static int	next_run = 0;
-
-/* Subtransactions of this backend rolled back so far */
-static uint64 rollbacks = 0;
 
 /* A change to a slot, decided on but not applied yet */
 typedef struct QamChange
@@ -113,11 +66,8 @@ typedef struct QamWalk
 {
 	QamClaimRequest *req;
 	Relation	index;
-	QamMetaData meta;			/* as it was when the walk began */
-	TimestampTz now;
-	uint64		next_xid;		/* as it was when the walk began */
+	QamView		view;			/* how things were when it began */
 	uint64		claim_xid;		/* claim word for claims by xid, 0 = none yet */
-	QamXidCache xids;
 	int			npins;
 	int			max_pins;
 	BlockNumber pinned[QAM_MAX_PINS];
@@ -174,233 +124,6 @@ typedef enum QamStop
 	QAM_STOP_PIN,				/* heap page of slotno must be pinned */
 	QAM_STOP_XID				/* a transaction id is needed to claim slotno */
 } QamStop;
-
-
-/*
- * ---- Quiet pages and remembered runs ----
- */
-
-static void
-qam_quiet_init(QamQuiet *quiet)
-{
-	memset(quiet, 0, sizeof(QamQuiet));
-	quiet->earliest = DT_NOEND;
-}
-
-/*
- * Note that something depends on a transaction's being open.
- */
-static void
-qam_quiet_add_xid(QamQuiet *quiet, uint64 fullxid, bool own)
-{
-	int			i;
-
-	if (own)
-	{
-		if (!quiet->own)
-			quiet->own_xid = fullxid;
-		else if (quiet->own_xid != fullxid)
-			quiet->own_xid = 0;
-		quiet->own = true;
-		return;
-	}
-	for (i = 0; i < quiet->nowners; i++)
-		if (quiet->owners[i] == fullxid)
-			return;
-	if (quiet->nowners == QAM_MAX_OWNERS)
-		quiet->earliest = 0;
-	else
-		quiet->owners[quiet->nowners++] = fullxid;
-}
-
-/*
- * Add the reasons of another page.
- */
-static void
-qam_quiet_add(QamQuiet *quiet, const QamQuiet *more)
-{
-	int			i;
-
-	quiet->earliest = Min(quiet->earliest, more->earliest);
-	quiet->by_row |= more->by_row;
-	for (i = 0; i < more->nowners; i++)
-		qam_quiet_add_xid(quiet, more->owners[i], false);
-	if (more->own)
-	{
-		qam_quiet_add_xid(quiet, more->own_xid, true);
-		if (more->own_xid == 0)
-			quiet->own_xid = 0;
-	}
-}
-
-/*
- * Is a remembered run, of this index as this walk found it, still quiet?
- */
-static bool
-qam_run_valid(QamWalk *walk, QamRun *run)
-{
-	int			i;
-
-	if (run->wakeups != walk->meta.wakeups ||
-		run->seen > walk->now || walk->now - run->seen > QAM_RUN_LIFETIME ||
-		run->quiet.earliest <= walk->now)
-		return false;
-	if (run->quiet.own &&
-		(run->lxid != once_my_lxid() || run->rollbacks != rollbacks))
-		return false;
-	for (i = 0; i < run->quiet.nowners; i++)
-		if (qam_xid_state_cached(&walk->xids, run->quiet.owners[i]) != QAM_XID_OTHERS)
-			return false;
-	return true;
-}
-
-/*
- * Find a remembered run of quiet pages that begins with this one.
- *
- * A run is good as long as its reasons hold and nothing has become ready
- * before its time (the metapage's "wakeups").  Pages of it may have been
- * unlinked since; if that befell the page behind it, its link fails when it
- * is followed.
- */
-static QamRun *
-qam_run_find(QamWalk *walk, int lane, const QamLink *link)
-{
-	int			i;
-
-	for (i = 0; i < QAM_RUNS; i++)
-	{
-		QamRun	   *run = &runs[i];
-
-		if (run->lane == lane && run->npages > 0 &&
-			qam_same_link(&run->first, link) &&
-			run->nonce[0] == walk->meta.nonce[0] &&
-			run->nonce[1] == walk->meta.nonce[1])
-		{
-			if (qam_run_valid(walk, run))
-				return run;
-			run->npages = 0;
-			return NULL;
-		}
-	}
-	return NULL;
-}
-
-/*
- * Begin a run at a page.
- */
-static void
-qam_run_begin(QamWalk *walk, QamRun *run, int lane)
-{
-	memset(run, 0, sizeof(QamRun));
-	memcpy(run->nonce, walk->meta.nonce, sizeof(run->nonce));
-	run->lane = lane;
-	qam_quiet_init(&run->quiet);
-	run->seen = walk->now;
-	run->wakeups = walk->meta.wakeups;
-	run->lxid = once_my_lxid();
-	run->rollbacks = rollbacks;
-}
-
-/*
- * Remember a run, if it is long enough, and leave an empty one.
- */
-static void
-qam_run_end(QamRun *run)
-{
-	int			i;
-
-	if (run->npages >= QAM_RUN_MIN_PAGES)
-	{
-		for (i = 0; i < QAM_RUNS; i++)
-			if (runs[i].lane == run->lane &&
-				qam_same_link(&runs[i].first, &run->first) &&
-				runs[i].nonce[0] == run->nonce[0])
-				break;
-		if (i == QAM_RUNS)
-		{
-			i = next_run;
-			next_run = (next_run + 1) % QAM_RUNS;
-		}
-		runs[i] = *run;
-	}
-	run->npages = 0;
-}
-
-/*
- * Would the page's reasons end sooner than those of the run so far?
- *
- * They name transactions that those do not name, or a time that will come while
- * the run may still be remembered.
- */
-static bool
-qam_run_shortened(QamWalk *walk, const QamRun *run, const QamQuiet *quiet)
-{
-	TimestampTz soon = walk->now + QAM_RUN_LIFETIME;
-	int			i;
-	int			j;
-
-	if (quiet->own && !run->quiet.own)
-		return true;
-	if (quiet->earliest < soon && run->quiet.earliest >= soon)
-		return true;
-	for (i = 0; i < quiet->nowners; i++)
-	{
-		for (j = 0; j < run->quiet.nowners; j++)
-			if (run->quiet.owners[j] == quiet->owners[i])
-				break;
-		if (j == run->quiet.nowners)
-			return true;
-	}
-	return false;
-}
-
-/*
- * Add a quiet page to a run, or end the run if the page's reasons are too many.
- *
- * A long run is not spoilt by a page that is quiet for but a moment, such as
- * one that other consumers are just emptying: that begins a run of its own.
- */
-static void
-qam_run_add(QamWalk *walk, QamRun *run, const QamVisit *visit)
-{
-	QamQuiet	sum;
-
-	if (run->npages >= QAM_RUN_LONG && qam_run_shortened(walk, run, &visit->quiet))
-		qam_run_end(run);
-	if (run->npages == 0)
-	{
-		qam_run_begin(walk, run, visit->lane);
-		run->first = visit->link;
-	}
-	sum = run->quiet;
-	qam_quiet_add(&sum, &visit->quiet);
-	if (sum.earliest <= walk->now)
-	{
-		qam_run_end(run);
-		return;
-	}
-	run->quiet = sum;
-	run->last = visit->link;
-	run->next = visit->next;
-	run->npages++;
-}
-
-static void
-qam_count_rollback(SubXactEvent event, SubTransactionId mine,
-				   SubTransactionId parent, void *arg)
-{
-	if (event == SUBXACT_EVENT_ABORT_SUB)
-		rollbacks++;
-}
-
-/*
- * qam_init is called once, when the library is loaded.
- */
-void
-qam_init(void)
-{
-	RegisterSubXactCallback(qam_count_rollback, NULL);
-}
 
 
 /*
@@ -470,7 +193,7 @@ qam_look(QamWalk *walk, const QamSlot *slot, uint64 *xid, bool *own)
 	if (slot->state == QAM_SLOT_READY ||
 		QamClaimKindOf(slot->claim) == QAM_CLAIM_BY_LEASE)
 	{
-		if (slot->ready_at <= walk->now || (slot->hints & QAM_HINT_ACKED))
+		if (slot->ready_at <= walk->view.now || (slot->hints & QAM_HINT_ACKED))
 			return QAM_LOOK_CANDIDATE;
 		if (slot->state == QAM_SLOT_READY ? any_time : req->everything)
 			return QAM_LOOK_CANDIDATE;
@@ -478,11 +201,11 @@ qam_look(QamWalk *walk, const QamSlot *slot, uint64 *xid, bool *own)
 	}
 
 	/* A delay need not wait for its sender */
-	if (slot->state == QAM_SLOT_APPENDED && slot->ready_at > walk->now && !any_time)
+	if (slot->state == QAM_SLOT_APPENDED && slot->ready_at > walk->view.now && !any_time)
 		return QAM_LOOK_LATER;
 
-	*xid = qam_claim_xid(slot->claim, walk->next_xid);
-	state = qam_xid_state_cached(&walk->xids, *xid);
+	*xid = qam_claim_xid(slot->claim, walk->view.next_xid);
+	state = qam_xid_state_cached(&walk->view.xids, *xid);
 	if (state == QAM_XID_ENDED)
 		return QAM_LOOK_CANDIDATE;
 	*own = (state == QAM_XID_OWN);
@@ -557,14 +280,14 @@ qam_hints_say_quiet(QamWalk *walk, QamVisit *visit, QamOpaque opaque)
 {
 	/* When time does not matter, only what rests on transactions does */
 	if (walk->req->only != NULL || !QamLinkIsValid(&opaque->next) ||
-		opaque->earliest <= (walk->req->everything ? DT_NOEND - 1 : walk->now))
+		opaque->earliest <= (walk->req->everything ? DT_NOEND - 1 : walk->view.now))
 		return false;
 	qam_quiet_init(&visit->quiet);
 	visit->quiet.earliest = opaque->earliest;
 	visit->finished = (opaque->earliest == DT_NOEND && opaque->owner == 0);
 	if (opaque->owner != 0)
 	{
-		QamXidState state = qam_xid_state_cached(&walk->xids, opaque->owner);
+		QamXidState state = qam_xid_state_cached(&walk->view.xids, opaque->owner);
 
 		if (state == QAM_XID_ENDED)
 			return false;
@@ -617,7 +340,7 @@ qam_glance(QamWalk *walk, QamVisit *visit)
 
 		/* A hint is worth a lock only if it tells what it did not before */
 		visit->finished = visit->all_done && !is_last;
-		if (is_last || visit->finished || visit->quiet.earliest <= walk->now ||
+		if (is_last || visit->finished || visit->quiet.earliest <= walk->view.now ||
 			visit->quiet.nowners + (visit->quiet.own ? 1 : 0) > 1 ||
 			(visit->quiet.own && visit->quiet.own_xid == 0))
 		{
@@ -700,13 +423,13 @@ qam_take_claim(QamWalk *walk, QamVisit *visit, const QamSlot *slot, QamRow *row)
 	if (req->kind == QAM_CLAIM_XID)
 	{
 		new->claim = walk->claim_xid;
-		new->ready_at = walk->now;
+		new->ready_at = walk->view.now;
 	}
 	else
 	{
 		new->claim = QamMakeClaim(QAM_CLAIM_BY_LEASE,
 								  pg_prng_uint64(&pg_global_prng_state));
-		new->ready_at = walk->now + req->lease;
+		new->ready_at = walk->view.now + req->lease;
 	}
 
 	walk->before[req->nclaimed] = *slot;
@@ -715,13 +438,13 @@ qam_take_claim(QamWalk *walk, QamVisit *visit, const QamSlot *slot, QamRow *row)
 	claimed->ready_at = new->ready_at;
 	claimed->ref.block = visit->link.block;
 	claimed->ref.slot = visit->slotno;
-	claimed->ref.proof = qam_proof(walk->meta.nonce, visit->link.seq,
+	claimed->ref.proof = qam_proof(walk->view.meta.nonce, visit->link.seq,
 								   visit->slotno, new);
 	req->nclaimed++;
 
 	/* What is ours is not to be offered as long as it is */
 	if (req->kind == QAM_CLAIM_XID)
-		qam_quiet_add_xid(&visit->quiet, qam_claim_xid(walk->claim_xid, walk->next_xid), true);
+		qam_quiet_add_xid(&visit->quiet, qam_claim_xid(walk->claim_xid, walk->view.next_xid), true);
 	else
 		visit->quiet.earliest = Min(visit->quiet.earliest, new->ready_at);
 }
@@ -738,7 +461,7 @@ qam_offer(QamWalk *walk, QamVisit *visit, const QamSlot *slot, QamRow *row)
 	bool		any_time = req->everything || req->only != NULL;
 
 	/* An ack of a lease was rolled back: the lease holds on */
-	if ((slot->hints & QAM_HINT_ACKED) && slot->ready_at > walk->now &&
+	if ((slot->hints & QAM_HINT_ACKED) && slot->ready_at > walk->view.now &&
 		!(slot->state == QAM_SLOT_READY ? any_time : req->everything))
 	{
 		QamChange  *change = qam_change(visit, slot);
@@ -756,7 +479,7 @@ qam_offer(QamWalk *walk, QamVisit *visit, const QamSlot *slot, QamRow *row)
 		int64		ready_at = slot->ready_at +
 			qam_backoff(&req->backoff, slot->attempts);
 
-		if (ready_at > walk->now)
+		if (ready_at > walk->view.now)
 		{
 			QamSlot    *new = &qam_change(visit, slot)->new;
 
@@ -997,7 +720,7 @@ qam_assign_xid(QamWalk *walk)
 									  pg_prng_uint64(&pg_global_prng_state));
 
 	/* It may have been looked up before it was ours */
-	walk->xids.n = 0;
+	walk->view.xids.n = 0;
 }
 
 /*
@@ -1180,13 +903,13 @@ qam_walk_lane(QamWalk *walk, int lane, bool wait)
 
 	run.npages = 0;
 	visit.lane = lane;
-	visit.link = walk->meta.lanes[lane].head;
+	visit.link = walk->view.meta.lanes[lane].head;
 	while (QamLinkIsValid(&visit.link) && req->nclaimed < req->max)
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (plain && (run.npages == 0 || jumped))
 		{
-			QamRun	   *found = qam_run_find(walk, lane, &visit.link);
+			QamRun	   *found = qam_run_find(&walk->view, lane, &visit.link);
 
 			jumped = (found != NULL);
 			if (jumped)
@@ -1225,7 +948,7 @@ qam_walk_lane(QamWalk *walk, int lane, bool wait)
 				qam_run_end(&run);
 				break;
 			case QAM_VISIT_OK:
-				if (visit.complete && visit.quiet.earliest > walk->now)
+				if (visit.complete && visit.quiet.earliest > walk->view.now)
 					req->earliest = Min(req->earliest, visit.quiet.earliest);
 				if (visit.finished &&
 					qam_unlink(walk->index, lane, QamLinkIsValid(&pred) ? &pred : NULL,
@@ -1236,9 +959,10 @@ qam_walk_lane(QamWalk *walk, int lane, bool wait)
 						run.next = visit.next;
 					continue;
 				}
-				if (plain && visit.complete && visit.quiet.earliest > walk->now &&
+				if (plain && visit.complete && visit.quiet.earliest > walk->view.now &&
 					QamLinkIsValid(&visit.next))
-					qam_run_add(walk, &run, &visit);
+					qam_run_add(&walk->view, &run, lane, &visit.link, &visit.next,
+								&visit.quiet);
 				else
 					qam_run_end(&run);
 				break;
@@ -1267,8 +991,8 @@ qam_claim(QamClaimRequest *req)
 	memset(&walk, 0, offsetof(QamWalk, pinned));
 	walk.req = req;
 	walk.index = req->index;
-	walk.now = GetCurrentTimestamp();
-	walk.next_xid = qam_next_xid();
+	walk.view.now = GetCurrentTimestamp();
+	walk.view.next_xid = qam_next_xid();
 	walk.max_pins = Max(2, Min(QAM_MAX_PINS, NBuffers / (4 * MaxBackends)));
 	walk.lsn = InvalidXLogRecPtr;
 	walk.room = Min(req->max, 64);
@@ -1280,7 +1004,7 @@ qam_claim(QamClaimRequest *req)
 		TransactionIdIsValid(GetCurrentTransactionIdIfAny()))
 		qam_assign_xid(&walk);
 
-	qam_read_meta(req->index, &walk.meta);
+	qam_read_meta(req->index, &walk.view.meta);
 	for (lane = QAM_LANES - 1; lane >= 0 && req->nclaimed < req->max; lane--)
 	{
 		if (req->only != NULL && lane != req->only_lane)

@@ -17,7 +17,11 @@
  * instead; both ways must pass the same replay tests.
  *
  * Hints are edited in place and not logged.  once.log_hints logs them too, so
- * that primary and standby can be compared byte by byte.
+ * that primary and standby can be compared byte by byte.  GenericXLog always
+ * logs them: it records just the bytes in which a field differs from what it
+ * was, and replay puts these into the field as it is there.  Had it been
+ * changed without a record in between, the two would mix into a third value.
+ * A region of ours always has the whole of a field.
  *
  *-------------------------------------------------------------------------
  */
@@ -34,7 +38,10 @@
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
-#ifndef ONCE_GENERIC_XLOG
+#ifdef ONCE_GENERIC_XLOG
+#define QAM_LOGS_HINTS		true
+#else
+#define QAM_LOGS_HINTS		once_log_hints
 
 /* A changed region; bytes are taken from the page when the record is made */
 typedef struct QamRegion
@@ -84,12 +91,12 @@ qam_log_begin(QamLog *log, Relation index)
 /*
  * qam_log_begin_hint starts a change of hints alone, of one page.
  *
- * As qam_log_begin, but nothing is logged unless once.log_hints is on.
+ * As qam_log_begin, but nothing is logged unless hints are.
  */
 void
 qam_log_begin_hint(QamLog *log, Relation index)
 {
-	if (once_log_hints && RelationNeedsWAL(index))
+	if (QAM_LOGS_HINTS && RelationNeedsWAL(index))
 	{
 		qam_log_begin(log, index);
 		return;

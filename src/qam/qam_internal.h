@@ -171,7 +171,6 @@ typedef struct QamRun
 
 extern void qam_quiet_init(QamQuiet *quiet);
 extern void qam_quiet_add_xid(QamQuiet *quiet, uint64 fullxid, bool own);
-extern void qam_quiet_add(QamQuiet *quiet, const QamQuiet *more);
 extern QamRun *qam_run_find(QamView *view, int lane, const QamLink *link);
 extern void qam_run_add(QamView *view, QamRun *run, int lane, const QamLink *link,
 						const QamLink *next, const QamQuiet *quiet);

@@ -67,9 +67,9 @@ qam_quiet_add_xid(QamQuiet *quiet, uint64 fullxid, bool own)
 }
 
 /*
- * qam_quiet_add adds the reasons of another page.
+ * Add the reasons of another page.
  */
-void
+static void
 qam_quiet_add(QamQuiet *quiet, const QamQuiet *more)
 {
 	int			i;

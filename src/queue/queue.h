@@ -58,7 +58,6 @@ extern void once_raise_already_acked(const OnceQueue *queue);
 #define ONCE_MAX_LEASE		(365 * USECS_PER_DAY)
 #define ONCE_MAX_WAIT		(60 * USECS_PER_SEC)
 
-extern void once_check_name(const char *name);
 extern char *once_arg_queue(FunctionCallInfo fcinfo, int argno);
 extern bool once_arg_bool(FunctionCallInfo fcinfo, int argno, const char *name);
 extern int	once_arg_max_messages(FunctionCallInfo fcinfo, int argno);

@@ -25,10 +25,10 @@ static bool is_name_start(char c);
 static bool is_name_part(char c);
 
 /*
- * once_check_name raises an error unless a queue can have this name.
+ * check_name raises an error unless a queue can have this name.
  */
-void
-once_check_name(const char *name)
+static void
+check_name(const char *name)
 {
 	const char *p = name;
 	bool		good = is_name_start(*p);
@@ -55,7 +55,7 @@ once_arg_queue(FunctionCallInfo fcinfo, int argno)
 	if (PG_ARGISNULL(argno))
 		once_refuse_null("queue");
 	name = text_to_cstring(PG_GETARG_TEXT_PP(argno));
-	once_check_name(name);
+	check_name(name);
 	return name;
 }
 

@@ -73,7 +73,7 @@ PG_FUNCTION_INFO_V1(once_receive);
 PG_FUNCTION_INFO_V1(once_lease);
 PG_FUNCTION_INFO_V1(once_pop);
 
-static void hand_out(FunctionCallInfo fcinfo, const char *name, HandOut *call);
+static Datum hand_out(FunctionCallInfo fcinfo, Contract contract, const char *verb);
 static void hand_out_waiting(HandOut *call);
 static int	hand_out_once(HandOut *call, Snapshot snapshot, TimestampTz *earliest);
 static void put_message(HandOut *call, QamClaimed *claimed);
@@ -85,16 +85,7 @@ static void pause_waiting(TimestampTz until, long *pause);
 Datum
 once_receive(PG_FUNCTION_ARGS)
 {
-	char	   *name = once_arg_queue(fcinfo, 0);
-	HandOut		call;
-
-	call.contract = CONTRACT_RECEIVE;
-	call.verb = "once.receive()";
-	call.lease = 0;
-	call.max = once_arg_max_messages(fcinfo, 1);
-	call.wait = once_arg_wait(fcinfo, 2);
-	hand_out(fcinfo, name, &call);
-	return (Datum) 0;
+	return hand_out(fcinfo, CONTRACT_RECEIVE, "once.receive()");
 }
 
 /*
@@ -103,16 +94,7 @@ once_receive(PG_FUNCTION_ARGS)
 Datum
 once_lease(PG_FUNCTION_ARGS)
 {
-	char	   *name = once_arg_queue(fcinfo, 0);
-	HandOut		call;
-
-	call.contract = CONTRACT_LEASE;
-	call.verb = "once.lease()";
-	call.lease = once_arg_lease(fcinfo, 1);
-	call.max = once_arg_max_messages(fcinfo, 2);
-	call.wait = once_arg_wait(fcinfo, 3);
-	hand_out(fcinfo, name, &call);
-	return (Datum) 0;
+	return hand_out(fcinfo, CONTRACT_LEASE, "once.lease()");
 }
 
 /*
@@ -121,22 +103,27 @@ once_lease(PG_FUNCTION_ARGS)
 Datum
 once_pop(PG_FUNCTION_ARGS)
 {
-	char	   *name = once_arg_queue(fcinfo, 0);
-	HandOut		call;
-
-	call.contract = CONTRACT_POP;
-	call.verb = "once.pop()";
-	call.lease = 0;
-	call.max = once_arg_max_messages(fcinfo, 1);
-	call.wait = once_arg_wait(fcinfo, 2);
-	hand_out(fcinfo, name, &call);
-	return (Datum) 0;
+	return hand_out(fcinfo, CONTRACT_POP, "once.pop()");
 }
 
-static void
-hand_out(FunctionCallInfo fcinfo, const char *name, HandOut *call)
+/*
+ * hand_out is all three.  Their arguments differ in that lease has one more, in
+ * second place.
+ */
+static Datum
+hand_out(FunctionCallInfo fcinfo, Contract contract, const char *verb)
 {
+	char	   *name = once_arg_queue(fcinfo, 0);
+	int			argno = 1;
+	HandOut		state;
+	HandOut    *call = &state;
 	TimestampTz earliest;
+
+	call->contract = contract;
+	call->verb = verb;
+	call->lease = contract == CONTRACT_LEASE ? once_arg_lease(fcinfo, argno++) : 0;
+	call->max = once_arg_max_messages(fcinfo, argno++);
+	call->wait = once_arg_wait(fcinfo, argno);
 
 	InitMaterializedSRF(fcinfo, 0);
 	call->rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
@@ -150,6 +137,7 @@ hand_out(FunctionCallInfo fcinfo, const char *name, HandOut *call)
 	else
 		hand_out_waiting(call);
 	once_queue_close(&call->queue);
+	return (Datum) 0;
 }
 
 /*

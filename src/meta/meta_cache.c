@@ -319,15 +319,15 @@ meta_fill_options(Relation heap, OnceMeta *meta)
 
 	if (once_options_read(queue, &options))
 	{
-		meta->backoff.retry_delay = once_interval_usec(&options.retry_delay);
-		meta->backoff.retry_delay_max = once_interval_usec(&options.retry_delay_max);
+		meta->retry.delay = once_interval_usec(&options.retry_delay);
+		meta->retry.delay_max = once_interval_usec(&options.retry_delay_max);
 		meta->send_paused = options.send_paused;
 		meta->consume_paused = options.consume_paused;
 	}
 	else
 	{
-		meta->backoff.retry_delay = ONCE_RETRY_DELAY;
-		meta->backoff.retry_delay_max = ONCE_RETRY_DELAY_MAX;
+		meta->retry.delay = ONCE_RETRY_DELAY;
+		meta->retry.delay_max = ONCE_RETRY_DELAY_MAX;
 	}
 }
 

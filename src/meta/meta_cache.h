@@ -62,7 +62,7 @@ typedef struct OnceMeta
 	Oid			key_index[ONCE_META_INDEXES];
 
 	/* Options */
-	QamBackoff	backoff;
+	QamRetry	retry;
 	bool		send_paused;
 	bool		consume_paused;
 } OnceMeta;

@@ -49,27 +49,42 @@ typedef struct QamRef
 #define QAM_MAX_SLOT		(1 << 12)
 #define QAM_PROOF_MASK		((UINT64CONST(1) << 48) - 1)
 
-/* How deliveries that failed are spaced; microseconds. */
-typedef struct QamBackoff
-{
-	int64		retry_delay;
-	int64		retry_delay_max;
-} QamBackoff;
+/* The longest group_id, in bytes */
+#define QAM_MAX_GROUP_ID	1000
 
-/* qam_claim.c: one row to enqueue */
+/* How deliveries that fail are spaced, in microseconds, and how many there are */
+typedef struct QamRetry
+{
+	int64		delay;
+	int64		delay_max;
+	int			max_attempts;	/* 0: no end */
+} QamRetry;
+
+/* One row to enqueue */
 typedef struct QamEntry
 {
 	ItemPointerData tid;
 	uint8		lane;
+	uint32		group;			/* hash of its group_id, or 0: no group */
 	TimestampTz ready_at;		/* 0: at once */
 } QamEntry;
+
+/* Why a message is not delivered any more */
+typedef enum QamDeath
+{
+	QAM_ALIVE,
+	QAM_DEAD_ATTEMPTS,			/* it was delivered max_attempts times */
+	QAM_DEAD_EXPIRED			/* the caller's "expired" says so */
+} QamDeath;
 
 /* qam_walk.c: one message that a walk has claimed */
 typedef struct QamClaimed
 {
 	QamRef		ref;
 	HeapTuple	tuple;			/* palloc'd copy; t_self is the live version */
-	uint16		attempt;
+	uint16		attempt;		/* with a death: deliveries it has had */
+	uint32		group;			/* hash of its group, or 0 */
+	QamDeath	death;
 	TimestampTz ready_at;		/* lease: its end.  By xid: time of the claim */
 } QamClaimed;
 
@@ -88,7 +103,19 @@ typedef enum QamClaimKind
 typedef bool (*QamTakeRow) (void *arg, QamClaimed *claimed);
 
 /*
+ * Is a live row past its time?  Called under page locks: it reads fixed columns
+ * of the tuple and the time given, and does nothing else.
+ */
+typedef bool (*QamExpired) (void *arg, HeapTuple tuple, TimestampTz now);
+
+/*
  * A request to qam_claim.
+ *
+ * Messages that are not to be delivered any more (QamDeath) are claimed apart,
+ * by transaction, for the caller to take away: "take_dead" is called for each
+ * like "take", no attempt is counted, and if the transaction rolls back, they
+ * are dead again.  With max_dead = 0 they are passed by, and so are the
+ * messages of their groups.
  */
 typedef struct QamClaimRequest
 {
@@ -96,20 +123,29 @@ typedef struct QamClaimRequest
 	Relation	heap;
 	Relation	index;
 	QamClaimKind kind;
-	int			max;
+	int			max;			/* 0: the dead only */
+	int			max_dead;
 	int64		lease;			/* microseconds, for QAM_CLAIM_LEASE */
-	QamBackoff	backoff;
+	QamRetry	retry;
+	QamExpired	expired;		/* NULL: no message expires */
+	void	   *expired_arg;
 	Snapshot	snapshot;		/* only rows whose xmin it sees are offered */
-	bool		everything;		/* also delayed and leased ones (purge) */
+	bool		everything;		/* also delayed, leased, dead and blocked ones
+								 * (purge); no attempt is counted */
 	ItemPointer only;			/* NULL, or the one row wanted (cancel), by the
-								 * root of its HOT chain; not if it is leased */
+								 * root of its HOT chain; not if it is claimed;
+								 * no attempt is counted */
 	int			only_lane;		/* with only: the lane it is in */
+	TimestampTz only_ready_at;	/* with only: its deliver_at, or 0 */
 	QamTakeRow	take;			/* NULL, or see above */
+	QamTakeRow	take_dead;		/* with max_dead */
 	void	   *take_arg;
 
-	/* out */
-	QamClaimed *claimed;		/* palloc'd, in order of delivery */
+	/* out; palloc'd, in order of delivery */
+	QamClaimed *claimed;
 	int			nclaimed;
+	QamClaimed *dead;
+	int			ndead;
 	TimestampTz earliest;		/* when the first message that waits for a time
 								 * becomes ready, or DT_NOEND */
 } QamClaimRequest;
@@ -132,6 +168,7 @@ typedef struct QamLocated
 	QamRefState state;
 	QamClaimKind kind;
 	uint16		attempt;
+	uint32		group;			/* hash of its group, or 0 */
 	ItemPointerData tid;		/* HELD, LAPSED, BUSY: the row's newest version */
 	Buffer		heap_pin;		/* HELD, LAPSED, BUSY: pinned; caller releases */
 } QamLocated;
@@ -141,10 +178,22 @@ extern void qam_locate(Relation heap, Relation index, const QamRef *ref,
 extern bool qam_confirm_ack(Relation index, const QamRef *ref);
 
 /*
+ * Are all messages before this one in its group deleted, by committed
+ * transactions or by ours?  Otherwise it must not be acked.  True for a message
+ * without a group.
+ */
+extern bool qam_first_in_group(Relation heap, Relation index, const QamRef *ref);
+
+/*
  * Giving back or prolonging a claim; acts at once, whatever the transaction
  * does.  Only HELD and LAPSED claims are changed.  A claim by xid cannot be
  * extended: then *when is set to DT_NOBEGIN and nothing is changed.  A negative
- * delay of QAM_NACK means the back-off.
+ * delay of QAM_NACK means the back-off; a message whose attempts are used up is
+ * ready at once, to be taken away.
+ *
+ * In a group, those of the same claim that come after it and whose rows are
+ * still there are given back as well (not by QAM_EXTEND), uncounted: their refs
+ * go to *mates, palloc'd.
  */
 typedef enum QamGiveBack
 {
@@ -155,23 +204,34 @@ typedef enum QamGiveBack
 
 extern QamRefState qam_give_back(Relation heap, Relation index, const QamRef *ref,
 								 QamGiveBack how, int64 delay,
-								 const QamBackoff *backoff, TimestampTz *when);
+								 const QamRetry *retry, TimestampTz *when,
+								 QamRef **mates, int *nmates);
 
 /* Enqueueing: see contract at the definition. */
 extern void qam_append(Relation index, const QamEntry *entries, int nentries);
 extern QamEntry qam_entry(Relation index, const Datum *values, const bool *isnull,
 						  ItemPointer tid);
 
-/* The back-off before delivery n + 1, in microseconds. */
-extern int64 qam_backoff(const QamBackoff *backoff, int attempts);
+/*
+ * Bring messages whose time has come into their lanes, at most about "max" of
+ * them; walks do some of that by themselves.  Returns how many were moved.
+ */
+extern int	qam_run_schedule(Relation heap, Relation index, int max);
+
+/* The longest back-off before delivery n + 1, in microseconds. */
+extern int64 qam_backoff(const QamRetry *retry, int attempts);
 
 /* Inspection; all of it also works on a standby. */
 typedef struct QamSlotInfo
 {
 	int			lane;
+	bool		scheduled;		/* due later: not in its lane yet */
 	BlockNumber block;
 	int			slot;
-	const char *state;			/* 'appended', 'ready', 'claimed', 'done' */
+	const char *state;			/* 'appended', 'ready', 'claimed', 'taken',
+								 * 'done' */
+	uint32		group;			/* hash of its group, or 0 */
+	bool		blocked;		/* there is one before it in its group */
 	const char *claim;			/* NULL, 'xid' or 'lease' */
 	uint64		claim_xid;		/* with 'xid' */
 	ItemPointerData tid;
@@ -182,7 +242,8 @@ typedef struct QamSlotInfo
 typedef struct QamPageInfo
 {
 	BlockNumber block;
-	const char *kind;			/* 'meta', 'lane', 'free', 'new' */
+	const char *kind;			/* 'meta', 'lane', 'free', 'new', 'directory',
+								 * 'groups', 'schedule', 'bucket' */
 	int			lane;			/* -1 unless a lane's page */
 	uint64		seq;
 	BlockNumber next;
@@ -204,7 +265,8 @@ typedef enum QamPeekState
 {
 	QAM_PEEK_READY,
 	QAM_PEEK_DELAYED,
-	QAM_PEEK_CLAIMED
+	QAM_PEEK_CLAIMED,
+	QAM_PEEK_BLOCKED			/* another of its group comes first */
 } QamPeekState;
 
 typedef struct QamPeeked
@@ -216,7 +278,7 @@ typedef struct QamPeeked
 } QamPeeked;
 
 extern int	qam_peek(Relation heap, Relation index, Snapshot snapshot,
-					 const QamBackoff *backoff, int max, QamPeeked *out);
+					 const QamRetry *retry, int max, QamPeeked *out);
 
 /* Verification: one call of sink per broken rule. */
 typedef void (*QamFaultSink) (void *arg, const char *rule, BlockNumber block,

@@ -208,7 +208,7 @@ qam_each_page(Relation index, QamPageSink sink, void *arg)
  * How does a message stand, going by its slot?
  */
 static QamPeekState
-qam_peek_state(const QamSlot *slot, const QamBackoff *backoff, TimestampTz now,
+qam_peek_state(const QamSlot *slot, const QamRetry *retry, TimestampTz now,
 			   TimestampTz *ready_at)
 {
 	*ready_at = slot->ready_at;
@@ -218,7 +218,7 @@ qam_peek_state(const QamSlot *slot, const QamBackoff *backoff, TimestampTz now,
 			return slot->ready_at > now ? QAM_PEEK_CLAIMED : QAM_PEEK_READY;
 		if (qam_xid_state(qam_claim_xid(slot->claim, qam_next_xid())) != QAM_XID_ENDED)
 			return QAM_PEEK_CLAIMED;
-		*ready_at += qam_backoff(backoff, slot->attempts);
+		*ready_at += qam_backoff(retry, slot->attempts);
 	}
 	return *ready_at > now ? QAM_PEEK_DELAYED : QAM_PEEK_READY;
 }
@@ -228,7 +228,7 @@ qam_peek_state(const QamSlot *slot, const QamBackoff *backoff, TimestampTz now,
  */
 static int
 qam_peek_page(Relation heap, const QamCopiedPage *copy, Snapshot snapshot,
-			  const QamBackoff *backoff, int n, int max, Buffer *heap_buffer,
+			  const QamRetry *retry, int n, int max, Buffer *heap_buffer,
 			  QamPeeked *out)
 {
 	TimestampTz now = GetCurrentTimestamp();
@@ -252,7 +252,7 @@ qam_peek_page(Relation heap, const QamCopiedPage *copy, Snapshot snapshot,
 		{
 			out[n].tuple = heap_copytuple(&row.tuple);
 			out[n].attempts = slot->attempts;
-			out[n].state = qam_peek_state(slot, backoff, now, &out[n].ready_at);
+			out[n].state = qam_peek_state(slot, retry, now, &out[n].ready_at);
 			n++;
 		}
 		LockBuffer(*heap_buffer, BUFFER_LOCK_UNLOCK);
@@ -269,7 +269,7 @@ qam_peek_page(Relation heap, const QamCopiedPage *copy, Snapshot snapshot,
  */
 int
 qam_peek(Relation heap, Relation index, Snapshot snapshot,
-		 const QamBackoff *backoff, int max, QamPeeked *out)
+		 const QamRetry *retry, int max, QamPeeked *out)
 {
 	QamCopiedPage *copy = palloc(sizeof(QamCopiedPage));
 	Buffer		heap_buffer = InvalidBuffer;
@@ -290,7 +290,7 @@ qam_peek(Relation heap, Relation index, Snapshot snapshot,
 			qam_copy_page(index, link.block, copy);
 			good = copy->opaque.kind == QAM_PAGE_LANE && copy->opaque.seq == link.seq;
 			if (good)
-				n = qam_peek_page(heap, copy, snapshot, backoff, n, max,
+				n = qam_peek_page(heap, copy, snapshot, retry, n, max,
 								  &heap_buffer, out);
 			ReleaseBuffer(copy->buffer);
 			link = good ? copy->opaque.next : qam_no_link();

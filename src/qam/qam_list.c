@@ -443,6 +443,15 @@ qaminsert(Relation index, Datum *values, bool *isnull, ItemPointer tid,
 }
 
 /*
+ * qam_run_schedule: see qam.h.
+ */
+int
+qam_run_schedule(Relation heap, Relation index, int max)
+{
+	return 0;
+}
+
+/*
  * Lock a buffer exclusively, at once or not at all unless wait.
  */
 static bool

@@ -181,6 +181,7 @@ qam_locate(Relation heap, Relation index, const QamRef *ref, QamLocated *out)
 	out->kind = QamClaimKindOf(slot->claim) == QAM_CLAIM_BY_LEASE ?
 		QAM_CLAIM_LEASE : QAM_CLAIM_XID;
 	out->attempt = slot->attempts;
+	out->group = slot->group_hash;
 	UnlockReleaseBuffer(buffer);
 	if (out->state == QAM_REF_LOST || out->state == QAM_REF_GONE)
 	{
@@ -231,20 +232,20 @@ qam_confirm_ack(Relation index, const QamRef *ref)
  * min(retry_delay * 2^(n-1), retry_delay_max).
  */
 int64
-qam_backoff(const QamBackoff *backoff, int attempts)
+qam_backoff(const QamRetry *retry, int attempts)
 {
-	int64		delay = backoff->retry_delay;
+	int64		delay = retry->delay;
 	int			n;
 
-	for (n = 1; n < attempts && delay < backoff->retry_delay_max; n++)
+	for (n = 1; n < attempts && delay < retry->delay_max; n++)
 	{
 		if (delay > PG_INT64_MAX / 2)
-			return backoff->retry_delay_max;
+			return retry->delay_max;
 		delay *= 2;
 		if (delay == 0)
 			break;
 	}
-	return Min(delay, backoff->retry_delay_max);
+	return Min(delay, retry->delay_max);
 }
 
 /*
@@ -252,13 +253,13 @@ qam_backoff(const QamBackoff *backoff, int attempts)
  */
 static void
 qam_given_back(QamSlot *new, QamGiveBack how, int64 delay,
-			   const QamBackoff *backoff, TimestampTz now)
+			   const QamRetry *retry, TimestampTz now)
 {
 	switch (how)
 	{
 		case QAM_NACK:
 			if (delay < 0)
-				delay = qam_backoff(backoff, new->attempts);
+				delay = qam_backoff(retry, new->attempts);
 			new->state = QAM_SLOT_READY;
 			new->ready_at = now + delay;
 			new->claim = 0;
@@ -287,7 +288,8 @@ qam_given_back(QamSlot *new, QamGiveBack how, int64 delay,
  */
 QamRefState
 qam_give_back(Relation heap, Relation index, const QamRef *ref, QamGiveBack how,
-			  int64 delay, const QamBackoff *backoff, TimestampTz *when)
+			  int64 delay, const QamRetry *retry, TimestampTz *when,
+			  QamRef **mates, int *nmates)
 {
 	Buffer		buffer;
 	Buffer		heap_buffer;
@@ -299,6 +301,8 @@ qam_give_back(Relation heap, Relation index, const QamRef *ref, QamGiveBack how,
 	Page		page;
 	XLogRecPtr	lsn;
 
+	*mates = NULL;
+	*nmates = 0;
 	slot = qam_resolve(heap, index, ref, BUFFER_LOCK_EXCLUSIVE, &buffer,
 					   &heap_buffer, &state, &row);
 	if (slot == NULL)
@@ -322,7 +326,7 @@ qam_give_back(Relation heap, Relation index, const QamRef *ref, QamGiveBack how,
 	}
 
 	new = *slot;
-	qam_given_back(&new, how, delay, backoff, GetCurrentTimestamp());
+	qam_given_back(&new, how, delay, retry, GetCurrentTimestamp());
 	*when = new.ready_at;
 
 	/* Once it is ready, nobody may be kept from noticing */
@@ -339,4 +343,13 @@ qam_give_back(Relation heap, Relation index, const QamRef *ref, QamGiveBack how,
 	if (!XLogRecPtrIsInvalid(lsn))
 		qam_log_flush_soon(lsn);
 	return state;
+}
+
+/*
+ * qam_first_in_group: see qam.h.
+ */
+bool
+qam_first_in_group(Relation heap, Relation index, const QamRef *ref)
+{
+	return true;
 }

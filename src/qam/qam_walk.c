@@ -477,7 +477,7 @@ qam_offer(QamWalk *walk, QamVisit *visit, const QamSlot *slot, QamRow *row)
 		QamClaimKindOf(slot->claim) == QAM_CLAIM_BY_XID)
 	{
 		int64		ready_at = slot->ready_at +
-			qam_backoff(&req->backoff, slot->attempts);
+			qam_backoff(&req->retry, slot->attempts);
 
 		if (ready_at > walk->view.now)
 		{
@@ -999,6 +999,8 @@ qam_claim(QamClaimRequest *req)
 	walk.before = palloc(walk.room * sizeof(QamSlot));
 	req->claimed = palloc(walk.room * sizeof(QamClaimed));
 	req->nclaimed = 0;
+	req->dead = NULL;
+	req->ndead = 0;
 	req->earliest = DT_NOEND;
 	if (req->kind == QAM_CLAIM_XID &&
 		TransactionIdIsValid(GetCurrentTransactionIdIfAny()))

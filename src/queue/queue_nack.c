@@ -76,12 +76,14 @@ give_back(const pg_uuid_t *uuid, QamGiveBack how, int64 delay, const char *verb)
 	OnceReceipt receipt;
 	OnceQueue	queue;
 	TimestampTz when = 0;
+	QamRef	   *mates;
+	int			nmates;
 
 	once_receipt_decode(uuid, &receipt);
 	once_queue_open_receipt(&queue, receipt.relid, verb);
 
 	switch (qam_give_back(queue.heap, queue.index, &receipt.ref, how, delay,
-						  &queue.meta.backoff, &when))
+						  &queue.meta.retry, &when, &mates, &nmates))
 	{
 		case QAM_REF_HELD:
 		case QAM_REF_LAPSED:

@@ -53,7 +53,7 @@ once_peek(PG_FUNCTION_ARGS)
 	once_queue_open(&queue, name, ONCE_TO_LOOK, "once.peek()");
 	once_queue_check_columns(&queue);
 	n = qam_peek(queue.heap, queue.index, GetActiveSnapshot(),
-				 &queue.meta.backoff, max, peeked);
+				 &queue.meta.retry, max, peeked);
 	for (i = 0; i < n; i++)
 	{
 		put_peeked((ReturnSetInfo *) fcinfo->resultinfo, &queue, &peeked[i]);

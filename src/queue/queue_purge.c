@@ -98,7 +98,7 @@ once_cancel(PG_FUNCTION_ARGS)
 		req.index = queue.index;
 		req.kind = QAM_CLAIM_XID;
 		req.max = 1;
-		req.backoff = queue.meta.backoff;
+		req.retry = queue.meta.retry;
 		req.snapshot = GetActiveSnapshot();
 		req.only = &tid;
 		req.only_lane = lane;
@@ -183,7 +183,7 @@ purge_rows(OnceQueue *queue)
 		req.index = queue->index;
 		req.kind = QAM_CLAIM_XID;
 		req.max = PURGE_ROUND;
-		req.backoff = queue->meta.backoff;
+		req.retry = queue->meta.retry;
 		req.snapshot = GetActiveSnapshot();
 		req.everything = true;
 		n = once_rows_take(queue, &req, false);

@@ -184,7 +184,7 @@ hand_out_once(HandOut *call, Snapshot snapshot, TimestampTz *earliest)
 	req.kind = call->contract == CONTRACT_LEASE ? QAM_CLAIM_LEASE : QAM_CLAIM_XID;
 	req.max = call->max;
 	req.lease = call->lease;
-	req.backoff = call->queue.meta.backoff;
+	req.retry = call->queue.meta.retry;
 	req.snapshot = snapshot;
 
 	call->epoch = once_meta_epoch();

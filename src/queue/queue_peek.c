@@ -146,6 +146,9 @@ put_peeked(ReturnSetInfo *rsinfo, OnceQueue *queue, QamPeeked *peeked)
 		case QAM_PEEK_CLAIMED:
 			state = "claimed";
 			break;
+		case QAM_PEEK_BLOCKED:
+			state = "blocked";
+			break;
 	}
 	values[8] = CStringGetTextDatum(state);
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, isnull);

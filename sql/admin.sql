@@ -47,11 +47,11 @@ SELECT attempt, state FROM once.peek('jobs');
 SELECT attempt FROM once.receive('jobs');
 -- The delay doubles with each attempt up to its maximum.
 SELECT once.alter_queue('jobs', '1 h', '3 h');
-SELECT attempt, ready_at > now() + '115 min' AND ready_at < now() + '125 min' AS two_hours FROM once.peek('jobs');
+SELECT attempt, ready_at > now() + '95 min' AND ready_at <= now() + '120 min' AS two_hours FROM once.peek('jobs');
 SELECT once.alter_queue('jobs', '0', '0');
 SELECT attempt FROM once.receive('jobs');
 SELECT once.alter_queue('jobs', '1 h', '3 h');
-SELECT attempt, ready_at > now() + '175 min' AND ready_at < now() + '185 min' AS three_hours FROM once.peek('jobs');
+SELECT attempt, ready_at > now() + '143 min' AND ready_at <= now() + '180 min' AS three_hours FROM once.peek('jobs');
 -- A rolled back change was none.
 BEGIN;
 SELECT once.alter_queue('jobs', '0', '0');

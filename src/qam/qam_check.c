@@ -119,11 +119,13 @@ qam_check_slot(QamCheck *check, const QamCopiedPage *copy, int slotno)
 	const QamSlot *slot = &copy->slots[slotno];
 	const QamOpaqueData *opaque = &copy->opaque;
 	uint64		kind = QamClaimKindOf(slot->claim);
-	bool		timed = slot->state == QAM_SLOT_READY || kind == QAM_CLAIM_BY_LEASE;
+	bool		timed = slot->state == QAM_SLOT_READY ||
+		(slot->state == QAM_SLOT_CLAIMED && kind == QAM_CLAIM_BY_LEASE);
 
-	if (slot->state < QAM_SLOT_APPENDED || slot->state > QAM_SLOT_DONE)
+	if (slot->state < QAM_SLOT_APPENDED || slot->state > QAM_SLOT_TAKEN)
 		qam_fault(check, "slot", copy->block, slotno, "state %d", slot->state);
-	else if ((slot->state == QAM_SLOT_APPENDED && kind != QAM_CLAIM_BY_XID) ||
+	else if (((slot->state == QAM_SLOT_APPENDED || slot->state == QAM_SLOT_TAKEN) &&
+			  kind != QAM_CLAIM_BY_XID) ||
 			 (slot->state == QAM_SLOT_CLAIMED && kind == QAM_CLAIM_NONE))
 		qam_fault(check, "slot", copy->block, slotno,
 				  "state %d with claim kind %d", slot->state, (int) kind);

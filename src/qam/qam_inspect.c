@@ -105,6 +105,8 @@ qam_slot_state_name(uint8 state)
 			return "claimed";
 		case QAM_SLOT_DONE:
 			return "done";
+		case QAM_SLOT_TAKEN:
+			return "taken";
 	}
 	return "invalid";
 }
@@ -208,17 +210,25 @@ qam_each_page(Relation index, QamPageSink sink, void *arg)
  * How does a message stand, going by its slot?
  */
 static QamPeekState
-qam_peek_state(const QamSlot *slot, const QamRetry *retry, TimestampTz now,
-			   TimestampTz *ready_at)
+qam_peek_state(const QamCopiedPage *copy, int slotno, const QamRetry *retry,
+			   TimestampTz now, TimestampTz *ready_at)
 {
+	const QamSlot *slot = &copy->slots[slotno];
+
 	*ready_at = slot->ready_at;
+	if (slot->state == QAM_SLOT_TAKEN &&
+		qam_xid_state(qam_claim_xid(slot->claim, qam_next_xid())) != QAM_XID_ENDED)
+		return QAM_PEEK_CLAIMED;
 	if (slot->state == QAM_SLOT_CLAIMED)
 	{
 		if (QamClaimKindOf(slot->claim) == QAM_CLAIM_BY_LEASE)
-			return slot->ready_at > now ? QAM_PEEK_CLAIMED : QAM_PEEK_READY;
-		if (qam_xid_state(qam_claim_xid(slot->claim, qam_next_xid())) != QAM_XID_ENDED)
+		{
+			if (slot->ready_at > now)
+				return QAM_PEEK_CLAIMED;
+		}
+		else if (qam_xid_state(qam_claim_xid(slot->claim, qam_next_xid())) != QAM_XID_ENDED)
 			return QAM_PEEK_CLAIMED;
-		*ready_at += qam_backoff(retry, slot->attempts);
+		*ready_at += qam_pause(retry, copy->opaque.seq, slotno, slot);
 	}
 	return *ready_at > now ? QAM_PEEK_DELAYED : QAM_PEEK_READY;
 }
@@ -252,7 +262,7 @@ qam_peek_page(Relation heap, const QamCopiedPage *copy, Snapshot snapshot,
 		{
 			out[n].tuple = heap_copytuple(&row.tuple);
 			out[n].attempts = slot->attempts;
-			out[n].state = qam_peek_state(slot, retry, now, &out[n].ready_at);
+			out[n].state = qam_peek_state(copy, i, retry, now, &out[n].ready_at);
 			n++;
 		}
 		LockBuffer(*heap_buffer, BUFFER_LOCK_UNLOCK);

@@ -219,6 +219,8 @@ extern bool qam_judge_copied(Relation heap, const QamCopiedPage *copy, int slotn
 /* qam_ref.c */
 extern uint64 qam_proof(const uint64 *nonce, uint64 seq, int slotno,
 						const QamSlot *slot);
+extern int64 qam_pause(const QamRetry *retry, uint64 seq, int slotno,
+					   const QamSlot *slot);
 
 /* qam_build.c */
 extern IndexBuildResult *qambuild(Relation heap, Relation index, struct IndexInfo *info);

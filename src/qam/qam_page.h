@@ -72,6 +72,9 @@ StaticAssertDecl(sizeof(QamSlot) == 40, "slot format");
 #define QAM_SLOT_READY		2	/* offered from ready_at on */
 #define QAM_SLOT_CLAIMED	3	/* by an xid, or by a lease until ready_at */
 #define QAM_SLOT_DONE		4	/* row gone for good; final */
+#define QAM_SLOT_TAKEN		5	/* by an xid that takes the message away and
+								 * delivers it to nobody; if that fails, as
+								 * READY */
 
 /* Somebody deleted the row of a lease: look at the heap before its time */
 #define QAM_HINT_ACKED		0x01

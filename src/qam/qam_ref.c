@@ -249,17 +249,45 @@ qam_backoff(const QamRetry *retry, int attempts)
 }
 
 /*
+ * qam_pause is the pause after a delivery has failed: between 80 and 100 % of
+ * the back-off, so that messages that failed together do not come back together.
+ *
+ * Nothing is drawn: it follows from the delivery, so that everybody who looks
+ * at the slot comes to the same time.  None if the message's attempts are used
+ * up: it is to be taken away.
+ */
+int64
+qam_pause(const QamRetry *retry, uint64 seq, int slotno, const QamSlot *slot)
+{
+	int64		longest;
+	uint64		words[3];
+	uint64		draw;
+
+	if (retry->max_attempts > 0 && slot->attempts >= retry->max_attempts)
+		return 0;
+	longest = qam_backoff(retry, slot->attempts);
+	if (longest == 0)
+		return 0;
+	words[0] = slot->claim;
+	words[1] = seq;
+	words[2] = ((uint64) slotno << 16) | slot->attempts;
+	draw = hash_bytes_extended((unsigned char *) words, sizeof(words), 0);
+	return longest - (longest / 5) * (int64) (draw & 0xFF) / 255;
+}
+
+/*
  * What giving back makes of a slot.
  */
 static void
-qam_given_back(QamSlot *new, QamGiveBack how, int64 delay,
+qam_given_back(QamSlot *new, QamGiveBack how, int64 delay, int64 pause,
 			   const QamRetry *retry, TimestampTz now)
 {
 	switch (how)
 	{
 		case QAM_NACK:
-			if (delay < 0)
-				delay = qam_backoff(retry, new->attempts);
+			if (delay < 0 ||
+				(retry->max_attempts > 0 && new->attempts >= retry->max_attempts))
+				delay = pause;
 			new->state = QAM_SLOT_READY;
 			new->ready_at = now + delay;
 			new->claim = 0;
@@ -326,7 +354,10 @@ qam_give_back(Relation heap, Relation index, const QamRef *ref, QamGiveBack how,
 	}
 
 	new = *slot;
-	qam_given_back(&new, how, delay, retry, GetCurrentTimestamp());
+	qam_given_back(&new, how, delay,
+				   qam_pause(retry, QamPageGetOpaque(BufferGetPage(buffer))->seq,
+							 ref->slot, slot),
+				   retry, GetCurrentTimestamp());
 	*when = new.ready_at;
 
 	/* Once it is ready, nobody may be kept from noticing */

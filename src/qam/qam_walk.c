@@ -73,8 +73,11 @@ typedef struct QamWalk
 	BlockNumber pinned[QAM_MAX_PINS];
 	Buffer		pins[QAM_MAX_PINS];
 	int			room;			/* allocated length of req->claimed */
+	QamSlot    *before;			/* slots as they were, per claim */
+	int			dead_room;		/* likewise, of req->dead */
+	QamSlot    *dead_before;
+	uint64		lease_claim;	/* claim word for leases */
 	XLogRecPtr	lsn;			/* end of the last record written */
-	QamSlot    *before;			/* with take: slots as they were, per claim */
 } QamWalk;
 
 /* State of the visit of one page */
@@ -174,6 +177,24 @@ qam_pin(QamWalk *walk, const BlockNumber *blocks, int nblocks)
  */
 
 /*
+ * Are messages wanted whatever their time, to be taken away uncounted?
+ */
+static inline bool
+qam_any_time(const QamClaimRequest *req)
+{
+	return req->everything || req->only != NULL;
+}
+
+/*
+ * Has the request got what it wants?
+ */
+static inline bool
+qam_enough(const QamClaimRequest *req)
+{
+	return req->max > 0 ? req->nclaimed >= req->max : req->ndead >= req->max_dead;
+}
+
+/*
  * What does the slot alone say?  For QAM_LOOK_RUNNING, *xid and *own tell by
  * whom.  The page is locked in any mode.
  */
@@ -181,7 +202,7 @@ static QamLook
 qam_look(QamWalk *walk, const QamSlot *slot, uint64 *xid, bool *own)
 {
 	QamClaimRequest *req = walk->req;
-	bool		any_time = req->everything || req->only != NULL;
+	bool		any_time = qam_any_time(req);
 	QamXidState state;
 
 	if (slot->state == QAM_SLOT_DONE)
@@ -191,7 +212,8 @@ qam_look(QamWalk *walk, const QamSlot *slot, uint64 *xid, bool *own)
 		return QAM_LOOK_OTHER;
 
 	if (slot->state == QAM_SLOT_READY ||
-		QamClaimKindOf(slot->claim) == QAM_CLAIM_BY_LEASE)
+		(slot->state == QAM_SLOT_CLAIMED &&
+		 QamClaimKindOf(slot->claim) == QAM_CLAIM_BY_LEASE))
 	{
 		if (slot->ready_at <= walk->view.now || (slot->hints & QAM_HINT_ACKED))
 			return QAM_LOOK_CANDIDATE;
@@ -244,7 +266,8 @@ qam_gather(QamWalk *walk, Page page, int slotno, BlockNumber *blocks)
 {
 	QamSlot    *slots = QamPageGetSlots(page);
 	int			n = QamPageGetSlotCount(page);
-	int			wanted = walk->req->max - walk->req->nclaimed;
+	int			wanted = walk->req->max > 0 ? walk->req->max - walk->req->nclaimed :
+		walk->req->max_dead - walk->req->ndead;
 	int			nblocks = 0;
 	uint64		xid;
 	bool		own;
@@ -390,63 +413,117 @@ qam_judge_candidate(QamWalk *walk, QamVisit *visit, Buffer heap_buffer,
 }
 
 /*
- * Make room for one more claim.
- */
-static QamClaimed *
-qam_next_claimed(QamWalk *walk)
-{
-	QamClaimRequest *req = walk->req;
-
-	if (req->nclaimed == walk->room)
-	{
-		walk->room *= 2;
-		req->claimed = repalloc_huge(req->claimed, walk->room * sizeof(QamClaimed));
-		walk->before = repalloc_huge(walk->before, walk->room * sizeof(QamSlot));
-	}
-	return &req->claimed[req->nclaimed];
-}
-
-/*
- * Claim a live row for the request.
+ * Claim a live row for the request: to be delivered, or, being dead or because
+ * the request is for taking messages away, TAKEN.
  */
 static void
-qam_take_claim(QamWalk *walk, QamVisit *visit, const QamSlot *slot, QamRow *row)
+qam_take_claim(QamWalk *walk, QamVisit *visit, const QamSlot *slot, QamRow *row,
+			   QamDeath death)
 {
 	QamClaimRequest *req = walk->req;
-	QamClaimed *claimed = qam_next_claimed(walk);
+	bool		dead = death != QAM_ALIVE;
+	bool		take_away = dead || qam_any_time(req);
+	QamClaimed *claimed;
 	QamSlot    *new = &qam_change(visit, slot)->new;
 
-	new->state = QAM_SLOT_CLAIMED;
-	new->hints = 0;
-	if (new->attempts < PG_UINT16_MAX)
-		new->attempts++;
-	if (req->kind == QAM_CLAIM_XID)
+	if (dead)
 	{
-		new->claim = walk->claim_xid;
-		new->ready_at = walk->view.now;
+		if (req->ndead == walk->dead_room)
+		{
+			walk->dead_room = Max(16, walk->dead_room * 2);
+			req->dead = walk->dead_room == 16 ? palloc(16 * sizeof(QamClaimed)) :
+				repalloc_huge(req->dead, walk->dead_room * sizeof(QamClaimed));
+			walk->dead_before = walk->dead_room == 16 ? palloc(16 * sizeof(QamSlot)) :
+				repalloc_huge(walk->dead_before, walk->dead_room * sizeof(QamSlot));
+		}
+		walk->dead_before[req->ndead] = *slot;
+		claimed = &req->dead[req->ndead++];
 	}
 	else
 	{
-		new->claim = QamMakeClaim(QAM_CLAIM_BY_LEASE,
-								  pg_prng_uint64(&pg_global_prng_state));
-		new->ready_at = walk->view.now + req->lease;
+		if (req->nclaimed == walk->room)
+		{
+			walk->room *= 2;
+			req->claimed = repalloc_huge(req->claimed, walk->room * sizeof(QamClaimed));
+			walk->before = repalloc_huge(walk->before, walk->room * sizeof(QamSlot));
+		}
+		walk->before[req->nclaimed] = *slot;
+		claimed = &req->claimed[req->nclaimed++];
 	}
 
-	walk->before[req->nclaimed] = *slot;
+	new->hints = 0;
+	if (take_away)
+	{
+		/* If it comes to nothing, everything is as before but the claim */
+		if (slot->state == QAM_SLOT_CLAIMED &&
+			QamClaimKindOf(slot->claim) == QAM_CLAIM_BY_XID)
+			new->ready_at = 0;
+		new->state = QAM_SLOT_TAKEN;
+		new->claim = walk->claim_xid;
+	}
+	else
+	{
+		new->state = QAM_SLOT_CLAIMED;
+		if (new->attempts < PG_UINT16_MAX)
+			new->attempts++;
+		if (req->kind == QAM_CLAIM_XID)
+		{
+			new->claim = walk->claim_xid;
+			new->ready_at = walk->view.now;
+		}
+		else
+		{
+			new->claim = walk->lease_claim;
+			new->ready_at = walk->view.now + req->lease;
+		}
+	}
+
 	claimed->tuple = heap_copytuple(&row->tuple);
 	claimed->attempt = new->attempts;
+	claimed->group = new->group_hash;
+	claimed->death = death;
 	claimed->ready_at = new->ready_at;
 	claimed->ref.block = visit->link.block;
 	claimed->ref.slot = visit->slotno;
 	claimed->ref.proof = qam_proof(walk->view.meta.nonce, visit->link.seq,
 								   visit->slotno, new);
-	req->nclaimed++;
 
 	/* What is ours is not to be offered as long as it is */
-	if (req->kind == QAM_CLAIM_XID)
+	if (take_away || req->kind == QAM_CLAIM_XID)
 		qam_quiet_add_xid(&visit->quiet, qam_claim_xid(walk->claim_xid, walk->view.next_xid), true);
 	else
 		visit->quiet.earliest = Min(visit->quiet.earliest, new->ready_at);
+}
+
+/*
+ * Is a message that is ready beyond delivery?
+ */
+static QamDeath
+qam_death(QamWalk *walk, const QamSlot *slot, QamRow *row)
+{
+	QamClaimRequest *req = walk->req;
+
+	if (qam_any_time(req))
+		return QAM_ALIVE;
+	if (req->retry.max_attempts > 0 && slot->attempts >= req->retry.max_attempts)
+		return QAM_DEAD_ATTEMPTS;
+	if (req->expired != NULL &&
+		req->expired(req->expired_arg, &row->tuple, walk->view.now))
+		return QAM_DEAD_EXPIRED;
+	return QAM_ALIVE;
+}
+
+/*
+ * Note that a live row becomes ready at a time, its claim having ended.
+ */
+static void
+qam_set_ready(QamVisit *visit, const QamSlot *slot, int64 ready_at)
+{
+	QamSlot    *new = &qam_change(visit, slot)->new;
+
+	new->state = QAM_SLOT_READY;
+	new->ready_at = ready_at;
+	visit->quiet.earliest = Min(visit->quiet.earliest, ready_at);
 }
 
 /*
@@ -458,7 +535,8 @@ static QamStop
 qam_offer(QamWalk *walk, QamVisit *visit, const QamSlot *slot, QamRow *row)
 {
 	QamClaimRequest *req = walk->req;
-	bool		any_time = req->everything || req->only != NULL;
+	bool		any_time = qam_any_time(req);
+	QamDeath	death;
 
 	/* An ack of a lease was rolled back: the lease holds on */
 	if ((slot->hints & QAM_HINT_ACKED) && slot->ready_at > walk->view.now &&
@@ -472,22 +550,24 @@ qam_offer(QamWalk *walk, QamVisit *visit, const QamSlot *slot, QamRow *row)
 		return QAM_STOP_END;
 	}
 
-	/* A delivery failed with its transaction */
-	if (slot->state == QAM_SLOT_CLAIMED && !any_time &&
-		QamClaimKindOf(slot->claim) == QAM_CLAIM_BY_XID)
+	/* A delivery failed, with its transaction or by its time's running out */
+	if (slot->state == QAM_SLOT_CLAIMED && !any_time)
 	{
 		int64		ready_at = slot->ready_at +
-			qam_backoff(&req->retry, slot->attempts);
+			qam_pause(&req->retry, visit->link.seq, visit->slotno, slot);
 
 		if (ready_at > walk->view.now)
 		{
-			QamSlot    *new = &qam_change(visit, slot)->new;
-
-			new->state = QAM_SLOT_READY;
-			new->ready_at = ready_at;
-			visit->quiet.earliest = Min(visit->quiet.earliest, ready_at);
+			qam_set_ready(visit, slot, ready_at);
 			return QAM_STOP_END;
 		}
+	}
+
+	/* Somebody took it away, but did not commit that */
+	if (slot->state == QAM_SLOT_TAKEN && !any_time && slot->ready_at > walk->view.now)
+	{
+		qam_set_ready(visit, slot, slot->ready_at);
+		return QAM_STOP_END;
 	}
 
 	if (req->snapshot != NULL && !qam_row_visible(row, req->snapshot))
@@ -495,9 +575,16 @@ qam_offer(QamWalk *walk, QamVisit *visit, const QamSlot *slot, QamRow *row)
 		visit->quiet.earliest = 0;
 		return QAM_STOP_END;
 	}
-	if (req->kind == QAM_CLAIM_XID && walk->claim_xid == 0)
+	death = qam_death(walk, slot, row);
+	if (death == QAM_ALIVE ? req->nclaimed >= req->max : req->ndead >= req->max_dead)
+	{
+		/* ready, but not for us */
+		visit->quiet.earliest = 0;
+		return QAM_STOP_END;
+	}
+	if ((req->kind == QAM_CLAIM_XID || death != QAM_ALIVE) && walk->claim_xid == 0)
 		return QAM_STOP_XID;
-	qam_take_claim(walk, visit, slot, row);
+	qam_take_claim(walk, visit, slot, row, death);
 	return QAM_STOP_END;
 }
 
@@ -523,7 +610,7 @@ qam_visit_slot(QamWalk *walk, QamVisit *visit, const QamSlot *slot)
 		qam_note_look(&visit->quiet, slot, look, xid, own);
 		return QAM_STOP_END;
 	}
-	if (walk->req->nclaimed >= walk->req->max)
+	if (qam_enough(walk->req))
 		return QAM_STOP_ENOUGH;
 	heap_buffer = qam_pin_find(walk, ItemPointerGetBlockNumber(&slot->tid));
 	if (!BufferIsValid(heap_buffer))
@@ -667,7 +754,6 @@ qam_undo_claim(QamWalk *walk, QamVisit *visit, const QamClaimed *claimed,
 
 	LockBuffer(visit->buffer, BUFFER_LOCK_EXCLUSIVE);
 	if (qam_page_is(page, &visit->link, visit->lane) &&
-		QamPageGetSlots(page)[claimed->ref.slot].state == QAM_SLOT_CLAIMED &&
 		QamPageGetSlots(page)[claimed->ref.slot].claim == walk->claim_xid)
 	{
 		qam_log_begin(&log, walk->index);
@@ -681,31 +767,32 @@ qam_undo_claim(QamWalk *walk, QamVisit *visit, const QamClaimed *claimed,
 }
 
 /*
- * Call "take" for the claims from "first" on, and drop those that it cannot
- * have.  No page is locked; the rows' heap pages are still pinned.
+ * Call a callback for the claims from "first" on of an array with *n of them,
+ * and drop those that it cannot have.  No page is locked; the rows' heap pages
+ * are still pinned.
  */
 static void
-qam_take_rows(QamWalk *walk, QamVisit *visit, int first)
+qam_take_rows(QamWalk *walk, QamVisit *visit, QamTakeRow take, QamClaimed *claimed,
+			  const QamSlot *before, int first, int *n)
 {
-	QamClaimRequest *req = walk->req;
 	int			kept = first;
 	int			i;
 
-	if (req->take == NULL)
+	if (take == NULL)
 		return;
-	if (first < req->nclaimed)
+	if (first < *n)
 		once_debug_point("walk_before_take");
-	for (i = first; i < req->nclaimed; i++)
+	for (i = first; i < *n; i++)
 	{
-		if (req->take(req->take_arg, &req->claimed[i]))
-			req->claimed[kept++] = req->claimed[i];
+		if (take(walk->req->take_arg, &claimed[i]))
+			claimed[kept++] = claimed[i];
 		else
 		{
-			qam_undo_claim(walk, visit, &req->claimed[i], &walk->before[i]);
+			qam_undo_claim(walk, visit, &claimed[i], &before[i]);
 			visit->quiet.earliest = 0;
 		}
 	}
-	req->nclaimed = kept;
+	*n = kept;
 }
 
 /*
@@ -762,7 +849,9 @@ qam_visit_exclusive(QamWalk *walk, QamVisit *visit, bool wait)
 
 	for (;;)
 	{
-		int			first = walk->req->nclaimed;
+		QamClaimRequest *req = walk->req;
+		int			first = req->nclaimed;
+		int			first_dead = req->ndead;
 		BlockNumber blocks[QAM_MAX_PINS];
 		int			nblocks = 0;
 		QamStop		stop = qam_visit_slots(walk, visit);
@@ -774,7 +863,7 @@ qam_visit_exclusive(QamWalk *walk, QamVisit *visit, bool wait)
 		 * written, and take it from the top, so that all goes into one record.
 		 */
 		if (stop == QAM_STOP_XID && !visit->interrupted &&
-			visit->nchanges <= QAM_MAX_REPEAT)
+			req->nclaimed == first && visit->nchanges <= QAM_MAX_REPEAT)
 		{
 			LockBuffer(visit->buffer, BUFFER_LOCK_UNLOCK);
 			qam_assign_xid(walk);
@@ -795,9 +884,11 @@ qam_visit_exclusive(QamWalk *walk, QamVisit *visit, bool wait)
 			nblocks = qam_gather(walk, page, visit->slotno, blocks);
 		LockBuffer(visit->buffer, BUFFER_LOCK_UNLOCK);
 
-		qam_take_rows(walk, visit, first);
-		if (stop == QAM_STOP_END ||
-			(stop == QAM_STOP_ENOUGH && walk->req->nclaimed >= walk->req->max))
+		qam_take_rows(walk, visit, req->take, req->claimed, walk->before,
+					  first, &req->nclaimed);
+		qam_take_rows(walk, visit, req->take_dead, req->dead, walk->dead_before,
+					  first_dead, &req->ndead);
+		if (stop == QAM_STOP_END || (stop == QAM_STOP_ENOUGH && qam_enough(req)))
 			return QAM_VISIT_OK;
 		if (stop == QAM_STOP_XID)
 			qam_assign_xid(walk);
@@ -904,7 +995,7 @@ qam_walk_lane(QamWalk *walk, int lane, bool wait)
 	run.npages = 0;
 	visit.lane = lane;
 	visit.link = walk->view.meta.lanes[lane].head;
-	while (QamLinkIsValid(&visit.link) && req->nclaimed < req->max)
+	while (QamLinkIsValid(&visit.link) && !qam_enough(req))
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (plain && (run.npages == 0 || jumped))
@@ -976,7 +1067,8 @@ qam_walk_lane(QamWalk *walk, int lane, bool wait)
 
 /*
  * qam_claim claims up to req->max messages and returns them in req->claimed,
- * in the order in which they were sent, urgent lanes first.
+ * in the order in which they were sent, urgent lanes first; and up to
+ * req->max_dead that are not to be delivered any more in req->dead.
  *
  * Both relations are open and locked RowExclusive.  Claims take effect at once
  * and do not depend on whether the transaction commits; those by xid end with
@@ -995,7 +1087,11 @@ qam_claim(QamClaimRequest *req)
 	walk.view.next_xid = qam_next_xid();
 	walk.max_pins = Max(2, Min(QAM_MAX_PINS, NBuffers / (4 * MaxBackends)));
 	walk.lsn = InvalidXLogRecPtr;
-	walk.room = Min(req->max, 64);
+	walk.room = Max(1, Min(req->max, 64));
+	walk.dead_room = 0;
+	walk.dead_before = NULL;
+	walk.lease_claim = QamMakeClaim(QAM_CLAIM_BY_LEASE,
+									pg_prng_uint64(&pg_global_prng_state));
 	walk.before = palloc(walk.room * sizeof(QamSlot));
 	req->claimed = palloc(walk.room * sizeof(QamClaimed));
 	req->nclaimed = 0;
@@ -1007,17 +1103,19 @@ qam_claim(QamClaimRequest *req)
 		qam_assign_xid(&walk);
 
 	qam_read_meta(req->index, &walk.view.meta);
-	for (lane = QAM_LANES - 1; lane >= 0 && req->nclaimed < req->max; lane--)
+	for (lane = QAM_LANES - 1; lane >= 0 && !qam_enough(req); lane--)
 	{
 		if (req->only != NULL && lane != req->only_lane)
 			continue;
 
 		/* Nothing of a lower lane goes out while a page of this one is unseen */
-		if (qam_walk_lane(&walk, lane, false) && req->nclaimed < req->max)
+		if (qam_walk_lane(&walk, lane, false) && !qam_enough(req))
 			qam_walk_lane(&walk, lane, true);
 	}
 	qam_unpin_all(&walk);
 	pfree(walk.before);
+	if (walk.dead_before != NULL)
+		pfree(walk.dead_before);
 
 	/* Attempts shall count after a crash too: on disk soon, or at once */
 	if (req->nclaimed > 0 && !XLogRecPtrIsInvalid(walk.lsn))

@@ -11,7 +11,7 @@ SELECT payload FROM once.lease('look', '1 h');
 SELECT once.send('look', '"held"', priority => 7, headers => '{"h": 1}'), once.send('look', '"ready"', priority => 5), once.send('look', '"delayed"', priority => 5, delay => '1 h');
 BEGIN;
 SELECT payload FROM once.receive('look');
-SELECT attempt, ready_at > now() + '50 min' AS in_an_hour, priority, group_id, headers, payload, state,
+SELECT attempt, ready_at > now() + '47 min' AS in_an_hour, priority, group_id, headers, payload, state,
        enqueued_at <= now() AS enqueued FROM once.peek('look');
 SELECT lane, slot, state, claim, claim_xid = pg_current_xact_id() AS ours, row_ctid, attempts FROM once.slots('look') ORDER BY lane DESC, slot;
 ROLLBACK;

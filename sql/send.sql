@@ -75,7 +75,6 @@ INSERT INTO once.q_s (payload, priority) SELECT to_jsonb(g), 9 FROM generate_ser
 SELECT payload FROM once.pop('s', 10);
 -- Out of range for the index whoever inserts; groups are not there yet.
 INSERT INTO once.q_s (payload, priority) VALUES ('1', 10);
-INSERT INTO once.q_s (payload, group_id) VALUES ('1', 'g');
 
 -- A prepared statement and a function, as drivers and applications send.
 PREPARE send(text, jsonb) AS SELECT once.send($1, $2);

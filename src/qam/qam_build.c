@@ -38,7 +38,8 @@
 #define SORT_TID		2
 #define SORT_LANE		3
 #define SORT_READY_AT	4
-#define SORT_NATTRS		4
+#define SORT_GROUP		5
+#define SORT_NATTRS		5
 
 typedef struct QamBuild
 {
@@ -149,6 +150,7 @@ qam_begin_sort(TupleDesc *desc)
 	TupleDescInitEntry(*desc, SORT_TID, "tid", INT8OID, -1, 0);
 	TupleDescInitEntry(*desc, SORT_LANE, "lane", INT2OID, -1, 0);
 	TupleDescInitEntry(*desc, SORT_READY_AT, "ready_at", INT8OID, -1, 0);
+	TupleDescInitEntry(*desc, SORT_GROUP, "group", INT8OID, -1, 0);
 	return tuplesort_begin_heap(*desc, 1, &att, &less, &collation, &nulls_first,
 								maintenance_work_mem, NULL, TUPLESORT_NONE);
 }
@@ -172,6 +174,8 @@ qam_build_row(Relation index, ItemPointer tid, Datum *values, bool *isnull,
 	slot->tts_isnull[SORT_LANE - 1] = false;
 	slot->tts_values[SORT_READY_AT - 1] = Int64GetDatum(entry.ready_at);
 	slot->tts_isnull[SORT_READY_AT - 1] = false;
+	slot->tts_values[SORT_GROUP - 1] = Int64GetDatum(entry.group);
+	slot->tts_isnull[SORT_GROUP - 1] = false;
 	ExecStoreVirtualTuple(slot);
 	tuplesort_puttupleslot(build->sort, slot);
 	build->ntuples++;
@@ -199,6 +203,7 @@ qam_build_lanes(QamBuild *build)
 		ItemPointerSet(&entry->tid, tid >> 16, tid & 0xFFFF);
 		entry->lane = DatumGetInt16(slot->tts_values[SORT_LANE - 1]);
 		entry->ready_at = DatumGetInt64(slot->tts_values[SORT_READY_AT - 1]);
+		entry->group = (uint32) DatumGetInt64(slot->tts_values[SORT_GROUP - 1]);
 		if (n == lengthof(entries))
 		{
 			qam_append_ready(build->index, entries, n);

@@ -11,6 +11,9 @@
  *	hint			no page hint keeps a message from being offered
  *	list			every link leads to the page it means, and every list ends
  *					where the metapage says it does
+ *	group			every group's chain leads from its first to its last slot,
+ *					over all of its unfinished ones		(strict only)
+ *	schedule		no message is kept beyond its time	(strict only)
  *	missing slot	every live row that a snapshot taken before sees has a slot
  *	double slot		no row has two slots that are not DONE
  *	lost page		every page is in exactly one list		(strict only)
@@ -57,6 +60,8 @@ typedef struct QamCheck
 	Buffer		heap_buffer;	/* pinned, or invalid */
 	bool	   *in_list;		/* strict: per block */
 	BlockNumber nblocks;
+	uint64		in_groups;		/* unfinished slots seen that have a group */
+	HTAB	   *suspects;		/* rows without a slot so far, or NULL */
 } QamCheck;
 
 static void qam_fault(QamCheck *check, const char *rule, BlockNumber block,
@@ -90,14 +95,15 @@ qam_check_page(QamCheck *check, const QamCopiedPage *copy)
 	if (opaque->kind == 0)
 		return false;			/* new: a crash during extension */
 	if (opaque->page_id != QAM_PAGE_ID ||
-		(opaque->kind != QAM_PAGE_LANE && opaque->kind != QAM_PAGE_FREE) ||
-		opaque->lane >= QAM_LANES)
+		opaque->kind <= QAM_PAGE_META || opaque->kind > QAM_PAGE_SCHEDULE ||
+		(opaque->kind == QAM_PAGE_LANE && opaque->lane >= QAM_LANES) ||
+		(opaque->kind == QAM_PAGE_BUCKET && opaque->lane != QAM_SCHEDULED))
 	{
 		qam_fault(check, "page", copy->block, -1, "page kind %d, lane %d",
 				  opaque->kind, opaque->lane);
 		return false;
 	}
-	if (opaque->kind == QAM_PAGE_FREE)
+	if (opaque->kind != QAM_PAGE_LANE && opaque->kind != QAM_PAGE_BUCKET)
 		return false;
 	if (opaque->first_unfinished > copy->nslots)
 		qam_fault(check, "page", copy->block, -1,
@@ -119,21 +125,28 @@ qam_check_slot(QamCheck *check, const QamCopiedPage *copy, int slotno)
 	const QamSlot *slot = &copy->slots[slotno];
 	const QamOpaqueData *opaque = &copy->opaque;
 	uint64		kind = QamClaimKindOf(slot->claim);
-	bool		timed = slot->state == QAM_SLOT_READY ||
-		(slot->state == QAM_SLOT_CLAIMED && kind == QAM_CLAIM_BY_LEASE);
+	int			state = QamSlotState(slot);
+	bool		timed = state == QAM_SLOT_READY ||
+		(state == QAM_SLOT_CLAIMED && kind == QAM_CLAIM_BY_LEASE);
 
-	if (slot->state < QAM_SLOT_APPENDED || slot->state > QAM_SLOT_TAKEN)
+	if (state < QAM_SLOT_APPENDED || state > QAM_SLOT_ENDED)
 		qam_fault(check, "slot", copy->block, slotno, "state %d", slot->state);
-	else if (((slot->state == QAM_SLOT_APPENDED || slot->state == QAM_SLOT_TAKEN) &&
+	else if (((state == QAM_SLOT_APPENDED || state == QAM_SLOT_TAKEN) &&
 			  kind != QAM_CLAIM_BY_XID) ||
-			 (slot->state == QAM_SLOT_CLAIMED && kind == QAM_CLAIM_NONE))
+			 (state == QAM_SLOT_CLAIMED && kind == QAM_CLAIM_NONE))
 		qam_fault(check, "slot", copy->block, slotno,
 				  "state %d with claim kind %d", slot->state, (int) kind);
+	if (QamSlotIsBlocked(slot) &&
+		(slot->group_hash == 0 || opaque->kind != QAM_PAGE_LANE))
+		qam_fault(check, "slot", copy->block, slotno, "blocked without a group");
+	if (opaque->kind == QAM_PAGE_BUCKET && slot->next_slot >= QAM_LANES)
+		qam_fault(check, "slot", copy->block, slotno, "due in lane %d", slot->next_slot);
 	if (!ItemPointerIsValid(&slot->tid))
 		qam_fault(check, "slot", copy->block, slotno, "invalid row pointer");
 
 	/* With an owner, the hint may rest on a delete or lock of its */
-	if (opaque->owner == 0 && opaque->earliest != 0 && timed &&
+	if (opaque->kind == QAM_PAGE_LANE && !QamSlotIsBlocked(slot) &&
+		opaque->owner == 0 && opaque->earliest != 0 && timed &&
 		!(slot->hints & QAM_HINT_ACKED) && slot->ready_at < opaque->earliest)
 		qam_fault(check, "hint", copy->block, slotno,
 				  "slot is ready at " INT64_FORMAT ", page is passed by until " INT64_FORMAT,
@@ -153,9 +166,10 @@ qam_still_unfinished(QamCheck *check, const QamSeenSlot *seen)
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
 	page = BufferGetPage(buffer);
 	unfinished = !PageIsNew(page) &&
-		QamPageGetOpaque(page)->kind == QAM_PAGE_LANE &&
+		(QamPageGetOpaque(page)->kind == QAM_PAGE_LANE ||
+		 QamPageGetOpaque(page)->kind == QAM_PAGE_BUCKET) &&
 		QamPageGetOpaque(page)->seq == seen->seq &&
-		QamPageGetSlots(page)[seen->slotno].state != QAM_SLOT_DONE;
+		!QamSlotIsOver(&QamPageGetSlots(page)[seen->slotno]);
 	UnlockReleaseBuffer(buffer);
 	return unfinished;
 }
@@ -205,7 +219,11 @@ qam_check_pages(QamCheck *check)
 				QamRow		row;
 				bool		unused;
 
-				if (copy->slots[i].state == QAM_SLOT_DONE)
+				if (copy->slots[i].group_hash != 0 &&
+					copy->opaque.kind == QAM_PAGE_LANE &&
+					copy->slots[i].state != QAM_SLOT_DONE)
+					check->in_groups++;
+				if (QamSlotIsOver(&copy->slots[i]))
 					continue;
 				qam_check_slot(check, copy, i);
 				if (qam_judge_copied(check->heap, copy, i, &check->heap_buffer,
@@ -367,6 +385,218 @@ qam_check_free(QamCheck *check)
 }
 
 /*
+ * Strict: follow a group's chain.  Returns the number of its slots.
+ */
+static uint64
+qam_check_chain(QamCheck *check, const QamGroup *group)
+{
+	BlockNumber block = group->head_block;
+	uint32		seq = group->head_seq;
+	uint16		slotno = group->head_slot;
+	uint64		n = 0;
+
+	for (;;)
+	{
+		Buffer		buffer;
+		Page		page;
+		QamSlot		slot;
+		bool		good = false;
+
+		CHECK_FOR_INTERRUPTS();
+		memset(&slot, 0, sizeof(slot));
+		if (block < check->nblocks)
+		{
+			buffer = ReadBuffer(check->index, block);
+			LockBuffer(buffer, BUFFER_LOCK_SHARE);
+			page = BufferGetPage(buffer);
+			good = !PageIsNew(page) && QamPageGetOpaque(page)->kind == QAM_PAGE_LANE &&
+				(uint32) QamPageGetOpaque(page)->seq == seq &&
+				slotno < QamPageGetSlotCount(page);
+			if (good)
+				slot = QamPageGetSlots(page)[slotno];
+			UnlockReleaseBuffer(buffer);
+		}
+		if (!good || slot.group_hash != group->hash || slot.state == QAM_SLOT_DONE ||
+			QamSlotIsBlocked(&slot) != (n > 0))
+		{
+			qam_fault(check, "group", block, slotno,
+					  "state %d, group %u at place " UINT64_FORMAT " of group %u",
+					  slot.state, slot.group_hash, n, group->hash);
+			break;
+		}
+		n++;
+		if (slot.next_block == 0)
+		{
+			if (block != group->tail_block || slotno != group->tail_slot)
+				qam_fault(check, "group", block, slotno,
+						  "chain of group %u ends here, its last slot is %u in block %u",
+						  group->hash, group->tail_slot, group->tail_block);
+			break;
+		}
+		block = slot.next_block;
+		seq = slot.next_seq;
+		slotno = slot.next_slot;
+	}
+	return n;
+}
+
+/*
+ * Copy a page of the directory.  False, and a fault, if it is not of that kind.
+ */
+static bool
+qam_check_copy(QamCheck *check, const char *rule, BlockNumber block, uint16 kind,
+			   PGAlignedBlock *copy)
+{
+	Buffer		buffer;
+	bool		good = false;
+
+	if (block != 0 && block < check->nblocks)
+	{
+		buffer = ReadBuffer(check->index, block);
+		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		memcpy(copy->data, BufferGetPage(buffer), BLCKSZ);
+		UnlockReleaseBuffer(buffer);
+		good = !PageIsNew((Page) copy->data) &&
+			QamPageGetOpaque((Page) copy->data)->kind == kind;
+	}
+	if (!good)
+		qam_fault(check, rule, block, -1, "page is not of kind %d", kind);
+	else
+		check->in_list[block] = true;
+	return good;
+}
+
+/*
+ * Strict: the directory of groups, and that all their unfinished slots are in
+ * their chains.
+ */
+static void
+qam_check_groups(QamCheck *check)
+{
+	PGAlignedBlock *root = palloc(sizeof(PGAlignedBlock));
+	PGAlignedBlock *copy = palloc(sizeof(PGAlignedBlock));
+	QamMetaData meta;
+	uint64		chained = 0;
+
+	qam_read_meta(check->index, &meta);
+	if (meta.directory != 0 &&
+		qam_check_copy(check, "group", meta.directory, QAM_PAGE_DIRECTORY, root))
+	{
+		QamDirectory directory = QamPageGetDirectory((Page) root->data);
+		uint32		part;
+
+		for (part = 0; part < (UINT32_C(1) << directory->depth); part++)
+		{
+			BlockNumber block = directory->pages[part];
+
+			if (block < check->nblocks && check->in_list[block])
+				continue;		/* shared with a part before */
+			while (block != InvalidBlockNumber &&
+				   qam_check_copy(check, "group", block, QAM_PAGE_GROUPS, copy))
+			{
+				Page		page = (Page) copy->data;
+				uint32		mask = (UINT32_C(1) << QamPageGetOpaque(page)->lane) - 1;
+				int			i;
+
+				for (i = 0; i < QamPageGetGroupCount(page); i++)
+				{
+					const QamGroup *group = &QamPageGetGroups(page)[i];
+
+					if ((group->hash & mask) != (part & mask))
+						qam_fault(check, "group", block, -1,
+								  "group %u is in the wrong part", group->hash);
+					chained += qam_check_chain(check, group);
+				}
+				block = QamPageGetOpaque(page)->next.block;
+			}
+		}
+	}
+	if (chained != check->in_groups)
+		qam_fault(check, "group", meta.directory, -1,
+				  UINT64_FORMAT " slots are in chains, " UINT64_FORMAT " have a group",
+				  chained, check->in_groups);
+	pfree(copy);
+	pfree(root);
+}
+
+/*
+ * Strict: a list of the schedule, none of whose messages is due before "start".
+ */
+static void
+qam_check_schedule_list(QamCheck *check, QamChainEnds ends, int64 start)
+{
+	QamCopiedPage *copy = palloc(sizeof(QamCopiedPage));
+	BlockNumber block = ends.head;
+	BlockNumber last = 0;
+	int			i;
+
+	while (block != 0 && block != InvalidBlockNumber)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (block >= check->nblocks || check->in_list[block])
+		{
+			qam_fault(check, "schedule", block, -1,
+					  "block is in another list as well, or twice in this one");
+			break;
+		}
+		check->in_list[block] = true;
+		qam_copy_page(check->index, block, copy);
+		ReleaseBuffer(copy->buffer);
+		if (copy->opaque.kind != QAM_PAGE_BUCKET)
+		{
+			qam_fault(check, "schedule", block, -1, "page is not in the schedule");
+			break;
+		}
+		for (i = 0; i < copy->nslots; i++)
+			if (!QamSlotIsOver(&copy->slots[i]) && copy->slots[i].ready_at < start)
+				qam_fault(check, "schedule", block, i,
+						  "due at " INT64_FORMAT ", looked at from " INT64_FORMAT,
+						  copy->slots[i].ready_at, start);
+		last = block;
+		block = copy->opaque.next.block;
+	}
+	if (last != ends.tail)
+		qam_fault(check, "schedule", last, -1, "list ends here, and should in block %u",
+				  ends.tail);
+	pfree(copy);
+}
+
+/*
+ * Strict: the schedule.
+ */
+static void
+qam_check_schedule(QamCheck *check)
+{
+	PGAlignedBlock *root = palloc(sizeof(PGAlignedBlock));
+	QamMetaData meta;
+	QamSchedule schedule = QamPageGetSchedule((Page) root->data);
+	int			digit;
+	int			value;
+
+	qam_read_meta(check->index, &meta);
+	if (meta.schedule != 0 &&
+		qam_check_copy(check, "schedule", meta.schedule, QAM_PAGE_SCHEDULE, root))
+	{
+		qam_check_schedule_list(check, schedule->opened, 0);
+		qam_check_schedule_list(check, schedule->near, schedule->near_due);
+		for (digit = 0; digit < QAM_DIGITS; digit++)
+			for (value = 0; value < QAM_DIGIT_VALUES; value++)
+			{
+				int			shift = digit * QAM_DIGIT_BITS;
+				uint64		above = schedule->cursor >> (shift + QAM_DIGIT_BITS);
+				uint64		start = ((above << QAM_DIGIT_BITS) | value) << shift;
+
+				if (schedule->buckets[digit][value].head != 0 && start <= schedule->cursor)
+					qam_fault(check, "schedule", meta.schedule, -1,
+							  "bucket %d of digit %d is never opened", value, digit);
+				qam_check_schedule_list(check, schedule->buckets[digit][value],
+										(int64) (start << QAM_TICK_BITS));
+			}
+	}
+	pfree(root);
+}
+
+/*
  * Find the root of the HOT chain that a visible row belongs to.
  */
 static void
@@ -388,7 +618,61 @@ qam_root_of(QamCheck *check, HeapTuple tuple, ItemPointer root)
 /*
  * Third pass: every row that the snapshot sees and that is still alive has a
  * slot among those seen.
+ *
+ * A slot of the schedule may have moved, while the pages were read, from behind
+ * us to before us.  It moves forward in time, so it does that less often than
+ * there are digits and lists, and if it is not found after as many readings,
+ * there is none.  Rows without a slot are collected in "suspects", of which
+ * those found in each reading are dropped, until none is left or the readings
+ * are used up.
  */
+#define QAM_READINGS	(QAM_DIGITS + 3)
+
+static void
+qam_check_suspects(QamCheck *check)
+{
+	QamCopiedPage *copy = palloc(sizeof(QamCopiedPage));
+	BlockNumber nblocks = RelationGetNumberOfBlocks(check->index);
+	HASH_SEQ_STATUS status;
+	ItemPointer tid;
+	BlockNumber block;
+	int			reading;
+	int			i;
+
+	for (reading = 1; reading < QAM_READINGS &&
+		 hash_get_num_entries(check->suspects) > 0; reading++)
+		for (block = QAM_METAPAGE + 1; block < nblocks; block++)
+		{
+			CHECK_FOR_INTERRUPTS();
+			qam_copy_page(check->index, block, copy);
+			ReleaseBuffer(copy->buffer);
+			if (copy->opaque.kind != QAM_PAGE_LANE && copy->opaque.kind != QAM_PAGE_BUCKET)
+				continue;
+			for (i = 0; i < copy->nslots; i++)
+				if (!QamSlotIsOver(&copy->slots[i]))
+					(void) hash_search(check->suspects, &copy->slots[i].tid,
+									   HASH_REMOVE, NULL);
+		}
+	pfree(copy);
+
+	hash_seq_init(&status, check->suspects);
+	while ((tid = hash_seq_search(&status)) != NULL)
+	{
+		QamRow		row;
+
+		/* The snapshot still keeps its line pointer; the row may have gone */
+		check->heap_buffer = ReleaseAndReadBuffer(check->heap_buffer, check->heap,
+												  ItemPointerGetBlockNumber(tid));
+		LockBuffer(check->heap_buffer, BUFFER_LOCK_SHARE);
+		qam_judge(check->heap, check->heap_buffer, tid, &row);
+		LockBuffer(check->heap_buffer, BUFFER_LOCK_UNLOCK);
+		if (row.state == QAM_ROW_LIVE)
+			qam_fault(check, "missing slot", InvalidBlockNumber, -1,
+					  "row (%u,%u) has no slot",
+					  ItemPointerGetBlockNumber(tid), ItemPointerGetOffsetNumber(tid));
+	}
+}
+
 static void
 qam_check_rows(QamCheck *check, Snapshot snapshot)
 {
@@ -413,12 +697,10 @@ qam_check_rows(QamCheck *check, Snapshot snapshot)
 		qam_judge(check->heap, check->heap_buffer, &root, &row);
 		LockBuffer(check->heap_buffer, BUFFER_LOCK_UNLOCK);
 		if (row.state == QAM_ROW_LIVE)
-			qam_fault(check, "missing slot", InvalidBlockNumber, -1,
-					  "row (%u,%u) has no slot",
-					  ItemPointerGetBlockNumber(&root),
-					  ItemPointerGetOffsetNumber(&root));
+			(void) hash_search(check->suspects, &root, HASH_ENTER, NULL);
 	}
 	table_endscan(scan);
+	qam_check_suspects(check);
 }
 
 /*
@@ -442,6 +724,9 @@ qam_check(Relation heap, Relation index, bool strict, QamFaultSink sink, void *a
 	check.heap_buffer = InvalidBuffer;
 	check.seen = hash_create("once.check", 1024, &hash,
 							 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	hash.entrysize = sizeof(ItemPointerData);
+	check.suspects = hash_create("once.check suspects", 64, &hash,
+								 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 
 	/* The snapshot first: the rows it sees have had their slots by now */
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
@@ -453,10 +738,15 @@ qam_check(Relation heap, Relation index, bool strict, QamFaultSink sink, void *a
 	qam_check_pages(&check);
 	qam_check_lists(&check);
 	if (strict)
+	{
+		qam_check_groups(&check);
+		qam_check_schedule(&check);
 		qam_check_free(&check);
+	}
 	qam_check_rows(&check, snapshot);
 	UnregisterSnapshot(snapshot);
 	if (BufferIsValid(check.heap_buffer))
 		ReleaseBuffer(check.heap_buffer);
+	hash_destroy(check.suspects);
 	hash_destroy(check.seen);
 }

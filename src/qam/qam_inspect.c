@@ -32,7 +32,8 @@ qam_copy_page(Relation index, BlockNumber block, QamCopiedPage *copy)
 	if (!PageIsNew(page))
 	{
 		copy->opaque = *QamPageGetOpaque(page);
-		if (copy->opaque.kind != QAM_PAGE_META)
+		if (copy->opaque.kind == QAM_PAGE_LANE || copy->opaque.kind == QAM_PAGE_BUCKET ||
+			copy->opaque.kind == QAM_PAGE_FREE)
 		{
 			copy->nslots = Min(QamPageGetSlotCount(page), QAM_SLOTS_PER_PAGE);
 			memcpy(copy->slots, QamPageGetSlots(page),
@@ -66,7 +67,7 @@ qam_judge_copied(Relation heap, const QamCopiedPage *copy, int slotno,
 		row->state = QAM_ROW_GONE;
 		LockBuffer(copy->buffer, BUFFER_LOCK_SHARE);
 		current = qam_page_is(page, &link, copy->opaque.lane) &&
-			QamPageGetSlots(page)[slotno].state != QAM_SLOT_DONE;
+			!QamSlotIsOver(&QamPageGetSlots(page)[slotno]);
 		LockBuffer(copy->buffer, BUFFER_LOCK_UNLOCK);
 		return current;
 	}
@@ -75,7 +76,7 @@ qam_judge_copied(Relation heap, const QamCopiedPage *copy, int slotno,
 										ItemPointerGetBlockNumber(&tid));
 	LockBuffer(copy->buffer, BUFFER_LOCK_SHARE);
 	current = qam_page_is(page, &link, copy->opaque.lane) &&
-		QamPageGetSlots(page)[slotno].state != QAM_SLOT_DONE;
+		!QamSlotIsOver(&QamPageGetSlots(page)[slotno]);
 	if (current)
 	{
 		OffsetNumber offset = ItemPointerGetOffsetNumber(&tid);
@@ -95,7 +96,7 @@ qam_judge_copied(Relation heap, const QamCopiedPage *copy, int slotno,
 static const char *
 qam_slot_state_name(uint8 state)
 {
-	switch (state)
+	switch (state & 0x0F)
 	{
 		case QAM_SLOT_APPENDED:
 			return "appended";
@@ -107,6 +108,8 @@ qam_slot_state_name(uint8 state)
 			return "done";
 		case QAM_SLOT_TAKEN:
 			return "taken";
+		case QAM_SLOT_ENDED:
+			return "ended";
 	}
 	return "invalid";
 }
@@ -124,13 +127,21 @@ qam_page_kind_name(uint16 kind)
 			return "lane";
 		case QAM_PAGE_FREE:
 			return "free";
+		case QAM_PAGE_DIRECTORY:
+			return "directory";
+		case QAM_PAGE_GROUPS:
+			return "groups";
+		case QAM_PAGE_SCHEDULE:
+			return "schedule";
+		case QAM_PAGE_BUCKET:
+			return "bucket";
 	}
 	return "invalid";
 }
 
 /*
- * qam_each_slot calls sink for every slot of every lane's page, in physical
- * order.
+ * qam_each_slot calls sink for every slot of every page of a lane or of the
+ * schedule, in physical order.
  */
 void
 qam_each_slot(Relation index, QamSlotSink sink, void *arg)
@@ -145,11 +156,17 @@ qam_each_slot(Relation index, QamSlotSink sink, void *arg)
 		CHECK_FOR_INTERRUPTS();
 		qam_copy_page(index, block, copy);
 		ReleaseBuffer(copy->buffer);
-		for (i = 0; copy->opaque.kind == QAM_PAGE_LANE && i < copy->nslots; i++)
+		if (copy->opaque.kind != QAM_PAGE_LANE && copy->opaque.kind != QAM_PAGE_BUCKET)
+			continue;
+		for (i = 0; i < copy->nslots; i++)
 		{
 			QamSlot    *slot = &copy->slots[i];
+			bool		scheduled = copy->opaque.kind == QAM_PAGE_BUCKET;
 			QamSlotInfo info = {
-				.lane = copy->opaque.lane,
+				.lane = scheduled ? slot->next_slot : copy->opaque.lane,
+				.scheduled = scheduled,
+				.group = slot->group_hash,
+				.blocked = QamSlotIsBlocked(slot),
 				.block = block,
 				.slot = i,
 				.state = qam_slot_state_name(slot->state),
@@ -216,10 +233,10 @@ qam_peek_state(const QamCopiedPage *copy, int slotno, const QamRetry *retry,
 	const QamSlot *slot = &copy->slots[slotno];
 
 	*ready_at = slot->ready_at;
-	if (slot->state == QAM_SLOT_TAKEN &&
+	if (QamSlotState(slot) == QAM_SLOT_TAKEN &&
 		qam_xid_state(qam_claim_xid(slot->claim, qam_next_xid())) != QAM_XID_ENDED)
 		return QAM_PEEK_CLAIMED;
-	if (slot->state == QAM_SLOT_CLAIMED)
+	if (QamSlotState(slot) == QAM_SLOT_CLAIMED)
 	{
 		if (QamClaimKindOf(slot->claim) == QAM_CLAIM_BY_LEASE)
 		{
@@ -230,6 +247,8 @@ qam_peek_state(const QamCopiedPage *copy, int slotno, const QamRetry *retry,
 			return QAM_PEEK_CLAIMED;
 		*ready_at += qam_pause(retry, copy->opaque.seq, slotno, slot);
 	}
+	if (QamSlotIsBlocked(slot))
+		return QAM_PEEK_BLOCKED;
 	return *ready_at > now ? QAM_PEEK_DELAYED : QAM_PEEK_READY;
 }
 
@@ -251,7 +270,7 @@ qam_peek_page(Relation heap, const QamCopiedPage *copy, Snapshot snapshot,
 		bool		unused;
 
 		CHECK_FOR_INTERRUPTS();
-		if (slot->state == QAM_SLOT_DONE ||
+		if (QamSlotIsOver(slot) ||
 			!qam_judge_copied(heap, copy, i, heap_buffer, &row, &unused) ||
 			(row.state != QAM_ROW_LIVE && row.state != QAM_ROW_BUSY))
 			continue;
@@ -271,43 +290,71 @@ qam_peek_page(Relation heap, const QamCopiedPage *copy, Snapshot snapshot,
 }
 
 /*
- * qam_peek copies up to max messages that the snapshot sees, in the order in
- * which they would be handed out if all were ready.  Returns how many.
+ * Peek at a list of pages; returns how many messages there are in out now.
  *
- * A page that is recycled under our feet ends its lane: this is a look, not an
+ * A page that is recycled under our feet ends its list: this is a look, not an
  * account.
+ */
+static int
+qam_peek_list(Relation heap, Relation index, uint16 kind, BlockNumber block,
+			  QamCopiedPage *copy, Snapshot snapshot, const QamRetry *retry,
+			  int n, int max, Buffer *heap_buffer, QamPeeked *out)
+{
+	uint64		seq = 0;		/* not known of the first page */
+
+	while (block != InvalidBlockNumber && block != 0 && n < max)
+	{
+		CHECK_FOR_INTERRUPTS();
+		qam_copy_page(index, block, copy);
+		block = InvalidBlockNumber;
+		if (copy->opaque.kind == kind && (seq == 0 || copy->opaque.seq == seq))
+		{
+			n = qam_peek_page(heap, copy, snapshot, retry, n, max, heap_buffer, out);
+			block = copy->opaque.next.block;
+			seq = copy->opaque.next.seq;
+		}
+		ReleaseBuffer(copy->buffer);
+	}
+	return n;
+}
+
+/*
+ * qam_peek copies up to max messages that the snapshot sees, in the order in
+ * which they would be handed out if all were ready; those that are due later
+ * come last.  Returns how many.
  */
 int
 qam_peek(Relation heap, Relation index, Snapshot snapshot,
 		 const QamRetry *retry, int max, QamPeeked *out)
 {
 	QamCopiedPage *copy = palloc(sizeof(QamCopiedPage));
+	QamScheduleData *schedule = palloc(sizeof(QamScheduleData));
 	Buffer		heap_buffer = InvalidBuffer;
 	QamMetaData meta;
 	int			n = 0;
 	int			lane;
+	int			digit;
+	int			value;
 
 	qam_read_meta(index, &meta);
 	for (lane = QAM_LANES - 1; lane >= 0; lane--)
+		n = qam_peek_list(heap, index, QAM_PAGE_LANE, meta.lanes[lane].head.block, copy,
+						  snapshot, retry, n, max, &heap_buffer, out);
+	if (n < max && qam_read_schedule(index, schedule))
 	{
-		QamLink		link = meta.lanes[lane].head;
-
-		while (QamLinkIsValid(&link) && n < max)
-		{
-			bool		good;
-
-			CHECK_FOR_INTERRUPTS();
-			qam_copy_page(index, link.block, copy);
-			good = copy->opaque.kind == QAM_PAGE_LANE && copy->opaque.seq == link.seq;
-			if (good)
-				n = qam_peek_page(heap, copy, snapshot, retry, n, max,
-								  &heap_buffer, out);
-			ReleaseBuffer(copy->buffer);
-			link = good ? copy->opaque.next : qam_no_link();
-		}
+		n = qam_peek_list(heap, index, QAM_PAGE_BUCKET, schedule->near.head, copy,
+						  snapshot, retry, n, max, &heap_buffer, out);
+		n = qam_peek_list(heap, index, QAM_PAGE_BUCKET, schedule->opened.head, copy,
+						  snapshot, retry, n, max, &heap_buffer, out);
+		for (digit = 0; digit < QAM_DIGITS; digit++)
+			for (value = 0; value < QAM_DIGIT_VALUES; value++)
+				n = qam_peek_list(heap, index, QAM_PAGE_BUCKET,
+								  schedule->buckets[digit][value].head, copy,
+								  snapshot, retry, n, max, &heap_buffer, out);
 	}
 	if (BufferIsValid(heap_buffer))
 		ReleaseBuffer(heap_buffer);
+	pfree(schedule);
 	pfree(copy);
 	return n;
 }

@@ -21,7 +21,7 @@
  * qam_log_page; edit the page that this returns with the verbs of qam_page.c
  * only; finish.  Nothing between begin and finish may fail or allocate.
  */
-#define QAM_LOG_PAGES		3
+#define QAM_LOG_PAGES		4
 
 typedef struct QamLog
 {
@@ -52,7 +52,10 @@ extern void qam_meta_init(Page page);
 extern void qam_page_init(Page page, uint16 kind, int lane, uint64 seq);
 extern void qam_page_append(QamLog *log, Page page, const QamSlot *slots, int nslots);
 extern void qam_page_set_slot(QamLog *log, Page page, int slot, const QamSlot *new);
-extern void qam_page_set_done(QamLog *log, Page page, int slot, bool keep_claim);
+extern void qam_page_set_over(QamLog *log, Page page, int slot, bool keep_claim);
+extern void qam_page_set_done(QamLog *log, Page page, int slot);
+extern void qam_page_unblock(QamLog *log, Page page, int slot);
+extern void qam_page_set_successor(QamLog *log, Page page, int slot, const QamPlace *next);
 extern void qam_page_set_slot_hint(QamLog *log, Page page, int slot, uint8 hints);
 extern void qam_page_set_hints(QamLog *log, Page page, int64 earliest, uint64 owner,
 							   int first_unfinished);
@@ -65,20 +68,38 @@ extern void qam_meta_set_tail(QamLog *log, Page page, int lane, QamLink tail);
 extern void qam_meta_set_free(QamLog *log, Page page, QamLink free);
 extern void qam_meta_set_nonce(QamLog *log, Page page, const uint64 *nonce);
 extern uint64 qam_meta_take_seq(QamLog *log, Page page);
-extern void qam_meta_count_wakeup(QamLog *log, Page page);
+extern void qam_meta_count_wakeup(QamLog *log, Page page, uint64 seq);
+extern void qam_meta_set_directory(QamLog *log, Page page, BlockNumber block);
+extern void qam_meta_set_schedule(QamLog *log, Page page, BlockNumber block);
+extern void qam_directory_init(Page page, uint64 seq, BlockNumber groups);
+extern void qam_directory_split(QamLog *log, Page root, Page old, Page new,
+								BlockNumber new_block, uint64 seq, uint32 hash);
+extern void qam_groups_set(QamLog *log, Page page, int i, const QamGroup *group);
+extern void qam_groups_remove(QamLog *log, Page page, int i);
+extern void qam_schedule_init(Page page, uint64 seq, uint64 cursor);
+extern void qam_schedule_set_cursor(QamLog *log, Page page, uint64 cursor);
+extern void qam_schedule_set_near_due(QamLog *log, Page page, int64 near_due);
+extern void qam_schedule_set_ends(QamLog *log, Page page, int offset, QamChainEnds ends);
 
 /* qam_list.c: metapage, links, extension, append, unlinking */
 extern void qam_read_meta(Relation index, QamMetaData *meta);
 extern QamMeta qam_check_meta(Relation index, Page page);
 extern bool qam_page_is(Page page, const QamLink *link, int lane);
 extern bool qam_page_finished(Page page);
+extern bool qam_page_over(Page page);
 extern bool qam_unlink(Relation index, int lane, const QamLink *pred,
 					   const QamLink *link, bool wait);
 extern int	qam_adopt_new_pages(Relation index);
-extern void qam_wakeup(Relation index);
+extern void qam_wakeup(Relation index, uint64 seq);
+extern Buffer qam_get_page(Relation index, QamLink *free);
+extern QamLink qam_lane_tail(Relation index, int lane);
+extern void qam_forget_lane_tail(Relation index, int lane);
+extern void qam_extend_lane(Relation index, int lane, const QamLink *full);
 extern void qam_append_ready(Relation index, const QamEntry *entries, int nentries);
 extern const uint64 *qam_nonce(Relation index);
 extern bool qam_block_exists(Relation index, BlockNumber block);
+extern BlockNumber qam_directory_block(Relation index);
+extern BlockNumber qam_schedule_block(Relation index);
 
 static inline QamLink
 qam_link(BlockNumber block, uint64 seq)
@@ -99,6 +120,35 @@ qam_same_link(const QamLink *a, const QamLink *b)
 {
 	return a->block == b->block && a->seq == b->seq;
 }
+
+/* qam_schedule.c: messages due later */
+struct QamMove;
+
+/* Where a slot comes from that goes from the schedule to its group */
+typedef struct QamSource
+{
+	struct QamMove *move;		/* of this slot alone */
+	bool		locked;
+	QamSlot		slot;			/* as it is now, once ready */
+} QamSource;
+
+extern bool qam_read_schedule(Relation index, QamScheduleData *schedule);
+extern int64 qam_schedule_due(Relation index);
+extern BlockNumber qam_schedule_list_head(const QamScheduleData *schedule,
+										  int64 ready_at);
+extern void qam_schedule_append(Relation index, const QamSlot *slot, int lane, int64 now);
+extern void qam_schedule_clean(Relation index);
+extern bool qam_source_ready(Relation index, QamSource *source);
+extern void qam_source_done(QamLog *log, QamSource *source);
+extern void qam_source_unlock(QamSource *source);
+
+/* qam_group.c: chains of groups, and their directory */
+extern uint32 qam_group_hash(const char *group_id, int len);
+extern void qam_group_append(Relation index, const QamSlot *slot,
+							 QamSource *source);
+extern void qam_group_advance(Relation index, uint32 hash, uint64 *woken);
+extern void qam_group_give_back(Relation index, const QamSlot *slot,
+								QamRef **mates, int *nmates);
 
 /* qam_xid.c: is a claim's transaction still open? */
 typedef enum QamXidState
@@ -132,6 +182,7 @@ typedef struct QamView
 	TimestampTz now;
 	uint64		next_xid;
 	QamXidCache xids;			/* of transactions looked up since */
+	uint64		woken[QAM_WAKE_CELLS / 64]; /* wake-ups by the walk itself */
 } QamView;
 
 /*
@@ -164,7 +215,7 @@ typedef struct QamRun
 	int			npages;			/* 0: no run */
 	QamQuiet	quiet;
 	TimestampTz seen;
-	uint64		wakeups;
+	uint32		wakeups;		/* in the range of its pages */
 	LocalTransactionId lxid;
 	uint64		rollbacks;
 } QamRun;
@@ -174,7 +225,7 @@ extern void qam_quiet_add_xid(QamQuiet *quiet, uint64 fullxid, bool own);
 extern QamRun *qam_run_find(QamView *view, int lane, const QamLink *link);
 extern void qam_run_add(QamView *view, QamRun *run, int lane, const QamLink *link,
 						const QamLink *next, const QamQuiet *quiet);
-extern void qam_run_end(QamRun *run);
+extern void qam_run_end(QamView *view, QamRun *run);
 
 /* qam_heap.c: how the row of a slot stands */
 typedef enum QamRowState

@@ -16,6 +16,7 @@
 
 #include "pg_once.h"
 
+#include "access/detoast.h"
 #include "access/transam.h"
 #include "access/xact.h"
 #include "miscadmin.h"
@@ -34,6 +35,8 @@ typedef struct QamCache
 	bool		nonce_known;
 	uint64		nonce[2];
 	BlockNumber nblocks;		/* at least so many blocks exist */
+	BlockNumber directory;		/* once they exist, they stay where they are */
+	BlockNumber schedule;
 } QamCache;
 
 /*
@@ -81,7 +84,7 @@ qam_read_meta(Relation index, QamMetaData *meta)
 
 /*
  * qam_page_is tells whether the page is the one that the link meant, still in
- * the lane's list.  The page is locked; it may be any page of the index.
+ * the lane's list, or in the schedule.  The page is locked; it may be any page of the index.
  */
 bool
 qam_page_is(Page page, const QamLink *link, int lane)
@@ -93,7 +96,7 @@ qam_page_is(Page page, const QamLink *link, int lane)
 		return false;
 	opaque = QamPageGetOpaque(page);
 	return opaque->page_id == QAM_PAGE_ID &&
-		opaque->kind == QAM_PAGE_LANE &&
+		opaque->kind == (lane == QAM_SCHEDULED ? QAM_PAGE_BUCKET : QAM_PAGE_LANE) &&
 		opaque->lane == lane &&
 		opaque->seq == link->seq;
 }
@@ -118,6 +121,22 @@ qam_page_finished(Page page)
 }
 
 /*
+ * qam_page_over tells whether no slot of a page of the schedule is in use any
+ * more.  Locked.
+ */
+bool
+qam_page_over(Page page)
+{
+	QamSlot    *slots = QamPageGetSlots(page);
+	int			i;
+
+	for (i = QamPageGetSlotCount(page) - 1; i >= 0; i--)
+		if (slots[i].state != QAM_SLOT_DONE)
+			return false;
+	return true;
+}
+
+/*
  * The index's cache.  Must be fetched again after anything that
  * can process invalidation messages.
  */
@@ -134,6 +153,7 @@ qam_cache(Relation index)
 			cache->tails[lane] = qam_no_link();
 		cache->nonce_known = false;
 		cache->nblocks = 0;
+		cache->directory = cache->schedule = 0;
 		index->rd_amcache = cache;
 	}
 	return (QamCache *) index->rd_amcache;
@@ -181,32 +201,65 @@ qam_block_exists(Relation index, BlockNumber block)
 }
 
 /*
- * Get a page for a list, pinned and locked exclusively: the free list's first,
- * or a new one.  *next_free becomes what the free list begins with afterwards.
- *
- * The metapage is locked exclusively.  Nothing is changed yet.
+ * qam_directory_block returns where the root of the groups' directory is, or 0.
  */
-static Buffer
-qam_get_page(Relation index, QamMeta meta, QamLink *next_free)
+BlockNumber
+qam_directory_block(Relation index)
+{
+	if (qam_cache(index)->directory == 0)
+	{
+		QamMetaData meta;
+
+		qam_read_meta(index, &meta);
+		qam_cache(index)->directory = meta.directory;
+	}
+	return qam_cache(index)->directory;
+}
+
+/*
+ * qam_schedule_block returns where the root of the schedule is, or 0.
+ */
+BlockNumber
+qam_schedule_block(Relation index)
+{
+	if (qam_cache(index)->schedule == 0)
+	{
+		QamMetaData meta;
+
+		qam_read_meta(index, &meta);
+		qam_cache(index)->schedule = meta.schedule;
+	}
+	return qam_cache(index)->schedule;
+}
+
+/*
+ * qam_get_page gets a page for use, pinned and locked exclusively: the first of
+ * the free list that begins with *free, or a new one.  *free becomes what the
+ * list begins with afterwards.
+ *
+ * The metapage is locked exclusively.  Nothing is changed yet; the caller stores
+ * *free in the metapage.
+ */
+Buffer
+qam_get_page(Relation index, QamLink *free)
 {
 	Buffer		buffer;
 	QamOpaque	opaque;
 
-	*next_free = meta->free;
-	if (!QamLinkIsValid(&meta->free))
+	if (!QamLinkIsValid(free))
 		return once_extend(index, MAIN_FORKNUM);
 
-	buffer = ReadBuffer(index, meta->free.block);
+	buffer = ReadBuffer(index, free->block);
 	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
 	opaque = QamPageGetOpaque(BufferGetPage(buffer));
 	if (PageIsNew(BufferGetPage(buffer)) ||
-		opaque->kind != QAM_PAGE_FREE || opaque->seq != meta->free.seq)
+		opaque->kind != QAM_PAGE_FREE || opaque->seq != free->seq)
 		ereport(ERROR,
 				(errcode(ERRCODE_INDEX_CORRUPTED),
 				 errmsg("free list of index \"%s\" leads to block %u, which is not free",
-						RelationGetRelationName(index), meta->free.block),
+						RelationGetRelationName(index), free->block),
 				 errhint("REINDEX restores the index from its table.")));
-	*next_free = opaque->next;
+	*free = opaque->next;
 	return buffer;
 }
 
@@ -225,7 +278,7 @@ qam_extend(Relation index, int lane, const QamLink *seen)
 	Buffer		buffer;
 	QamMeta		meta;
 	QamLink		tail;
-	QamLink		next_free;
+	QamLink		free;
 	QamLog		log;
 	Page		page;
 	uint64		seq;
@@ -245,7 +298,8 @@ qam_extend(Relation index, int lane, const QamLink *seen)
 		tail_buffer = ReadBuffer(index, tail.block);
 		LockBuffer(tail_buffer, BUFFER_LOCK_EXCLUSIVE);
 	}
-	buffer = qam_get_page(index, meta, &next_free);
+	free = meta->free;
+	buffer = qam_get_page(index, &free);
 
 	qam_log_begin(&log, index);
 	page = qam_log_page(&log, meta_buffer, false);
@@ -258,7 +312,7 @@ qam_extend(Relation index, int lane, const QamLink *seen)
 	qam_meta_set_tail(&log, page, lane, tail);
 	if (!BufferIsValid(tail_buffer))
 		qam_meta_set_head(&log, page, lane, tail);
-	qam_meta_set_free(&log, page, next_free);
+	qam_meta_set_free(&log, page, free);
 	if (BufferIsValid(tail_buffer))
 		qam_page_set_next(&log, qam_log_page(&log, tail_buffer, false), tail);
 	qam_page_init(qam_log_page(&log, buffer, true), QAM_PAGE_LANE, lane, seq);
@@ -272,6 +326,48 @@ qam_extend(Relation index, int lane, const QamLink *seen)
 }
 
 /*
+ * qam_lane_tail returns where a lane ends, or ended when this backend last
+ * looked; it gets its first page if need be.  No locks on entry or exit.
+ */
+QamLink
+qam_lane_tail(Relation index, int lane)
+{
+	QamLink		tail = qam_cache(index)->tails[lane];
+
+	if (!QamLinkIsValid(&tail))
+	{
+		QamMetaData meta;
+
+		qam_read_meta(index, &meta);
+		tail = meta.lanes[lane].tail;
+		if (!QamLinkIsValid(&tail))
+			tail = qam_extend(index, lane, &tail);
+		qam_cache(index)->tails[lane] = tail;
+	}
+	return tail;
+}
+
+/*
+ * qam_forget_lane_tail is called when the page is not the lane's last any more.
+ */
+void
+qam_forget_lane_tail(Relation index, int lane)
+{
+	qam_cache(index)->tails[lane] = qam_no_link();
+}
+
+/*
+ * qam_extend_lane is called when the lane's last page is full.  No locks.
+ */
+void
+qam_extend_lane(Relation index, int lane, const QamLink *full)
+{
+	QamLink		tail = qam_extend(index, lane, full);
+
+	qam_cache(index)->tails[lane] = tail;
+}
+
+/*
  * Append slots to one lane.  No locks on entry or exit; during it only the
  * last page's, except when the list must grow.
  */
@@ -280,21 +376,10 @@ qam_append_lane(Relation index, int lane, const QamSlot *slots, int nslots)
 {
 	while (nslots > 0)
 	{
-		QamLink		tail = qam_cache(index)->tails[lane];
+		QamLink		tail = qam_lane_tail(index, lane);
 		Buffer		buffer;
 		Page		page;
 		int			room;
-
-		if (!QamLinkIsValid(&tail))
-		{
-			QamMetaData meta;
-
-			qam_read_meta(index, &meta);
-			tail = meta.lanes[lane].tail;
-			if (!QamLinkIsValid(&tail))
-				tail = qam_extend(index, lane, &tail);
-			qam_cache(index)->tails[lane] = tail;
-		}
 
 		buffer = ReadBuffer(index, tail.block);
 		LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
@@ -304,7 +389,7 @@ qam_append_lane(Relation index, int lane, const QamSlot *slots, int nslots)
 		{
 			/* not the last page any more */
 			UnlockReleaseBuffer(buffer);
-			qam_cache(index)->tails[lane] = qam_no_link();
+			qam_forget_lane_tail(index, lane);
 			continue;
 		}
 
@@ -321,41 +406,55 @@ qam_append_lane(Relation index, int lane, const QamSlot *slots, int nslots)
 		}
 		UnlockReleaseBuffer(buffer);
 		if (room == 0)
-		{
-			tail = qam_extend(index, lane, &tail);
-			qam_cache(index)->tails[lane] = tail;
-		}
+			qam_extend_lane(index, lane, &tail);
 	}
+}
+
+static inline bool
+qam_goes_to_lane(const QamEntry *entry, TimestampTz now)
+{
+	return entry->group == 0 && entry->ready_at <= now;
 }
 
 /*
  * Append entries in the given state, lane by lane where neighbours share one.
+ * Those due later go to the schedule, those of groups to the end of these.
  */
 static void
 qam_append_entries(Relation index, const QamEntry *entries, int nentries,
 				   uint8 state, uint64 claim)
 {
+	TimestampTz now = GetCurrentTimestamp();
 	QamSlot		slots[64];
 	int			i = 0;
 
 	while (i < nentries)
 	{
-		int			lane = entries[i].lane;
+		const QamEntry *first = &entries[i];
 		int			n = 0;
 
-		while (i < nentries && entries[i].lane == lane && n < (int) lengthof(slots))
+		CHECK_FOR_INTERRUPTS();
+		do
 		{
 			QamSlot    *slot = &slots[n++];
 
 			memset(slot, 0, sizeof(QamSlot));
 			slot->tid = entries[i].tid;
+			slot->group_hash = entries[i].group;
 			slot->ready_at = entries[i].ready_at;
 			slot->state = state;
 			slot->claim = claim;
 			i++;
-		}
-		qam_append_lane(index, lane, slots, n);
-		CHECK_FOR_INTERRUPTS();
+		} while (i < nentries && n < (int) lengthof(slots) &&
+				 qam_goes_to_lane(first, now) && qam_goes_to_lane(&entries[i], now) &&
+				 entries[i].lane == first->lane);
+
+		if (first->ready_at > now)
+			qam_schedule_append(index, slots, first->lane, now);
+		else if (first->group != 0)
+			qam_group_append(index, slots, NULL);
+		else
+			qam_append_lane(index, first->lane, slots, n);
 	}
 }
 
@@ -391,13 +490,42 @@ qam_append_ready(Relation index, const QamEntry *entries, int nentries)
 }
 
 /*
+ * The hash of a message's group, or an error if it cannot have that group.
+ */
+static uint32
+qam_entry_group(Datum value, int lane)
+{
+	Size		len = toast_raw_datum_size(value) - VARHDRSZ;
+	text	   *group_id;
+	uint32		hash;
+
+	if (len < 1 || len > QAM_MAX_GROUP_ID)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("group_id must be between 1 and %d bytes long", QAM_MAX_GROUP_ID),
+				 errdetail("The value given is %zu bytes long.", len)));
+	if (lane != QAM_DEFAULT_LANE)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a message of a group cannot have a priority"),
+				 errdetail("The priority given is %d.", lane),
+				 errhint("Leave the priority of messages with a group_id at %d.",
+						 QAM_DEFAULT_LANE)));
+	group_id = DatumGetTextPP(value);
+	hash = qam_group_hash(VARDATA_ANY(group_id), VARSIZE_ANY_EXHDR(group_id));
+	if ((Pointer) group_id != DatumGetPointer(value))
+		pfree(group_id);
+	return hash;
+}
+
+/*
  * qam_entry makes an entry of the index columns' values, or raises if they
  * are not what a queue takes.
  */
 QamEntry
 qam_entry(Relation index, const Datum *values, const bool *isnull, ItemPointer tid)
 {
-	QamEntry	entry = {.lane = QAM_DEFAULT_LANE, .ready_at = 0};
+	QamEntry	entry = {.lane = QAM_DEFAULT_LANE, .group = 0, .ready_at = 0};
 
 	entry.tid = *tid;
 	if (!isnull[QAM_ATTR_PRIORITY - 1])
@@ -421,10 +549,7 @@ qam_entry(Relation index, const Datum *values, const bool *isnull, ItemPointer t
 					 errmsg("deliver_at must be finite")));
 	}
 	if (!isnull[QAM_ATTR_GROUP_ID - 1])
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("message groups are not supported by this version"),
-				 errhint("Leave group_id NULL.")));
+		entry.group = qam_entry_group(values[QAM_ATTR_GROUP_ID - 1], entry.lane);
 	return entry;
 }
 
@@ -440,15 +565,6 @@ qaminsert(Relation index, Datum *values, bool *isnull, ItemPointer tid,
 
 	qam_append(index, &entry, 1);
 	return false;
-}
-
-/*
- * qam_run_schedule: see qam.h.
- */
-int
-qam_run_schedule(Relation heap, Relation index, int max)
-{
-	return 0;
 }
 
 /*
@@ -606,18 +722,18 @@ qam_adopt_new_pages(Relation index)
 
 /*
  * qam_wakeup tells the walkers that remember pages as not worth a visit that
- * a slot on one of them has become ready before its time.  No locks on entry
- * or exit; the change of the slot has been made.
+ * a slot on page number "seq" has become ready before its time.  No locks on
+ * entry or exit; the change of the slot has been made.
  */
 void
-qam_wakeup(Relation index)
+qam_wakeup(Relation index, uint64 seq)
 {
 	Buffer		buffer = ReadBuffer(index, QAM_METAPAGE);
 	QamLog		log;
 
 	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
 	qam_log_begin_hint(&log, index);
-	qam_meta_count_wakeup(&log, qam_log_page(&log, buffer, false));
+	qam_meta_count_wakeup(&log, qam_log_page(&log, buffer, false), seq);
 	qam_log_finish(&log);
 	UnlockReleaseBuffer(buffer);
 }

@@ -106,24 +106,71 @@ qam_page_set_slot(QamLog *log, Page page, int slotno, const QamSlot *new)
 }
 
 /*
- * qam_page_set_done ends a slot's life.
+ * qam_page_set_over ends a slot's life: its row is gone.  In a group, it becomes
+ * DONE only when the group has gone on to the next (qam_page_set_done).
  *
  * With keep_claim, the row is known to have been deleted, and a second ack can
  * be told that it is one.  Otherwise an UPDATE may have moved it, and all that
  * can be said to a late receipt is that its claim is lost.
  */
 void
-qam_page_set_done(QamLog *log, Page page, int slotno, bool keep_claim)
+qam_page_set_over(QamLog *log, Page page, int slotno, bool keep_claim)
 {
 	QamSlot    *slot = QamPageGetSlots(page) + slotno;
 
-	slot->state = QAM_SLOT_DONE;
+	if (slot->group_hash != 0 && QamPageGetOpaque(page)->kind == QAM_PAGE_LANE)
+		slot->state = QAM_SLOT_ENDED | (slot->state & QAM_SLOT_BLOCKED);
+	else
+		slot->state = QAM_SLOT_DONE;
 	qam_log_bytes(log, page, &slot->state, sizeof(slot->state));
 	if (!keep_claim)
 	{
 		slot->claim = 0;
 		qam_log_bytes(log, page, &slot->claim, sizeof(slot->claim));
 	}
+}
+
+/*
+ * qam_page_set_done makes a slot DONE: one that is ENDED when its group has gone
+ * on, or one that has been moved elsewhere.
+ */
+void
+qam_page_set_done(QamLog *log, Page page, int slotno)
+{
+	QamSlot    *slot = QamPageGetSlots(page) + slotno;
+
+	slot->state = QAM_SLOT_DONE;
+	qam_log_bytes(log, page, &slot->state, sizeof(slot->state));
+}
+
+/*
+ * qam_page_unblock makes a slot the first of its group.  The page must be looked
+ * at from the time on at which it can be offered.
+ */
+void
+qam_page_unblock(QamLog *log, Page page, int slotno)
+{
+	QamSlot    *slot = QamPageGetSlots(page) + slotno;
+
+	slot->state &= ~QAM_SLOT_BLOCKED;
+	qam_log_bytes(log, page, &slot->state, sizeof(slot->state));
+	qam_page_lower_earliest(log, page,
+							slot->state == QAM_SLOT_READY ? slot->ready_at : 0);
+}
+
+/*
+ * qam_page_set_successor says which slot follows in the group of this one.
+ */
+void
+qam_page_set_successor(QamLog *log, Page page, int slotno, const QamPlace *next)
+{
+	QamSlot    *slot = QamPageGetSlots(page) + slotno;
+
+	slot->next_slot = next->slot;
+	slot->next_block = next->block;
+	slot->next_seq = next->seq;
+	qam_log_bytes(log, page, &slot->next_slot,
+				  offsetof(QamSlot, group_hash) - offsetof(QamSlot, next_slot));
 }
 
 /*
@@ -263,10 +310,180 @@ qam_meta_take_seq(QamLog *log, Page page)
 }
 
 void
-qam_meta_count_wakeup(QamLog *log, Page page)
+qam_meta_count_wakeup(QamLog *log, Page page, uint64 seq)
+{
+	uint32	   *cell = &QamPageGetMeta(page)->wakeups[QAM_WAKE_CELL(seq)];
+
+	(*cell)++;
+	qam_log_hint_bytes(log, page, cell, sizeof(*cell));
+}
+
+void
+qam_meta_set_directory(QamLog *log, Page page, BlockNumber block)
 {
 	QamMeta		meta = QamPageGetMeta(page);
 
-	meta->wakeups++;
-	qam_log_hint_bytes(log, page, &meta->wakeups, sizeof(meta->wakeups));
+	meta->directory = block;
+	qam_log_bytes(log, page, &meta->directory, sizeof(meta->directory));
+}
+
+void
+qam_meta_set_schedule(QamLog *log, Page page, BlockNumber block)
+{
+	QamMeta		meta = QamPageGetMeta(page);
+
+	meta->schedule = block;
+	qam_log_bytes(log, page, &meta->schedule, sizeof(meta->schedule));
+}
+
+/*
+ * qam_directory_init fills a fresh page as the root of a directory with one
+ * page of groups.
+ */
+void
+qam_directory_init(Page page, uint64 seq, BlockNumber groups)
+{
+	QamDirectory directory;
+
+	qam_page_init(page, QAM_PAGE_DIRECTORY, 0, seq);
+	directory = QamPageGetDirectory(page);
+	directory->depth = 0;
+	directory->pages[0] = groups;
+	((PageHeader) page)->pd_lower = (char *) &directory->pages[1] - (char *) page;
+}
+
+/*
+ * qam_directory_split makes a page of groups two: those whose hash has the next
+ * bit set, of "depth" bits so far, go to the fresh page, for which the root, a
+ * level deeper if need be, gets the links.
+ */
+void
+qam_directory_split(QamLog *log, Page root, Page old, Page new, BlockNumber new_block,
+					uint64 seq, uint32 hash)
+{
+	QamDirectory directory = QamPageGetDirectory(root);
+	QamOpaque	opaque = QamPageGetOpaque(old);
+	QamGroup   *from = QamPageGetGroups(old);
+	QamGroup   *to;
+	int			n = QamPageGetGroupCount(old);
+	uint32		depth = opaque->lane;
+	uint32		bit = UINT32_C(1) << depth;
+	uint32		i;
+	int			kept = 0;
+	int			moved = 0;
+
+	if (directory->depth == depth)
+	{
+		memcpy(directory->pages + bit, directory->pages, bit * sizeof(BlockNumber));
+		directory->depth++;
+		((PageHeader) root)->pd_lower =
+			(char *) &directory->pages[bit * 2] - (char *) root;
+	}
+	for (i = 0; i < (UINT32_C(1) << directory->depth); i++)
+		if ((i & (bit - 1)) == (hash & (bit - 1)) && (i & bit) != 0)
+			directory->pages[i] = new_block;
+	qam_log_bytes(log, root, &((PageHeader) root)->pd_lower, sizeof(LocationIndex));
+	qam_log_bytes(log, root, directory,
+				  offsetof(QamDirectoryData, pages) +
+				  (sizeof(BlockNumber) << directory->depth));
+
+	qam_page_init(new, QAM_PAGE_GROUPS, depth + 1, seq);
+	to = QamPageGetGroups(new);
+	for (i = 0; i < (uint32) n; i++)
+	{
+		if (from[i].hash & bit)
+			to[moved++] = from[i];
+		else
+			from[kept++] = from[i];
+	}
+	((PageHeader) new)->pd_lower = (char *) (to + moved) - (char *) new;
+	((PageHeader) old)->pd_lower = (char *) (from + kept) - (char *) old;
+	opaque->lane = depth + 1;
+	qam_log_bytes(log, old, &((PageHeader) old)->pd_lower, sizeof(LocationIndex));
+	qam_log_bytes(log, old, from, kept * sizeof(QamGroup));
+	qam_log_bytes(log, old, &opaque->lane, sizeof(opaque->lane));
+}
+
+/*
+ * qam_groups_set stores a group: a new one, or over an old one of the page.
+ */
+void
+qam_groups_set(QamLog *log, Page page, int i, const QamGroup *group)
+{
+	QamGroup   *groups = QamPageGetGroups(page);
+	PageHeader	header = (PageHeader) page;
+
+	if (i == QamPageGetGroupCount(page))
+	{
+		header->pd_lower += sizeof(QamGroup);
+		qam_log_bytes(log, page, &header->pd_lower, sizeof(header->pd_lower));
+	}
+	groups[i] = *group;
+	qam_log_bytes(log, page, &groups[i], sizeof(QamGroup));
+}
+
+/*
+ * qam_groups_remove takes a group off its page; the last one takes its place.
+ */
+void
+qam_groups_remove(QamLog *log, Page page, int i)
+{
+	QamGroup   *groups = QamPageGetGroups(page);
+	PageHeader	header = (PageHeader) page;
+	int			last = QamPageGetGroupCount(page) - 1;
+
+	groups[i] = groups[last];
+	header->pd_lower -= sizeof(QamGroup);
+	qam_log_bytes(log, page, &header->pd_lower, sizeof(header->pd_lower));
+	if (i < last)
+		qam_log_bytes(log, page, &groups[i], sizeof(QamGroup));
+	else
+		memset(&groups[last], 0, sizeof(QamGroup));
+}
+
+/*
+ * qam_schedule_init fills a fresh page as the root of an empty schedule.
+ */
+void
+qam_schedule_init(Page page, uint64 seq, uint64 cursor)
+{
+	QamSchedule schedule;
+
+	qam_page_init(page, QAM_PAGE_SCHEDULE, 0, seq);
+	schedule = QamPageGetSchedule(page);
+	memset(schedule, 0, sizeof(QamScheduleData));
+	schedule->cursor = cursor;
+	schedule->near_due = DT_NOEND;
+	((PageHeader) page)->pd_lower = (char *) (schedule + 1) - (char *) page;
+}
+
+/*
+ * The verbs of the schedule's root: the cursor, when something near is due, and
+ * the ends of a list.
+ */
+void
+qam_schedule_set_cursor(QamLog *log, Page page, uint64 cursor)
+{
+	QamSchedule schedule = QamPageGetSchedule(page);
+
+	schedule->cursor = cursor;
+	qam_log_bytes(log, page, &schedule->cursor, sizeof(schedule->cursor));
+}
+
+void
+qam_schedule_set_near_due(QamLog *log, Page page, int64 near_due)
+{
+	QamSchedule schedule = QamPageGetSchedule(page);
+
+	schedule->near_due = near_due;
+	qam_log_bytes(log, page, &schedule->near_due, sizeof(schedule->near_due));
+}
+
+void
+qam_schedule_set_ends(QamLog *log, Page page, int offset, QamChainEnds ends)
+{
+	QamChainEnds *where = (QamChainEnds *) ((char *) QamPageGetSchedule(page) + offset);
+
+	*where = ends;
+	qam_log_bytes(log, page, where, sizeof(QamChainEnds));
 }

@@ -19,14 +19,15 @@
 /*
  * Format history.
  *
- * 1	first format.  Slots are 40 bytes; the successor link, the group hash
- *		and the page kinds DIRECTORY and BUCKET are reserved and zero.
+ * 1	first format.  Slots are 40 bytes; the successor link and the group
+ *		hash are reserved and zero.  Never released.
+ * 2	ordered groups and the schedule; the metapage counts wake-ups by range.
  *
  * A server that meets another version refuses the index and asks for REINDEX,
  * which costs leases and attempts, never messages.
  */
 #define QAM_MAGIC			0x4f4e4351	/* "QCNO" */
-#define QAM_VERSION			1
+#define QAM_VERSION			2
 #define QAM_METAPAGE		0
 
 /* Last two bytes of every page, for pg_filedump and friends */
@@ -49,18 +50,21 @@ typedef struct QamLink
 /*
  * A slot: one index entry, appended with its row and never moved.
  *
- * Everything from "attempts" on changes during the slot's life; the part
- * before it is written once.
+ * Everything from "attempts" on changes during the slot's life; of the part
+ * before it, the successor is written once more, when there is one.
+ *
+ * A message due later has its slot in a bucket of the schedule first, where
+ * next_slot says which lane it is for.
  */
 typedef struct QamSlot
 {
 	ItemPointerData tid;		/* root of the row's HOT chain */
-	uint16		next_slot;		/* reserved: successor in its group */
-	BlockNumber next_block;		/* reserved: successor in its group */
-	uint32		next_seq;		/* reserved: low half of that page's number */
-	uint32		group_hash;		/* reserved: 0 = no group */
+	uint16		next_slot;		/* successor in its group */
+	BlockNumber next_block;		/* successor in its group, 0 = none */
+	uint32		next_seq;		/* low half of that page's number */
+	uint32		group_hash;		/* 0 = no group */
 	uint16		attempts;		/* deliveries so far, saturating */
-	uint8		state;			/* QAM_SLOT_xxx */
+	uint8		state;			/* QAM_SLOT_xxx, see QamSlotState() */
 	uint8		hints;			/* QAM_HINT_xxx, not WAL-logged */
 	int64		ready_at;		/* see README, "Slot life" */
 	uint64		claim;			/* kind in the top bits, see below */
@@ -75,6 +79,22 @@ StaticAssertDecl(sizeof(QamSlot) == 40, "slot format");
 #define QAM_SLOT_TAKEN		5	/* by an xid that takes the message away and
 								 * delivers it to nobody; if that fails, as
 								 * READY */
+
+#define QAM_SLOT_ENDED		6	/* row gone for good, but its group does not
+								 * know yet; then DONE */
+
+/*
+ * With the state: there is another unfinished slot before it in its group, so
+ * it is not offered.  Never with DONE.
+ */
+#define QAM_SLOT_BLOCKED	0x80
+
+#define QamSlotState(slot)		((slot)->state & 0x0F)
+#define QamSlotIsBlocked(slot)	(((slot)->state & QAM_SLOT_BLOCKED) != 0)
+
+/* Is the row gone for good, so that its line pointer means nothing any more? */
+#define QamSlotIsOver(slot) \
+	(QamSlotState(slot) == QAM_SLOT_DONE || QamSlotState(slot) == QAM_SLOT_ENDED)
 
 /* Somebody deleted the row of a lease: look at the heap before its time */
 #define QAM_HINT_ACKED		0x01
@@ -131,8 +151,13 @@ StaticAssertDecl(sizeof(QamOpaqueData) == 48, "page format");
 #define QAM_PAGE_META		1
 #define QAM_PAGE_LANE		2
 #define QAM_PAGE_FREE		3
-#define QAM_PAGE_DIRECTORY	4	/* reserved: groups */
-#define QAM_PAGE_BUCKET		5	/* reserved: messages due later */
+#define QAM_PAGE_DIRECTORY	4	/* root of the groups' directory */
+#define QAM_PAGE_BUCKET		5	/* messages due later: slots like a lane's */
+#define QAM_PAGE_GROUPS		6	/* groups of a part of the directory */
+#define QAM_PAGE_SCHEDULE	7	/* root of the schedule */
+
+/* In place of a lane: pages of kind BUCKET */
+#define QAM_SCHEDULED		QAM_LANES
 
 #define QamPageGetOpaque(page) ((QamOpaque) PageGetSpecialPointer(page))
 #define QamPageGetSlots(page) ((QamSlot *) PageGetContents(page))
@@ -154,6 +179,13 @@ typedef struct QamLane
 	QamLink		tail;
 } QamLane;
 
+/*
+ * Wake-ups are counted for ranges of page numbers, so that a backend can tell
+ * whether a run of pages that it remembers is concerned.
+ */
+#define QAM_WAKE_CELLS		256
+#define QAM_WAKE_CELL(seq)	((int) (((seq) >> 6) % QAM_WAKE_CELLS))
+
 typedef struct QamMetaData
 {
 	uint32		magic;
@@ -161,12 +193,100 @@ typedef struct QamMetaData
 	uint64		nonce[2];		/* random at each build: receipts depend on it */
 	uint64		next_seq;		/* number for the next page to enter a list */
 	QamLink		free;			/* head of the free list */
-	uint64		wakeups;		/* hint: bumped when a slot becomes ready early */
+	BlockNumber directory;		/* root of the groups' directory, 0 = none yet */
+	BlockNumber schedule;		/* root of the schedule, 0 = none yet */
 	QamLane		lanes[QAM_LANES];
+	uint32		wakeups[QAM_WAKE_CELLS];	/* hint: bumped when a slot becomes
+											 * ready early */
 } QamMetaData;
 
 typedef QamMetaData *QamMeta;
 
 #define QamPageGetMeta(page) ((QamMeta) PageGetContents(page))
+
+/* Where a slot is; the number's low half tells a page used again */
+typedef struct QamPlace
+{
+	BlockNumber block;			/* 0: nowhere */
+	uint32		seq;
+	uint16		slot;
+} QamPlace;
+
+/*
+ * The directory of groups: which slot is the first of a group, and which the
+ * last.  Extendible hashing: the root has a block number for each value of the
+ * hash's low "depth" bits; the page there holds all groups whose low "depth" of
+ * its own bits are the same.
+ */
+#define QAM_DIRECTORY_MAX_DEPTH		10
+
+typedef struct QamDirectoryData
+{
+	uint32		depth;
+	BlockNumber pages[FLEXIBLE_ARRAY_MEMBER];	/* 1 << depth */
+} QamDirectoryData;
+
+typedef QamDirectoryData *QamDirectory;
+
+#define QamPageGetDirectory(page) ((QamDirectory) PageGetContents(page))
+
+typedef struct QamGroup
+{
+	uint32		hash;
+	BlockNumber head_block;
+	uint32		head_seq;
+	BlockNumber tail_block;
+	uint32		tail_seq;
+	uint16		head_slot;
+	uint16		tail_slot;
+} QamGroup;
+
+StaticAssertDecl(sizeof(QamGroup) == 24, "group format");
+
+/* A page of groups has its depth in "lane", and further pages by "next" */
+#define QamPageGetGroups(page) ((QamGroup *) PageGetContents(page))
+#define QamPageGetGroupCount(page) \
+	((int) ((((PageHeader) (page))->pd_lower - \
+			 MAXALIGN(SizeOfPageHeaderData)) / sizeof(QamGroup)))
+#define QAM_GROUPS_PER_PAGE \
+	((int) ((BLCKSZ - MAXALIGN(SizeOfPageHeaderData) - \
+			 MAXALIGN(sizeof(QamOpaqueData))) / sizeof(QamGroup)))
+
+/*
+ * The schedule: messages due later, in buckets that grow coarser with distance.
+ *
+ * Time is counted in ticks of 2^QAM_TICK_BITS microseconds, and a tick is
+ * written in digits of QAM_DIGIT_BITS bits.  "cursor" is the tick up to which
+ * buckets have been opened.  A message whose tick differs from it first in
+ * digit d is in bucket (d, its value of that digit); one whose tick is not
+ * after it is in the list "near".  Opening a bucket makes it the list "opened",
+ * whose messages go to finer buckets.
+ */
+#define QAM_TICK_BITS		20
+#define QAM_DIGIT_BITS		5
+#define QAM_DIGITS			9
+#define QAM_DIGIT_VALUES	(1 << QAM_DIGIT_BITS)
+
+typedef struct QamChainEnds
+{
+	BlockNumber head;			/* 0: empty */
+	BlockNumber tail;
+} QamChainEnds;
+
+typedef struct QamScheduleData
+{
+	uint64		cursor;			/* a tick */
+	int64		near_due;		/* nothing in "near" is due before */
+	QamChainEnds near;
+	QamChainEnds opened;
+	QamChainEnds buckets[QAM_DIGITS][QAM_DIGIT_VALUES];
+} QamScheduleData;
+
+typedef QamScheduleData *QamSchedule;
+
+#define QamPageGetSchedule(page) ((QamSchedule) PageGetContents(page))
+
+StaticAssertDecl(sizeof(QamScheduleData) + sizeof(QamOpaqueData) + 64 <= BLCKSZ,
+				 "schedule fits its page");
 
 #endif							/* QAM_PAGE_H */

@@ -87,15 +87,37 @@ qam_quiet_add(QamQuiet *quiet, const QamQuiet *more)
 }
 
 /*
+ * Wake-ups so far in the range of a run's pages, whose numbers grow along it.
+ * *woken: was there one by this very walk?
+ */
+static uint32
+qam_run_wakeups(const QamView *view, const QamRun *run, bool *woken)
+{
+	uint64		n = (run->last.seq >> 6) - (run->first.seq >> 6) + 1;
+	int			cell = QAM_WAKE_CELL(run->first.seq);
+	uint32		sum = 0;
+
+	*woken = false;
+	for (n = Min(n, QAM_WAKE_CELLS); n > 0; n--)
+	{
+		sum += view->meta.wakeups[cell];
+		if (view->woken[cell / 64] & (UINT64CONST(1) << (cell % 64)))
+			*woken = true;
+		cell = (cell + 1) % QAM_WAKE_CELLS;
+	}
+	return sum;
+}
+
+/*
  * Is a remembered run, of this index as this walk found it, still quiet?
  */
 static bool
 qam_run_valid(QamView *view, QamRun *run)
 {
+	bool		woken;
 	int			i;
 
-	if (run->wakeups != view->meta.wakeups ||
-		run->seen > view->now || view->now - run->seen > QAM_RUN_LIFETIME ||
+	if (run->seen > view->now || view->now - run->seen > QAM_RUN_LIFETIME ||
 		run->quiet.earliest <= view->now)
 		return false;
 	if (run->quiet.own &&
@@ -104,7 +126,7 @@ qam_run_valid(QamView *view, QamRun *run)
 	for (i = 0; i < run->quiet.nowners; i++)
 		if (qam_xid_state_cached(&view->xids, run->quiet.owners[i]) != QAM_XID_OTHERS)
 			return false;
-	return true;
+	return run->wakeups == qam_run_wakeups(view, run, &woken) && !woken;
 }
 
 /*
@@ -149,7 +171,6 @@ qam_run_begin(QamView *view, QamRun *run, int lane)
 	run->lane = lane;
 	qam_quiet_init(&run->quiet);
 	run->seen = view->now;
-	run->wakeups = view->meta.wakeups;
 	run->lxid = once_my_lxid();
 	run->rollbacks = rollbacks;
 }
@@ -158,8 +179,9 @@ qam_run_begin(QamView *view, QamRun *run, int lane)
  * qam_run_end remembers a run, if it is long enough, and leaves an empty one.
  */
 void
-qam_run_end(QamRun *run)
+qam_run_end(QamView *view, QamRun *run)
 {
+	bool		woken;
 	int			i;
 
 	if (run->npages >= QAM_RUN_MIN_PAGES)
@@ -174,6 +196,7 @@ qam_run_end(QamRun *run)
 			i = next_run;
 			next_run = (next_run + 1) % QAM_RUNS;
 		}
+		run->wakeups = qam_run_wakeups(view, run, &woken);
 		runs[i] = *run;
 	}
 	run->npages = 0;
@@ -220,7 +243,7 @@ qam_run_add(QamView *view, QamRun *run, int lane, const QamLink *link,
 	QamQuiet	sum;
 
 	if (run->npages >= QAM_RUN_LONG && qam_run_shortened(view, run, quiet))
-		qam_run_end(run);
+		qam_run_end(view, run);
 	if (run->npages == 0)
 	{
 		qam_run_begin(view, run, lane);
@@ -230,7 +253,7 @@ qam_run_add(QamView *view, QamRun *run, int lane, const QamLink *link,
 	qam_quiet_add(&sum, quiet);
 	if (sum.earliest <= view->now)
 	{
-		qam_run_end(run);
+		qam_run_end(view, run);
 		return;
 	}
 	run->quiet = sum;

@@ -70,9 +70,10 @@ qam_ref_slot(Relation index, Page page, const QamRef *ref)
 static QamRefState
 qam_claim_state(const QamSlot *slot, TimestampTz now)
 {
-	switch (slot->state)
+	switch (QamSlotState(slot))
 	{
 		case QAM_SLOT_DONE:
+		case QAM_SLOT_ENDED:
 			return QAM_REF_GONE;
 		case QAM_SLOT_CLAIMED:
 			if (QamClaimKindOf(slot->claim) == QAM_CLAIM_BY_LEASE)
@@ -282,25 +283,27 @@ static void
 qam_given_back(QamSlot *new, QamGiveBack how, int64 delay, int64 pause,
 			   const QamRetry *retry, TimestampTz now)
 {
+	uint8		blocked = new->state & QAM_SLOT_BLOCKED;
+
 	switch (how)
 	{
 		case QAM_NACK:
 			if (delay < 0 ||
 				(retry->max_attempts > 0 && new->attempts >= retry->max_attempts))
 				delay = pause;
-			new->state = QAM_SLOT_READY;
+			new->state = QAM_SLOT_READY | blocked;
 			new->ready_at = now + delay;
 			new->claim = 0;
 			break;
 		case QAM_RELEASE:
 			if (new->attempts > 0)
 				new->attempts--;
-			new->state = QAM_SLOT_READY;
+			new->state = QAM_SLOT_READY | blocked;
 			new->ready_at = 0;
 			new->claim = 0;
 			break;
 		case QAM_EXTEND:
-			new->state = QAM_SLOT_CLAIMED;
+			new->state = QAM_SLOT_CLAIMED | blocked;
 			new->ready_at = now + delay;
 			break;
 	}
@@ -323,10 +326,12 @@ qam_give_back(Relation heap, Relation index, const QamRef *ref, QamGiveBack how,
 	Buffer		heap_buffer;
 	QamRefState state;
 	QamSlot    *slot;
+	QamSlot		old;
 	QamSlot		new;
 	QamRow		row;
 	QamLog		log;
 	Page		page;
+	uint64		seq;
 	XLogRecPtr	lsn;
 
 	*mates = NULL;
@@ -353,10 +358,9 @@ qam_give_back(Relation heap, Relation index, const QamRef *ref, QamGiveBack how,
 		return state;
 	}
 
-	new = *slot;
-	qam_given_back(&new, how, delay,
-				   qam_pause(retry, QamPageGetOpaque(BufferGetPage(buffer))->seq,
-							 ref->slot, slot),
+	old = new = *slot;
+	seq = QamPageGetOpaque(BufferGetPage(buffer))->seq;
+	qam_given_back(&new, how, delay, qam_pause(retry, seq, ref->slot, slot),
 				   retry, GetCurrentTimestamp());
 	*when = new.ready_at;
 
@@ -369,18 +373,11 @@ qam_give_back(Relation heap, Relation index, const QamRef *ref, QamGiveBack how,
 	lsn = qam_log_finish(&log);
 	UnlockReleaseBuffer(buffer);
 	ReleaseBuffer(heap_buffer);
-	qam_wakeup(index);
+	qam_wakeup(index, seq);
 	RESUME_INTERRUPTS();
+	if (how != QAM_EXTEND && old.group_hash != 0)
+		qam_group_give_back(index, &old, mates, nmates);
 	if (!XLogRecPtrIsInvalid(lsn))
 		qam_log_flush_soon(lsn);
 	return state;
-}
-
-/*
- * qam_first_in_group: see qam.h.
- */
-bool
-qam_first_in_group(Relation heap, Relation index, const QamRef *ref)
-{
-	return true;
 }

@@ -23,21 +23,27 @@
 /*
  * End the slots of one page whose rows are dead.  The page is locked
  * exclusively.
+ *
+ * Returns the number of groups that have lost their first slot by this; their
+ * hashes go to "groups".
  */
-static void
+static int
 qam_vacuum_page(Relation index, Buffer buffer, IndexBulkDeleteResult *stats,
-				IndexBulkDeleteCallback callback, void *callback_state)
+				IndexBulkDeleteCallback callback, void *callback_state,
+				uint32 *groups)
 {
 	Page		page = BufferGetPage(buffer);
 	QamSlot    *slots = QamPageGetSlots(page);
 	int			n = QamPageGetSlotCount(page);
+	bool		in_lane = QamPageGetOpaque(page)->kind == QAM_PAGE_LANE;
 	uint16		dead[(BLCKSZ / sizeof(QamSlot)) + 1];
 	int			ndead = 0;
+	int			ngroups = 0;
 	int			i;
 
 	for (i = 0; i < n; i++)
 	{
-		if (slots[i].state == QAM_SLOT_DONE)
+		if (QamSlotIsOver(&slots[i]))
 			continue;
 		if (callback(&slots[i].tid, callback_state))
 			dead[ndead++] = i;
@@ -51,17 +57,23 @@ qam_vacuum_page(Relation index, Buffer buffer, IndexBulkDeleteResult *stats,
 		qam_log_begin(&log, index);
 		page = qam_log_page(&log, buffer, false);
 		for (i = 0; i < ndead; i++)
-			qam_page_set_done(&log, page, dead[i], false);
+			qam_page_set_over(&log, page, dead[i], false);
 		qam_log_finish(&log);
 		stats->tuples_removed += ndead;
+		for (i = 0; i < ndead; i++)
+			if (in_lane && slots[dead[i]].group_hash != 0 &&
+				!QamSlotIsBlocked(&slots[dead[i]]))
+				groups[ngroups++] = slots[dead[i]].group_hash;
 	}
+	return ngroups;
 }
 
 /*
  * qambulkdelete is ambulkdelete.
  *
- * Pages are taken in physical order: a slot never moves, and one appended
- * after we have passed does not belong to a row that was dead before.
+ * Pages are taken in physical order.  A slot appended after we have passed does
+ * not belong to a row that was dead before; nor does one that moves from the
+ * schedule to where we have passed (see qam_schedule.c).
  */
 IndexBulkDeleteResult *
 qambulkdelete(IndexVacuumInfo *info, IndexBulkDeleteResult *stats,
@@ -78,15 +90,22 @@ qambulkdelete(IndexVacuumInfo *info, IndexBulkDeleteResult *stats,
 	{
 		Buffer		buffer;
 		Page		page;
+		uint32		groups[(BLCKSZ / sizeof(QamSlot)) + 1];
+		int			ngroups = 0;
 
 		once_vacuum_delay_point();
 		buffer = ReadBufferExtended(index, MAIN_FORKNUM, block, RBM_NORMAL,
 									info->strategy);
 		LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
 		page = BufferGetPage(buffer);
-		if (!PageIsNew(page) && QamPageGetOpaque(page)->kind == QAM_PAGE_LANE)
-			qam_vacuum_page(index, buffer, stats, callback, callback_state);
+		if (!PageIsNew(page) &&
+			(QamPageGetOpaque(page)->kind == QAM_PAGE_LANE ||
+			 QamPageGetOpaque(page)->kind == QAM_PAGE_BUCKET))
+			ngroups = qam_vacuum_page(index, buffer, stats, callback, callback_state,
+									  groups);
 		UnlockReleaseBuffer(buffer);
+		while (ngroups > 0)
+			qam_group_advance(index, groups[--ngroups], NULL);
 	}
 	return stats;
 }
@@ -150,6 +169,7 @@ qamvacuumcleanup(IndexVacuumInfo *info, IndexBulkDeleteResult *stats)
 	qam_read_meta(index, &meta);
 	for (lane = 0; lane < QAM_LANES; lane++)
 		qam_vacuum_lane(index, lane, meta.lanes[lane].head, info->strategy);
+	qam_schedule_clean(index);
 	stats->pages_deleted = qam_adopt_new_pages(index);
 	stats->num_pages = RelationGetNumberOfBlocks(index);
 	return stats;

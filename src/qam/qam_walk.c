@@ -47,6 +47,12 @@
 /* Finished slots that are rather looked at twice than logged by themselves */
 #define QAM_MAX_REPEAT		16
 
+/* Slots that have become due and that one walk moves before it goes on */
+#define QAM_MOVES_PER_WALK	4000
+
+/* Slots that a walk expects at a time; a power of two */
+#define QAM_EXPECTED		256
+
 /* A change to a slot, decided on but not applied yet */
 typedef struct QamChange
 {
@@ -54,10 +60,10 @@ typedef struct QamChange
 	enum
 	{
 		QAM_CHANGE_SET,
-		QAM_CHANGE_DONE,
+		QAM_CHANGE_OVER,
 		QAM_CHANGE_HINT			/* ack hint off; not logged */
 	}			what;
-	bool		keep_claim;		/* DONE: see qam_page_set_done */
+	bool		keep_claim;		/* OVER: see qam_page_set_over */
 	QamSlot		new;
 } QamChange;
 
@@ -78,6 +84,11 @@ typedef struct QamWalk
 	QamSlot    *dead_before;
 	uint64		lease_claim;	/* claim word for leases */
 	XLogRecPtr	lsn;			/* end of the last record written */
+
+	/* Slots whose predecessors in their groups are ours now, or ENDED */
+	bool		expecting;
+	BlockNumber expected_block; /* of the last one noted */
+	QamPlace	expected[QAM_EXPECTED];
 } QamWalk;
 
 /* State of the visit of one page */
@@ -100,6 +111,8 @@ typedef struct QamVisit
 	int			nchanges;
 	QamChange	changes[QAM_SLOTS_PER_PAGE];
 	Buffer		locked_heap;	/* share-locked, or invalid */
+	int			ngroups;		/* those whose first slot is ENDED */
+	uint32		groups[QAM_SLOTS_PER_PAGE];
 } QamVisit;
 
 typedef enum QamVisitResult
@@ -116,6 +129,8 @@ typedef enum QamLook
 	QAM_LOOK_LATER,				/* not before its ready_at */
 	QAM_LOOK_RUNNING,			/* not while its transaction is open */
 	QAM_LOOK_OTHER,				/* not the row that is wanted */
+	QAM_LOOK_BLOCKED,			/* not while there is one before it in its group */
+	QAM_LOOK_ENDED,				/* over, and its group should be told */
 	QAM_LOOK_CANDIDATE			/* ask the heap */
 } QamLook;
 
@@ -195,11 +210,45 @@ qam_enough(const QamClaimRequest *req)
 }
 
 /*
+ * Expect the successor of a slot of a group: if it comes up in this walk, it may
+ * be treated as the first of its group.
+ *
+ * For the slot is ENDED, which is for ever, or in the hands of this call, which
+ * may take several messages of a group.  Not all that are noted are remembered.
+ */
+static void
+qam_expect(QamWalk *walk, const QamSlot *slot)
+{
+	QamPlace	place = {slot->next_block, slot->next_seq, slot->next_slot};
+
+	if (place.block == 0)
+		return;
+	if (!walk->expecting)
+		memset(walk->expected, 0, sizeof(walk->expected));
+	walk->expecting = true;
+	walk->expected_block = place.block;
+	walk->expected[(place.block * 31 + place.slot) % QAM_EXPECTED] = place;
+}
+
+static inline bool
+qam_is_expected(const QamWalk *walk, const QamLink *link, int slotno)
+{
+	const QamPlace *place;
+
+	if (!walk->expecting)
+		return false;
+	place = &walk->expected[(link->block * 31 + slotno) % QAM_EXPECTED];
+	return place->block == link->block && place->slot == slotno &&
+		place->seq == (uint32) link->seq;
+}
+
+/*
  * What does the slot alone say?  For QAM_LOOK_RUNNING, *xid and *own tell by
- * whom.  The page is locked in any mode.
+ * whom.  The page, which link leads to, is locked in any mode.
  */
 static QamLook
-qam_look(QamWalk *walk, const QamSlot *slot, uint64 *xid, bool *own)
+qam_look(QamWalk *walk, const QamLink *link, int slotno, const QamSlot *slot,
+		 uint64 *xid, bool *own)
 {
 	QamClaimRequest *req = walk->req;
 	bool		any_time = qam_any_time(req);
@@ -210,21 +259,31 @@ qam_look(QamWalk *walk, const QamSlot *slot, uint64 *xid, bool *own)
 	if (req->only != NULL &&
 		!ItemPointerEquals(req->only, unconstify(ItemPointerData *, &slot->tid)))
 		return QAM_LOOK_OTHER;
+	if (QamSlotIsBlocked(slot) && !any_time && !qam_is_expected(walk, link, slotno))
+		return QAM_LOOK_BLOCKED;
 
-	if (slot->state == QAM_SLOT_READY ||
-		(slot->state == QAM_SLOT_CLAIMED &&
-		 QamClaimKindOf(slot->claim) == QAM_CLAIM_BY_LEASE))
+	switch (QamSlotState(slot))
 	{
-		if (slot->ready_at <= walk->view.now || (slot->hints & QAM_HINT_ACKED))
-			return QAM_LOOK_CANDIDATE;
-		if (slot->state == QAM_SLOT_READY ? any_time : req->everything)
-			return QAM_LOOK_CANDIDATE;
-		return QAM_LOOK_LATER;
-	}
+		case QAM_SLOT_ENDED:
+			return QamSlotIsBlocked(slot) && any_time ? QAM_LOOK_BLOCKED : QAM_LOOK_ENDED;
 
-	/* A delay need not wait for its sender */
-	if (slot->state == QAM_SLOT_APPENDED && slot->ready_at > walk->view.now && !any_time)
-		return QAM_LOOK_LATER;
+		case QAM_SLOT_READY:
+			return slot->ready_at <= walk->view.now || any_time ?
+				QAM_LOOK_CANDIDATE : QAM_LOOK_LATER;
+
+		case QAM_SLOT_CLAIMED:
+			if (QamClaimKindOf(slot->claim) != QAM_CLAIM_BY_LEASE)
+				break;
+			return slot->ready_at <= walk->view.now || req->everything ||
+				(slot->hints & QAM_HINT_ACKED) ? QAM_LOOK_CANDIDATE : QAM_LOOK_LATER;
+
+		case QAM_SLOT_APPENDED:
+
+			/* A delay need not wait for its sender */
+			if (slot->ready_at > walk->view.now && !any_time)
+				return QAM_LOOK_LATER;
+			break;
+	}
 
 	*xid = qam_claim_xid(slot->claim, walk->view.next_xid);
 	state = qam_xid_state_cached(&walk->view.xids, *xid);
@@ -252,6 +311,12 @@ qam_note_look(QamQuiet *quiet, const QamSlot *slot, QamLook look, uint64 xid, bo
 		case QAM_LOOK_CANDIDATE:
 			quiet->earliest = 0;
 			break;
+		case QAM_LOOK_BLOCKED:
+		case QAM_LOOK_ENDED:
+
+			/* Not by itself, but the page is not finished */
+			quiet->earliest = Min(quiet->earliest, DT_NOEND - 1);
+			break;
 		case QAM_LOOK_DONE:
 			break;
 	}
@@ -262,7 +327,8 @@ qam_note_look(QamQuiet *quiet, const QamSlot *slot, QamLook look, uint64 xid, bo
  * not pinned yet.  The slots' page is locked in any mode.
  */
 static int
-qam_gather(QamWalk *walk, Page page, int slotno, BlockNumber *blocks)
+qam_gather(QamWalk *walk, const QamLink *link, Page page, int slotno,
+		   BlockNumber *blocks)
 {
 	QamSlot    *slots = QamPageGetSlots(page);
 	int			n = QamPageGetSlotCount(page);
@@ -277,7 +343,7 @@ qam_gather(QamWalk *walk, Page page, int slotno, BlockNumber *blocks)
 		BlockNumber block;
 		int			i;
 
-		if (qam_look(walk, &slots[slotno], &xid, &own) != QAM_LOOK_CANDIDATE)
+		if (qam_look(walk, link, slotno, &slots[slotno], &xid, &own) != QAM_LOOK_CANDIDATE)
 			continue;
 		wanted--;
 		block = ItemPointerGetBlockNumber(&slots[slotno].tid);
@@ -303,6 +369,7 @@ qam_hints_say_quiet(QamWalk *walk, QamVisit *visit, QamOpaque opaque)
 {
 	/* When time does not matter, only what rests on transactions does */
 	if (walk->req->only != NULL || !QamLinkIsValid(&opaque->next) ||
+		walk->expected_block == visit->link.block ||
 		opaque->earliest <= (walk->req->everything ? DT_NOEND - 1 : walk->view.now))
 		return false;
 	qam_quiet_init(&visit->quiet);
@@ -351,9 +418,9 @@ qam_glance(QamWalk *walk, QamVisit *visit)
 	{
 		uint64		xid = 0;
 		bool		own = false;
-		QamLook		look = qam_look(walk, &slots[i], &xid, &own);
+		QamLook		look = qam_look(walk, &visit->link, i, &slots[i], &xid, &own);
 
-		candidates = (look == QAM_LOOK_CANDIDATE);
+		candidates = (look == QAM_LOOK_CANDIDATE || look == QAM_LOOK_ENDED);
 		visit->all_done &= (look == QAM_LOOK_DONE);
 		qam_note_look(&visit->quiet, &slots[i], look, xid, own);
 	}
@@ -371,7 +438,7 @@ qam_glance(QamWalk *walk, QamVisit *visit)
 			return true;
 		}
 	}
-	nblocks = qam_gather(walk, page, opaque->first_unfinished, blocks);
+	nblocks = qam_gather(walk, &visit->link, page, opaque->first_unfinished, blocks);
 	LockBuffer(visit->buffer, BUFFER_LOCK_UNLOCK);
 	once_debug_point("walk_before_pin");
 	qam_pin(walk, blocks, nblocks);
@@ -425,6 +492,7 @@ qam_take_claim(QamWalk *walk, QamVisit *visit, const QamSlot *slot, QamRow *row,
 	bool		take_away = dead || qam_any_time(req);
 	QamClaimed *claimed;
 	QamSlot    *new = &qam_change(visit, slot)->new;
+	uint8		blocked = slot->state & QAM_SLOT_BLOCKED;
 
 	if (dead)
 	{
@@ -455,15 +523,15 @@ qam_take_claim(QamWalk *walk, QamVisit *visit, const QamSlot *slot, QamRow *row,
 	if (take_away)
 	{
 		/* If it comes to nothing, everything is as before but the claim */
-		if (slot->state == QAM_SLOT_CLAIMED &&
+		if (QamSlotState(slot) == QAM_SLOT_CLAIMED &&
 			QamClaimKindOf(slot->claim) == QAM_CLAIM_BY_XID)
 			new->ready_at = 0;
-		new->state = QAM_SLOT_TAKEN;
+		new->state = QAM_SLOT_TAKEN | blocked;
 		new->claim = walk->claim_xid;
 	}
 	else
 	{
-		new->state = QAM_SLOT_CLAIMED;
+		new->state = QAM_SLOT_CLAIMED | blocked;
 		if (new->attempts < PG_UINT16_MAX)
 			new->attempts++;
 		if (req->kind == QAM_CLAIM_XID)
@@ -477,6 +545,14 @@ qam_take_claim(QamWalk *walk, QamVisit *visit, const QamSlot *slot, QamRow *row,
 			new->ready_at = walk->view.now + req->lease;
 		}
 	}
+
+	/*
+	 * A lease outlives this transaction, so it must not go past a dead message
+	 * that comes back if this transaction does not commit.
+	 */
+	if (slot->group_hash != 0 && !qam_any_time(req) &&
+		(!dead || req->kind == QAM_CLAIM_XID))
+		qam_expect(walk, slot);
 
 	claimed->tuple = heap_copytuple(&row->tuple);
 	claimed->attempt = new->attempts;
@@ -521,7 +597,7 @@ qam_set_ready(QamVisit *visit, const QamSlot *slot, int64 ready_at)
 {
 	QamSlot    *new = &qam_change(visit, slot)->new;
 
-	new->state = QAM_SLOT_READY;
+	new->state = QAM_SLOT_READY | (slot->state & QAM_SLOT_BLOCKED);
 	new->ready_at = ready_at;
 	visit->quiet.earliest = Min(visit->quiet.earliest, ready_at);
 }
@@ -540,7 +616,7 @@ qam_offer(QamWalk *walk, QamVisit *visit, const QamSlot *slot, QamRow *row)
 
 	/* An ack of a lease was rolled back: the lease holds on */
 	if ((slot->hints & QAM_HINT_ACKED) && slot->ready_at > walk->view.now &&
-		!(slot->state == QAM_SLOT_READY ? any_time : req->everything))
+		!(QamSlotState(slot) == QAM_SLOT_READY ? any_time : req->everything))
 	{
 		QamChange  *change = qam_change(visit, slot);
 
@@ -551,7 +627,7 @@ qam_offer(QamWalk *walk, QamVisit *visit, const QamSlot *slot, QamRow *row)
 	}
 
 	/* A delivery failed, with its transaction or by its time's running out */
-	if (slot->state == QAM_SLOT_CLAIMED && !any_time)
+	if (QamSlotState(slot) == QAM_SLOT_CLAIMED && !any_time)
 	{
 		int64		ready_at = slot->ready_at +
 			qam_pause(&req->retry, visit->link.seq, visit->slotno, slot);
@@ -564,7 +640,8 @@ qam_offer(QamWalk *walk, QamVisit *visit, const QamSlot *slot, QamRow *row)
 	}
 
 	/* Somebody took it away, but did not commit that */
-	if (slot->state == QAM_SLOT_TAKEN && !any_time && slot->ready_at > walk->view.now)
+	if (QamSlotState(slot) == QAM_SLOT_TAKEN && !any_time &&
+		slot->ready_at > walk->view.now)
 	{
 		qam_set_ready(visit, slot, slot->ready_at);
 		return QAM_STOP_END;
@@ -589,6 +666,26 @@ qam_offer(QamWalk *walk, QamVisit *visit, const QamSlot *slot, QamRow *row)
 }
 
 /*
+ * A slot of a group is over: expect its successor, and if it is the first, have
+ * the group told when the page is unlocked.
+ */
+static void
+qam_note_ended(QamWalk *walk, QamVisit *visit, const QamSlot *slot)
+{
+	bool		first = !QamSlotIsBlocked(slot) ||
+		qam_is_expected(walk, &visit->link, visit->slotno);
+
+	visit->all_done = visit->prefix_open = false;
+	visit->quiet.earliest = Min(visit->quiet.earliest, DT_NOEND - 1);
+	if (!first)
+		return;
+	if (!qam_any_time(walk->req))
+		qam_expect(walk, slot);
+	if (visit->ngroups == 0 || visit->groups[visit->ngroups - 1] != slot->group_hash)
+		visit->groups[visit->ngroups++] = slot->group_hash;
+}
+
+/*
  * Look at one slot, and at its row if the slot does not tell enough.
  *
  * The page is locked exclusively.  Changes are only noted.
@@ -598,12 +695,17 @@ qam_visit_slot(QamWalk *walk, QamVisit *visit, const QamSlot *slot)
 {
 	uint64		xid = 0;
 	bool		own = false;
-	QamLook		look = qam_look(walk, slot, &xid, &own);
+	QamLook		look = qam_look(walk, &visit->link, visit->slotno, slot, &xid, &own);
 	Buffer		heap_buffer;
 	QamRow		row;
 
 	if (look == QAM_LOOK_DONE)
 		return QAM_STOP_END;
+	if (look == QAM_LOOK_ENDED)
+	{
+		qam_note_ended(walk, visit, slot);
+		return QAM_STOP_END;
+	}
 	if (look != QAM_LOOK_CANDIDATE)
 	{
 		visit->all_done = visit->prefix_open = false;
@@ -621,8 +723,10 @@ qam_visit_slot(QamWalk *walk, QamVisit *visit, const QamSlot *slot)
 	{
 		QamChange  *change = qam_change(visit, slot);
 
-		change->what = QAM_CHANGE_DONE;
+		change->what = QAM_CHANGE_OVER;
 		change->keep_claim = row.deleted;
+		if (slot->group_hash != 0 && visit->lane != QAM_SCHEDULED)
+			qam_note_ended(walk, visit, slot);
 		return QAM_STOP_END;
 	}
 	visit->all_done = visit->prefix_open = false;
@@ -653,6 +757,7 @@ qam_visit_slots(QamWalk *walk, QamVisit *visit)
 	QamStop		stop = QAM_STOP_END;
 
 	visit->nchanges = 0;
+	visit->ngroups = 0;
 	visit->locked_heap = InvalidBuffer;
 	while (visit->slotno < n)
 	{
@@ -724,8 +829,8 @@ qam_apply(QamWalk *walk, QamVisit *visit, bool complete)
 			case QAM_CHANGE_SET:
 				qam_page_set_slot(&log, page, change->slotno, &change->new);
 				break;
-			case QAM_CHANGE_DONE:
-				qam_page_set_done(&log, page, change->slotno, change->keep_claim);
+			case QAM_CHANGE_OVER:
+				qam_page_set_over(&log, page, change->slotno, change->keep_claim);
 				break;
 			case QAM_CHANGE_HINT:
 				qam_page_set_slot_hint(&log, page, change->slotno,
@@ -756,14 +861,19 @@ qam_undo_claim(QamWalk *walk, QamVisit *visit, const QamClaimed *claimed,
 	if (qam_page_is(page, &visit->link, visit->lane) &&
 		QamPageGetSlots(page)[claimed->ref.slot].claim == walk->claim_xid)
 	{
+		QamSlot		old = *before;
+
+		/* Its group may have come to it meanwhile */
+		old.state = QamSlotState(before) |
+			(QamPageGetSlots(page)[claimed->ref.slot].state & QAM_SLOT_BLOCKED);
 		qam_log_begin(&log, walk->index);
 		page = qam_log_page(&log, visit->buffer, false);
-		qam_page_set_slot(&log, page, claimed->ref.slot, before);
-		qam_page_lower_earliest(&log, page, before->ready_at);
+		qam_page_set_slot(&log, page, claimed->ref.slot, &old);
+		qam_page_lower_earliest(&log, page, old.ready_at);
 		walk->lsn = qam_log_finish(&log);
 	}
 	LockBuffer(visit->buffer, BUFFER_LOCK_UNLOCK);
-	qam_wakeup(walk->index);
+	qam_wakeup(walk->index, visit->link.seq);
 }
 
 /*
@@ -854,6 +964,7 @@ qam_visit_exclusive(QamWalk *walk, QamVisit *visit, bool wait)
 		int			first_dead = req->ndead;
 		BlockNumber blocks[QAM_MAX_PINS];
 		int			nblocks = 0;
+		int			i;
 		QamStop		stop = qam_visit_slots(walk, visit);
 
 		visit->next = opaque->next;
@@ -881,9 +992,11 @@ qam_visit_exclusive(QamWalk *walk, QamVisit *visit, bool wait)
 			QamLinkIsValid(&visit->next);
 		qam_apply(walk, visit, visit->complete);
 		if (stop == QAM_STOP_PIN)
-			nblocks = qam_gather(walk, page, visit->slotno, blocks);
+			nblocks = qam_gather(walk, &visit->link, page, visit->slotno, blocks);
 		LockBuffer(visit->buffer, BUFFER_LOCK_UNLOCK);
 
+		for (i = 0; i < visit->ngroups; i++)
+			qam_group_advance(walk->index, visit->groups[i], walk->view.woken);
 		qam_take_rows(walk, visit, req->take, req->claimed, walk->before,
 					  first, &req->nclaimed);
 		qam_take_rows(walk, visit, req->take_dead, req->dead, walk->dead_before,
@@ -998,7 +1111,8 @@ qam_walk_lane(QamWalk *walk, int lane, bool wait)
 	while (QamLinkIsValid(&visit.link) && !qam_enough(req))
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (plain && (run.npages == 0 || jumped))
+		if (plain && (run.npages == 0 || jumped) &&
+			walk->expected_block != visit.link.block)
 		{
 			QamRun	   *found = qam_run_find(&walk->view, lane, &visit.link);
 
@@ -1010,7 +1124,7 @@ qam_walk_lane(QamWalk *walk, int lane, bool wait)
 		{
 			QamRun		next = *known;
 
-			qam_run_end(&run);	/* may put the run in the known one's place */
+			qam_run_end(&walk->view, &run);	/* may put the run in the known one's place */
 			run = next;
 			pred = run.last;
 			visit.link = run.next;
@@ -1036,7 +1150,7 @@ qam_walk_lane(QamWalk *walk, int lane, bool wait)
 				continue;
 			case QAM_VISIT_BUSY:
 				skipped = true;
-				qam_run_end(&run);
+				qam_run_end(&walk->view, &run);
 				break;
 			case QAM_VISIT_OK:
 				if (visit.complete && visit.quiet.earliest > walk->view.now)
@@ -1055,14 +1169,93 @@ qam_walk_lane(QamWalk *walk, int lane, bool wait)
 					qam_run_add(&walk->view, &run, lane, &visit.link, &visit.next,
 								&visit.quiet);
 				else
-					qam_run_end(&run);
+					qam_run_end(&walk->view, &run);
 				break;
 		}
 		pred = visit.link;
 		visit.link = visit.next;
 	}
-	qam_run_end(&run);
+	qam_run_end(&walk->view, &run);
 	return skipped;
+}
+
+/*
+ * Go through a list of the schedule, for those who want messages whatever their
+ * time.
+ */
+static void
+qam_walk_list(QamWalk *walk, BlockNumber block)
+{
+	QamVisit	visit;
+
+	visit.lane = QAM_SCHEDULED;
+	visit.link = qam_link(block, 0);
+	if (block == 0)
+		return;
+
+	/* Lists begin with a block; whatever page that is now, it is in the schedule */
+	{
+		Buffer		buffer = ReadBuffer(walk->index, block);
+		Page		page = BufferGetPage(buffer);
+
+		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		if (!PageIsNew(page) && QamPageGetOpaque(page)->kind == QAM_PAGE_BUCKET)
+			visit.link.seq = QamPageGetOpaque(page)->seq;
+		UnlockReleaseBuffer(buffer);
+	}
+	while (QamLinkIsValid(&visit.link) && !qam_enough(walk->req))
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (qam_visit(walk, &visit, true) == QAM_VISIT_GONE)
+			return;
+		visit.link = visit.next;
+	}
+}
+
+/*
+ * Go through the schedule, as far as the message wanted may be in it.  What is
+ * moved to a lane meanwhile is found there.
+ */
+static void
+qam_walk_schedule(QamWalk *walk)
+{
+	QamClaimRequest *req = walk->req;
+	QamScheduleData *schedule = palloc(sizeof(QamScheduleData));
+	int			digit;
+	int			value;
+
+	if (qam_read_schedule(walk->index, schedule))
+	{
+		qam_walk_list(walk, schedule->opened.head);
+		qam_walk_list(walk, schedule->near.head);
+		if (req->only != NULL)
+			qam_walk_list(walk, qam_schedule_list_head(schedule, req->only_ready_at));
+		else
+			for (digit = 0; digit < QAM_DIGITS; digit++)
+				for (value = 0; value < QAM_DIGIT_VALUES; value++)
+					qam_walk_list(walk, schedule->buckets[digit][value].head);
+	}
+	pfree(schedule);
+}
+
+/*
+ * Go through the lanes, urgent ones first.
+ */
+static void
+qam_walk_lanes(QamWalk *walk)
+{
+	QamClaimRequest *req = walk->req;
+	int			lane;
+
+	for (lane = QAM_LANES - 1; lane >= 0 && !qam_enough(req); lane--)
+	{
+		if (req->only != NULL && lane != req->only_lane)
+			continue;
+
+		/* Nothing of a lower lane goes out while a page of this one is unseen */
+		if (qam_walk_lane(walk, lane, false) && !qam_enough(req))
+			qam_walk_lane(walk, lane, true);
+	}
 }
 
 /*
@@ -1078,13 +1271,11 @@ void
 qam_claim(QamClaimRequest *req)
 {
 	QamWalk		walk;
-	int			lane;
+	int64		due = DT_NOEND;
 
 	memset(&walk, 0, offsetof(QamWalk, pinned));
 	walk.req = req;
 	walk.index = req->index;
-	walk.view.now = GetCurrentTimestamp();
-	walk.view.next_xid = qam_next_xid();
 	walk.max_pins = Max(2, Min(QAM_MAX_PINS, NBuffers / (4 * MaxBackends)));
 	walk.lsn = InvalidXLogRecPtr;
 	walk.room = Max(1, Min(req->max, 64));
@@ -1092,6 +1283,8 @@ qam_claim(QamClaimRequest *req)
 	walk.dead_before = NULL;
 	walk.lease_claim = QamMakeClaim(QAM_CLAIM_BY_LEASE,
 									pg_prng_uint64(&pg_global_prng_state));
+	walk.expecting = false;
+	walk.expected_block = InvalidBlockNumber;
 	walk.before = palloc(walk.room * sizeof(QamSlot));
 	req->claimed = palloc(walk.room * sizeof(QamClaimed));
 	req->nclaimed = 0;
@@ -1102,16 +1295,32 @@ qam_claim(QamClaimRequest *req)
 		TransactionIdIsValid(GetCurrentTransactionIdIfAny()))
 		qam_assign_xid(&walk);
 
-	qam_read_meta(req->index, &walk.view.meta);
-	for (lane = QAM_LANES - 1; lane >= 0 && !qam_enough(req); lane--)
+	for (;;)
 	{
-		if (req->only != NULL && lane != req->only_lane)
-			continue;
+		walk.view.now = GetCurrentTimestamp();
+		walk.view.next_xid = qam_next_xid();
+		walk.view.xids.n = 0;
+		memset(walk.view.woken, 0, sizeof(walk.view.woken));
+		if (qam_any_time(req))
+			qam_walk_schedule(&walk);
+		qam_read_meta(req->index, &walk.view.meta);
 
-		/* Nothing of a lower lane goes out while a page of this one is unseen */
-		if (qam_walk_lane(&walk, lane, false) && !qam_enough(req))
-			qam_walk_lane(&walk, lane, true);
+		/* What is due takes its place in the lanes first, at most so much of it */
+		if (!qam_any_time(req) && walk.view.meta.schedule != 0)
+		{
+			due = qam_schedule_due(req->index);
+			if (due <= walk.view.now)
+			{
+				(void) qam_run_schedule(req->heap, req->index, QAM_MOVES_PER_WALK);
+				due = qam_schedule_due(req->index);
+				qam_read_meta(req->index, &walk.view.meta);
+			}
+		}
+		qam_walk_lanes(&walk);
+		if (due > walk.view.now || qam_enough(req))
+			break;
 	}
+	req->earliest = Min(req->earliest, due);
 	qam_unpin_all(&walk);
 	pfree(walk.before);
 	if (walk.dead_before != NULL)

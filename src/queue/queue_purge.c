@@ -36,7 +36,8 @@ static bool can_truncate(OnceQueue *queue);
 static int64 count_rows(OnceQueue *queue);
 static void truncate_table(const char *relname);
 static int64 purge_rows(OnceQueue *queue);
-static bool find_row(OnceQueue *queue, int64 id, ItemPointer tid, int *lane);
+static bool find_row(OnceQueue *queue, int64 id, ItemPointer tid, int *lane,
+					 TimestampTz *ready_at);
 static void root_of(Relation heap, ItemPointer tid);
 
 /*
@@ -77,6 +78,7 @@ once_cancel(PG_FUNCTION_ARGS)
 	QamClaimRequest req;
 	ItemPointerData tid;
 	int			lane;
+	TimestampTz ready_at;
 	bool		cancelled = false;
 
 	if (PG_ARGISNULL(1))
@@ -91,7 +93,7 @@ once_cancel(PG_FUNCTION_ARGS)
 						 quote_qualified_identifier(ONCE_SCHEMA,
 													RelationGetRelationName(queue.heap)))));
 
-	if (find_row(&queue, PG_GETARG_INT64(1), &tid, &lane))
+	if (find_row(&queue, PG_GETARG_INT64(1), &tid, &lane, &ready_at))
 	{
 		memset(&req, 0, sizeof(req));
 		req.heap = queue.heap;
@@ -102,6 +104,7 @@ once_cancel(PG_FUNCTION_ARGS)
 		req.snapshot = GetActiveSnapshot();
 		req.only = &tid;
 		req.only_lane = lane;
+		req.only_ready_at = ready_at;
 		cancelled = once_rows_take(&queue, &req, false) == 1;
 	}
 	once_queue_close(&queue);
@@ -199,10 +202,10 @@ purge_rows(OnceQueue *queue)
 
 /*
  * find_row finds the row of an id that the active snapshot sees: where the
- * queue index knows it, and in which lane.
+ * queue index knows it, in which lane, and from when on it is ready.
  */
 static bool
-find_row(OnceQueue *queue, int64 id, ItemPointer tid, int *lane)
+find_row(OnceQueue *queue, int64 id, ItemPointer tid, int *lane, TimestampTz *ready_at)
 {
 	ScanKeyData key;
 	SysScanDesc scan;
@@ -221,6 +224,10 @@ find_row(OnceQueue *queue, int64 id, ItemPointer tid, int *lane)
 		*tid = tuple->t_self;
 		*lane = DatumGetInt16(heap_getattr(tuple, queue->meta.column[ONCE_COL_PRIORITY],
 										   RelationGetDescr(queue->heap), &isnull));
+		*ready_at = DatumGetTimestampTz(heap_getattr(tuple, queue->meta.column[ONCE_COL_DELIVER_AT],
+													 RelationGetDescr(queue->heap), &isnull));
+		if (isnull)
+			*ready_at = 0;
 		if (HeapTupleIsHeapOnly(tuple))
 			root_of(queue->heap, tid);
 	}

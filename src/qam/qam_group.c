@@ -1,0 +1,764 @@
+/*-------------------------------------------------------------------------
+ *
+ * qam_group.c
+ *	  Ordered groups: the chain of a group's slots, and the directory that
+ *	  knows where each chain begins and ends.
+ *
+ * The slots of a group that are not DONE form a chain, in the order in which
+ * they were appended, linked by their successor fields.  The directory has an
+ * entry for each chain: its first and its last slot.  All slots but the first
+ * are BLOCKED, and walkers offer only what is not.
+ *
+ * A chain changes in two places.  Senders append to its end.  At its beginning,
+ * slots whose row is gone (ENDED) are taken out: they become DONE, and the first
+ * one that is not ENDED is unblocked (qam_group_advance).  Each of these is one
+ * record with the directory's entry, whose page's exclusive lock is held, so
+ * that a chain has one first slot at any time.
+ *
+ * A slot in a chain is never DONE, so its page stays in its list, and what a
+ * link of the chain or the directory means cannot be recycled.
+ *
+ * Groups are told by a 32-bit hash.  Two that share one are one chain: each may
+ * have to wait for the other, and each is still in order.
+ *
+ * Lock order: metapage, directory's root, page of groups, lane page, next lane
+ * page.  All chains are in the default lane, where the successor is always
+ * further along the list.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "pg_once.h"
+
+#include "access/xact.h"
+#include "common/hashfn.h"
+#include "miscadmin.h"
+#include "once_debug.h"
+#include "qam/qam_internal.h"
+#include "storage/proc.h"
+#include "utils/rel.h"
+
+/* A group's entry in the directory, with its page locked */
+typedef struct QamGroupEntry
+{
+	Buffer		first;			/* first page of its part: locks them all */
+	Buffer		page;			/* where the entry is, or could be put */
+	int			entry;			/* -1: there is no page with room for it */
+	bool		found;
+	QamGroup	group;			/* if found */
+} QamGroupEntry;
+
+/* Where qam_first_in_group can begin: a message that is deleted, in this
+ * transaction */
+typedef struct QamGroupMark
+{
+	LocalTransactionId lxid;
+	uint64		nonce;
+	uint32		hash;
+	QamPlace	place;
+} QamGroupMark;
+
+#define QAM_GROUP_MARKS		64
+
+static QamGroupMark marks[QAM_GROUP_MARKS];
+
+/*
+ * qam_group_hash returns the hash by which a group is known; never 0.
+ */
+uint32
+qam_group_hash(const char *group_id, int len)
+{
+	uint32		hash = hash_bytes((const unsigned char *) group_id, len);
+
+	return hash != 0 ? hash : 1;
+}
+
+static inline QamPlace
+qam_place(BlockNumber block, uint64 seq, int slotno)
+{
+	QamPlace	place = {block, (uint32) seq, slotno};
+
+	return place;
+}
+
+static inline QamPlace
+qam_successor(const QamSlot *slot)
+{
+	QamPlace	place = {slot->next_block, slot->next_seq, slot->next_slot};
+
+	return place;
+}
+
+/*
+ * The slot that a place means, on its locked page; NULL if the page has been
+ * used again since.
+ */
+static QamSlot *
+qam_slot_at(Page page, const QamPlace *place, uint32 hash)
+{
+	QamOpaque	opaque;
+	QamSlot    *slot;
+
+	if (PageIsNew(page) ||
+		PageGetSpecialSize(page) != MAXALIGN(sizeof(QamOpaqueData)))
+		return NULL;
+	opaque = QamPageGetOpaque(page);
+	if (opaque->page_id != QAM_PAGE_ID || opaque->kind != QAM_PAGE_LANE ||
+		(uint32) opaque->seq != place->seq ||
+		place->slot >= QamPageGetSlotCount(page))
+		return NULL;
+	slot = QamPageGetSlots(page) + place->slot;
+	return slot->group_hash == hash ? slot : NULL;
+}
+
+static void
+qam_chain_broken(Relation index, BlockNumber block)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INDEX_CORRUPTED),
+			 errmsg("the chain of a group in queue index \"%s\" is broken at block %u",
+					RelationGetRelationName(index), block),
+			 errhint("REINDEX restores the index from its table.")));
+}
+
+
+/*
+ * ---- Directory ----
+ */
+
+/*
+ * Make the directory, unless somebody else just has.  No locks on entry or exit.
+ */
+static void
+qam_directory_create(Relation index)
+{
+	Buffer		meta_buffer = ReadBuffer(index, QAM_METAPAGE);
+	QamMeta		meta;
+
+	LockBuffer(meta_buffer, BUFFER_LOCK_EXCLUSIVE);
+	meta = qam_check_meta(index, BufferGetPage(meta_buffer));
+	if (meta->directory == 0)
+	{
+		QamLink		free = meta->free;
+		Buffer		root = qam_get_page(index, &free);
+		Buffer		groups = qam_get_page(index, &free);
+		QamLog		log;
+		Page		page;
+		uint64		root_seq;
+		uint64		groups_seq;
+
+		qam_log_begin(&log, index);
+		page = qam_log_page(&log, meta_buffer, false);
+		root_seq = qam_meta_take_seq(&log, page);
+		groups_seq = qam_meta_take_seq(&log, page);
+		qam_meta_set_free(&log, page, free);
+		qam_meta_set_directory(&log, page, BufferGetBlockNumber(root));
+		qam_directory_init(qam_log_page(&log, root, true), root_seq,
+						   BufferGetBlockNumber(groups));
+		qam_page_init(qam_log_page(&log, groups, true), QAM_PAGE_GROUPS, 0, groups_seq);
+		qam_log_finish(&log);
+		UnlockReleaseBuffer(groups);
+		UnlockReleaseBuffer(root);
+	}
+	UnlockReleaseBuffer(meta_buffer);
+}
+
+/*
+ * Pin and lock a page of the directory of the given kind.
+ */
+static Buffer
+qam_directory_page(Relation index, BlockNumber block, uint16 kind, int mode)
+{
+	Buffer		buffer = ReadBuffer(index, block);
+	Page		page = BufferGetPage(buffer);
+
+	LockBuffer(buffer, mode);
+	if (PageIsNew(page) || QamPageGetOpaque(page)->page_id != QAM_PAGE_ID ||
+		QamPageGetOpaque(page)->kind != kind)
+		ereport(ERROR,
+				(errcode(ERRCODE_INDEX_CORRUPTED),
+				 errmsg("the directory of groups of queue index \"%s\" is broken at block %u",
+						RelationGetRelationName(index), block),
+				 errhint("REINDEX restores the index from its table.")));
+	return buffer;
+}
+
+static BlockNumber
+qam_directory_lookup(Page root, uint32 hash)
+{
+	QamDirectory directory = QamPageGetDirectory(root);
+
+	return directory->pages[hash & ((UINT32_C(1) << directory->depth) - 1)];
+}
+
+/*
+ * Find a group.  The directory must exist.  On exit the first page of its part
+ * is locked in the given mode, and the page of the entry too; with none found,
+ * and locked exclusively, a page with room.
+ */
+static void
+qam_group_lock(Relation index, uint32 hash, int mode, QamGroupEntry *out)
+{
+	Buffer		root = qam_directory_page(index, qam_directory_block(index),
+										  QAM_PAGE_DIRECTORY, BUFFER_LOCK_SHARE);
+	Buffer		room = InvalidBuffer;
+
+	out->first = qam_directory_page(index, qam_directory_lookup(BufferGetPage(root), hash),
+									QAM_PAGE_GROUPS, mode);
+	UnlockReleaseBuffer(root);
+	out->page = out->first;
+	out->found = false;
+	for (;;)
+	{
+		Page		page = BufferGetPage(out->page);
+		QamGroup   *groups = QamPageGetGroups(page);
+		int			n = QamPageGetGroupCount(page);
+		QamLink		next = QamPageGetOpaque(page)->next;
+		int			i;
+
+		for (i = 0; i < n; i++)
+			if (groups[i].hash == hash)
+			{
+				out->found = true;
+				out->entry = i;
+				out->group = groups[i];
+				if (BufferIsValid(room) && room != out->page)
+				{
+					if (room != out->first)
+						UnlockReleaseBuffer(room);
+				}
+				return;
+			}
+		if (n < QAM_GROUPS_PER_PAGE && !BufferIsValid(room))
+			room = out->page;
+		if (out->page != out->first && out->page != room)
+			UnlockReleaseBuffer(out->page);
+		if (!QamLinkIsValid(&next))
+			break;
+		out->page = qam_directory_page(index, next.block, QAM_PAGE_GROUPS, mode);
+	}
+	out->page = BufferIsValid(room) ? room : out->first;
+	out->entry = BufferIsValid(room) ? QamPageGetGroupCount(BufferGetPage(room)) : -1;
+}
+
+static void
+qam_group_unlock(QamGroupEntry *entry)
+{
+	if (entry->page != entry->first)
+		UnlockReleaseBuffer(entry->page);
+	UnlockReleaseBuffer(entry->first);
+}
+
+/*
+ * Make room for another group of this hash's part: by splitting the part, or
+ * if that is as small as it can be, by one more page for it.  No locks on entry
+ * or exit.  Once may not be enough, if all went to one side.
+ */
+static void
+qam_directory_grow(Relation index, uint32 hash)
+{
+	Buffer		meta_buffer = ReadBuffer(index, QAM_METAPAGE);
+	Buffer		root;
+	Buffer		page_buffer;
+	Buffer		new;
+	QamMeta		meta;
+	QamLink		free;
+	QamLink		next;
+	QamLog		log;
+	Page		page;
+	uint64		seq;
+
+	LockBuffer(meta_buffer, BUFFER_LOCK_EXCLUSIVE);
+	meta = qam_check_meta(index, BufferGetPage(meta_buffer));
+	root = qam_directory_page(index, meta->directory, QAM_PAGE_DIRECTORY,
+							  BUFFER_LOCK_EXCLUSIVE);
+	page_buffer = qam_directory_page(index,
+									 qam_directory_lookup(BufferGetPage(root), hash),
+									 QAM_PAGE_GROUPS, BUFFER_LOCK_EXCLUSIVE);
+	while ((next = QamPageGetOpaque(BufferGetPage(page_buffer))->next,
+			QamLinkIsValid(&next)))
+	{
+		/* With the root locked, nobody else comes as far as the first page */
+		UnlockReleaseBuffer(page_buffer);
+		page_buffer = qam_directory_page(index, next.block, QAM_PAGE_GROUPS,
+										 BUFFER_LOCK_EXCLUSIVE);
+	}
+	page = BufferGetPage(page_buffer);
+	if (QamPageGetGroupCount(page) == QAM_GROUPS_PER_PAGE)
+	{
+		free = meta->free;
+		new = qam_get_page(index, &free);
+		qam_log_begin(&log, index);
+		page = qam_log_page(&log, meta_buffer, false);
+		seq = qam_meta_take_seq(&log, page);
+		qam_meta_set_free(&log, page, free);
+		page = BufferGetPage(page_buffer);
+		if (QamPageGetOpaque(page)->lane < QAM_DIRECTORY_MAX_DEPTH)
+		{
+			Page		root_page = qam_log_page(&log, root, false);
+
+			page = qam_log_page(&log, page_buffer, false);
+			qam_directory_split(&log, root_page, page, qam_log_page(&log, new, true),
+								BufferGetBlockNumber(new), seq, hash);
+		}
+		else
+		{
+			page = qam_log_page(&log, page_buffer, false);
+			qam_page_set_next(&log, page, qam_link(BufferGetBlockNumber(new), seq));
+			qam_page_init(qam_log_page(&log, new, true), QAM_PAGE_GROUPS,
+						  QAM_DIRECTORY_MAX_DEPTH, seq);
+		}
+		qam_log_finish(&log);
+		UnlockReleaseBuffer(new);
+	}
+	UnlockReleaseBuffer(page_buffer);
+	UnlockReleaseBuffer(root);
+	UnlockReleaseBuffer(meta_buffer);
+}
+
+
+/*
+ * ---- The end of a chain ----
+ */
+
+/*
+ * qam_group_append puts a slot behind the last one of its group, and at the end
+ * of the default lane.
+ *
+ * With a source, the slot comes from there, a page of the schedule: it is made
+ * DONE in the same record, if it is still there and the source's judge says so
+ * (see qam_source_ready).
+ *
+ * No locks on entry or exit.  One record: page of groups, old last slot's page,
+ * lane's last page, source.
+ */
+void
+qam_group_append(Relation index, const QamSlot *slot, QamSource *source)
+{
+	uint32		hash = slot->group_hash;
+
+	if (qam_directory_block(index) == 0)
+		qam_directory_create(index);
+	for (;;)
+	{
+		QamLink		tail = qam_lane_tail(index, QAM_DEFAULT_LANE);
+		Buffer		buffer;
+		Buffer		old_buffer = InvalidBuffer;
+		QamGroupEntry entry;
+		bool		is_last;
+		bool		full;
+
+		CHECK_FOR_INTERRUPTS();
+		qam_group_lock(index, hash, BUFFER_LOCK_EXCLUSIVE, &entry);
+		if (entry.entry < 0)
+		{
+			qam_group_unlock(&entry);
+			qam_directory_grow(index, hash);
+			continue;
+		}
+		if (entry.found && (int32) (entry.group.tail_seq - (uint32) tail.seq) > 0)
+		{
+			/* What we take for the last page is not even the group's */
+			qam_group_unlock(&entry);
+			qam_forget_lane_tail(index, QAM_DEFAULT_LANE);
+			continue;
+		}
+		buffer = ReadBuffer(index, tail.block);
+		if (entry.found && entry.group.tail_block != tail.block)
+		{
+			old_buffer = ReadBuffer(index, entry.group.tail_block);
+			LockBuffer(old_buffer, BUFFER_LOCK_EXCLUSIVE);
+		}
+		LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+		is_last = qam_page_is(BufferGetPage(buffer), &tail, QAM_DEFAULT_LANE) &&
+			!QamLinkIsValid(&QamPageGetOpaque(BufferGetPage(buffer))->next);
+		full = is_last &&
+			QamPageGetSlotCount(BufferGetPage(buffer)) == QAM_SLOTS_PER_PAGE;
+		if (is_last && !full && qam_source_ready(index, source))
+		{
+			QamPlace	place = qam_place(tail.block, tail.seq,
+										  QamPageGetSlotCount(BufferGetPage(buffer)));
+			QamGroup	group = entry.group;
+			QamSlot		new = source != NULL ? source->slot : *slot;
+			QamLog		log;
+			Page		page;
+
+			if (entry.found)
+			{
+				QamPlace	last = {group.tail_block, group.tail_seq, group.tail_slot};
+				QamSlot    *old = qam_slot_at(BufferGetPage(BufferIsValid(old_buffer) ?
+															old_buffer : buffer),
+											  &last, hash);
+
+				if (old == NULL || old->state == QAM_SLOT_DONE || old->next_block != 0)
+					qam_chain_broken(index, group.tail_block);
+				new.state |= QAM_SLOT_BLOCKED;
+			}
+			else
+			{
+				group.hash = hash;
+				group.head_block = place.block;
+				group.head_seq = place.seq;
+				group.head_slot = place.slot;
+			}
+			new.next_block = 0;
+			new.next_seq = 0;
+			new.next_slot = 0;
+
+			qam_log_begin(&log, index);
+			if (entry.found)
+			{
+				int			last = group.tail_slot;
+
+				page = qam_log_page(&log, BufferIsValid(old_buffer) ? old_buffer : buffer,
+									false);
+				qam_page_set_successor(&log, page, last, &place);
+				if (BufferIsValid(old_buffer))
+					page = qam_log_page(&log, buffer, false);
+			}
+			else
+				page = qam_log_page(&log, buffer, false);
+			qam_page_append(&log, page, &new, 1);
+			group.tail_block = place.block;
+			group.tail_seq = place.seq;
+			group.tail_slot = place.slot;
+			qam_groups_set(&log, qam_log_page(&log, entry.page, false), entry.entry, &group);
+			qam_source_done(&log, source);
+			qam_log_finish(&log);
+		}
+		qam_source_unlock(source);
+		UnlockReleaseBuffer(buffer);
+		if (BufferIsValid(old_buffer))
+			UnlockReleaseBuffer(old_buffer);
+		qam_group_unlock(&entry);
+		if (!is_last)
+			qam_forget_lane_tail(index, QAM_DEFAULT_LANE);
+		else if (full)
+			qam_extend_lane(index, QAM_DEFAULT_LANE, &tail);
+		else
+			return;
+	}
+}
+
+
+/*
+ * ---- The beginning of a chain ----
+ */
+
+/*
+ * One step of qam_group_advance: takes the slots out of the chain that are ENDED
+ * and on the same page as the first one.
+ *
+ * The page of the entry is locked exclusively.  Returns whether there may be
+ * more to take out; *woken is the number of the page on which a slot has been
+ * unblocked, or 0.
+ */
+static bool
+qam_group_step(Relation index, QamGroupEntry *entry, uint64 *woken)
+{
+	QamGroup	group = entry->group;
+	QamPlace	place = {group.head_block, group.head_seq, group.head_slot};
+	Buffer		buffer = ReadBuffer(index, place.block);
+	Buffer		next_buffer = InvalidBuffer;
+	Page		page = BufferGetPage(buffer);
+	QamSlot    *slot;
+	uint16		ended[(BLCKSZ / sizeof(QamSlot)) + 1];
+	int			nended = 0;
+	bool		again = false;
+
+	*woken = 0;
+	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+	slot = qam_slot_at(page, &place, group.hash);
+	if (slot == NULL || slot->state == QAM_SLOT_DONE || QamSlotIsBlocked(slot))
+		qam_chain_broken(index, place.block);
+	while (slot != NULL && QamSlotState(slot) == QAM_SLOT_ENDED)
+	{
+		BlockNumber block = place.block;
+
+		ended[nended++] = place.slot;
+		place = qam_successor(slot);
+		slot = NULL;
+		if (place.block == block)
+			slot = qam_slot_at(page, &place, group.hash);
+		if (place.block == block && (slot == NULL || nended > QAM_SLOTS_PER_PAGE))
+			qam_chain_broken(index, block);
+	}
+	if (nended > 0)
+	{
+		QamLog		log;
+		int			i;
+
+		if (place.block != 0 && slot == NULL)
+		{
+			next_buffer = ReadBuffer(index, place.block);
+			LockBuffer(next_buffer, BUFFER_LOCK_EXCLUSIVE);
+			slot = qam_slot_at(BufferGetPage(next_buffer), &place, group.hash);
+			if (slot == NULL || slot->state == QAM_SLOT_DONE)
+				qam_chain_broken(index, place.block);
+			again = QamSlotState(slot) == QAM_SLOT_ENDED;
+		}
+
+		qam_log_begin(&log, index);
+		page = qam_log_page(&log, buffer, false);
+		for (i = 0; i < nended; i++)
+			qam_page_set_done(&log, page, ended[i]);
+
+		/* It may be finished now */
+		qam_page_unset_earliest(&log, page);
+		if (place.block != 0)
+		{
+			if (BufferIsValid(next_buffer))
+				page = qam_log_page(&log, next_buffer, false);
+			qam_page_unblock(&log, page, place.slot);
+			*woken = QamPageGetOpaque(page)->seq;
+		}
+		page = qam_log_page(&log, entry->page, false);
+		if (place.block != 0)
+		{
+			group.head_block = place.block;
+			group.head_seq = place.seq;
+			group.head_slot = place.slot;
+			qam_groups_set(&log, page, entry->entry, &group);
+		}
+		else
+			qam_groups_remove(&log, page, entry->entry);
+		qam_log_finish(&log);
+		entry->group = group;
+	}
+	if (BufferIsValid(next_buffer))
+		UnlockReleaseBuffer(next_buffer);
+	UnlockReleaseBuffer(buffer);
+	return again;
+}
+
+/*
+ * qam_group_advance takes the slots that are ENDED out of the beginning of a
+ * group's chain, and unblocks the one that is first then.
+ *
+ * No locks on entry or exit.  Anybody may call it at any time.  In the bitmap
+ * "cells", if there is one, the ranges are noted in which a slot was unblocked.
+ */
+void
+qam_group_advance(Relation index, uint32 hash, uint64 *cells)
+{
+	QamGroupEntry entry;
+	bool		again = true;
+
+	once_debug_point("group_before_advance");
+	while (again)
+	{
+		uint64		woken;
+
+		CHECK_FOR_INTERRUPTS();
+		if (qam_directory_block(index) == 0)
+			return;
+
+		/* Once it is unblocked, nobody may be kept from noticing */
+		HOLD_INTERRUPTS();
+		qam_group_lock(index, hash, BUFFER_LOCK_EXCLUSIVE, &entry);
+		again = entry.found && qam_group_step(index, &entry, &woken);
+		qam_group_unlock(&entry);
+		if (entry.found && woken != 0)
+		{
+			int			cell = QAM_WAKE_CELL(woken);
+
+			qam_wakeup(index, woken);
+			if (cells != NULL)
+				cells[cell / 64] |= UINT64CONST(1) << (cell % 64);
+		}
+		RESUME_INTERRUPTS();
+	}
+}
+
+/*
+ * Is the row of the slot at a place gone, or deleted by this transaction?  No
+ * locks on entry or exit.  *known is false if the slot is not there any more,
+ * which means that the group has gone on.  *next becomes its successor.
+ */
+static bool
+qam_place_deleted(Relation heap, Relation index, uint32 hash, const QamPlace *place,
+				  bool *known, QamPlace *next)
+{
+	Buffer		buffer = ReadBuffer(index, place->block);
+	Buffer		heap_buffer;
+	QamSlot    *slot;
+	ItemPointerData tid;
+	QamRow		row;
+	bool		deleted = false;
+
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	slot = qam_slot_at(BufferGetPage(buffer), place, hash);
+	*known = slot != NULL;
+	if (slot == NULL || QamSlotIsOver(slot))
+	{
+		if (slot != NULL)
+			*next = qam_successor(slot);
+		UnlockReleaseBuffer(buffer);
+		return true;
+	}
+	tid = slot->tid;
+	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+	heap_buffer = ReadBuffer(heap, ItemPointerGetBlockNumber(&tid));
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	slot = qam_slot_at(BufferGetPage(buffer), place, hash);
+	*known = slot != NULL;
+	if (slot == NULL || QamSlotIsOver(slot))
+		deleted = true;
+	else
+	{
+		LockBuffer(heap_buffer, BUFFER_LOCK_SHARE);
+		qam_judge(heap, heap_buffer, &slot->tid, &row);
+		LockBuffer(heap_buffer, BUFFER_LOCK_UNLOCK);
+		deleted = row.state == QAM_ROW_GONE || row.state == QAM_ROW_OWN_DELETE;
+	}
+	if (slot != NULL)
+		*next = qam_successor(slot);
+	ReleaseBuffer(heap_buffer);
+	UnlockReleaseBuffer(buffer);
+	return deleted;
+}
+
+/*
+ * Where a group's chain begins; nowhere if it has none.  No locks on entry or
+ * exit.
+ */
+static QamPlace
+qam_group_head(Relation index, uint32 hash)
+{
+	QamPlace	place = {0, 0, 0};
+	QamGroupEntry entry;
+
+	qam_group_lock(index, hash, BUFFER_LOCK_SHARE, &entry);
+	if (entry.found)
+	{
+		place.block = entry.group.head_block;
+		place.seq = entry.group.head_seq;
+		place.slot = entry.group.head_slot;
+	}
+	qam_group_unlock(&entry);
+	return place;
+}
+
+/*
+ * qam_first_in_group: see qam.h.  No locks on entry or exit.
+ *
+ * It follows the chain from its beginning, or from the last message of the
+ * group that this transaction has acked, up to this one.
+ */
+bool
+qam_first_in_group(Relation heap, Relation index, const QamRef *ref)
+{
+	Buffer		buffer = ReadBuffer(index, ref->block);
+	Page		page = BufferGetPage(buffer);
+	QamGroupMark *mark;
+	QamPlace	wanted;
+	QamPlace	place;
+	QamSlot    *slot = NULL;
+	bool		blocked;
+	uint32		hash = 0;
+	QamPlace	next;
+	bool		known = false;
+
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	wanted = qam_place(ref->block, QamPageGetOpaque(page)->seq, ref->slot);
+	if (QamPageGetOpaque(page)->kind == QAM_PAGE_LANE &&
+		ref->slot < QamPageGetSlotCount(page))
+		slot = QamPageGetSlots(page) + ref->slot;
+	if (slot != NULL)
+		hash = slot->group_hash;
+	blocked = slot != NULL && QamSlotIsBlocked(slot);
+	UnlockReleaseBuffer(buffer);
+	if (hash == 0)
+		return true;
+
+	mark = &marks[hash % QAM_GROUP_MARKS];
+	if (blocked)
+	{
+		if (mark->lxid == once_my_lxid() && mark->hash == hash &&
+			mark->nonce == qam_nonce(index)[0] &&
+			qam_place_deleted(heap, index, hash, &mark->place, &known, &next) && known)
+			place = next;
+		else
+			place = qam_group_head(index, hash);
+		while (place.block != 0 &&
+			   !(place.block == wanted.block && place.slot == wanted.slot))
+		{
+			CHECK_FOR_INTERRUPTS();
+			if (!qam_place_deleted(heap, index, hash, &place, &known, &next))
+				return false;
+			place = known ? next : qam_group_head(index, hash);
+		}
+	}
+	mark->lxid = once_my_lxid();
+	mark->nonce = qam_nonce(index)[0];
+	mark->hash = hash;
+	mark->place = wanted;
+	return true;
+}
+
+/*
+ * qam_group_give_back gives back the slots that come after one that has just
+ * been given back, as long as they are of the same claim; uncounted.
+ *
+ * "slot" is a copy of the first one as it was when it was claimed, on a page of
+ * the lane.  No locks on entry or exit.  Their refs are added to *mates.
+ */
+void
+qam_group_give_back(Relation index, const QamSlot *slot, QamRef **mates, int *nmates)
+{
+	QamPlace	place = qam_successor(slot);
+	int			room = 0;
+
+	while (place.block != 0)
+	{
+		Buffer		buffer = ReadBuffer(index, place.block);
+		Page		page = BufferGetPage(buffer);
+		uint64		seq;
+		QamSlot    *mate;
+		QamSlot		new;
+		QamLog		log;
+
+		CHECK_FOR_INTERRUPTS();
+		if (*nmates == room)
+		{
+			room = Max(16, room * 2);
+			*mates = *nmates == 0 ? palloc(room * sizeof(QamRef)) :
+				repalloc_huge(*mates, room * sizeof(QamRef));
+		}
+		(void) qam_nonce(index);
+		LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+		mate = qam_slot_at(page, &place, slot->group_hash);
+		if (mate == NULL || QamSlotState(mate) != QAM_SLOT_CLAIMED ||
+			mate->claim != slot->claim)
+		{
+			UnlockReleaseBuffer(buffer);
+			break;
+		}
+		seq = QamPageGetOpaque(page)->seq;
+		(*mates)[*nmates].block = place.block;
+		(*mates)[*nmates].slot = place.slot;
+		(*mates)[*nmates].proof = qam_proof(qam_nonce(index), seq, place.slot, mate);
+		(*nmates)++;
+
+		new = *mate;
+		new.state = QAM_SLOT_READY | (mate->state & QAM_SLOT_BLOCKED);
+		if (new.attempts > 0)
+			new.attempts--;
+		new.ready_at = 0;
+		new.claim = 0;
+		new.hints = 0;
+		HOLD_INTERRUPTS();
+		qam_log_begin(&log, index);
+		page = qam_log_page(&log, buffer, false);
+		qam_page_set_slot(&log, page, place.slot, &new);
+		if (!QamSlotIsBlocked(&new))
+			qam_page_lower_earliest(&log, page, 0);
+		qam_log_finish(&log);
+		place = qam_successor(mate);
+		UnlockReleaseBuffer(buffer);
+		if (!QamSlotIsBlocked(&new))
+			qam_wakeup(index, seq);
+		RESUME_INTERRUPTS();
+	}
+}

@@ -1,0 +1,1027 @@
+/*-------------------------------------------------------------------------
+ *
+ * qam_schedule.c
+ *	  Messages due later: the schedule, and their way into the lanes.
+ *
+ * A message with a delivery time in the future has its slot in the schedule, a
+ * timing wheel (see QamScheduleData): buckets by time, each a list of pages,
+ * growing coarser with distance.  So a million messages for tomorrow are in a
+ * few buckets that nobody opens today.  When the first bucket's time comes, it
+ * is opened: its slots go to finer buckets, to the list "near", or, if due, to
+ * the ends of their lanes and groups.  "near" holds what is due within about a
+ * second; its slots go to the lanes when each is due.
+ *
+ * Slots move here, and nowhere else.  A slot is appended to its new page and
+ * made DONE on the old one in one record, so that at any time there is one.
+ *
+ * The interlock with VACUUM needs no lock beyond the pages'.  VACUUM goes
+ * through the pages in physical order, so it could miss a slot that moves from
+ * before it to behind it.  It looks for slots whose rows were dead before it
+ * began, and a slot is moved only if its row has just been judged, with the old
+ * page locked, not to be gone: for such a row that would be the answer, because
+ * its line pointer stays dead until ambulkdelete has come back.  So none that
+ * it looks for moves.  (The last step of a concurrent build wants to see every
+ * slot.  But nobody moves slots in an index that is not valid yet.)
+ *
+ * Lock order: metapage, groups, lane pages, the schedule's root, page that slots
+ * go to, page that they come from, heap page.  The root is locked exclusively to
+ * change it, and shared to append to a list, which keeps lists from being opened
+ * or freed meanwhile.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "pg_once.h"
+
+#include "miscadmin.h"
+#include "once_debug.h"
+#include "port/pg_bitutils.h"
+#include "qam/qam_internal.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+/* Heap pages pinned at a time by a move */
+#define QAM_MOVE_PINS		16
+
+#define QAM_NEAR			((int) offsetof(QamScheduleData, near))
+#define QAM_OPENED			((int) offsetof(QamScheduleData, opened))
+
+/* Some slots of a page that are to be moved together */
+typedef struct QamMove
+{
+	Relation	heap;
+	Relation	index;
+	QamCopiedPage *from;		/* as it was; pinned */
+	int			nslots;
+	uint16		slots[(BLCKSZ / sizeof(QamSlot)) + 1];	/* in the order wanted */
+	int			npins;
+	Buffer		pins[QAM_MOVE_PINS];	/* their rows' pages */
+
+	/* set by qam_move_judge, for qam_move_log */
+	int			nmoved;
+	QamSlot		moved[(BLCKSZ / sizeof(QamSlot)) + 1];
+	int			nover;
+	uint16		over[(BLCKSZ / sizeof(QamSlot)) + 1];
+} QamMove;
+
+/*
+ * ---- Where and when ----
+ */
+
+static uint64
+qam_tick(int64 time)
+{
+	return time <= 0 ? 0 : (uint64) time >> QAM_TICK_BITS;
+}
+
+/*
+ * In which list of the schedule does a time belong?  Its offset in the root.
+ */
+static int
+qam_list_for(const QamScheduleData *schedule, int64 ready_at)
+{
+	uint64		tick = qam_tick(ready_at);
+	int			digit;
+	int			value;
+
+	if (tick <= schedule->cursor)
+		return QAM_NEAR;
+	digit = pg_leftmost_one_pos64(tick ^ schedule->cursor) / QAM_DIGIT_BITS;
+	value = (tick >> (digit * QAM_DIGIT_BITS)) % QAM_DIGIT_VALUES;
+	return offsetof(QamScheduleData, buckets) +
+		(digit * QAM_DIGIT_VALUES + value) * sizeof(QamChainEnds);
+}
+
+static QamChainEnds
+qam_ends_of(const QamScheduleData *schedule, int list)
+{
+	return *(const QamChainEnds *) ((const char *) schedule + list);
+}
+
+/*
+ * qam_schedule_list_head returns the first page of the list in which a time
+ * belongs, 0 if there is none.
+ */
+BlockNumber
+qam_schedule_list_head(const QamScheduleData *schedule, int64 ready_at)
+{
+	return qam_ends_of(schedule, qam_list_for(schedule, ready_at)).head;
+}
+
+/*
+ * The bucket that is to be opened first, and the tick at which it begins.
+ * Returns 0 if all are empty.
+ *
+ * Lower digits come first: their buckets are in the cursor's own cell of the
+ * next digit.
+ */
+static int
+qam_first_bucket(const QamScheduleData *schedule, uint64 *start)
+{
+	int			digit;
+
+	for (digit = 0; digit < QAM_DIGITS; digit++)
+	{
+		int			shift = digit * QAM_DIGIT_BITS;
+		int			value = (schedule->cursor >> shift) % QAM_DIGIT_VALUES;
+
+		while (++value < QAM_DIGIT_VALUES)
+			if (schedule->buckets[digit][value].head != 0)
+			{
+				uint64		above = schedule->cursor >> (shift + QAM_DIGIT_BITS);
+
+				*start = ((above << QAM_DIGIT_BITS) | value) << shift;
+				return offsetof(QamScheduleData, buckets) +
+					(digit * QAM_DIGIT_VALUES + value) * sizeof(QamChainEnds);
+			}
+	}
+	return 0;
+}
+
+/*
+ * When is there something to do next?  DT_NOEND: never.
+ */
+static int64
+qam_next_due(const QamScheduleData *schedule)
+{
+	int64		due = DT_NOEND;
+	uint64		start;
+
+	if (schedule->opened.head != 0)
+		return 0;
+	if (schedule->near.head != 0)
+		due = schedule->near_due;
+	if (qam_first_bucket(schedule, &start) != 0)
+		due = Min(due, (int64) (start << QAM_TICK_BITS));
+	return due;
+}
+
+/*
+ * Pin and lock the schedule's root.  It exists.
+ */
+static Buffer
+qam_schedule_root(Relation index, int mode)
+{
+	Buffer		buffer = ReadBuffer(index, qam_schedule_block(index));
+	Page		page = BufferGetPage(buffer);
+
+	LockBuffer(buffer, mode);
+	if (PageIsNew(page) || QamPageGetOpaque(page)->page_id != QAM_PAGE_ID ||
+		QamPageGetOpaque(page)->kind != QAM_PAGE_SCHEDULE)
+		ereport(ERROR,
+				(errcode(ERRCODE_INDEX_CORRUPTED),
+				 errmsg("the schedule of queue index \"%s\" is broken at block %u",
+						RelationGetRelationName(index), BufferGetBlockNumber(buffer)),
+				 errhint("REINDEX restores the index from its table.")));
+	return buffer;
+}
+
+/*
+ * qam_read_schedule copies the schedule's root.  False: there is none.  No locks
+ * on entry or exit.
+ */
+bool
+qam_read_schedule(Relation index, QamScheduleData *schedule)
+{
+	Buffer		buffer;
+
+	if (qam_schedule_block(index) == 0)
+		return false;
+	buffer = qam_schedule_root(index, BUFFER_LOCK_SHARE);
+	*schedule = *QamPageGetSchedule(BufferGetPage(buffer));
+	UnlockReleaseBuffer(buffer);
+	return true;
+}
+
+/*
+ * qam_schedule_due tells when the schedule wants to be run next (DT_NOEND:
+ * never).  No locks on entry or exit.
+ */
+int64
+qam_schedule_due(Relation index)
+{
+	Buffer		buffer;
+	int64		due;
+
+	if (qam_schedule_block(index) == 0)
+		return DT_NOEND;
+	buffer = qam_schedule_root(index, BUFFER_LOCK_SHARE);
+	due = qam_next_due(QamPageGetSchedule(BufferGetPage(buffer)));
+	UnlockReleaseBuffer(buffer);
+	return due;
+}
+
+
+/*
+ * ---- Lists of the schedule ----
+ */
+
+/*
+ * Make the schedule, unless somebody else just has.  No locks on entry or exit.
+ */
+static void
+qam_schedule_create(Relation index, int64 now)
+{
+	Buffer		meta_buffer = ReadBuffer(index, QAM_METAPAGE);
+	QamMeta		meta;
+
+	LockBuffer(meta_buffer, BUFFER_LOCK_EXCLUSIVE);
+	meta = qam_check_meta(index, BufferGetPage(meta_buffer));
+	if (meta->schedule == 0)
+	{
+		QamLink		free = meta->free;
+		Buffer		root = qam_get_page(index, &free);
+		QamLog		log;
+		Page		page;
+		uint64		seq;
+
+		qam_log_begin(&log, index);
+		page = qam_log_page(&log, meta_buffer, false);
+		seq = qam_meta_take_seq(&log, page);
+		qam_meta_set_free(&log, page, free);
+		qam_meta_set_schedule(&log, page, BufferGetBlockNumber(root));
+		qam_schedule_init(qam_log_page(&log, root, true), seq, qam_tick(now));
+		qam_log_finish(&log);
+		UnlockReleaseBuffer(root);
+	}
+	UnlockReleaseBuffer(meta_buffer);
+}
+
+/*
+ * Give the list that a time belongs to a new last page, unless it has room by
+ * now.  No locks on entry or exit.  One record: metapage, root, old last page,
+ * new page.
+ */
+static void
+qam_schedule_extend(Relation index, int64 ready_at)
+{
+	Buffer		meta_buffer = ReadBuffer(index, QAM_METAPAGE);
+	Buffer		root;
+	Buffer		tail = InvalidBuffer;
+	QamMeta		meta;
+	QamChainEnds ends;
+	int			list;
+
+	LockBuffer(meta_buffer, BUFFER_LOCK_EXCLUSIVE);
+	meta = qam_check_meta(index, BufferGetPage(meta_buffer));
+	root = qam_schedule_root(index, BUFFER_LOCK_EXCLUSIVE);
+	list = qam_list_for(QamPageGetSchedule(BufferGetPage(root)), ready_at);
+	ends = qam_ends_of(QamPageGetSchedule(BufferGetPage(root)), list);
+	if (ends.tail != 0)
+	{
+		tail = ReadBuffer(index, ends.tail);
+		LockBuffer(tail, BUFFER_LOCK_EXCLUSIVE);
+	}
+	if (!BufferIsValid(tail) ||
+		QamPageGetSlotCount(BufferGetPage(tail)) == QAM_SLOTS_PER_PAGE)
+	{
+		QamLink		free = meta->free;
+		Buffer		buffer = qam_get_page(index, &free);
+		QamLog		log;
+		Page		page;
+		uint64		seq;
+
+		qam_log_begin(&log, index);
+		page = qam_log_page(&log, meta_buffer, false);
+		seq = qam_meta_take_seq(&log, page);
+		qam_meta_set_free(&log, page, free);
+		ends.tail = BufferGetBlockNumber(buffer);
+		if (ends.head == 0)
+			ends.head = ends.tail;
+		qam_schedule_set_ends(&log, qam_log_page(&log, root, false), list, ends);
+		if (BufferIsValid(tail))
+			qam_page_set_next(&log, qam_log_page(&log, tail, false),
+							  qam_link(ends.tail, seq));
+		qam_page_init(qam_log_page(&log, buffer, true), QAM_PAGE_BUCKET, QAM_SCHEDULED, seq);
+		qam_log_finish(&log);
+		UnlockReleaseBuffer(buffer);
+	}
+	if (BufferIsValid(tail))
+		UnlockReleaseBuffer(tail);
+	UnlockReleaseBuffer(root);
+	UnlockReleaseBuffer(meta_buffer);
+}
+
+/*
+ * Lock the root and the last page of the list that a time belongs to, with room
+ * for a slot; the root exclusively if it has to be changed for that time.
+ *
+ * Returns the page, locked exclusively.  *near_due: the root's must become this.
+ */
+static Buffer
+qam_schedule_lock(Relation index, int64 ready_at, Buffer *root, int *list, bool *near_due)
+{
+	int			mode = BUFFER_LOCK_SHARE;
+
+	for (;;)
+	{
+		QamSchedule schedule;
+		QamChainEnds ends;
+		Buffer		tail;
+
+		CHECK_FOR_INTERRUPTS();
+		*root = qam_schedule_root(index, mode);
+		schedule = QamPageGetSchedule(BufferGetPage(*root));
+		*list = qam_list_for(schedule, ready_at);
+		*near_due = *list == QAM_NEAR && ready_at < schedule->near_due;
+		if (*near_due && mode == BUFFER_LOCK_SHARE)
+		{
+			UnlockReleaseBuffer(*root);
+			mode = BUFFER_LOCK_EXCLUSIVE;
+			continue;
+		}
+		ends = qam_ends_of(schedule, *list);
+		if (ends.tail != 0)
+		{
+			tail = ReadBuffer(index, ends.tail);
+			LockBuffer(tail, BUFFER_LOCK_EXCLUSIVE);
+			if (QamPageGetSlotCount(BufferGetPage(tail)) < QAM_SLOTS_PER_PAGE)
+				return tail;
+			UnlockReleaseBuffer(tail);
+		}
+		UnlockReleaseBuffer(*root);
+		qam_schedule_extend(index, ready_at);
+	}
+}
+
+/*
+ * Let the cursor keep up with time as long as no bucket is passed by it, so that
+ * a message goes to as fine a bucket as can be.  No locks on entry or exit.
+ */
+static void
+qam_schedule_keep_up(Relation index, int64 now)
+{
+	uint64		tick = qam_tick(now);
+	Buffer		root = qam_schedule_root(index, BUFFER_LOCK_SHARE);
+	bool		behind = QamPageGetSchedule(BufferGetPage(root))->cursor < tick;
+
+	LockBuffer(root, BUFFER_LOCK_UNLOCK);
+	if (behind)
+	{
+		QamSchedule schedule = QamPageGetSchedule(BufferGetPage(root));
+		uint64		start;
+
+		LockBuffer(root, BUFFER_LOCK_EXCLUSIVE);
+		if (schedule->cursor < tick &&
+			(qam_first_bucket(schedule, &start) == 0 || start > tick))
+		{
+			QamLog		log;
+
+			qam_log_begin(&log, index);
+			qam_schedule_set_cursor(&log, qam_log_page(&log, root, false), tick);
+			qam_log_finish(&log);
+		}
+		LockBuffer(root, BUFFER_LOCK_UNLOCK);
+	}
+	ReleaseBuffer(root);
+}
+
+/*
+ * qam_schedule_append puts a slot into the schedule.  No locks on entry or exit.
+ */
+void
+qam_schedule_append(Relation index, const QamSlot *slot, int lane, int64 now)
+{
+	QamSlot		new = *slot;
+	Buffer		root;
+	Buffer		tail;
+	QamLog		log;
+	int			list;
+	bool		near_due;
+
+	if (qam_schedule_block(index) == 0)
+		qam_schedule_create(index, now);
+	qam_schedule_keep_up(index, now);
+	new.next_slot = lane;
+	tail = qam_schedule_lock(index, slot->ready_at, &root, &list, &near_due);
+	qam_log_begin(&log, index);
+	if (near_due)
+		qam_schedule_set_near_due(&log, qam_log_page(&log, root, false), slot->ready_at);
+	qam_page_append(&log, qam_log_page(&log, tail, false), &new, 1);
+	qam_log_finish(&log);
+	UnlockReleaseBuffer(tail);
+	UnlockReleaseBuffer(root);
+}
+
+
+/*
+ * ---- Moving ----
+ */
+
+/*
+ * Pin the pages of the rows of a move, and leave those out that are too many.
+ * No locks.
+ */
+static void
+qam_move_pin(QamMove *move)
+{
+	int			i;
+
+	move->npins = 0;
+	for (i = 0; i < move->nslots; i++)
+	{
+		BlockNumber block = ItemPointerGetBlockNumber(&move->from->slots[move->slots[i]].tid);
+		int			j;
+
+		for (j = move->npins - 1; j >= 0; j--)
+			if (BufferGetBlockNumber(move->pins[j]) == block)
+				break;
+		if (j >= 0)
+			continue;
+		if (move->npins == QAM_MOVE_PINS)
+			break;
+		move->pins[move->npins++] = ReadBuffer(move->heap, block);
+	}
+	move->nslots = i;
+}
+
+static void
+qam_move_unpin(QamMove *move)
+{
+	while (move->npins > 0)
+		ReleaseBuffer(move->pins[--move->npins]);
+}
+
+/*
+ * Is the page that slots come from still what it was?  Locked.
+ */
+static bool
+qam_move_page_is(QamMove *move)
+{
+	QamLink		link = qam_link(move->from->block, move->from->opaque.seq);
+
+	return qam_page_is(BufferGetPage(move->from->buffer), &link, QAM_SCHEDULED);
+}
+
+/*
+ * Lock the page that slots come from, and decide which of them go, at most
+ * "room": those that are still there and whose rows are not gone.
+ *
+ * The pages that they go to are locked.  The page stays locked exclusively.
+ */
+static void
+qam_move_judge(QamMove *move, int room)
+{
+	Page		page = BufferGetPage(move->from->buffer);
+	int			i;
+
+	move->nmoved = move->nover = 0;
+	LockBuffer(move->from->buffer, BUFFER_LOCK_EXCLUSIVE);
+	if (!qam_move_page_is(move))
+		return;
+	for (i = 0; i < move->nslots && move->nmoved < room; i++)
+	{
+		QamSlot    *slot = QamPageGetSlots(page) + move->slots[i];
+		QamRow		row;
+		int			j;
+
+		if (QamSlotIsOver(slot))
+			continue;
+		for (j = 0; j < move->npins; j++)
+			if (BufferGetBlockNumber(move->pins[j]) == ItemPointerGetBlockNumber(&slot->tid))
+				break;
+		Assert(j < move->npins);
+		LockBuffer(move->pins[j], BUFFER_LOCK_SHARE);
+		qam_judge(move->heap, move->pins[j], &slot->tid, &row);
+		LockBuffer(move->pins[j], BUFFER_LOCK_UNLOCK);
+		move->over[move->nover++] = move->slots[i];
+		if (row.state != QAM_ROW_GONE)
+			move->moved[move->nmoved++] = *slot;
+	}
+}
+
+/*
+ * Add to a change that the slots judged are over on the page they come from.
+ */
+static void
+qam_move_log(QamMove *move, QamLog *log)
+{
+	Page		page = qam_log_page(log, move->from->buffer, false);
+	int			i;
+
+	for (i = 0; i < move->nover; i++)
+		qam_page_set_done(log, page, move->over[i]);
+}
+
+/*
+ * Move due slots to the end of a lane.  Returns whether there was room for all.
+ */
+static bool
+qam_move_to_lane(QamMove *move, int lane)
+{
+	QamLink		tail = qam_lane_tail(move->index, lane);
+	Buffer		buffer = ReadBuffer(move->index, tail.block);
+	Page		page = BufferGetPage(buffer);
+	bool		is_last;
+	int			room = 0;
+	QamLog		log;
+	int			i;
+
+	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+	is_last = qam_page_is(page, &tail, lane) &&
+		!QamLinkIsValid(&QamPageGetOpaque(page)->next);
+	if (is_last)
+		room = QAM_SLOTS_PER_PAGE - QamPageGetSlotCount(page);
+	if (room > 0)
+	{
+		qam_move_judge(move, room);
+		for (i = 0; i < move->nmoved; i++)
+			move->moved[i].next_slot = 0;
+		if (move->nover > 0)
+		{
+			qam_log_begin(&log, move->index);
+			if (move->nmoved > 0)
+				qam_page_append(&log, qam_log_page(&log, buffer, false),
+								move->moved, move->nmoved);
+			qam_move_log(move, &log);
+			qam_log_finish(&log);
+		}
+		LockBuffer(move->from->buffer, BUFFER_LOCK_UNLOCK);
+	}
+	UnlockReleaseBuffer(buffer);
+	if (!is_last)
+		qam_forget_lane_tail(move->index, lane);
+	else if (room == 0)
+		qam_extend_lane(move->index, lane, &tail);
+	return room >= move->nslots;
+}
+
+/*
+ * Move slots of the first page of "opened" to the list where the earliest of
+ * them belongs; those that belong elsewhere are left out.
+ */
+static void
+qam_move_to_list(QamMove *move)
+{
+	int64		earliest = DT_NOEND;
+	QamSchedule schedule;
+	Buffer		root;
+	Buffer		tail;
+	int			list;
+	bool		near_due;
+	QamLog		log;
+	int			kept = 0;
+	int			i;
+
+	/* The earliest may have to be made known, if they are near */
+	for (i = 0; i < move->nslots; i++)
+		earliest = Min(earliest, move->from->slots[move->slots[i]].ready_at);
+	move->nover = 0;
+	tail = qam_schedule_lock(move->index, earliest, &root, &list, &near_due);
+	schedule = QamPageGetSchedule(BufferGetPage(root));
+	if (schedule->opened.head != move->from->block)
+	{
+		/* Somebody was faster; it may be the very page that we have locked */
+		UnlockReleaseBuffer(tail);
+		UnlockReleaseBuffer(root);
+		return;
+	}
+	for (i = 0; i < move->nslots; i++)
+		if (qam_list_for(schedule, move->from->slots[move->slots[i]].ready_at) == list)
+			move->slots[kept++] = move->slots[i];
+	move->nslots = kept;
+	qam_move_judge(move, QAM_SLOTS_PER_PAGE - QamPageGetSlotCount(BufferGetPage(tail)));
+	if (move->nover > 0)
+	{
+		qam_log_begin(&log, move->index);
+		if (near_due)
+			qam_schedule_set_near_due(&log, qam_log_page(&log, root, false), earliest);
+		if (move->nmoved > 0)
+			qam_page_append(&log, qam_log_page(&log, tail, false),
+							move->moved, move->nmoved);
+		qam_move_log(move, &log);
+		qam_log_finish(&log);
+	}
+	LockBuffer(move->from->buffer, BUFFER_LOCK_UNLOCK);
+	UnlockReleaseBuffer(tail);
+	UnlockReleaseBuffer(root);
+}
+
+/*
+ * For qam_group_append: lock the page that a slot comes from.  True: the slot
+ * may go, and source->slot is what it is now.  Without a source, there is
+ * nothing to wait for.
+ */
+bool
+qam_source_ready(Relation index, QamSource *source)
+{
+	QamMove    *move;
+	QamLog		log;
+
+	if (source == NULL)
+		return true;
+	move = source->move;
+	qam_move_judge(move, 1);
+	source->locked = true;
+	if (move->nmoved == 0 && move->nover > 0)
+	{
+		qam_log_begin(&log, index);
+		qam_move_log(move, &log);
+		qam_log_finish(&log);
+	}
+	if (move->nmoved > 0)
+		source->slot = move->moved[0];
+	return move->nmoved > 0;
+}
+
+/*
+ * For qam_group_append: the slot has gone.  Part of its change.
+ */
+void
+qam_source_done(QamLog *log, QamSource *source)
+{
+	if (source != NULL)
+		qam_move_log(source->move, log);
+}
+
+/*
+ * For qam_group_append: unlock the page that the slot comes from, if locked.
+ */
+void
+qam_source_unlock(QamSource *source)
+{
+	if (source != NULL && source->locked)
+	{
+		LockBuffer(source->move->from->buffer, BUFFER_LOCK_UNLOCK);
+		source->locked = false;
+	}
+}
+
+/*
+ * By time, and as they were sent.
+ */
+static int
+qam_compare_due(const void *a, const void *b, void *arg)
+{
+	const QamSlot *slots = ((QamCopiedPage *) arg)->slots;
+	uint16		x = *(const uint16 *) a;
+	uint16		y = *(const uint16 *) b;
+
+	if (slots[x].ready_at != slots[y].ready_at)
+		return slots[x].ready_at < slots[y].ready_at ? -1 : 1;
+	return (int) x - (int) y;
+}
+
+/*
+ * Move the slots of a copied page that are due into their lanes and groups.
+ * Returns how many there were.  No locks on entry or exit.
+ */
+static int
+qam_move_due(QamMove *move, int64 now)
+{
+	QamCopiedPage *from = move->from;
+	uint16		due[(BLCKSZ / sizeof(QamSlot)) + 1];
+	int			ndue = 0;
+	int			done;
+	int			i;
+
+	for (i = 0; i < from->nslots; i++)
+		if (!QamSlotIsOver(&from->slots[i]) && from->slots[i].ready_at <= now)
+			due[ndue++] = i;
+	qsort_arg(due, ndue, sizeof(uint16), qam_compare_due, from);
+
+	for (done = 0; done < ndue; done += move->nslots)
+	{
+		const QamSlot *first = &from->slots[due[done]];
+
+		CHECK_FOR_INTERRUPTS();
+		move->nslots = 0;
+		while (done + move->nslots < ndue)
+		{
+			const QamSlot *slot = &from->slots[due[done + move->nslots]];
+
+			if (move->nslots > 0 &&
+				(first->group_hash != 0 || slot->group_hash != 0 ||
+				 slot->next_slot != first->next_slot))
+				break;
+			move->slots[move->nslots] = due[done + move->nslots];
+			move->nslots++;
+		}
+		qam_move_pin(move);
+		once_debug_point("move_before_lock");
+		if (first->group_hash != 0)
+		{
+			QamSource	source = {.move = move, .locked = false};
+
+			qam_group_append(move->index, first, &source);
+		}
+		else
+		{
+			while (!qam_move_to_lane(move, first->next_slot))
+				CHECK_FOR_INTERRUPTS();
+		}
+		qam_move_unpin(move);
+	}
+	return ndue;
+}
+
+/*
+ * Take a page out of a list, onto the free list.  Metapage, root, page and its
+ * predecessor, if it has one, are locked exclusively.
+ */
+static void
+qam_schedule_unlink(Relation index, Buffer meta_buffer, Buffer root, Buffer pred,
+					Buffer buffer, int list)
+{
+	QamMeta		meta = QamPageGetMeta(BufferGetPage(meta_buffer));
+	QamOpaque	opaque = QamPageGetOpaque(BufferGetPage(buffer));
+	QamChainEnds ends = qam_ends_of(QamPageGetSchedule(BufferGetPage(root)), list);
+	QamLink		free = meta->free;
+	QamLink		next = opaque->next;
+	QamLog		log;
+
+	if (!QamLinkIsValid(&next))
+		ends.tail = BufferIsValid(pred) ? BufferGetBlockNumber(pred) : 0;
+	if (!BufferIsValid(pred))
+		ends.head = QamLinkIsValid(&next) ? next.block : 0;
+
+	qam_log_begin(&log, index);
+	qam_meta_set_free(&log, qam_log_page(&log, meta_buffer, false),
+					  qam_link(BufferGetBlockNumber(buffer), opaque->seq));
+	qam_schedule_set_ends(&log, qam_log_page(&log, root, false), list, ends);
+	if (BufferIsValid(pred))
+		qam_page_set_next(&log, qam_log_page(&log, pred, false), next);
+	qam_page_set_free(&log, qam_log_page(&log, buffer, false), free);
+	qam_log_finish(&log);
+}
+
+/*
+ * Take the first page of a list ("near" or "opened") out of it, if all its slots
+ * are over.  No locks on entry or exit.  One record: metapage, root, page.
+ */
+static bool
+qam_schedule_free_first(Relation index, int list, BlockNumber block)
+{
+	Buffer		meta_buffer = ReadBuffer(index, QAM_METAPAGE);
+	Buffer		root;
+	bool		freed = false;
+
+	LockBuffer(meta_buffer, BUFFER_LOCK_EXCLUSIVE);
+	root = qam_schedule_root(index, BUFFER_LOCK_EXCLUSIVE);
+	if (qam_ends_of(QamPageGetSchedule(BufferGetPage(root)), list).head == block)
+	{
+		Buffer		buffer = ReadBuffer(index, block);
+		Page		page = BufferGetPage(buffer);
+
+		LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+		if (qam_page_over(page))
+		{
+			qam_schedule_unlink(index, meta_buffer, root, InvalidBuffer, buffer, list);
+			freed = true;
+		}
+		UnlockReleaseBuffer(buffer);
+	}
+	UnlockReleaseBuffer(root);
+	UnlockReleaseBuffer(meta_buffer);
+	return freed;
+}
+
+/*
+ * Open the first bucket, if its time has come.  No locks on entry or exit.
+ */
+static void
+qam_schedule_open(Relation index, int64 now)
+{
+	Buffer		root = qam_schedule_root(index, BUFFER_LOCK_EXCLUSIVE);
+	QamSchedule schedule = QamPageGetSchedule(BufferGetPage(root));
+	uint64		start = 0;
+	int			list = qam_first_bucket(schedule, &start);
+
+	if (schedule->opened.head == 0 && list != 0 && start <= qam_tick(now))
+	{
+		QamChainEnds ends = qam_ends_of(schedule, list);
+		QamChainEnds none = {0, 0};
+		QamLog		log;
+		Page		page;
+
+		qam_log_begin(&log, index);
+		page = qam_log_page(&log, root, false);
+		qam_schedule_set_cursor(&log, page, start);
+		qam_schedule_set_ends(&log, page, list, none);
+		qam_schedule_set_ends(&log, page, QAM_OPENED, ends);
+		qam_log_finish(&log);
+	}
+	UnlockReleaseBuffer(root);
+}
+
+/*
+ * Find out when something near is due next.  No locks on entry or exit.
+ *
+ * With the root locked exclusively, nothing is appended to the list.
+ */
+static void
+qam_schedule_look_near(Relation index)
+{
+	Buffer		root = qam_schedule_root(index, BUFFER_LOCK_EXCLUSIVE);
+	QamSchedule schedule = QamPageGetSchedule(BufferGetPage(root));
+	BlockNumber block = schedule->near.head;
+	int64		due = DT_NOEND;
+
+	while (block != 0)
+	{
+		Buffer		buffer = ReadBuffer(index, block);
+		Page		page = BufferGetPage(buffer);
+		QamSlot    *slots = QamPageGetSlots(page);
+		QamLink		next;
+		int			i;
+
+		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		for (i = QamPageGetSlotCount(page) - 1; i >= 0; i--)
+			if (!QamSlotIsOver(&slots[i]))
+				due = Min(due, slots[i].ready_at);
+		next = QamPageGetOpaque(page)->next;
+		UnlockReleaseBuffer(buffer);
+		block = QamLinkIsValid(&next) ? next.block : 0;
+	}
+	if (due != schedule->near_due)
+	{
+		QamLog		log;
+
+		qam_log_begin(&log, index);
+		qam_schedule_set_near_due(&log, qam_log_page(&log, root, false), due);
+		qam_log_finish(&log);
+	}
+	UnlockReleaseBuffer(root);
+}
+
+/*
+ * Move what is due of the list "near".  Returns how many there were.
+ */
+static int
+qam_run_near(QamMove *move, BlockNumber block, int64 now, int max)
+{
+	int			moved = 0;
+
+	while (block != 0 && moved < max)
+	{
+		QamLink		next;
+		bool		gone;
+
+		CHECK_FOR_INTERRUPTS();
+		qam_copy_page(move->index, block, move->from);
+		next = move->from->opaque.next;
+		gone = move->from->opaque.kind != QAM_PAGE_BUCKET;
+		if (!gone)
+			moved += qam_move_due(move, now);
+		ReleaseBuffer(move->from->buffer);
+
+		/* Freed pages lead elsewhere; who has freed one sees to the rest */
+		if (gone)
+			break;
+		(void) qam_schedule_free_first(move->index, QAM_NEAR, block);
+		block = QamLinkIsValid(&next) ? next.block : 0;
+	}
+	if (block == 0)
+		qam_schedule_look_near(move->index);
+	return moved;
+}
+
+/*
+ * Distribute the first page of the list "opened".  Returns how many slots of it
+ * were moved.
+ */
+static int
+qam_run_opened(QamMove *move, BlockNumber block, int64 now)
+{
+	QamCopiedPage *from = move->from;
+	int			moved = 0;
+	int			i;
+
+	qam_copy_page(move->index, block, from);
+	if (from->opaque.kind == QAM_PAGE_BUCKET)
+	{
+		moved = qam_move_due(move, now);
+		for (;;)
+		{
+			QamScheduleData *schedule = palloc(sizeof(QamScheduleData));
+			int			list = 0;
+
+			CHECK_FOR_INTERRUPTS();
+			(void) qam_read_schedule(move->index, schedule);
+			move->nslots = 0;
+			if (schedule->opened.head == block)
+				for (i = 0; i < from->nslots; i++)
+				{
+					const QamSlot *slot = &from->slots[i];
+
+					if (QamSlotIsOver(slot) || slot->ready_at <= now)
+						continue;
+					if (move->nslots == 0)
+						list = qam_list_for(schedule, slot->ready_at);
+					if (qam_list_for(schedule, slot->ready_at) == list)
+						move->slots[move->nslots++] = i;
+				}
+			pfree(schedule);
+			if (move->nslots == 0)
+				break;
+			qam_move_pin(move);
+			once_debug_point("move_before_lock");
+			qam_move_to_list(move);
+			qam_move_unpin(move);
+			moved += move->nover;
+
+			/* What is over is not looked at again, whoever moved it */
+			ReleaseBuffer(from->buffer);
+			qam_copy_page(move->index, block, from);
+			if (from->opaque.kind != QAM_PAGE_BUCKET)
+				break;
+		}
+	}
+	ReleaseBuffer(from->buffer);
+	(void) qam_schedule_free_first(move->index, QAM_OPENED, block);
+	return moved;
+}
+
+/*
+ * qam_run_schedule: see qam.h.  No locks on entry or exit; both relations are
+ * open, and the index is the one that claims go through.
+ */
+int
+qam_run_schedule(Relation heap, Relation index, int max)
+{
+	int64		now = GetCurrentTimestamp();
+	QamScheduleData *schedule = palloc(sizeof(QamScheduleData));
+	QamMove    *move = palloc(sizeof(QamMove));
+	int			moved = 0;
+
+	move->heap = heap;
+	move->index = index;
+	move->from = palloc(sizeof(QamCopiedPage));
+	move->npins = 0;
+	while (moved < max && qam_read_schedule(index, schedule) &&
+		   qam_next_due(schedule) <= now)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (schedule->opened.head != 0)
+			moved += qam_run_opened(move, schedule->opened.head, now);
+		else if (schedule->near.head != 0 && schedule->near_due <= now)
+			moved += qam_run_near(move, schedule->near.head, now, max - moved);
+		else
+			qam_schedule_open(index, now);
+	}
+	pfree(move->from);
+	pfree(move);
+	pfree(schedule);
+	return moved;
+}
+
+/*
+ * qam_schedule_clean takes pages out of the schedule whose slots are all over
+ * before their time has come.  For VACUUM; no locks on entry or exit.
+ */
+void
+qam_schedule_clean(Relation index)
+{
+	int			list;
+
+	if (qam_schedule_block(index) == 0)
+		return;
+	for (list = QAM_NEAR; list < (int) sizeof(QamScheduleData); list += sizeof(QamChainEnds))
+	{
+		bool		again = true;
+
+		while (again)
+		{
+			Buffer		meta_buffer = ReadBuffer(index, QAM_METAPAGE);
+			Buffer		pred = InvalidBuffer;
+			Buffer		root;
+			BlockNumber block;
+			int			looked = 0;
+
+			CHECK_FOR_INTERRUPTS();
+			again = false;
+			LockBuffer(meta_buffer, BUFFER_LOCK_EXCLUSIVE);
+			root = qam_schedule_root(index, BUFFER_LOCK_EXCLUSIVE);
+			block = qam_ends_of(QamPageGetSchedule(BufferGetPage(root)), list).head;
+			while (block != 0 && !again)
+			{
+				Buffer		buffer = ReadBuffer(index, block);
+				Page		page = BufferGetPage(buffer);
+				QamLink		next;
+
+				LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+				next = QamPageGetOpaque(page)->next;
+				block = QamLinkIsValid(&next) ? next.block : 0;
+				if (qam_page_over(page))
+				{
+					qam_schedule_unlink(index, meta_buffer, root, pred, buffer, list);
+					UnlockReleaseBuffer(buffer);
+
+					/* Let others in now and then */
+					again = ++looked == 64;
+				}
+				else
+				{
+					if (BufferIsValid(pred))
+						UnlockReleaseBuffer(pred);
+					pred = buffer;
+				}
+			}
+			if (BufferIsValid(pred))
+				UnlockReleaseBuffer(pred);
+			UnlockReleaseBuffer(root);
+			UnlockReleaseBuffer(meta_buffer);
+		}
+	}
+}

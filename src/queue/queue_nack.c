@@ -34,7 +34,7 @@ once_nack(PG_FUNCTION_ARGS)
 
 	once_arg_receipt(fcinfo, 0, &receipt);
 	if (!PG_ARGISNULL(1))
-		delay = once_arg_delay(fcinfo, 1, "delay");
+		delay = once_arg_delay(fcinfo, 1, "delay", ONCE_MAX_DELAY_DAYS);
 	(void) give_back(&receipt, QAM_NACK, delay, "once.nack()");
 	PG_RETURN_VOID();
 }

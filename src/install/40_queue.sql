@@ -184,11 +184,11 @@ AS 'MODULE_PATHNAME', 'once_try_ack_all' LANGUAGE C VOLATILE PARALLEL UNSAFE ROW
 COMMENT ON FUNCTION once.try_ack_all(uuid[]) IS
 'Acks those of the receipts that still can be, and returns them in their order, each once.';
 
-CREATE FUNCTION once.nack(receipt uuid, delay interval DEFAULT NULL)
+CREATE FUNCTION once.nack(receipt uuid, delay interval DEFAULT NULL, error text DEFAULT NULL)
 RETURNS void
 AS 'MODULE_PATHNAME', 'once_nack' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION once.nack(uuid, interval) IS
-'Gives a message back after a failure: it is delivered again after delay, by default after the queue''s retry delay for this attempt; the attempt counts. Acts at once, also when the caller''s transaction rolls back. Raises what ack raises.';
+COMMENT ON FUNCTION once.nack(uuid, interval, text) IS
+'Gives a message back after a failure: it is delivered again after delay (0 to 365 days), by default after the queue''s retry delay for this attempt; the attempt counts. Acts at once, also when the caller''s transaction rolls back. error: kept in once.failures, in the caller''s transaction. Later messages of its group that were claimed by the same call are given back as well, uncounted. Raises what ack raises.';
 
 CREATE FUNCTION once.release(receipt uuid)
 RETURNS void

@@ -18,6 +18,7 @@
 #include "meta/meta_catalog.h"
 #include "qam/qam.h"
 #include "queue/once_receipt.h"
+#include "storage/buf.h"
 #include "storage/lockdefs.h"
 
 /* What a verb is about to do, and so which rights and which lock it wants */
@@ -25,6 +26,7 @@ typedef enum OnceAccess
 {
 	ONCE_TO_SEND,				/* INSERT; RowExclusiveLock */
 	ONCE_TO_CONSUME,			/* SELECT and DELETE; RowExclusiveLock */
+	ONCE_TO_REDRIVE,			/* INSERT, SELECT and DELETE; RowExclusiveLock */
 	ONCE_TO_LOOK,				/* SELECT; AccessShareLock */
 	ONCE_TO_VERIFY,				/* SELECT, and UPDATE, DELETE or TRUNCATE; ShareLock */
 	ONCE_TO_ALTER,				/* ownership; AccessShareLock */
@@ -107,10 +109,38 @@ typedef struct OnceNewRows
 } OnceNewRows;
 
 extern void once_rows_insert(OnceQueue *queue, OnceNewRows *batch);
+extern HeapTuple once_row_copy(const OnceQueue *queue, ItemPointer tid, Buffer buffer);
 extern void once_row_flatten(const OnceQueue *queue, HeapTuple *tuple);
 extern int64 once_row_id(const OnceQueue *queue, HeapTuple tuple);
 extern bool once_row_delete_spi(OnceQueue *queue, ItemPointer tid, int64 id);
-extern int	once_rows_take(OnceQueue *queue, QamClaimRequest *req, bool flatten);
+
+/* queue_take.c */
+#define ONCE_MAX_DEAD		100 /* that one call does away with */
+
+extern int	once_rows_claim(OnceQueue *queue, QamClaimRequest *req, int max_dead);
+extern int	once_rows_pop(OnceQueue *queue, QamClaimRequest *req, int max_dead);
+extern int	once_rows_remove(OnceQueue *queue, QamClaimRequest *req);
+extern bool once_row_expired(const OnceQueue *queue, HeapTuple tuple, TimestampTz now);
 extern void once_raise_suppressed(const OnceQueue *queue);
+
+/* queue_dead.c */
+extern void once_dead_store(OnceQueue *queue, QamClaimed *dead, int ndead);
+extern void once_message_done(const OnceQueue *queue, HeapTuple tuple, int attempt);
+
+/* queue_redrive.c */
+extern int64 once_dead_remove(OnceQueue *queue, TimestampTz before, int64 max);
+extern void once_failures_sweep(OnceQueue *queue);
+
+/* queue_role.c: who one was before, see there */
+typedef struct OnceRole
+{
+	Oid			user;
+	int			sec_context;
+	int			guc_level;
+} OnceRole;
+
+extern void once_role_assume(OnceRole *saved, Oid role, bool restricted);
+extern void once_role_drop(const OnceRole *saved);
+extern void once_run(const char *sql, int nargs, Oid *types, Datum *values);
 
 #endif							/* QUEUE_H */

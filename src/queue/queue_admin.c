@@ -18,6 +18,7 @@
 #include "commands/tablecmds.h"
 #include "executor/spi.h"
 #include "meta/meta_catalog.h"
+#include "meta/meta_dead.h"
 #include "miscadmin.h"
 #include "queue/queue.h"
 #include "utils/builtins.h"
@@ -116,6 +117,9 @@ once_create_queue(PG_FUNCTION_ARGS)
 
 	relid = create_table(relname, unlogged, id_index);
 	once_options_write(name, &options, true);
+
+	/* What a dropped table of that name has left behind is not the caller's. */
+	once_dead_forget_queue(name);
 	if (!unlogged && !id_index)
 		warn_of_publication(relid, name);
 	PG_RETURN_VOID();
@@ -146,6 +150,7 @@ once_drop_queue(PG_FUNCTION_ARGS)
 		elog(ERROR, "SPI_execute failed: %s", SPI_result_code_string(rc));
 	SPI_finish();
 	once_options_delete(name);
+	once_dead_forget_queue(name);
 	PG_RETURN_VOID();
 }
 
@@ -184,9 +189,7 @@ create_table(const char *relname, bool unlogged, bool id_index)
 	Oid			schema = once_schema_oid(false);
 	Oid			caller = GetUserId();
 	Oid			owner = schema_owner();
-	Oid			save_user;
-	int			save_sec_context;
-	int			save_nestlevel;
+	OnceRole	saved;
 	char	   *create_table;
 	char	   *create_index;
 	Oid			relid;
@@ -198,11 +201,7 @@ create_table(const char *relname, bool unlogged, bool id_index)
 																schema, false)),
 							table, QAM_AM_NAME);
 
-	GetUserIdAndSecContext(&save_user, &save_sec_context);
-	SetUserIdAndSecContext(owner, save_sec_context | SECURITY_LOCAL_USERID_CHANGE);
-	save_nestlevel = NewGUCNestLevel();
-	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET,
-							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	once_role_assume(&saved, owner, false);
 	(void) set_config_option("default_tablespace", "", PGC_USERSET,
 							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 
@@ -220,8 +219,7 @@ create_table(const char *relname, bool unlogged, bool id_index)
 		CommandCounterIncrement();
 	}
 
-	AtEOXact_GUC(true, save_nestlevel);
-	SetUserIdAndSecContext(save_user, save_sec_context);
+	once_role_drop(&saved);
 	return relid;
 }
 

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * queue_row.c
- *	  Putting rows into a queue's table, and taking them out.
+ *	  Putting rows into a queue's table, and deleting them by SQL.
  *
  * The fast path works on heap and indexes directly, as the executor would for
  * a table as create_queue makes it.  When the table has more to it than that
@@ -102,13 +102,6 @@ typedef struct FastInsert
 	OpenIndex	indexes[2 * ONCE_META_INDEXES];
 } FastInsert;
 
-/* What the callbacks of once_rows_take need */
-typedef struct TakeState
-{
-	OnceQueue  *queue;
-	bool		flatten;
-} TakeState;
-
 static void insert_fast(OnceQueue *queue, const OnceNewRows *batch);
 static void open_indexes(FastInsert *ins);
 static HeapTuple form_row(FastInsert *ins, const OnceNewRow *row);
@@ -119,8 +112,6 @@ static Datum row_value(const OnceNewRow *row, int column, bool *isnull);
 static Datum row_array(const OnceNewRows *batch, int column, Oid type);
 static SPIPlanPtr get_plan(OnceQueue *queue, RowPlan which);
 static SPIPlanPtr make_plan(const char *relname, RowPlan which);
-static bool take_by_delete(void *arg, QamClaimed *claimed);
-static bool take_by_lock(void *arg, QamClaimed *claimed);
 
 /*
  * once_rows_insert stores messages in the given order, and fills in their ids.
@@ -140,6 +131,28 @@ once_rows_insert(OnceQueue *queue, OnceNewRows *batch)
 		insert_fast(queue, batch);
 	else
 		insert_spi(queue, batch);
+}
+
+/*
+ * once_row_copy copies a row from a page that the caller has pinned.
+ */
+HeapTuple
+once_row_copy(const OnceQueue *queue, ItemPointer tid, Buffer buffer)
+{
+	Page		page = BufferGetPage(buffer);
+	HeapTupleData tuple;
+	HeapTuple	copy;
+	ItemId		lp;
+
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	lp = PageGetItemId(page, ItemPointerGetOffsetNumber(tid));
+	tuple.t_self = *tid;
+	tuple.t_tableOid = RelationGetRelid(queue->heap);
+	tuple.t_len = ItemIdGetLength(lp);
+	tuple.t_data = (HeapTupleHeader) PageGetItem(page, lp);
+	copy = heap_copytuple(&tuple);
+	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+	return copy;
 }
 
 /*
@@ -189,56 +202,6 @@ once_row_delete_spi(OnceQueue *queue, ItemPointer tid, int64 id)
 	deleted = rc == SPI_OK_DELETE && SPI_processed == 1;
 	SPI_finish();
 	return deleted;
-}
-
-/*
- * once_rows_take claims messages and deletes them at once, leaving out those
- * that cannot be had without waiting.  The request must be complete but for
- * its callback.  flatten: the caller wants to read the rows.  Returns their
- * number.
- *
- * Through SPI, user code may run, and it may use the queue.  So it runs when
- * the walk is over; the walk only locks the rows, which the DELETEs then need
- * not wait for.
- */
-int
-once_rows_take(OnceQueue *queue, QamClaimRequest *req, bool flatten)
-{
-	TakeState	state;
-	int			i;
-
-	state.queue = queue;
-	state.flatten = flatten;
-	req->take = queue->meta.fast ? take_by_delete : take_by_lock;
-	req->take_arg = &state;
-	qam_claim(req);
-
-	if (!queue->meta.fast)
-	{
-		for (i = 0; i < req->nclaimed; i++)
-		{
-			HeapTuple	tuple = req->claimed[i].tuple;
-
-			if (flatten)
-				once_row_flatten(queue, &req->claimed[i].tuple);
-			if (!once_row_delete_spi(queue, &tuple->t_self, once_row_id(queue, tuple)))
-				once_raise_suppressed(queue);
-		}
-	}
-	return req->nclaimed;
-}
-
-/*
- * once_raise_suppressed raises once_ack_suppressed.
- */
-void
-once_raise_suppressed(const OnceQueue *queue)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_ONCE_ACK_SUPPRESSED),
-			 errmsg("message of queue \"%s\" was not deleted", once_queue_name(queue)),
-			 errdetail("A trigger or rule of the table kept the row."),
-			 errhint("Let the trigger return OLD for a DELETE.")));
 }
 
 /*
@@ -583,46 +546,4 @@ make_plan(const char *relname, RowPlan which)
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
 	return plan;
-}
-
-/*
- * take_by_delete reads a claimed row if wanted and deletes it, without waiting.
- */
-static bool
-take_by_delete(void *arg, QamClaimed *claimed)
-{
-	TakeState  *state = arg;
-	ItemPointerData tid = claimed->tuple->t_self;
-	TM_FailureData tmfd;
-	TM_Result	result;
-
-	if (state->flatten)
-		once_row_flatten(state->queue, &claimed->tuple);
-	result = heap_delete(state->queue->heap, &tid, GetCurrentCommandId(true),
-						 InvalidSnapshot, false, &tmfd, false);
-
-	/* It says so too if nobody but this transaction has the row locked. */
-	if (result == TM_BeingModified && take_by_lock(arg, claimed))
-		result = heap_delete(state->queue->heap, &tid, GetCurrentCommandId(true),
-							 InvalidSnapshot, true, &tmfd, false);
-	return result == TM_Ok;
-}
-
-/*
- * take_by_lock locks a claimed row as a DELETE would, without waiting.
- */
-static bool
-take_by_lock(void *arg, QamClaimed *claimed)
-{
-	TakeState  *state = arg;
-	HeapTupleData tuple;
-	Buffer		buffer;
-	TM_FailureData tmfd;
-	TM_Result	result;
-
-	tuple.t_self = claimed->tuple->t_self;
-	result = heap_lock_tuple(state->queue->heap, &tuple, GetCurrentCommandId(true),
-							 LockTupleExclusive, LockWaitSkip, false, &buffer, &tmfd);
-	ReleaseBuffer(buffer);
-	return result == TM_Ok;
 }

@@ -42,26 +42,26 @@ SELECT once.send('jobs', '1');
 SET once.unacked = redeliver;
 SELECT attempt FROM once.receive('jobs');
 SELECT attempt, state, ready_at > now() + '500 ms' AS in_seconds FROM once.peek('jobs');
-SELECT once.alter_queue('jobs', '0', '0');
+SELECT once.alter_queue('jobs', retry_delay => '0', retry_delay_max => '0');
 SELECT attempt, state FROM once.peek('jobs');
 SELECT attempt FROM once.receive('jobs');
 -- The delay doubles with each attempt up to its maximum.
-SELECT once.alter_queue('jobs', '1 h', '3 h');
+SELECT once.alter_queue('jobs', retry_delay => '1 h', retry_delay_max => '3 h');
 SELECT attempt, ready_at > now() + '95 min' AND ready_at <= now() + '120 min' AS two_hours FROM once.peek('jobs');
-SELECT once.alter_queue('jobs', '0', '0');
+SELECT once.alter_queue('jobs', retry_delay => '0', retry_delay_max => '0');
 SELECT attempt FROM once.receive('jobs');
-SELECT once.alter_queue('jobs', '1 h', '3 h');
+SELECT once.alter_queue('jobs', retry_delay => '1 h', retry_delay_max => '3 h');
 SELECT attempt, ready_at > now() + '143 min' AND ready_at <= now() + '180 min' AS three_hours FROM once.peek('jobs');
 -- A rolled back change was none.
 BEGIN;
-SELECT once.alter_queue('jobs', '0', '0');
+SELECT once.alter_queue('jobs', retry_delay => '0', retry_delay_max => '0');
 SELECT attempt, state FROM once.peek('jobs');
 ROLLBACK;
 SELECT attempt, state FROM once.peek('jobs');
 RESET once.unacked;
 
 -- pause is an error for who sends or consumes, and nothing to who holds messages.
-SELECT once.alter_queue('jobs', '0', '0');
+SELECT once.alter_queue('jobs', retry_delay => '0', retry_delay_max => '0');
 SELECT receipt AS r FROM once.lease('jobs') \gset
 SELECT once.pause('jobs', 'send');
 SELECT once.send('jobs', '2');

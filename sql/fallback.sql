@@ -188,7 +188,7 @@ DROP ROLE regress_once_tenant;
 
 -- Partitioned and foreign tables: a queue may be part of one, but is not one.
 CREATE TABLE once.q_parted (id bigint, enqueued_at timestamptz NOT NULL DEFAULT now(),
-  deliver_at timestamptz, priority smallint NOT NULL DEFAULT 4, group_id text, headers jsonb, payload jsonb)
+  deliver_at timestamptz, expires_at timestamptz, priority smallint NOT NULL DEFAULT 4, group_id text, headers jsonb, payload jsonb)
   PARTITION BY LIST (priority);
 CREATE INDEX ON once.q_parted USING once_queue (id, priority, deliver_at, group_id);
 CREATE TABLE once.q_part PARTITION OF once.q_parted FOR VALUES IN (4);

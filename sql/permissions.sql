@@ -62,7 +62,7 @@ SELECT once.cancel('p', 3);
 SELECT once.send('p', '4');
 SELECT once.purge('p');
 SELECT once.pause('p');
-SELECT once.alter_queue('p', '1 h');
+SELECT once.alter_queue('p', retry_delay => '1 h');
 SELECT once.drop_queue('p');
 \echo :SQLSTATE
 
@@ -146,7 +146,7 @@ RESET once.flush_claims;
 
 -- The owner, or a superuser, may do the rest.
 SELECT once.pause('p', 'send'), once.resume('p', 'send');
-SELECT once.alter_queue('p', '0');
+SELECT once.alter_queue('p', retry_delay => '0');
 SELECT once.purge('p');
 RESET ROLE;
 SELECT once.pause('p'), once.resume('p');

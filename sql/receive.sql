@@ -78,12 +78,12 @@ BEGIN; SELECT attempt, once.nack(receipt) FROM once.receive('r'); ROLLBACK;
 SELECT attempt, once.ack(receipt) FROM once.receive('r');
 
 -- A failed delivery waits for the retry delay; nack with a delay overrides it.
-SELECT once.alter_queue('r', '1 h', '1 h');
+SELECT once.alter_queue('r', retry_delay => '1 h', retry_delay_max => '1 h');
 SELECT once.send('r', '"a"') IS NOT NULL AS sent;
 BEGIN; SELECT attempt FROM once.receive('r'); ROLLBACK;
 SELECT * FROM once.receive('r');
 SELECT attempt, state, ready_at > now() + '47 min' AND ready_at <= now() + '60 min' AS in_an_hour FROM once.peek('r');
-SELECT once.alter_queue('r', '0', '0');
+SELECT once.alter_queue('r', retry_delay => '0', retry_delay_max => '0');
 SELECT once.purge('r');
 SELECT once.send('r', '"a"') IS NOT NULL AS sent;
 SELECT attempt, once.nack(receipt, '1 h') FROM once.lease('r');

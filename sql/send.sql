@@ -31,8 +31,8 @@ SELECT once.send('s', '1', priority => 10);
 SELECT once.send('s', '1', priority => NULL);
 \echo :SQLSTATE
 SELECT once.send('s', '1', delay => '-1 us');
-SELECT once.send('s', '1', delay => '365 days') IS NOT NULL AS longest;
-SELECT once.send('s', '1', delay => '366 days');
+SELECT once.send('s', '1', delay => '36500 days') IS NOT NULL AS longest;
+SELECT once.send('s', '1', delay => '36501 days');
 SELECT once.send('s', '1', delay => '178000000 years');
 SELECT once.send('s', '1', deliver_at => 'infinity');
 SELECT once.send('s', '1', deliver_at => '-infinity');
@@ -73,6 +73,36 @@ COPY once.q_s (payload) FROM stdin;
 \.
 INSERT INTO once.q_s (payload, priority) SELECT to_jsonb(g), 9 FROM generate_series(1, 3) g;
 SELECT payload FROM once.pop('s', 10);
+-- ttl counts from when a message can first be delivered, and lands in expires_at.
+SELECT once.send('s', '1', ttl => '1 h') IS NOT NULL AS sent;
+SELECT once.send('s', '2', ttl => '2 h', delay => '1 day') IS NOT NULL AS sent;
+SELECT once.send('s', '3', ttl => '36500 days', deliver_at => '2100-01-01 UTC') IS NOT NULL AS sent;
+SELECT once.send('s', '4', ttl => '1 us', deliver_at => '2000-01-01 UTC') IS NOT NULL AS sent;
+SELECT once.send('s', '5') IS NOT NULL AS sent;
+SELECT count(*) FROM once.send_batch('s', ARRAY['6', '7']::jsonb[], ttl => '1 day');
+SELECT payload, expires_at - greatest(enqueued_at, deliver_at) AS ttl FROM once.q_s ORDER BY id;
+SELECT once.send('s', '1', ttl => '0');
+\echo :SQLSTATE
+SELECT once.send('s', '1', ttl => '-1 s');
+SELECT once.send('s', '1', ttl => '36500 days 1 us');
+SELECT once.send('s', '1', ttl => '30 days', deliver_at => '294276-12-31 UTC');
+SELECT once.send_batch('s', ARRAY['1']::jsonb[], ttl => '0');
+SELECT once.purge('s');
+
+-- A group's name has 1 to 1000 bytes, and the group no priority.
+SELECT once.send('s', '1', group_id => '');
+\echo :SQLSTATE
+SELECT once.send('s', '1', group_id => repeat('g', 1001));
+SELECT once.send('s', '1', group_id => 'g', priority => 5);
+\echo :SQLSTATE
+SELECT once.send_batch('s', ARRAY['1', '2']::jsonb[], group_ids => ARRAY['g']);
+SELECT once.send_batch('s', ARRAY['1', '2']::jsonb[], group_ids => ARRAY['g', '']);
+SELECT once.send_batch('s', ARRAY['1', '2']::jsonb[], group_ids => ARRAY[ARRAY['g', 'h']]);
+SELECT once.send_batch('s', ARRAY['1', '2']::jsonb[], group_ids => ARRAY[NULL, 'g'], priority => 3);
+SELECT count(*) FROM once.send_batch('s', ARRAY['1', '2']::jsonb[], group_ids => ARRAY[NULL, NULL], priority => 3);
+SELECT count(*) FROM once.q_s;
+SELECT once.purge('s');
+
 -- Out of range for the index whoever inserts; groups are not there yet.
 INSERT INTO once.q_s (payload, priority) VALUES ('1', 10);
 

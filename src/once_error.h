@@ -56,4 +56,10 @@
  */
 #define ERRCODE_ONCE_QUEUE_UNUSABLE		MAKE_SQLSTATE('O','N','0','0','9')
 
+/*
+ * once_group_order: the message is not to be acked while an earlier one of its
+ * group is neither acked nor gone
+ */
+#define ERRCODE_ONCE_GROUP_ORDER		MAKE_SQLSTATE('O','N','0','1','0')
+
 #endif							/* ONCE_ERROR_H */

@@ -5,8 +5,13 @@
 -- resume and drop_queue, which tell running sessions; a plain UPDATE does not.
 CREATE TABLE once.queue (
     queue           text COLLATE "C" NOT NULL PRIMARY KEY,
-    retry_delay     interval NOT NULL,
-    retry_delay_max interval NOT NULL,
+    max_attempts    integer NOT NULL DEFAULT 10,
+    retry_delay     interval NOT NULL DEFAULT '1 s',
+    retry_delay_max interval NOT NULL DEFAULT '1 h',
+    archive         interval,
+    ttl             interval,
+    ttl_action      text COLLATE "C" NOT NULL DEFAULT 'dead_letter',
+    retention       interval,
     send_paused     boolean NOT NULL DEFAULT false,
     consume_paused  boolean NOT NULL DEFAULT false,
     created_at      timestamptz NOT NULL DEFAULT pg_catalog.now()

@@ -5,21 +5,32 @@ CREATE FUNCTION once.create_queue(
     unlogged boolean DEFAULT false,
     id_index boolean DEFAULT false,
     if_not_exists boolean DEFAULT false,
+    max_attempts integer DEFAULT 10,
     retry_delay interval DEFAULT '1 s',
-    retry_delay_max interval DEFAULT '1 h')
+    retry_delay_max interval DEFAULT '1 h',
+    archive interval DEFAULT NULL,
+    ttl interval DEFAULT NULL,
+    ttl_action text DEFAULT 'dead_letter',
+    retention interval DEFAULT NULL)
 RETURNS void
 AS 'MODULE_PATHNAME', 'once_create_queue' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION once.create_queue(text, boolean, boolean, boolean, interval, interval) IS
-'Creates a queue: the table once."q_<queue>", owned by the caller, with its queue index. Names: a letter or underscore, then letters, digits, underscores and hyphens, at most 47 bytes; capitals count. unlogged: faster, but empty after a crash. id_index: a primary key on id, which cancel and logical replication want. if_not_exists: a notice instead of an error. retry_delay, retry_delay_max: after a failed delivery a message waits retry_delay, and twice as long after each further one, up to retry_delay_max. EXECUTE is not granted to PUBLIC.';
+COMMENT ON FUNCTION once.create_queue(text, boolean, boolean, boolean, integer, interval, interval, interval, interval, text, interval) IS
+'Creates a queue: the table once."q_<queue>", owned by the caller, with its queue index. Names: a letter or underscore, then letters, digits, underscores and hyphens, at most 47 bytes; capitals count. unlogged: faster, but empty after a crash. id_index: a primary key on id, which cancel and logical replication want. if_not_exists: a notice instead of an error. max_attempts: 1 to 1000 deliveries, then the message goes to once.dead_letters. retry_delay, retry_delay_max: 0 to 365 days; after a failed delivery a message waits about retry_delay (between 0.8 of it and all of it), and twice as long after each further one, up to retry_delay_max. archive: 1 minute to 36500 days; acked messages are kept in once."a_<queue>" for that long; NULL for not at all. ttl: more than 0, at most 36500 days; a message not delivered within that time from when it first could be has expired; NULL for never. ttl_action: expired messages go to once.dead_letters (dead_letter) or are deleted (drop). retention: more than 0, at most 36500 days; maintain deletes dead letters older than that; NULL for never. EXECUTE is not granted to PUBLIC.';
 
 CREATE FUNCTION once.alter_queue(
     queue text,
+    max_attempts integer DEFAULT NULL,
     retry_delay interval DEFAULT NULL,
-    retry_delay_max interval DEFAULT NULL)
+    retry_delay_max interval DEFAULT NULL,
+    archive interval DEFAULT NULL,
+    ttl interval DEFAULT NULL,
+    ttl_action text DEFAULT NULL,
+    retention interval DEFAULT NULL,
+    reset text[] DEFAULT '{}')
 RETURNS void
 AS 'MODULE_PATHNAME', 'once_alter_queue' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION once.alter_queue(text, interval, interval) IS
-'Changes options of a queue; NULL leaves one as it is. Running sessions follow as soon as it is committed. For the owner of the table.';
+COMMENT ON FUNCTION once.alter_queue(text, integer, interval, interval, interval, interval, text, interval, text[]) IS
+'Changes options of a queue, as create_queue takes them; NULL leaves one as it is. reset: names of options that go back to what create_queue assumes, so archive, ttl and retention are off. Running sessions follow as soon as it is committed. For the owner of the table.';
 
 CREATE FUNCTION once.drop_queue(queue text)
 RETURNS void
@@ -33,8 +44,13 @@ RETURNS TABLE (
     owner name,
     unlogged boolean,
     id_index boolean,
+    max_attempts integer,
     retry_delay interval,
     retry_delay_max interval,
+    archive interval,
+    ttl interval,
+    ttl_action text,
+    retention interval,
     send_paused boolean,
     consume_paused boolean,
     created_at timestamptz)
@@ -53,7 +69,8 @@ BEGIN ATOMIC
                      AND i.indnkeyatts OPERATOR(pg_catalog.=) 1
                      AND i.indpred IS NULL AND i.indexprs IS NULL
                      AND a.attname OPERATOR(pg_catalog.=) 'id'),
-           q.retry_delay, q.retry_delay_max, q.send_paused, q.consume_paused, q.created_at
+           q.max_attempts, q.retry_delay, q.retry_delay_max, q.archive, q.ttl, q.ttl_action,
+           q.retention, q.send_paused, q.consume_paused, q.created_at
       FROM once.queue q
       JOIN pg_catalog.pg_class c
         ON c.relname OPERATOR(pg_catalog.=) ('q_' OPERATOR(pg_catalog.||) q.queue)
@@ -91,11 +108,13 @@ CREATE FUNCTION once.send(
     headers jsonb DEFAULT NULL,
     delay interval DEFAULT NULL,
     deliver_at timestamptz DEFAULT NULL,
-    priority integer DEFAULT 4)
+    priority integer DEFAULT 4,
+    group_id text DEFAULT NULL,
+    ttl interval DEFAULT NULL)
 RETURNS bigint
 AS 'MODULE_PATHNAME', 'once_send' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION once.send(text, jsonb, jsonb, interval, timestamptz, integer) IS
-'Sends a message in the caller''s transaction and returns its id. delay or deliver_at: not delivered before; only one of the two. priority: 0 to 9, 9 first. Wants INSERT on the table.';
+COMMENT ON FUNCTION once.send(text, jsonb, jsonb, interval, timestamptz, integer, text, interval) IS
+'Sends a message in the caller''s transaction and returns its id. delay (0 to 36500 days) or deliver_at: not delivered before; only one of the two. priority: 0 to 9, 9 first. group_id: 1 to 1000 bytes; messages of one group are delivered strictly in order, one call''s worth at a time, and have priority 4. ttl: more than 0, at most 36500 days; if not delivered within that time from when it first could be, the message has expired. Wants INSERT on the table.';
 
 CREATE FUNCTION once.send_batch(
     queue text,
@@ -103,11 +122,13 @@ CREATE FUNCTION once.send_batch(
     headers jsonb[] DEFAULT NULL,
     delay interval DEFAULT NULL,
     deliver_at timestamptz DEFAULT NULL,
-    priority integer DEFAULT 4)
+    priority integer DEFAULT 4,
+    group_ids text[] DEFAULT NULL,
+    ttl interval DEFAULT NULL)
 RETURNS SETOF bigint
 AS 'MODULE_PATHNAME', 'once_send_batch' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 100;
-COMMENT ON FUNCTION once.send_batch(text, jsonb[], jsonb[], interval, timestamptz, integer) IS
-'Sends many messages at once, far cheaper than one by one, and returns their ids in the order of payloads. headers: NULL, or one element for each payload. Wants INSERT on the table.';
+COMMENT ON FUNCTION once.send_batch(text, jsonb[], jsonb[], interval, timestamptz, integer, text[], interval) IS
+'Sends many messages at once, far cheaper than one by one, and returns their ids in the order of payloads. headers, group_ids: NULL, or one element for each payload; a NULL in group_ids is no group. Everything else as for send. Wants INSERT on the table.';
 
 -- Consuming.
 
@@ -163,11 +184,11 @@ AS 'MODULE_PATHNAME', 'once_try_ack_all' LANGUAGE C VOLATILE PARALLEL UNSAFE ROW
 COMMENT ON FUNCTION once.try_ack_all(uuid[]) IS
 'Acks those of the receipts that still can be, and returns them in their order, each once.';
 
-CREATE FUNCTION once.nack(receipt uuid, delay interval DEFAULT NULL)
+CREATE FUNCTION once.nack(receipt uuid, delay interval DEFAULT NULL, error text DEFAULT NULL)
 RETURNS void
 AS 'MODULE_PATHNAME', 'once_nack' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION once.nack(uuid, interval) IS
-'Gives a message back after a failure: it is delivered again after delay, by default after the queue''s retry delay for this attempt; the attempt counts. Acts at once, also when the caller''s transaction rolls back. Raises what ack raises.';
+COMMENT ON FUNCTION once.nack(uuid, interval, text) IS
+'Gives a message back after a failure: it is delivered again after delay (0 to 365 days), by default after the queue''s retry delay for this attempt; the attempt counts. Acts at once, also when the caller''s transaction rolls back. error: kept in once.failures, in the caller''s transaction. Later messages of its group that were claimed by the same call are given back as well, uncounted. Raises what ack raises.';
 
 CREATE FUNCTION once.release(receipt uuid)
 RETURNS void

@@ -15,7 +15,7 @@ CREATE FUNCTION once.peek(
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'once_peek' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 10;
 COMMENT ON FUNCTION once.peek(text, integer) IS
-'Shows the first messages of a queue in order of delivery and claims nothing. attempt: deliveries so far. ready_at: when a delayed message is due, or a lease ends; NULL when ready. state: ready, delayed or claimed. Wants SELECT on the table.';
+'Shows the first messages of a queue in order of delivery and claims nothing. attempt: deliveries so far. ready_at: when a delayed message is due, or a lease ends; NULL when ready. state: ready, delayed, claimed, blocked (another message of its group comes first), or dead (attempts used up or expired; the next who calls, or maintain, takes it away). Delayed ones come last. Wants SELECT on the table.';
 
 CREATE FUNCTION once.check(
     queue text,

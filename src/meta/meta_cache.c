@@ -58,6 +58,7 @@ static const struct
 	{"id", INT8OID, true},
 	{"enqueued_at", TIMESTAMPTZOID, true},
 	{"deliver_at", TIMESTAMPTZOID, false},
+	{"expires_at", TIMESTAMPTZOID, false},
 	{"priority", INT2OID, true},
 	{"group_id", TEXTOID, false},
 	{"headers", JSONBOID, false},
@@ -317,18 +318,19 @@ meta_fill_options(Relation heap, OnceMeta *meta)
 	const char *queue = RelationGetRelationName(heap) + strlen(ONCE_QUEUE_PREFIX);
 	OnceOptions options;
 
-	if (once_options_read(queue, &options))
-	{
-		meta->retry.delay = once_interval_usec(&options.retry_delay);
-		meta->retry.delay_max = once_interval_usec(&options.retry_delay_max);
-		meta->send_paused = options.send_paused;
-		meta->consume_paused = options.consume_paused;
-	}
-	else
-	{
-		meta->retry.delay = ONCE_RETRY_DELAY;
-		meta->retry.delay_max = ONCE_RETRY_DELAY_MAX;
-	}
+	if (!once_options_read(queue, &options))
+		once_options_default(&options);
+
+	meta->retry.max_attempts = options.max_attempts;
+	meta->retry.delay = once_interval_usec(&options.retry_delay);
+	meta->retry.delay_max = once_interval_usec(&options.retry_delay_max);
+	if (options.archive.set)
+		meta->archive = once_interval_usec(&options.archive.value);
+	if (options.ttl.set)
+		meta->ttl = once_interval_usec(&options.ttl.value);
+	meta->drop_expired = options.drop_expired;
+	meta->send_paused = options.send_paused;
+	meta->consume_paused = options.consume_paused;
 }
 
 /*
@@ -362,11 +364,9 @@ meta_columns_as_made(Relation heap)
 			return false;
 
 		/*
-		 * The verbs give values to all columns but two: those must have the
-		 * defaults that the verbs fill in.
+		 * The verbs give values to all columns but one, which must have the
+		 * default that they fill in.
 		 */
-		if (i == ONCE_COL_GROUP_ID && att->atthasdef)
-			return false;
 		if (i == ONCE_COL_ENQUEUED_AT)
 		{
 			Node	   *expr = att->atthasdef ? build_column_default(heap, i + 1) : NULL;

@@ -18,6 +18,7 @@ typedef enum OnceColumn
 	ONCE_COL_ID,
 	ONCE_COL_ENQUEUED_AT,
 	ONCE_COL_DELIVER_AT,
+	ONCE_COL_EXPIRES_AT,
 	ONCE_COL_PRIORITY,
 	ONCE_COL_GROUP_ID,
 	ONCE_COL_HEADERS,
@@ -61,8 +62,11 @@ typedef struct OnceMeta
 	int			nkey_indexes;
 	Oid			key_index[ONCE_META_INDEXES];
 
-	/* Options */
+	/* Options; microseconds, 0 for off */
 	QamRetry	retry;
+	int64		archive;
+	int64		ttl;
+	bool		drop_expired;
 	bool		send_paused;
 	bool		consume_paused;
 } OnceMeta;

@@ -33,15 +33,22 @@
 #include "utils/timestamp.h"
 
 /* Columns of once.queue */
-#define Natts_once_queue					6
+#define Natts_once_queue					11
 #define Anum_once_queue_queue				1
-#define Anum_once_queue_retry_delay			2
-#define Anum_once_queue_retry_delay_max		3
-#define Anum_once_queue_send_paused			4
-#define Anum_once_queue_consume_paused		5
-#define Anum_once_queue_created_at			6
+#define Anum_once_queue_max_attempts		2
+#define Anum_once_queue_retry_delay			3
+#define Anum_once_queue_retry_delay_max		4
+#define Anum_once_queue_archive				5
+#define Anum_once_queue_ttl					6
+#define Anum_once_queue_ttl_action			7
+#define Anum_once_queue_retention			8
+#define Anum_once_queue_send_paused			9
+#define Anum_once_queue_consume_paused		10
+#define Anum_once_queue_created_at			11
 
 static Relation options_open(LOCKMODE lockmode);
+static void get_span(OnceSpan *span, Datum value, bool isnull);
+static Datum put_span(const OnceSpan *span, bool *isnull);
 static SysScanDesc options_find(Relation rel, const char *queue, HeapTuple *tuple);
 
 /*
@@ -72,6 +79,18 @@ once_interval_usec(const Interval *interval)
 }
 
 /*
+ * once_options_default makes up the options of a queue without a row.
+ */
+void
+once_options_default(OnceOptions *options)
+{
+	memset(options, 0, sizeof(OnceOptions));
+	options->max_attempts = ONCE_MAX_ATTEMPTS;
+	options->retry_delay.time = ONCE_RETRY_DELAY;
+	options->retry_delay_max.time = ONCE_RETRY_DELAY_MAX;
+}
+
+/*
  * once_options_read fetches the options of a queue, as of now.  False: there
  * is no such row, and options is untouched.
  */
@@ -89,8 +108,18 @@ once_options_read(const char *queue, OnceOptions *options)
 		bool		isnull[Natts_once_queue];
 
 		heap_deform_tuple(tuple, RelationGetDescr(rel), values, isnull);
+		options->max_attempts = DatumGetInt32(values[Anum_once_queue_max_attempts - 1]);
 		options->retry_delay = *DatumGetIntervalP(values[Anum_once_queue_retry_delay - 1]);
 		options->retry_delay_max = *DatumGetIntervalP(values[Anum_once_queue_retry_delay_max - 1]);
+		get_span(&options->archive, values[Anum_once_queue_archive - 1],
+				 isnull[Anum_once_queue_archive - 1]);
+		get_span(&options->ttl, values[Anum_once_queue_ttl - 1],
+				 isnull[Anum_once_queue_ttl - 1]);
+		options->drop_expired =
+			strcmp(TextDatumGetCString(values[Anum_once_queue_ttl_action - 1]),
+				   ONCE_TTL_DROP) == 0;
+		get_span(&options->retention, values[Anum_once_queue_retention - 1],
+				 isnull[Anum_once_queue_retention - 1]);
 		options->send_paused = DatumGetBool(values[Anum_once_queue_send_paused - 1]);
 		options->consume_paused = DatumGetBool(values[Anum_once_queue_consume_paused - 1]);
 	}
@@ -119,8 +148,17 @@ once_options_write(const char *queue, const OnceOptions *options, bool created)
 	replace[Anum_once_queue_created_at - 1] = created;
 
 	values[Anum_once_queue_queue - 1] = CStringGetTextDatum(queue);
+	values[Anum_once_queue_max_attempts - 1] = Int32GetDatum(options->max_attempts);
 	values[Anum_once_queue_retry_delay - 1] = IntervalPGetDatum(&options->retry_delay);
 	values[Anum_once_queue_retry_delay_max - 1] = IntervalPGetDatum(&options->retry_delay_max);
+	values[Anum_once_queue_archive - 1] =
+		put_span(&options->archive, &isnull[Anum_once_queue_archive - 1]);
+	values[Anum_once_queue_ttl - 1] =
+		put_span(&options->ttl, &isnull[Anum_once_queue_ttl - 1]);
+	values[Anum_once_queue_ttl_action - 1] =
+		CStringGetTextDatum(options->drop_expired ? ONCE_TTL_DROP : ONCE_TTL_DEAD_LETTER);
+	values[Anum_once_queue_retention - 1] =
+		put_span(&options->retention, &isnull[Anum_once_queue_retention - 1]);
 	values[Anum_once_queue_send_paused - 1] = BoolGetDatum(options->send_paused);
 	values[Anum_once_queue_consume_paused - 1] = BoolGetDatum(options->consume_paused);
 	values[Anum_once_queue_created_at - 1] =
@@ -205,4 +243,20 @@ options_find(Relation rel, const char *queue, HeapTuple *tuple)
 	scan = systable_beginscan(rel, index, OidIsValid(index), NULL, 1, &key);
 	*tuple = systable_getnext(scan);
 	return scan;
+}
+
+static void
+get_span(OnceSpan *span, Datum value, bool isnull)
+{
+	memset(span, 0, sizeof(OnceSpan));
+	span->set = !isnull;
+	if (span->set)
+		span->value = *DatumGetIntervalP(value);
+}
+
+static Datum
+put_span(const OnceSpan *span, bool *isnull)
+{
+	*isnull = !span->set;
+	return IntervalPGetDatum(&span->value);
 }

@@ -11,20 +11,38 @@
 #include "datatype/timestamp.h"
 
 /* What create_queue assumes, and what a queue without a row has; microseconds */
+#define ONCE_MAX_ATTEMPTS		10
 #define ONCE_RETRY_DELAY		USECS_PER_SEC
 #define ONCE_RETRY_DELAY_MAX	USECS_PER_HOUR
+
+/* ttl_action, as it is spelt */
+#define ONCE_TTL_DEAD_LETTER	"dead_letter"
+#define ONCE_TTL_DROP			"drop"
+
+/* An option that may be off */
+typedef struct OnceSpan
+{
+	bool		set;
+	Interval	value;			/* if set */
+} OnceSpan;
 
 /* A row of once.queue, but for its key and its date */
 typedef struct OnceOptions
 {
+	int			max_attempts;
 	Interval	retry_delay;
 	Interval	retry_delay_max;
+	OnceSpan	archive;
+	OnceSpan	ttl;
+	bool		drop_expired;	/* ttl_action is "drop" */
+	OnceSpan	retention;
 	bool		send_paused;
 	bool		consume_paused;
 } OnceOptions;
 
 extern Oid	once_schema_oid(bool missing_ok);
 extern int64 once_interval_usec(const Interval *interval);
+extern void once_options_default(OnceOptions *options);
 extern bool once_options_read(const char *queue, OnceOptions *options);
 extern void once_options_write(const char *queue, const OnceOptions *options,
 							   bool created);

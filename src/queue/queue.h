@@ -15,8 +15,10 @@
 
 #include "fmgr.h"
 #include "meta/meta_cache.h"
+#include "meta/meta_catalog.h"
 #include "qam/qam.h"
 #include "queue/once_receipt.h"
+#include "storage/buf.h"
 #include "storage/lockdefs.h"
 
 /* What a verb is about to do, and so which rights and which lock it wants */
@@ -24,6 +26,7 @@ typedef enum OnceAccess
 {
 	ONCE_TO_SEND,				/* INSERT; RowExclusiveLock */
 	ONCE_TO_CONSUME,			/* SELECT and DELETE; RowExclusiveLock */
+	ONCE_TO_REDRIVE,			/* INSERT, SELECT and DELETE; RowExclusiveLock */
 	ONCE_TO_LOOK,				/* SELECT; AccessShareLock */
 	ONCE_TO_VERIFY,				/* SELECT, and UPDATE, DELETE or TRUNCATE; ShareLock */
 	ONCE_TO_ALTER,				/* ownership; AccessShareLock */
@@ -57,34 +60,87 @@ extern void once_raise_already_acked(const OnceQueue *queue);
 /* queue_args.c */
 #define ONCE_MAX_LEASE		(365 * USECS_PER_DAY)
 #define ONCE_MAX_WAIT		(60 * USECS_PER_SEC)
+#define ONCE_MAX_DELAY_DAYS	365		/* between two deliveries */
+#define ONCE_MAX_DAYS		36500	/* of what may last for a century */
 
 extern char *once_arg_queue(FunctionCallInfo fcinfo, int argno);
 extern bool once_arg_bool(FunctionCallInfo fcinfo, int argno, const char *name);
 extern int	once_arg_max_messages(FunctionCallInfo fcinfo, int argno);
 extern int	once_arg_priority(FunctionCallInfo fcinfo, int argno);
 extern int64 once_arg_lease(FunctionCallInfo fcinfo, int argno);
-extern int64 once_arg_delay(FunctionCallInfo fcinfo, int argno, const char *name);
+extern int64 once_arg_delay(FunctionCallInfo fcinfo, int argno, const char *name,
+							int max_days);
+extern int64 once_arg_span(FunctionCallInfo fcinfo, int argno, const char *name,
+						   int64 min, const char *min_text);
+extern void once_check_group(Datum group_id, int priority);
 extern int64 once_arg_wait(FunctionCallInfo fcinfo, int argno);
 extern void once_arg_receipt(FunctionCallInfo fcinfo, int argno, pg_uuid_t *uuid);
 extern pg_uuid_t *once_arg_receipts(FunctionCallInfo fcinfo, int argno, int *nreceipts);
 extern void once_refuse_null(const char *name);
 
+/* queue_options.c */
+#define ONCE_MAX_MAX_ATTEMPTS	1000
+#define ONCE_MIN_ARCHIVE		USECS_PER_MINUTE
+
+extern void once_arg_new_options(FunctionCallInfo fcinfo, int argno,
+								 OnceOptions *options);
+
 /* queue_row.c: a message on its way into the table */
 typedef struct OnceNewRow
 {
-	int64		id;				/* set by once_rows_insert */
-	Datum		headers;
-	Datum		payload;
+	int64		id;
+	int16		priority;
+	bool		group_id_null;
 	bool		headers_null;
 	bool		payload_null;
+	Datum		group_id;
+	Datum		headers;
+	Datum		payload;
 } OnceNewRow;
 
-extern void once_rows_insert(OnceQueue *queue, OnceNewRow *rows, int nrows,
-							 TimestampTz deliver_at, int priority);
+/* Some rows that go in together */
+typedef struct OnceNewRows
+{
+	OnceNewRow *rows;
+	int			nrows;
+	bool		have_ids;		/* else they are drawn, and set in rows */
+	TimestampTz deliver_at;		/* DT_NOBEGIN: null */
+	TimestampTz expires_at;		/* DT_NOBEGIN: null */
+} OnceNewRows;
+
+extern void once_rows_insert(OnceQueue *queue, OnceNewRows *batch);
+extern HeapTuple once_row_copy(const OnceQueue *queue, ItemPointer tid, Buffer buffer);
 extern void once_row_flatten(const OnceQueue *queue, HeapTuple *tuple);
 extern int64 once_row_id(const OnceQueue *queue, HeapTuple tuple);
 extern bool once_row_delete_spi(OnceQueue *queue, ItemPointer tid, int64 id);
-extern int	once_rows_take(OnceQueue *queue, QamClaimRequest *req, bool flatten);
+
+/* queue_take.c */
+#define ONCE_MAX_DEAD		100 /* that one call does away with */
+
+extern int	once_rows_claim(OnceQueue *queue, QamClaimRequest *req, int max_dead);
+extern int	once_rows_pop(OnceQueue *queue, QamClaimRequest *req, int max_dead);
+extern int	once_rows_remove(OnceQueue *queue, QamClaimRequest *req);
+extern bool once_row_expired(const OnceQueue *queue, HeapTuple tuple, TimestampTz now);
 extern void once_raise_suppressed(const OnceQueue *queue);
+
+/* queue_dead.c */
+extern void once_dead_store(OnceQueue *queue, QamClaimed *dead, int ndead);
+extern void once_message_done(const OnceQueue *queue, HeapTuple tuple, int attempt);
+
+/* queue_redrive.c */
+extern int64 once_dead_remove(OnceQueue *queue, TimestampTz before, int64 max);
+extern void once_failures_sweep(OnceQueue *queue);
+
+/* queue_role.c: who one was before, see there */
+typedef struct OnceRole
+{
+	Oid			user;
+	int			sec_context;
+	int			guc_level;
+} OnceRole;
+
+extern void once_role_assume(OnceRole *saved, Oid role, bool restricted);
+extern void once_role_drop(const OnceRole *saved);
+extern void once_run(const char *sql, int nargs, Oid *types, Datum *values);
 
 #endif							/* QUEUE_H */

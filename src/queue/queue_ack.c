@@ -67,6 +67,7 @@ static bool try_ack_round(TryRun *run);
 static void try_ack_in_subxact(TryRun *run);
 static int	run_length(const pg_uuid_t *receipts, int n, OnceReceipt *first);
 static AckOutcome ack_one(OnceQueue *queue, const pg_uuid_t *uuid);
+static void check_order(OnceQueue *queue, const QamRef *ref, QamLocated *located);
 static bool ack_received(const pg_uuid_t *uuid, Oid relid);
 static bool row_is_there(Buffer buffer, const OnceReceivedRow *row);
 static TM_Result ack_row(OnceQueue *queue, QamLocated *located);
@@ -294,7 +295,8 @@ run_length(const pg_uuid_t *receipts, int n, OnceReceipt *first)
 
 /*
  * ack_one acks a receipt of an open queue.  Waits for others that hold the row,
- * as any DELETE.
+ * as any DELETE.  Raises an error if another message of its group comes first:
+ * that is no claim lost, but a mistake of the caller.
  */
 static AckOutcome
 ack_one(OnceQueue *queue, const pg_uuid_t *uuid)
@@ -305,6 +307,7 @@ ack_one(OnceQueue *queue, const pg_uuid_t *uuid)
 	for (;;)
 	{
 		QamLocated	located;
+		HeapTuple	message = NULL;
 		bool		safe;
 
 		CHECK_FOR_INTERRUPTS();
@@ -313,6 +316,10 @@ ack_one(OnceQueue *queue, const pg_uuid_t *uuid)
 			return ACK_GONE;
 		if (located.state == QAM_REF_LOST)
 			return ACK_LOST;
+
+		check_order(queue, &receipt.ref, &located);
+		if (located.attempt > 1)
+			message = once_row_copy(queue, &located.tid, located.heap_pin);
 
 		/* Anything but success: somebody was faster, so look again. */
 		safe = located.state == QAM_REF_HELD && located.kind == QAM_CLAIM_XID;
@@ -323,9 +330,28 @@ ack_one(OnceQueue *queue, const pg_uuid_t *uuid)
 
 		if (!safe && !qam_confirm_ack(queue->index, &receipt.ref))
 			return ACK_OVERTAKEN;
+		if (message != NULL)
+			once_message_done(queue, message, located.attempt);
 		once_unacked_ack(uuid);
 		return ACK_DONE;
 	}
+}
+
+/*
+ * check_order raises once_group_order if the message that was located has to
+ * wait for another of its group.
+ */
+static void
+check_order(OnceQueue *queue, const QamRef *ref, QamLocated *located)
+{
+	if (located->group == 0 ||
+		qam_first_in_group(queue->heap, queue->index, ref))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_ONCE_GROUP_ORDER),
+			 errmsg("message of queue \"%s\" cannot be acknowledged yet", once_queue_name(queue)),
+			 errdetail("An earlier message of its group is not acknowledged."),
+			 errhint("Acknowledge the messages of a group in the order of their delivery.")));
 }
 
 /*
@@ -429,28 +455,21 @@ ack_row(OnceQueue *queue, QamLocated *located)
 static TM_Result
 ack_row_spi(OnceQueue *queue, QamLocated *located)
 {
-	Page		page = BufferGetPage(located->heap_pin);
+	HeapTuple	copy = once_row_copy(queue, &located->tid, located->heap_pin);
+	int64		id = once_row_id(queue, copy);
 	HeapTupleData tuple;
 	Buffer		buffer;
-	ItemId		lp;
-	int64		id;
 	SnapshotData any;
 	bool		there;
 
-	LockBuffer(located->heap_pin, BUFFER_LOCK_SHARE);
-	lp = PageGetItemId(page, ItemPointerGetOffsetNumber(&located->tid));
-	tuple.t_self = located->tid;
-	tuple.t_tableOid = RelationGetRelid(queue->heap);
-	tuple.t_len = ItemIdGetLength(lp);
-	tuple.t_data = (HeapTupleHeader) PageGetItem(page, lp);
-	id = once_row_id(queue, &tuple);
-	LockBuffer(located->heap_pin, BUFFER_LOCK_UNLOCK);
 	ReleaseBuffer(located->heap_pin);
+	heap_freetuple(copy);
 
 	if (once_row_delete_spi(queue, &located->tid, id))
 		return TM_Ok;
 
 	InitDirtySnapshot(any);
+	tuple.t_tableOid = RelationGetRelid(queue->heap);
 	tuple.t_self = located->tid;
 	there = heap_fetch(queue->heap, &any, &tuple, &buffer, false);
 	if (there)

@@ -131,15 +131,58 @@ once_arg_lease(FunctionCallInfo fcinfo, int argno)
  * microseconds.  Not to be called when it is NULL.
  */
 int64
-once_arg_delay(FunctionCallInfo fcinfo, int argno, const char *name)
+once_arg_delay(FunctionCallInfo fcinfo, int argno, const char *name, int max_days)
 {
 	int64		delay = get_duration(fcinfo, argno);
 
-	if (delay < 0 || delay > ONCE_MAX_LEASE)
+	if (delay < 0 || delay > max_days * USECS_PER_DAY)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s must be between zero and 365 days", name)));
+				 errmsg("%s must be between zero and %d days", name, max_days)));
 	return delay;
+}
+
+/*
+ * once_arg_span returns an argument of the given name, in microseconds, that
+ * is at least min, in words min_text, or with min = 0 greater than zero.  Not
+ * to be called when it is NULL.
+ */
+int64
+once_arg_span(FunctionCallInfo fcinfo, int argno, const char *name,
+			  int64 min, const char *min_text)
+{
+	int64		span = get_duration(fcinfo, argno);
+
+	if (span <= 0 || span < min || span > ONCE_MAX_DAYS * USECS_PER_DAY)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 min == 0 ?
+				 errmsg("%s must be greater than zero and at most %d days",
+						name, ONCE_MAX_DAYS) :
+				 errmsg("%s must be between %s and %d days",
+						name, min_text, ONCE_MAX_DAYS)));
+	return span;
+}
+
+/*
+ * once_check_group raises an error unless a message of this priority can be of
+ * this group.  So would the index, in terms of columns.
+ */
+void
+once_check_group(Datum group_id, int priority)
+{
+	Size		length = VARSIZE_ANY_EXHDR(PG_DETOAST_DATUM_PACKED(group_id));
+
+	if (length < 1 || length > QAM_MAX_GROUP_ID)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("group_id must be between 1 and %d bytes long", QAM_MAX_GROUP_ID),
+				 errdetail("The value given has %zu bytes.", length)));
+	if (priority != QAM_DEFAULT_LANE)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("priority must be %d for a message with a group_id", QAM_DEFAULT_LANE),
+				 errdetail("The messages of a group are delivered strictly in order; groups have no priority.")));
 }
 
 /*

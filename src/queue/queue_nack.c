@@ -4,16 +4,21 @@
  *	  nack, release and extend: what can be done with a claim but ack it.
  *
  * All three act on the index, at once and for good, whatever becomes of the
- * caller's transaction.
+ * caller's transaction.  The error that nack is given is a row of once.failure,
+ * and so it is of that transaction.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 #include "pg_once.h"
 
+#include "access/htup_details.h"
+#include "meta/meta_dead.h"
 #include "once_error.h"
 #include "queue/once_unacked.h"
 #include "queue/queue.h"
+#include "storage/bufmgr.h"
+#include "utils/rel.h"
 #include "utils/timestamp.h"
 
 PG_FUNCTION_INFO_V1(once_nack);
@@ -21,7 +26,9 @@ PG_FUNCTION_INFO_V1(once_release);
 PG_FUNCTION_INFO_V1(once_extend_lease);
 
 static TimestampTz give_back(const pg_uuid_t *uuid, QamGiveBack how, int64 delay,
-							 const char *verb);
+							 Datum error, const char *verb);
+static bool find_message(OnceQueue *queue, const QamRef *ref, int64 *id, int *attempt);
+static void forget_claims(Oid relid, const QamRef *refs, int nrefs);
 
 /*
  * once.nack: not done; again later.
@@ -34,8 +41,10 @@ once_nack(PG_FUNCTION_ARGS)
 
 	once_arg_receipt(fcinfo, 0, &receipt);
 	if (!PG_ARGISNULL(1))
-		delay = once_arg_delay(fcinfo, 1, "delay");
-	(void) give_back(&receipt, QAM_NACK, delay, "once.nack()");
+		delay = once_arg_delay(fcinfo, 1, "delay", ONCE_MAX_DELAY_DAYS);
+	(void) give_back(&receipt, QAM_NACK, delay,
+					 PG_ARGISNULL(2) ? (Datum) 0 : PG_GETARG_DATUM(2),
+					 "once.nack()");
 	PG_RETURN_VOID();
 }
 
@@ -48,7 +57,7 @@ once_release(PG_FUNCTION_ARGS)
 	pg_uuid_t	receipt;
 
 	once_arg_receipt(fcinfo, 0, &receipt);
-	(void) give_back(&receipt, QAM_RELEASE, 0, "once.release()");
+	(void) give_back(&receipt, QAM_RELEASE, 0, (Datum) 0, "once.release()");
 	PG_RETURN_VOID();
 }
 
@@ -63,24 +72,32 @@ once_extend_lease(PG_FUNCTION_ARGS)
 
 	once_arg_receipt(fcinfo, 0, &receipt);
 	lease = once_arg_lease(fcinfo, 1);
-	PG_RETURN_TIMESTAMPTZ(give_back(&receipt, QAM_EXTEND, lease, "once.extend()"));
+	PG_RETURN_TIMESTAMPTZ(give_back(&receipt, QAM_EXTEND, lease, (Datum) 0, "once.extend()"));
 }
 
 /*
- * give_back changes a claim, or raises an error if it cannot.  Returns when
- * the message is ready again.
+ * give_back changes a claim, or raises an error if it cannot.  error: 0, or a
+ * text to keep.  Returns when the message is ready again.
  */
 static TimestampTz
-give_back(const pg_uuid_t *uuid, QamGiveBack how, int64 delay, const char *verb)
+give_back(const pg_uuid_t *uuid, QamGiveBack how, int64 delay, Datum error,
+		  const char *verb)
 {
 	OnceReceipt receipt;
 	OnceQueue	queue;
 	TimestampTz when = 0;
 	QamRef	   *mates;
 	int			nmates;
+	int64		id;
+	int			attempt;
+	bool		known = false;
 
 	once_receipt_decode(uuid, &receipt);
 	once_queue_open_receipt(&queue, receipt.relid, verb);
+
+	/* Afterwards the receipt leads nowhere. */
+	if (error != (Datum) 0)
+		known = find_message(&queue, &receipt.ref, &id, &attempt);
 
 	switch (qam_give_back(queue.heap, queue.index, &receipt.ref, how, delay,
 						  &queue.meta.retry, &when, &mates, &nmates))
@@ -103,8 +120,53 @@ give_back(const pg_uuid_t *uuid, QamGiveBack how, int64 delay, const char *verb)
 				 errmsg("only leases can be extended"),
 				 errdetail("A message from once.receive is claimed until the transaction ends.")));
 	if (how != QAM_EXTEND)
+	{
 		once_unacked_forget(uuid);
+		forget_claims(receipt.relid, mates, nmates);
+	}
+	if (known)
+		once_failure_write(once_queue_name(&queue), id, attempt, error);
 
 	once_queue_close(&queue);
 	return when;
+}
+
+/*
+ * find_message tells which delivery of which message a claim is, or false if
+ * it is somebody else's by now.
+ */
+static bool
+find_message(OnceQueue *queue, const QamRef *ref, int64 *id, int *attempt)
+{
+	QamLocated	located;
+	HeapTuple	tuple;
+
+	qam_locate(queue->heap, queue->index, ref, &located);
+	if (located.state == QAM_REF_GONE || located.state == QAM_REF_LOST)
+		return false;
+	tuple = once_row_copy(queue, &located.tid, located.heap_pin);
+	ReleaseBuffer(located.heap_pin);
+	*id = once_row_id(queue, tuple);
+	*attempt = located.attempt;
+	heap_freetuple(tuple);
+	return true;
+}
+
+/*
+ * forget_claims strikes off messages that were given back along with another.
+ */
+static void
+forget_claims(Oid relid, const QamRef *refs, int nrefs)
+{
+	OnceReceipt receipt;
+	pg_uuid_t	uuid;
+	int			i;
+
+	receipt.relid = relid;
+	for (i = 0; i < nrefs; i++)
+	{
+		receipt.ref = refs[i];
+		once_receipt_encode(&receipt, &uuid);
+		once_unacked_forget(&uuid);
+	}
 }

@@ -266,6 +266,7 @@ access_lockmode(OnceAccess access)
 	{
 		case ONCE_TO_SEND:
 		case ONCE_TO_CONSUME:
+		case ONCE_TO_REDRIVE:
 		case ONCE_TO_PURGE:
 			return RowExclusiveLock;
 		case ONCE_TO_VERIFY:
@@ -386,6 +387,11 @@ check_acl(Oid relid, const char *relname, OnceAccess access)
 			if (pg_class_aclmask(relid, user, ACL_SELECT | ACL_DELETE,
 								 ACLMASK_ALL) != (ACL_SELECT | ACL_DELETE))
 				wanted = "SELECT and DELETE";
+			break;
+		case ONCE_TO_REDRIVE:
+			if (pg_class_aclmask(relid, user, ACL_INSERT | ACL_SELECT | ACL_DELETE,
+								 ACLMASK_ALL) != (ACL_INSERT | ACL_SELECT | ACL_DELETE))
+				wanted = "INSERT, SELECT and DELETE";
 			break;
 		case ONCE_TO_LOOK:
 			if (pg_class_aclcheck(relid, user, ACL_SELECT) != ACLCHECK_OK)

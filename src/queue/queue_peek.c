@@ -138,7 +138,12 @@ put_peeked(ReturnSetInfo *rsinfo, OnceQueue *queue, QamPeeked *peeked)
 	switch (peeked->state)
 	{
 		case QAM_PEEK_READY:
+
+			/* Nobody will get it: the next who could, takes it away. */
 			state = "ready";
+			if (peeked->attempts >= queue->meta.retry.max_attempts ||
+				once_row_expired(queue, peeked->tuple, GetCurrentTimestamp()))
+				state = "dead";
 			break;
 		case QAM_PEEK_DELAYED:
 			state = "delayed";

@@ -14,6 +14,7 @@
 #include "access/stratnum.h"
 #include "access/tableam.h"
 #include "executor/spi.h"
+#include "meta/meta_dead.h"
 #include "miscadmin.h"
 #include "queue/once_unacked.h"
 #include "queue/queue.h"
@@ -36,8 +37,7 @@ static bool can_truncate(OnceQueue *queue);
 static int64 count_rows(OnceQueue *queue);
 static void truncate_table(const char *relname);
 static int64 purge_rows(OnceQueue *queue);
-static bool find_row(OnceQueue *queue, int64 id, ItemPointer tid, int *lane,
-					 TimestampTz *ready_at);
+static bool find_row(OnceQueue *queue, int64 id, QamClaimRequest *req, ItemPointer tid);
 static void root_of(Relation heap, ItemPointer tid);
 
 /*
@@ -77,8 +77,6 @@ once_cancel(PG_FUNCTION_ARGS)
 	OnceQueue	queue;
 	QamClaimRequest req;
 	ItemPointerData tid;
-	int			lane;
-	TimestampTz ready_at;
 	bool		cancelled = false;
 
 	if (PG_ARGISNULL(1))
@@ -93,19 +91,18 @@ once_cancel(PG_FUNCTION_ARGS)
 						 quote_qualified_identifier(ONCE_SCHEMA,
 													RelationGetRelationName(queue.heap)))));
 
-	if (find_row(&queue, PG_GETARG_INT64(1), &tid, &lane, &ready_at))
+	memset(&req, 0, sizeof(req));
+	if (find_row(&queue, PG_GETARG_INT64(1), &req, &tid))
 	{
-		memset(&req, 0, sizeof(req));
 		req.heap = queue.heap;
 		req.index = queue.index;
 		req.kind = QAM_CLAIM_XID;
 		req.max = 1;
 		req.retry = queue.meta.retry;
 		req.snapshot = GetActiveSnapshot();
-		req.only = &tid;
-		req.only_lane = lane;
-		req.only_ready_at = ready_at;
-		cancelled = once_rows_take(&queue, &req, false) == 1;
+		cancelled = once_rows_remove(&queue, &req) == 1;
+		if (cancelled)
+			once_failures_forget(name, PG_GETARG_INT64(1));
 	}
 	once_queue_close(&queue);
 	PG_RETURN_BOOL(cancelled);
@@ -189,7 +186,7 @@ purge_rows(OnceQueue *queue)
 		req.retry = queue->meta.retry;
 		req.snapshot = GetActiveSnapshot();
 		req.everything = true;
-		n = once_rows_take(queue, &req, false);
+		n = once_rows_remove(queue, &req);
 		removed += n;
 		MemoryContextReset(round);
 		CHECK_FOR_INTERRUPTS();
@@ -201,11 +198,11 @@ purge_rows(OnceQueue *queue)
 }
 
 /*
- * find_row finds the row of an id that the active snapshot sees: where the
- * queue index knows it, in which lane, and from when on it is ready.
+ * find_row finds the row of an id that the active snapshot sees, and asks for
+ * it: where the queue index knows it, in which lane, and due when.
  */
 static bool
-find_row(OnceQueue *queue, int64 id, ItemPointer tid, int *lane, TimestampTz *ready_at)
+find_row(OnceQueue *queue, int64 id, QamClaimRequest *req, ItemPointer tid)
 {
 	ScanKeyData key;
 	SysScanDesc scan;
@@ -221,13 +218,16 @@ find_row(OnceQueue *queue, int64 id, ItemPointer tid, int *lane, TimestampTz *re
 	found = HeapTupleIsValid(tuple);
 	if (found)
 	{
+		TupleDesc	desc = RelationGetDescr(queue->heap);
+		Datum		deliver_at;
+
 		*tid = tuple->t_self;
-		*lane = DatumGetInt16(heap_getattr(tuple, queue->meta.column[ONCE_COL_PRIORITY],
-										   RelationGetDescr(queue->heap), &isnull));
-		*ready_at = DatumGetTimestampTz(heap_getattr(tuple, queue->meta.column[ONCE_COL_DELIVER_AT],
-													 RelationGetDescr(queue->heap), &isnull));
-		if (isnull)
-			*ready_at = 0;
+		req->only = tid;
+		req->only_lane = DatumGetInt16(heap_getattr(tuple, queue->meta.column[ONCE_COL_PRIORITY],
+													desc, &isnull));
+		deliver_at = heap_getattr(tuple, queue->meta.column[ONCE_COL_DELIVER_AT],
+								  desc, &isnull);
+		req->only_ready_at = isnull ? 0 : DatumGetTimestampTz(deliver_at);
 		if (HeapTupleIsHeapOnly(tuple))
 			root_of(queue->heap, tid);
 	}

@@ -63,6 +63,7 @@ typedef struct HandOut
 	int			max;
 	int64		wait;			/* microseconds, or -1: no waiting */
 	OnceQueue	queue;
+	int			dead_left;		/* how many dead ones it may still move */
 	uint64		epoch;			/* when the messages were claimed */
 	ReturnSetInfo *rsinfo;
 	Datum	   *row_values;		/* workspace: a row of the table, taken apart */
@@ -124,6 +125,7 @@ hand_out(FunctionCallInfo fcinfo, Contract contract, const char *verb)
 	call->lease = contract == CONTRACT_LEASE ? once_arg_lease(fcinfo, argno++) : 0;
 	call->max = once_arg_max_messages(fcinfo, argno++);
 	call->wait = once_arg_wait(fcinfo, argno);
+	call->dead_left = ONCE_MAX_DEAD;
 
 	InitMaterializedSRF(fcinfo, 0);
 	call->rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
@@ -189,12 +191,15 @@ hand_out_once(HandOut *call, Snapshot snapshot, TimestampTz *earliest)
 
 	call->epoch = once_meta_epoch();
 	if (call->contract == CONTRACT_POP)
-		(void) once_rows_take(&call->queue, &req, true);
+		(void) once_rows_pop(&call->queue, &req, call->dead_left);
 	else
-		qam_claim(&req);
+		(void) once_rows_claim(&call->queue, &req, call->dead_left);
+	call->dead_left -= req.ndead;
 
 	for (i = 0; i < req.nclaimed; i++)
 	{
+		if (call->contract == CONTRACT_POP)
+			once_message_done(&call->queue, req.claimed[i].tuple, req.claimed[i].attempt);
 		put_message(call, &req.claimed[i]);
 		CHECK_FOR_INTERRUPTS();
 	}
@@ -243,13 +248,15 @@ put_message(HandOut *call, QamClaimed *claimed)
 		values[Anum_message_receipt - 1] = UUIDPGetDatum(&uuid);
 		if (call->contract == CONTRACT_RECEIVE)
 		{
+			bool		by_place = call->queue.meta.fast && claimed->attempt == 1 &&
+				claimed->group == 0;
 			OnceReceivedRow row;
 
 			row.epoch = call->epoch;
 			row.user = GetUserId();
 			row.tid = claimed->tuple->t_self;
 			row.xmin = HeapTupleHeaderGetRawXmin(claimed->tuple->t_data);
-			once_unacked_add(&uuid, call->queue.meta.fast ? &row : NULL);
+			once_unacked_add(&uuid, by_place ? &row : NULL);
 		}
 	}
 

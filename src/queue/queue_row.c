@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * queue_row.c
- *	  Putting rows into a queue's table, and taking them out.
+ *	  Putting rows into a queue's table, and deleting them by SQL.
  *
  * The fast path works on heap and indexes directly, as the executor would for
  * a table as create_queue makes it.  When the table has more to it than that
@@ -60,6 +60,29 @@ typedef struct RowPlans
 
 static HTAB *row_plans = NULL;
 
+/*
+ * The parameters of both INSERTs: first those that the rows share, then those
+ * that are arrays when there are many rows.
+ */
+#define INSERT_COLUMNS	"deliver_at, expires_at, id, priority, group_id, headers, payload"
+#define NINSERT_SHARED	2
+#define NINSERT_PARAMS	7
+
+static const struct
+{
+	OnceColumn	column;
+	Oid			type;
+}			insert_columns[NINSERT_PARAMS] =
+{
+	{ONCE_COL_DELIVER_AT, TIMESTAMPTZOID},
+	{ONCE_COL_EXPIRES_AT, TIMESTAMPTZOID},
+	{ONCE_COL_ID, INT8OID},
+	{ONCE_COL_PRIORITY, INT2OID},
+	{ONCE_COL_GROUP_ID, TEXTOID},
+	{ONCE_COL_HEADERS, JSONBOID},
+	{ONCE_COL_PAYLOAD, JSONBOID}
+};
+
 /* An index that the fast path maintains */
 typedef struct OpenIndex
 {
@@ -72,56 +95,64 @@ typedef struct OpenIndex
 typedef struct FastInsert
 {
 	OnceQueue  *queue;
-	TimestampTz deliver_at;
-	int			priority;
+	const OnceNewRows *batch;
 	TimestampTz enqueued_at;
 	CommandId	cid;
 	int			nindexes;
 	OpenIndex	indexes[2 * ONCE_META_INDEXES];
 } FastInsert;
 
-/* What the callbacks of once_rows_take need */
-typedef struct TakeState
-{
-	OnceQueue  *queue;
-	bool		flatten;
-} TakeState;
-
-static void insert_fast(OnceQueue *queue, OnceNewRow *rows, int nrows,
-						TimestampTz deliver_at, int priority);
-static void open_indexes(FastInsert *ins, int nrows);
+static void insert_fast(OnceQueue *queue, const OnceNewRows *batch);
+static void open_indexes(FastInsert *ins);
 static HeapTuple form_row(FastInsert *ins, const OnceNewRow *row);
-static void insert_many(FastInsert *ins, const OnceNewRow *rows, int nrows);
-static void index_row(FastInsert *ins, const OnceNewRow *row, int rowno,
-					  ItemPointer tid);
-static void insert_spi(OnceQueue *queue, const OnceNewRow *rows, int nrows,
-					   TimestampTz deliver_at, int priority);
-static Datum row_array(const OnceNewRow *rows, int nrows, int column);
+static void insert_many(FastInsert *ins);
+static void index_row(FastInsert *ins, int rowno, ItemPointer tid);
+static void insert_spi(OnceQueue *queue, const OnceNewRows *batch);
+static Datum row_value(const OnceNewRow *row, int column, bool *isnull);
+static Datum row_array(const OnceNewRows *batch, int column, Oid type);
 static SPIPlanPtr get_plan(OnceQueue *queue, RowPlan which);
 static SPIPlanPtr make_plan(const char *relname, RowPlan which);
-static bool take_by_delete(void *arg, QamClaimed *claimed);
-static bool take_by_lock(void *arg, QamClaimed *claimed);
 
 /*
  * once_rows_insert stores messages in the given order, and fills in their ids.
- * deliver_at: DT_NOBEGIN for at once.
  */
 void
-once_rows_insert(OnceQueue *queue, OnceNewRow *rows, int nrows,
-				 TimestampTz deliver_at, int priority)
+once_rows_insert(OnceQueue *queue, OnceNewRows *batch)
 {
 	int			i;
 
 	/* The right to draw ids comes with that to insert, as for identities. */
-	for (i = 0; i < nrows; i++)
-		rows[i].id = nextval_internal(queue->meta.sequence, false);
+	for (i = 0; i < batch->nrows && !batch->have_ids; i++)
+		batch->rows[i].id = nextval_internal(queue->meta.sequence, false);
 
-	if (nrows == 0)
+	if (batch->nrows == 0)
 		return;
 	if (queue->meta.fast)
-		insert_fast(queue, rows, nrows, deliver_at, priority);
+		insert_fast(queue, batch);
 	else
-		insert_spi(queue, rows, nrows, deliver_at, priority);
+		insert_spi(queue, batch);
+}
+
+/*
+ * once_row_copy copies a row from a page that the caller has pinned.
+ */
+HeapTuple
+once_row_copy(const OnceQueue *queue, ItemPointer tid, Buffer buffer)
+{
+	Page		page = BufferGetPage(buffer);
+	HeapTupleData tuple;
+	HeapTuple	copy;
+	ItemId		lp;
+
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	lp = PageGetItemId(page, ItemPointerGetOffsetNumber(tid));
+	tuple.t_self = *tid;
+	tuple.t_tableOid = RelationGetRelid(queue->heap);
+	tuple.t_len = ItemIdGetLength(lp);
+	tuple.t_data = (HeapTupleHeader) PageGetItem(page, lp);
+	copy = heap_copytuple(&tuple);
+	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+	return copy;
 }
 
 /*
@@ -174,88 +205,36 @@ once_row_delete_spi(OnceQueue *queue, ItemPointer tid, int64 id)
 }
 
 /*
- * once_rows_take claims messages and deletes them at once, leaving out those
- * that cannot be had without waiting.  The request must be complete but for
- * its callback.  flatten: the caller wants to read the rows.  Returns their
- * number.
- *
- * Through SPI, user code may run, and it may use the queue.  So it runs when
- * the walk is over; the walk only locks the rows, which the DELETEs then need
- * not wait for.
- */
-int
-once_rows_take(OnceQueue *queue, QamClaimRequest *req, bool flatten)
-{
-	TakeState	state;
-	int			i;
-
-	state.queue = queue;
-	state.flatten = flatten;
-	req->take = queue->meta.fast ? take_by_delete : take_by_lock;
-	req->take_arg = &state;
-	qam_claim(req);
-
-	if (!queue->meta.fast)
-	{
-		for (i = 0; i < req->nclaimed; i++)
-		{
-			HeapTuple	tuple = req->claimed[i].tuple;
-
-			if (flatten)
-				once_row_flatten(queue, &req->claimed[i].tuple);
-			if (!once_row_delete_spi(queue, &tuple->t_self, once_row_id(queue, tuple)))
-				once_raise_suppressed(queue);
-		}
-	}
-	return req->nclaimed;
-}
-
-/*
- * once_raise_suppressed raises once_ack_suppressed.
- */
-void
-once_raise_suppressed(const OnceQueue *queue)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_ONCE_ACK_SUPPRESSED),
-			 errmsg("message of queue \"%s\" was not deleted", once_queue_name(queue)),
-			 errdetail("A trigger or rule of the table kept the row."),
-			 errhint("Let the trigger return OLD for a DELETE.")));
-}
-
-/*
  * insert_fast stores rows without the executor.  The same lock modes, the same
  * order (heap, then indexes) and the same uniqueness checks as there.
  */
 static void
-insert_fast(OnceQueue *queue, OnceNewRow *rows, int nrows,
-			TimestampTz deliver_at, int priority)
+insert_fast(OnceQueue *queue, const OnceNewRows *batch)
 {
 	FastInsert	ins;
 	int			i;
 
 	ins.queue = queue;
-	ins.deliver_at = deliver_at;
-	ins.priority = priority;
+	ins.batch = batch;
 	ins.enqueued_at = GetCurrentStatementStartTimestamp();
 	ins.cid = GetCurrentCommandId(true);
-	open_indexes(&ins, nrows);
+	open_indexes(&ins);
 
-	if (nrows == 1)
+	if (batch->nrows == 1)
 	{
-		HeapTuple	tuple = form_row(&ins, rows);
+		HeapTuple	tuple = form_row(&ins, batch->rows);
 
 		heap_insert(queue->heap, tuple, ins.cid, 0, NULL);
-		index_row(&ins, rows, 0, &tuple->t_self);
+		index_row(&ins, 0, &tuple->t_self);
 		heap_freetuple(tuple);
 	}
 	else
-		insert_many(&ins, rows, nrows);
+		insert_many(&ins);
 
 	for (i = 0; i < ins.nindexes; i++)
 	{
 		if (ins.indexes[i].entries != NULL)
-			qam_append(ins.indexes[i].index, ins.indexes[i].entries, nrows);
+			qam_append(ins.indexes[i].index, ins.indexes[i].entries, batch->nrows);
 		index_close(ins.indexes[i].index, NoLock);
 	}
 }
@@ -264,7 +243,7 @@ insert_fast(OnceQueue *queue, OnceNewRow *rows, int nrows,
  * open_indexes opens every index of the queue that is ready for insertion.
  */
 static void
-open_indexes(FastInsert *ins, int nrows)
+open_indexes(FastInsert *ins)
 {
 	OnceMeta   *meta = &ins->queue->meta;
 	int			i;
@@ -284,7 +263,7 @@ open_indexes(FastInsert *ins, int nrows)
 
 		open->index = index_open(meta->queue_index[i], RowExclusiveLock);
 		open->info = NULL;
-		open->entries = palloc_extended(sizeof(QamEntry) * nrows, MCXT_ALLOC_HUGE);
+		open->entries = palloc_extended(sizeof(QamEntry) * ins->batch->nrows, MCXT_ALLOC_HUGE);
 	}
 }
 
@@ -299,11 +278,13 @@ form_row(FastInsert *ins, const OnceNewRow *row)
 
 	values[ONCE_COL_ID] = Int64GetDatum(row->id);
 	values[ONCE_COL_ENQUEUED_AT] = TimestampTzGetDatum(ins->enqueued_at);
-	values[ONCE_COL_DELIVER_AT] = TimestampTzGetDatum(ins->deliver_at);
-	isnull[ONCE_COL_DELIVER_AT] = TIMESTAMP_IS_NOBEGIN(ins->deliver_at);
-	values[ONCE_COL_PRIORITY] = Int16GetDatum(ins->priority);
-	values[ONCE_COL_GROUP_ID] = (Datum) 0;
-	isnull[ONCE_COL_GROUP_ID] = true;
+	values[ONCE_COL_DELIVER_AT] = TimestampTzGetDatum(ins->batch->deliver_at);
+	isnull[ONCE_COL_DELIVER_AT] = TIMESTAMP_IS_NOBEGIN(ins->batch->deliver_at);
+	values[ONCE_COL_EXPIRES_AT] = TimestampTzGetDatum(ins->batch->expires_at);
+	isnull[ONCE_COL_EXPIRES_AT] = TIMESTAMP_IS_NOBEGIN(ins->batch->expires_at);
+	values[ONCE_COL_PRIORITY] = Int16GetDatum(row->priority);
+	values[ONCE_COL_GROUP_ID] = row->group_id;
+	isnull[ONCE_COL_GROUP_ID] = row->group_id_null;
 	values[ONCE_COL_HEADERS] = row->headers;
 	isnull[ONCE_COL_HEADERS] = row->headers_null;
 	values[ONCE_COL_PAYLOAD] = row->payload;
@@ -317,9 +298,11 @@ form_row(FastInsert *ins, const OnceNewRow *row)
  * lock per heap page, not per row.
  */
 static void
-insert_many(FastInsert *ins, const OnceNewRow *rows, int nrows)
+insert_many(FastInsert *ins)
 {
 	Relation	heap = ins->queue->heap;
+	const OnceNewRow *rows = ins->batch->rows;
+	int			nrows = ins->batch->nrows;
 	int			nslots = Min(nrows, INSERT_CHUNK);
 	TupleTableSlot **slots = palloc(sizeof(TupleTableSlot *) * nslots);
 	int			done;
@@ -335,7 +318,7 @@ insert_many(FastInsert *ins, const OnceNewRow *rows, int nrows)
 			ExecStoreHeapTuple(form_row(ins, &rows[done + i]), slots[i], true);
 		heap_multi_insert(heap, slots, nslots, ins->cid, 0, NULL);
 		for (i = 0; i < nslots; i++)
-			index_row(ins, &rows[done + i], done + i, &slots[i]->tts_tid);
+			index_row(ins, done + i, &slots[i]->tts_tid);
 		CHECK_FOR_INTERRUPTS();
 	}
 
@@ -349,18 +332,19 @@ insert_many(FastInsert *ins, const OnceNewRow *rows, int nrows)
  * which get all rows of a call together.
  */
 static void
-index_row(FastInsert *ins, const OnceNewRow *row, int rowno, ItemPointer tid)
+index_row(FastInsert *ins, int rowno, ItemPointer tid)
 {
+	const OnceNewRow *row = &ins->batch->rows[rowno];
 	Datum		values[QAM_NATTRS];
 	bool		isnull[QAM_NATTRS] = {0};
 	int			i;
 
 	values[QAM_ATTR_ID - 1] = Int64GetDatum(row->id);
-	values[QAM_ATTR_PRIORITY - 1] = Int16GetDatum(ins->priority);
-	values[QAM_ATTR_DELIVER_AT - 1] = TimestampTzGetDatum(ins->deliver_at);
-	isnull[QAM_ATTR_DELIVER_AT - 1] = TIMESTAMP_IS_NOBEGIN(ins->deliver_at);
-	values[QAM_ATTR_GROUP_ID - 1] = (Datum) 0;
-	isnull[QAM_ATTR_GROUP_ID - 1] = true;
+	values[QAM_ATTR_PRIORITY - 1] = Int16GetDatum(row->priority);
+	values[QAM_ATTR_DELIVER_AT - 1] = TimestampTzGetDatum(ins->batch->deliver_at);
+	isnull[QAM_ATTR_DELIVER_AT - 1] = TIMESTAMP_IS_NOBEGIN(ins->batch->deliver_at);
+	values[QAM_ATTR_GROUP_ID - 1] = row->group_id;
+	isnull[QAM_ATTR_GROUP_ID - 1] = row->group_id_null;
 
 	for (i = 0; i < ins->nindexes; i++)
 	{
@@ -379,32 +363,31 @@ index_row(FastInsert *ins, const OnceNewRow *row, int rowno, ItemPointer tid)
  * apart: ids are then ids of nothing, and that is an error.
  */
 static void
-insert_spi(OnceQueue *queue, const OnceNewRow *rows, int nrows,
-		   TimestampTz deliver_at, int priority)
+insert_spi(OnceQueue *queue, const OnceNewRows *batch)
 {
-	Datum		values[5];
-	char		nulls[5] = {' ', ' ', ' ', ' ', ' '};
-	RowPlan		which = nrows == 1 ? ROW_PLAN_INSERT : ROW_PLAN_INSERT_MANY;
+	Datum		values[NINSERT_PARAMS];
+	bool		isnull[NINSERT_PARAMS] = {0};
+	char		nulls[NINSERT_PARAMS];
+	RowPlan		which = batch->nrows == 1 ? ROW_PLAN_INSERT : ROW_PLAN_INSERT_MANY;
 	uint64		stored;
 	int			rc;
+	int			i;
 
-	values[1] = TimestampTzGetDatum(deliver_at);
-	nulls[1] = TIMESTAMP_IS_NOBEGIN(deliver_at) ? 'n' : ' ';
-	values[2] = Int16GetDatum(priority);
-	if (which == ROW_PLAN_INSERT)
+	values[0] = TimestampTzGetDatum(batch->deliver_at);
+	isnull[0] = TIMESTAMP_IS_NOBEGIN(batch->deliver_at);
+	values[1] = TimestampTzGetDatum(batch->expires_at);
+	isnull[1] = TIMESTAMP_IS_NOBEGIN(batch->expires_at);
+	for (i = NINSERT_SHARED; i < NINSERT_PARAMS; i++)
 	{
-		values[0] = Int64GetDatum(rows->id);
-		values[3] = rows->headers;
-		nulls[3] = rows->headers_null ? 'n' : ' ';
-		values[4] = rows->payload;
-		nulls[4] = rows->payload_null ? 'n' : ' ';
+		int			column = insert_columns[i].column;
+
+		if (which == ROW_PLAN_INSERT)
+			values[i] = row_value(batch->rows, column, &isnull[i]);
+		else
+			values[i] = row_array(batch, column, insert_columns[i].type);
 	}
-	else
-	{
-		values[0] = row_array(rows, nrows, ONCE_COL_ID);
-		values[3] = row_array(rows, nrows, ONCE_COL_HEADERS);
-		values[4] = row_array(rows, nrows, ONCE_COL_PAYLOAD);
-	}
+	for (i = 0; i < NINSERT_PARAMS; i++)
+		nulls[i] = isnull[i] ? 'n' : ' ';
 
 	SPI_connect();
 	rc = SPI_execute_plan(get_plan(queue, which), values, nulls, false, 0);
@@ -413,7 +396,7 @@ insert_spi(OnceQueue *queue, const OnceNewRow *rows, int nrows,
 	stored = rc == SPI_OK_INSERT ? SPI_processed : 0;
 	SPI_finish();
 
-	if (stored != (uint64) nrows)
+	if (stored != (uint64) batch->nrows)
 		ereport(ERROR,
 				(errcode(ERRCODE_ONCE_SEND_SUPPRESSED),
 				 errmsg("message of queue \"%s\" was not stored", once_queue_name(queue)),
@@ -422,39 +405,48 @@ insert_spi(OnceQueue *queue, const OnceNewRow *rows, int nrows,
 }
 
 /*
+ * row_value returns one column of a row.
+ */
+static Datum
+row_value(const OnceNewRow *row, int column, bool *isnull)
+{
+	*isnull = false;
+	switch (column)
+	{
+		case ONCE_COL_ID:
+			return Int64GetDatum(row->id);
+		case ONCE_COL_PRIORITY:
+			return Int16GetDatum(row->priority);
+		case ONCE_COL_GROUP_ID:
+			*isnull = row->group_id_null;
+			return row->group_id;
+		case ONCE_COL_HEADERS:
+			*isnull = row->headers_null;
+			return row->headers;
+		default:
+			Assert(column == ONCE_COL_PAYLOAD);
+			*isnull = row->payload_null;
+			return row->payload;
+	}
+}
+
+/*
  * row_array makes an array of one column of the rows.
  */
 static Datum
-row_array(const OnceNewRow *rows, int nrows, int column)
+row_array(const OnceNewRows *batch, int column, Oid type)
 {
-	Datum	   *elems = palloc(sizeof(Datum) * nrows);
-	bool	   *isnull = palloc0(sizeof(bool) * nrows);
-	Oid			type = column == ONCE_COL_ID ? INT8OID : JSONBOID;
+	Datum	   *elems = palloc(sizeof(Datum) * batch->nrows);
+	bool	   *isnull = palloc(sizeof(bool) * batch->nrows);
 	int16		typlen;
 	bool		typbyval;
 	char		typalign;
-	int			dims = nrows;
+	int			dims = batch->nrows;
 	int			lbs = 1;
 	int			i;
 
-	for (i = 0; i < nrows; i++)
-	{
-		switch (column)
-		{
-			case ONCE_COL_ID:
-				elems[i] = Int64GetDatum(rows[i].id);
-				break;
-			case ONCE_COL_HEADERS:
-				elems[i] = rows[i].headers;
-				isnull[i] = rows[i].headers_null;
-				break;
-			default:
-				Assert(column == ONCE_COL_PAYLOAD);
-				elems[i] = rows[i].payload;
-				isnull[i] = rows[i].payload_null;
-				break;
-		}
-	}
+	for (i = 0; i < batch->nrows; i++)
+		elems[i] = row_value(&batch->rows[i], column, &isnull[i]);
 
 	get_typlenbyvalalign(type, &typlen, &typbyval, &typalign);
 	return PointerGetDatum(construct_md_array(elems, isnull, 1, &dims, &lbs, type,
@@ -515,84 +507,43 @@ get_plan(OnceQueue *queue, RowPlan which)
 static SPIPlanPtr
 make_plan(const char *relname, RowPlan which)
 {
-	static const Oid insert_types[] = {INT8OID, TIMESTAMPTZOID, INT2OID, JSONBOID, JSONBOID};
-	static const Oid insert_many_types[] = {INT8ARRAYOID, TIMESTAMPTZOID, INT2OID, JSONBARRAYOID, JSONBARRAYOID};
 	static const Oid delete_types[] = {TIDOID, INT8OID};
 
 	const char *table = quote_qualified_identifier(ONCE_SCHEMA, relname);
-	const Oid  *types = NULL;
+	Oid			types[NINSERT_PARAMS];
 	char	   *sql = NULL;
-	int			ntypes = 0;
+	int			ntypes = NINSERT_PARAMS;
 	SPIPlanPtr	plan;
+	int			i;
+
+	for (i = 0; i < NINSERT_PARAMS; i++)
+		types[i] = which == ROW_PLAN_INSERT_MANY && i >= NINSERT_SHARED ?
+			get_array_type(insert_columns[i].type) : insert_columns[i].type;
 
 	switch (which)
 	{
 		case ROW_PLAN_INSERT:
-			sql = psprintf("INSERT INTO %s (id, deliver_at, priority, headers, payload) "
-						   "OVERRIDING SYSTEM VALUE VALUES ($1, $2, $3, $4, $5)", table);
-			types = insert_types;
-			ntypes = lengthof(insert_types);
+			sql = psprintf("INSERT INTO %s (" INSERT_COLUMNS ") "
+						   "OVERRIDING SYSTEM VALUE VALUES ($1, $2, $3, $4, $5, $6, $7)", table);
 			break;
 		case ROW_PLAN_INSERT_MANY:
-			sql = psprintf("INSERT INTO %s (id, deliver_at, priority, headers, payload) "
-						   "OVERRIDING SYSTEM VALUE SELECT u.id, $2, $3, u.headers, u.payload "
-						   "FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($4), pg_catalog.unnest($5)) "
-						   "AS u(id, headers, payload)", table);
-			types = insert_many_types;
-			ntypes = lengthof(insert_many_types);
+			sql = psprintf("INSERT INTO %s (" INSERT_COLUMNS ") "
+						   "OVERRIDING SYSTEM VALUE "
+						   "SELECT $1, $2, u.id, u.priority, u.group_id, u.headers, u.payload "
+						   "FROM ROWS FROM (pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5), "
+						   "pg_catalog.unnest($6), pg_catalog.unnest($7)) "
+						   "AS u(id, priority, group_id, headers, payload)", table);
 			break;
 		case ROW_PLAN_DELETE:
 			sql = psprintf("DELETE FROM ONLY %s WHERE ctid OPERATOR(pg_catalog.=) $1 "
 						   "AND id OPERATOR(pg_catalog.=) $2", table);
-			types = delete_types;
 			ntypes = lengthof(delete_types);
+			memcpy(types, delete_types, sizeof(delete_types));
 			break;
 	}
 
-	plan = SPI_prepare(sql, ntypes, unconstify(Oid *, types));
+	plan = SPI_prepare(sql, ntypes, types);
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
 	return plan;
-}
-
-/*
- * take_by_delete reads a claimed row if wanted and deletes it, without waiting.
- */
-static bool
-take_by_delete(void *arg, QamClaimed *claimed)
-{
-	TakeState  *state = arg;
-	ItemPointerData tid = claimed->tuple->t_self;
-	TM_FailureData tmfd;
-	TM_Result	result;
-
-	if (state->flatten)
-		once_row_flatten(state->queue, &claimed->tuple);
-	result = heap_delete(state->queue->heap, &tid, GetCurrentCommandId(true),
-						 InvalidSnapshot, false, &tmfd, false);
-
-	/* It says so too if nobody but this transaction has the row locked. */
-	if (result == TM_BeingModified && take_by_lock(arg, claimed))
-		result = heap_delete(state->queue->heap, &tid, GetCurrentCommandId(true),
-							 InvalidSnapshot, true, &tmfd, false);
-	return result == TM_Ok;
-}
-
-/*
- * take_by_lock locks a claimed row as a DELETE would, without waiting.
- */
-static bool
-take_by_lock(void *arg, QamClaimed *claimed)
-{
-	TakeState  *state = arg;
-	HeapTupleData tuple;
-	Buffer		buffer;
-	TM_FailureData tmfd;
-	TM_Result	result;
-
-	tuple.t_self = claimed->tuple->t_self;
-	result = heap_lock_tuple(state->queue->heap, &tuple, GetCurrentCommandId(true),
-							 LockTupleExclusive, LockWaitSkip, false, &buffer, &tmfd);
-	ReleaseBuffer(buffer);
-	return result == TM_Ok;
 }

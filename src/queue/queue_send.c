@@ -10,6 +10,7 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "common/int.h"
 #include "funcapi.h"
 #include "queue/queue.h"
 #include "utils/array.h"
@@ -24,13 +25,18 @@
 #define ARG_DELAY			3
 #define ARG_DELIVER_AT		4
 #define ARG_PRIORITY		5
+#define ARG_GROUP_ID		6
+#define ARG_TTL				7
 
 PG_FUNCTION_INFO_V1(once_send);
 PG_FUNCTION_INFO_V1(once_send_batch);
 
 static TimestampTz arg_deliver_at(FunctionCallInfo fcinfo);
-static Datum *arg_jsonb_array(FunctionCallInfo fcinfo, int argno,
-							  const char *name, bool **isnull, int *n);
+static TimestampTz arg_expires_at(FunctionCallInfo fcinfo, TimestampTz deliver_at);
+static Datum *arg_array(FunctionCallInfo fcinfo, int argno, Oid type,
+						const char *name, bool **isnull, int *n);
+static Datum *arg_companion_array(FunctionCallInfo fcinfo, int argno, Oid type,
+								  const char *name, int npayloads, bool **isnull);
 
 /*
  * once.send: one message.
@@ -39,11 +45,17 @@ Datum
 once_send(PG_FUNCTION_ARGS)
 {
 	char	   *name = once_arg_queue(fcinfo, ARG_QUEUE);
-	TimestampTz deliver_at = arg_deliver_at(fcinfo);
-	int			priority = once_arg_priority(fcinfo, ARG_PRIORITY);
 	OnceNewRow	row;
+	OnceNewRows batch = {.rows = &row,.nrows = 1};
 	OnceQueue	queue;
 
+	batch.deliver_at = arg_deliver_at(fcinfo);
+	batch.expires_at = arg_expires_at(fcinfo, batch.deliver_at);
+	row.priority = once_arg_priority(fcinfo, ARG_PRIORITY);
+	row.group_id_null = PG_ARGISNULL(ARG_GROUP_ID);
+	row.group_id = row.group_id_null ? (Datum) 0 : PG_GETARG_DATUM(ARG_GROUP_ID);
+	if (!row.group_id_null)
+		once_check_group(row.group_id, row.priority);
 	row.payload_null = PG_ARGISNULL(ARG_PAYLOAD);
 	row.payload = row.payload_null ? (Datum) 0 : PG_GETARG_DATUM(ARG_PAYLOAD);
 	row.headers_null = PG_ARGISNULL(ARG_HEADERS);
@@ -51,7 +63,7 @@ once_send(PG_FUNCTION_ARGS)
 
 	once_queue_open(&queue, name, ONCE_TO_SEND, "once.send()");
 	once_queue_check_sending(&queue);
-	once_rows_insert(&queue, &row, 1, deliver_at, priority);
+	once_rows_insert(&queue, &batch);
 	once_queue_close(&queue);
 
 	PG_RETURN_INT64(row.id);
@@ -65,31 +77,28 @@ once_send_batch(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	char	   *name = once_arg_queue(fcinfo, ARG_QUEUE);
-	TimestampTz deliver_at = arg_deliver_at(fcinfo);
 	int			priority = once_arg_priority(fcinfo, ARG_PRIORITY);
 	Datum	   *payloads;
 	bool	   *payloads_null;
 	int			npayloads;
-	Datum	   *headers = NULL;
-	bool	   *headers_null = NULL;
-	int			nheaders;
+	Datum	   *headers;
+	bool	   *headers_null;
+	Datum	   *groups;
+	bool	   *groups_null;
 	OnceNewRow *rows;
+	OnceNewRows batch = {0};
 	OnceQueue	queue;
 	int			i;
 
+	batch.deliver_at = arg_deliver_at(fcinfo);
+	batch.expires_at = arg_expires_at(fcinfo, batch.deliver_at);
 	if (PG_ARGISNULL(ARG_PAYLOAD))
 		once_refuse_null("payloads");
-	payloads = arg_jsonb_array(fcinfo, ARG_PAYLOAD, "payloads", &payloads_null, &npayloads);
-	if (!PG_ARGISNULL(ARG_HEADERS))
-	{
-		headers = arg_jsonb_array(fcinfo, ARG_HEADERS, "headers", &headers_null, &nheaders);
-		if (nheaders != npayloads)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("headers must have as many elements as payloads"),
-					 errdetail("There are %d headers and %d payloads.",
-							   nheaders, npayloads)));
-	}
+	payloads = arg_array(fcinfo, ARG_PAYLOAD, JSONBOID, "payloads", &payloads_null, &npayloads);
+	headers = arg_companion_array(fcinfo, ARG_HEADERS, JSONBOID, "headers",
+								  npayloads, &headers_null);
+	groups = arg_companion_array(fcinfo, ARG_GROUP_ID, TEXTOID, "group_ids",
+								 npayloads, &groups_null);
 
 	rows = palloc_extended(sizeof(OnceNewRow) * Max(npayloads, 1), MCXT_ALLOC_HUGE);
 	for (i = 0; i < npayloads; i++)
@@ -98,12 +107,19 @@ once_send_batch(PG_FUNCTION_ARGS)
 		rows[i].payload_null = payloads_null[i];
 		rows[i].headers = headers ? headers[i] : (Datum) 0;
 		rows[i].headers_null = headers ? headers_null[i] : true;
+		rows[i].group_id = groups ? groups[i] : (Datum) 0;
+		rows[i].group_id_null = groups ? groups_null[i] : true;
+		rows[i].priority = priority;
+		if (!rows[i].group_id_null)
+			once_check_group(rows[i].group_id, priority);
 	}
+	batch.rows = rows;
+	batch.nrows = npayloads;
 
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 	once_queue_open(&queue, name, ONCE_TO_SEND, "once.send_batch()");
 	once_queue_check_sending(&queue);
-	once_rows_insert(&queue, rows, npayloads, deliver_at, priority);
+	once_rows_insert(&queue, &batch);
 	once_queue_close(&queue);
 
 	for (i = 0; i < npayloads; i++)
@@ -132,7 +148,7 @@ arg_deliver_at(FunctionCallInfo fcinfo)
 
 	if (!PG_ARGISNULL(ARG_DELAY))
 	{
-		int64		delay = once_arg_delay(fcinfo, ARG_DELAY, "delay");
+		int64		delay = once_arg_delay(fcinfo, ARG_DELAY, "delay", ONCE_MAX_DAYS);
 
 		return delay == 0 ? DT_NOBEGIN : GetCurrentTimestamp() + delay;
 	}
@@ -149,11 +165,33 @@ arg_deliver_at(FunctionCallInfo fcinfo)
 }
 
 /*
- * arg_jsonb_array takes an argument of type jsonb[] apart.
+ * arg_expires_at returns when a message that is first delivered at a time
+ * expires, of argument "ttl", or DT_NOBEGIN if it is not said.
+ */
+static TimestampTz
+arg_expires_at(FunctionCallInfo fcinfo, TimestampTz deliver_at)
+{
+	TimestampTz expires_at;
+	int64		ttl;
+
+	if (PG_ARGISNULL(ARG_TTL))
+		return DT_NOBEGIN;
+	ttl = once_arg_span(fcinfo, ARG_TTL, "ttl", 0, NULL);
+	if (pg_add_s64_overflow(Max(deliver_at, GetCurrentStatementStartTimestamp()),
+							ttl, &expires_at) ||
+		!IS_VALID_TIMESTAMP(expires_at))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+				 errmsg("deliver_at plus ttl is out of range")));
+	return expires_at;
+}
+
+/*
+ * arg_array takes an argument apart that is an array.
  */
 static Datum *
-arg_jsonb_array(FunctionCallInfo fcinfo, int argno, const char *name,
-				bool **isnull, int *n)
+arg_array(FunctionCallInfo fcinfo, int argno, Oid type, const char *name,
+		  bool **isnull, int *n)
 {
 	ArrayType  *array = PG_GETARG_ARRAYTYPE_P(argno);
 	int16		typlen;
@@ -165,7 +203,30 @@ arg_jsonb_array(FunctionCallInfo fcinfo, int argno, const char *name,
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s must be a one-dimensional array", name)));
-	get_typlenbyvalalign(JSONBOID, &typlen, &typbyval, &typalign);
-	deconstruct_array(array, JSONBOID, typlen, typbyval, typalign, &elems, isnull, n);
+	get_typlenbyvalalign(type, &typlen, &typbyval, &typalign);
+	deconstruct_array(array, type, typlen, typbyval, typalign, &elems, isnull, n);
+	return elems;
+}
+
+/*
+ * arg_companion_array is arg_array for one that may be NULL, and otherwise has
+ * an element for each payload.
+ */
+static Datum *
+arg_companion_array(FunctionCallInfo fcinfo, int argno, Oid type,
+					const char *name, int npayloads, bool **isnull)
+{
+	Datum	   *elems;
+	int			n;
+
+	*isnull = NULL;
+	if (PG_ARGISNULL(argno))
+		return NULL;
+	elems = arg_array(fcinfo, argno, type, name, isnull, &n);
+	if (n != npayloads)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must have as many elements as payloads", name),
+				 errdetail("There are %d %s and %d payloads.", n, name, npayloads)));
 	return elems;
 }

@@ -1,0 +1,79 @@
+-- Dead letters and failures.
+--
+-- The tables are nobody's: the verbs write them below the level of SQL, and
+-- users read them through the views, which show each of them the queues whose
+-- table he may read as a whole.  Rows belong to a queue by its name, so that a
+-- dump restores them whatever the oids.
+
+CREATE TABLE once.dead_letter (
+    queue        text COLLATE "C" NOT NULL,
+    id           bigint NOT NULL,
+    reason       text COLLATE "C" NOT NULL,
+    attempts     integer NOT NULL,
+    last_error   text,
+    enqueued_at  timestamptz,
+    deliver_at   timestamptz,
+    expires_at   timestamptz,
+    dead_at      timestamptz NOT NULL,
+    priority     smallint,
+    group_id     text,
+    headers      jsonb,
+    payload      jsonb
+);
+CREATE INDEX dead_letter_queue_idx ON once.dead_letter (queue, dead_at, id);
+COMMENT ON TABLE once.dead_letter IS 'messages that are not delivered any more; read them through once.dead_letters';
+SELECT pg_catalog.pg_extension_config_dump('once.dead_letter', '');
+REVOKE ALL ON TABLE once.dead_letter FROM PUBLIC;
+
+CREATE TABLE once.failure (
+    queue        text COLLATE "C" NOT NULL,
+    id           bigint NOT NULL,
+    attempt      integer NOT NULL,
+    error        text NOT NULL,
+    failed_at    timestamptz NOT NULL
+);
+CREATE INDEX failure_queue_idx ON once.failure (queue, id);
+COMMENT ON TABLE once.failure IS 'errors given to nack; read them through once.failures';
+SELECT pg_catalog.pg_extension_config_dump('once.failure', '');
+REVOKE ALL ON TABLE once.failure FROM PUBLIC;
+
+CREATE VIEW once.dead_letters WITH (security_barrier) AS
+SELECT d.queue, d.id, d.reason, d.attempts, d.last_error, d.enqueued_at, d.deliver_at,
+       d.expires_at, d.dead_at, d.priority, d.group_id, d.headers, d.payload
+  FROM once.dead_letter d
+ WHERE EXISTS (SELECT FROM pg_catalog.pg_class c
+                JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+               WHERE n.nspname OPERATOR(pg_catalog.=) 'once'
+                 AND c.relname OPERATOR(pg_catalog.=) ('q_' OPERATOR(pg_catalog.||) d.queue)
+                 AND c.relkind OPERATOR(pg_catalog.=) ANY ('{r,p,f}')
+                 AND pg_catalog.has_table_privilege(c.oid, 'SELECT')
+                 AND NOT pg_catalog.row_security_active(c.oid));
+COMMENT ON VIEW once.dead_letters IS
+'Messages that are not delivered any more. reason: attempts, when all deliveries that the queue allows have failed; expired, when the time to live was over first. attempts: deliveries it has had. last_error: what nack was given last. Shows the queues whose table the caller may SELECT from, unless row security applies to him there.';
+GRANT SELECT ON TABLE once.dead_letters TO PUBLIC;
+
+CREATE VIEW once.failures WITH (security_barrier) AS
+SELECT f.queue, f.id, f.attempt, f.error, f.failed_at
+  FROM once.failure f
+ WHERE EXISTS (SELECT FROM pg_catalog.pg_class c
+                JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+               WHERE n.nspname OPERATOR(pg_catalog.=) 'once'
+                 AND c.relname OPERATOR(pg_catalog.=) ('q_' OPERATOR(pg_catalog.||) f.queue)
+                 AND c.relkind OPERATOR(pg_catalog.=) ANY ('{r,p,f}')
+                 AND pg_catalog.has_table_privilege(c.oid, 'SELECT')
+                 AND NOT pg_catalog.row_security_active(c.oid));
+COMMENT ON VIEW once.failures IS
+'The errors that nack was given, the last one for each message and attempt, of messages that are still in the queue or among the dead letters. Shows the queues whose table the caller may SELECT from, unless row security applies to him there.';
+GRANT SELECT ON TABLE once.failures TO PUBLIC;
+
+CREATE FUNCTION once.redrive(queue text, max_messages integer DEFAULT NULL)
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'once_redrive' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION once.redrive(text, integer) IS
+'Sends dead letters of a queue again, those that died first first, at most max_messages (NULL: all), and returns how many. Ids, headers, payloads, groups and priorities stay; attempts start again, and neither delay nor expiry is kept. Dead letters that somebody else is redriving are left to him. Wants INSERT, SELECT and DELETE on the table.';
+
+CREATE FUNCTION once.purge_dead_letters(queue text)
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'once_purge_dead_letters' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION once.purge_dead_letters(text) IS
+'Deletes the dead letters of a queue with their failures, and returns how many. For the owner of the table.';

@@ -1,0 +1,48 @@
+/*-------------------------------------------------------------------------
+ *
+ * meta_dead.h
+ *	  The tables once.dead_letter and once.failure.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef META_DEAD_H
+#define META_DEAD_H
+
+#include "catalog/indexing.h"
+#include "utils/relcache.h"
+
+/* Columns of once.dead_letter */
+#define Natts_dead_letter				13
+#define Anum_dead_letter_queue			1
+#define Anum_dead_letter_id				2
+#define Anum_dead_letter_reason			3
+#define Anum_dead_letter_attempts		4
+#define Anum_dead_letter_last_error		5
+#define Anum_dead_letter_enqueued_at	6
+#define Anum_dead_letter_deliver_at		7
+#define Anum_dead_letter_expires_at		8
+#define Anum_dead_letter_dead_at		9
+#define Anum_dead_letter_priority		10
+#define Anum_dead_letter_group_id		11
+#define Anum_dead_letter_headers		12
+#define Anum_dead_letter_payload		13
+
+/* once.dead_letter, open for writing */
+typedef struct OnceDeadWriter
+{
+	Relation	rel;
+	CatalogIndexState indexes;
+} OnceDeadWriter;
+
+extern void once_dead_begin(OnceDeadWriter *writer);
+extern void once_dead_write(OnceDeadWriter *writer, Datum *values, bool *isnull);
+extern void once_dead_end(OnceDeadWriter *writer);
+
+extern void once_failure_write(const char *queue, int64 id, int attempt, Datum error);
+extern Datum once_failure_last(const char *queue, int64 id, bool *isnull);
+extern void once_failures_forget(const char *queue, int64 id);
+
+extern void once_dead_forget_queue(const char *queue);
+extern Oid	once_dead_owner(void);
+
+#endif							/* META_DEAD_H */

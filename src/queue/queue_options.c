@@ -1,0 +1,275 @@
+/*-------------------------------------------------------------------------
+ *
+ * queue_options.c
+ *	  The options of a queue as arguments of create_queue and alter_queue.
+ *
+ * Both take the same options in the same order.  alter_queue leaves alone what
+ * it is given NULL for; since some options are off when they are NULL, it
+ * takes the names of those to go back to what create_queue assumes.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+#include "pg_once.h"
+
+#include "access/table.h"
+#include "catalog/pg_type.h"
+#include "meta/meta_catalog.h"
+#include "queue/queue.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/inval.h"
+#include "utils/timestamp.h"
+
+/* In the order of the arguments */
+typedef enum Option
+{
+	OPTION_MAX_ATTEMPTS,
+	OPTION_RETRY_DELAY,
+	OPTION_RETRY_DELAY_MAX,
+	OPTION_ARCHIVE,
+	OPTION_TTL,
+	OPTION_TTL_ACTION,
+	OPTION_RETENTION
+} Option;
+
+#define NOPTIONS				(OPTION_RETENTION + 1)
+
+/* Arguments of alter_queue */
+#define ARG_ALTER_OPTIONS		1
+#define ARG_ALTER_RESET			(ARG_ALTER_OPTIONS + NOPTIONS)
+
+static const struct
+{
+	const char *name;
+	bool		may_be_off;
+}			option_made[NOPTIONS] =
+{
+	{"max_attempts", false},
+	{"retry_delay", false},
+	{"retry_delay_max", false},
+	{"archive", true},
+	{"ttl", true},
+	{"ttl_action", false},
+	{"retention", true}
+};
+
+PG_FUNCTION_INFO_V1(once_alter_queue);
+
+static void set_option(FunctionCallInfo fcinfo, int argno, Option option,
+					   OnceOptions *options);
+static void copy_option(Option option, OnceOptions *into, const OnceOptions *from);
+static bool arg_drop_expired(FunctionCallInfo fcinfo, int argno);
+static void arg_reset(FunctionCallInfo fcinfo, bool *reset);
+static void check_retry_delays(const OnceOptions *options);
+
+/*
+ * once_arg_new_options returns the options of a queue to be created, which are
+ * the arguments from a number on.
+ */
+void
+once_arg_new_options(FunctionCallInfo fcinfo, int argno, OnceOptions *options)
+{
+	int			i;
+
+	once_options_default(options);
+	for (i = 0; i < NOPTIONS; i++)
+	{
+		if (!PG_ARGISNULL(argno + i))
+			set_option(fcinfo, argno + i, i, options);
+		else if (!option_made[i].may_be_off)
+			once_refuse_null(option_made[i].name);
+	}
+	check_retry_delays(options);
+}
+
+/*
+ * once.alter_queue: changes options.
+ */
+Datum
+once_alter_queue(PG_FUNCTION_ARGS)
+{
+	char	   *name = once_arg_queue(fcinfo, 0);
+	OnceOptions given;
+	OnceOptions options;
+	bool		reset[NOPTIONS];
+	OnceQueue	queue;
+	int			i;
+
+	arg_reset(fcinfo, reset);
+	once_options_default(&given);
+	for (i = 0; i < NOPTIONS; i++)
+	{
+		if (PG_ARGISNULL(ARG_ALTER_OPTIONS + i))
+			continue;
+		if (reset[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("option \"%s\" cannot be both set and reset",
+							option_made[i].name)));
+		set_option(fcinfo, ARG_ALTER_OPTIONS + i, i, &given);
+	}
+
+	once_queue_open(&queue, name, ONCE_TO_ALTER, "once.alter_queue()");
+	once_options_lock(name);
+	if (!once_options_read(name, &options))
+		once_options_default(&options);
+	for (i = 0; i < NOPTIONS; i++)
+	{
+		if (reset[i] || !PG_ARGISNULL(ARG_ALTER_OPTIONS + i))
+			copy_option(i, &options, &given);
+	}
+	check_retry_delays(&options);
+	once_options_write(name, &options, false);
+	CacheInvalidateRelcache(queue.heap);
+	once_queue_close(&queue);
+	PG_RETURN_VOID();
+}
+
+/*
+ * set_option checks an argument, which is not NULL, and sets the option.
+ */
+static void
+set_option(FunctionCallInfo fcinfo, int argno, Option option, OnceOptions *options)
+{
+	const char *name = option_made[option].name;
+
+	switch (option)
+	{
+		case OPTION_MAX_ATTEMPTS:
+			options->max_attempts = PG_GETARG_INT32(argno);
+			if (options->max_attempts < 1 ||
+				options->max_attempts > ONCE_MAX_MAX_ATTEMPTS)
+				ereport(ERROR,
+						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						 errmsg("%s must be between 1 and %d", name, ONCE_MAX_MAX_ATTEMPTS),
+						 errdetail("The value given is %d.", options->max_attempts)));
+			break;
+		case OPTION_RETRY_DELAY:
+			(void) once_arg_delay(fcinfo, argno, name, ONCE_MAX_DELAY_DAYS);
+			options->retry_delay = *PG_GETARG_INTERVAL_P(argno);
+			break;
+		case OPTION_RETRY_DELAY_MAX:
+			(void) once_arg_delay(fcinfo, argno, name, ONCE_MAX_DELAY_DAYS);
+			options->retry_delay_max = *PG_GETARG_INTERVAL_P(argno);
+			break;
+		case OPTION_ARCHIVE:
+			(void) once_arg_span(fcinfo, argno, name, ONCE_MIN_ARCHIVE, "1 minute");
+			options->archive.set = true;
+			options->archive.value = *PG_GETARG_INTERVAL_P(argno);
+			break;
+		case OPTION_TTL:
+			(void) once_arg_span(fcinfo, argno, name, 0, NULL);
+			options->ttl.set = true;
+			options->ttl.value = *PG_GETARG_INTERVAL_P(argno);
+			break;
+		case OPTION_TTL_ACTION:
+			options->drop_expired = arg_drop_expired(fcinfo, argno);
+			break;
+		case OPTION_RETENTION:
+			(void) once_arg_span(fcinfo, argno, name, 0, NULL);
+			options->retention.set = true;
+			options->retention.value = *PG_GETARG_INTERVAL_P(argno);
+			break;
+	}
+}
+
+/*
+ * copy_option makes one option the same as elsewhere.
+ */
+static void
+copy_option(Option option, OnceOptions *into, const OnceOptions *from)
+{
+	switch (option)
+	{
+		case OPTION_MAX_ATTEMPTS:
+			into->max_attempts = from->max_attempts;
+			break;
+		case OPTION_RETRY_DELAY:
+			into->retry_delay = from->retry_delay;
+			break;
+		case OPTION_RETRY_DELAY_MAX:
+			into->retry_delay_max = from->retry_delay_max;
+			break;
+		case OPTION_ARCHIVE:
+			into->archive = from->archive;
+			break;
+		case OPTION_TTL:
+			into->ttl = from->ttl;
+			break;
+		case OPTION_TTL_ACTION:
+			into->drop_expired = from->drop_expired;
+			break;
+		case OPTION_RETENTION:
+			into->retention = from->retention;
+			break;
+	}
+}
+
+static bool
+arg_drop_expired(FunctionCallInfo fcinfo, int argno)
+{
+	char	   *word = text_to_cstring(PG_GETARG_TEXT_PP(argno));
+
+	if (strcmp(word, ONCE_TTL_DROP) == 0)
+		return true;
+	if (strcmp(word, ONCE_TTL_DEAD_LETTER) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("ttl_action must be \"%s\" or \"%s\"",
+						ONCE_TTL_DEAD_LETTER, ONCE_TTL_DROP),
+				 errdetail("The value given is \"%s\".", word)));
+	return false;
+}
+
+/*
+ * arg_reset reads argument "reset" of alter_queue: which options it names.
+ */
+static void
+arg_reset(FunctionCallInfo fcinfo, bool *reset)
+{
+	Datum	   *elems;
+	bool	   *isnull;
+	int			n;
+	int			i;
+	int			option;
+
+	if (PG_ARGISNULL(ARG_ALTER_RESET))
+		once_refuse_null("reset");
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(ARG_ALTER_RESET), TEXTOID, -1, false,
+					  TYPALIGN_INT, &elems, &isnull, &n);
+
+	memset(reset, 0, sizeof(bool) * NOPTIONS);
+	for (i = 0; i < n; i++)
+	{
+		char	   *name;
+
+		if (isnull[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("reset must not contain nulls")));
+		name = TextDatumGetCString(elems[i]);
+		for (option = 0; option < NOPTIONS; option++)
+		{
+			if (strcmp(name, option_made[option].name) == 0)
+				break;
+		}
+		if (option == NOPTIONS)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("reset must name options of a queue"),
+					 errdetail("\"%s\" is none.", name),
+					 errhint("Options are max_attempts, retry_delay, retry_delay_max, archive, ttl, ttl_action and retention.")));
+		reset[option] = true;
+	}
+}
+
+static void
+check_retry_delays(const OnceOptions *options)
+{
+	if (once_interval_usec(&options->retry_delay) >
+		once_interval_usec(&options->retry_delay_max))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("retry_delay_max must not be less than retry_delay")));
+}

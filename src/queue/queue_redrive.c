@@ -1,0 +1,240 @@
+/*-------------------------------------------------------------------------
+ *
+ * queue_redrive.c
+ *	  redrive and purge_dead_letters, and what maintain() does with dead
+ *	  letters and failures.
+ *
+ * All of it goes through the tables as their owner, by commands that name
+ * nothing but them: nobody else can put code of his behind them.  Rows that
+ * others are at are passed by, so nothing here waits for a row.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+#include "pg_once.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "meta/meta_dead.h"
+#include "miscadmin.h"
+#include "queue/queue.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+/* Dead letters that are taken at once */
+#define REDRIVE_CHUNK		1000
+
+#define REDRIVE_SQL \
+	"WITH taken AS (" \
+	" DELETE FROM once.dead_letter WHERE ctid OPERATOR(pg_catalog.=) ANY (ARRAY(" \
+	"  SELECT d.ctid FROM once.dead_letter d WHERE d.queue OPERATOR(pg_catalog.=) $1" \
+	"  ORDER BY d.dead_at, d.id LIMIT $2 FOR UPDATE SKIP LOCKED))" \
+	" RETURNING id, dead_at, priority, group_id, headers, payload)" \
+	"SELECT id, priority, group_id, headers, payload FROM taken ORDER BY dead_at, id"
+
+/* Columns of its result */
+#define Anum_redrive_id			1
+#define Anum_redrive_priority	2
+#define Anum_redrive_group_id	3
+#define Anum_redrive_headers	4
+#define Anum_redrive_payload	5
+
+/* Dead letters that died before a time, at most so many, with their failures */
+#define REMOVE_SQL \
+	"WITH gone AS (" \
+	" DELETE FROM once.dead_letter WHERE ctid OPERATOR(pg_catalog.=) ANY (ARRAY(" \
+	"  SELECT d.ctid FROM once.dead_letter d WHERE d.queue OPERATOR(pg_catalog.=) $1" \
+	"   AND d.dead_at OPERATOR(pg_catalog.<) $2 LIMIT $3 FOR UPDATE SKIP LOCKED))" \
+	" RETURNING id)," \
+	"forgotten AS (" \
+	" DELETE FROM once.failure WHERE ctid OPERATOR(pg_catalog.=) ANY (ARRAY(" \
+	"  SELECT f.ctid FROM once.failure f WHERE f.queue OPERATOR(pg_catalog.=) $1" \
+	"   AND f.id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT id FROM gone))" \
+	"  FOR UPDATE SKIP LOCKED)))" \
+	"SELECT pg_catalog.count(*) FROM gone"
+
+/* Failures of messages that are neither in the queue nor dead letters */
+#define SWEEP_SQL \
+	"DELETE FROM once.failure WHERE ctid OPERATOR(pg_catalog.=) ANY (ARRAY(" \
+	" SELECT f.ctid FROM once.failure f WHERE f.queue OPERATOR(pg_catalog.=) $1" \
+	"  AND NOT EXISTS (SELECT FROM ONLY %s m WHERE m.id OPERATOR(pg_catalog.=) f.id)" \
+	"  AND NOT EXISTS (SELECT FROM once.dead_letter d WHERE d.queue OPERATOR(pg_catalog.=) $1" \
+	"                  AND d.id OPERATOR(pg_catalog.=) f.id)" \
+	" FOR UPDATE OF f SKIP LOCKED))"
+
+PG_FUNCTION_INFO_V1(once_redrive);
+PG_FUNCTION_INFO_V1(once_purge_dead_letters);
+
+static int	redrive_some(OnceQueue *queue, int max);
+static void read_letter(HeapTuple tuple, TupleDesc desc, OnceNewRow *row);
+static int64 run_as_owner(const char *sql, int nargs, Oid *types, Datum *values);
+
+/*
+ * once.redrive: dead letters become messages again.
+ */
+Datum
+once_redrive(PG_FUNCTION_ARGS)
+{
+	char	   *name = once_arg_queue(fcinfo, 0);
+	int64		left = PG_INT64_MAX;
+	int64		redriven = 0;
+	OnceQueue	queue;
+	MemoryContext round;
+	MemoryContext caller;
+	int			n;
+
+	if (!PG_ARGISNULL(1))
+	{
+		left = PG_GETARG_INT32(1);
+		if (left < 1)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("max_messages must be between 1 and %d", PG_INT32_MAX),
+					 errdetail("The value given is %d.", (int) left)));
+	}
+
+	once_queue_open(&queue, name, ONCE_TO_REDRIVE, "once.redrive()");
+	once_queue_check_sending(&queue);
+	round = AllocSetContextCreate(CurrentMemoryContext, "pg_once redrive",
+								  ALLOCSET_DEFAULT_SIZES);
+	caller = MemoryContextSwitchTo(round);
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		n = redrive_some(&queue, Min(left, REDRIVE_CHUNK));
+		redriven += n;
+		left -= n;
+		MemoryContextReset(round);
+	} while (n > 0 && left > 0);
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(round);
+	once_queue_close(&queue);
+	PG_RETURN_INT64(redriven);
+}
+
+/*
+ * once.purge_dead_letters: they are forgotten.
+ */
+Datum
+once_purge_dead_letters(PG_FUNCTION_ARGS)
+{
+	char	   *name = once_arg_queue(fcinfo, 0);
+	OnceQueue	queue;
+	int64		removed;
+
+	once_queue_open(&queue, name, ONCE_TO_ALTER, "once.purge_dead_letters()");
+	removed = once_dead_remove(&queue, DT_NOEND, PG_INT64_MAX);
+	once_queue_close(&queue);
+	PG_RETURN_INT64(removed);
+}
+
+/*
+ * once_dead_remove deletes dead letters that died before a time, at most max,
+ * with their failures.  Returns their number.
+ */
+int64
+once_dead_remove(OnceQueue *queue, TimestampTz before, int64 max)
+{
+	Oid			types[] = {TEXTOID, TIMESTAMPTZOID, INT8OID};
+	Datum		values[3];
+
+	values[0] = CStringGetTextDatum(once_queue_name(queue));
+	values[1] = TimestampTzGetDatum(before);
+	values[2] = Int64GetDatum(max);
+	return run_as_owner(REMOVE_SQL, 3, types, values);
+}
+
+/*
+ * once_failures_sweep deletes failures of messages that are gone.
+ */
+void
+once_failures_sweep(OnceQueue *queue)
+{
+	Oid			types[] = {TEXTOID};
+	Datum		values[1];
+	char	   *sql;
+
+	sql = psprintf(SWEEP_SQL,
+				   quote_qualified_identifier(ONCE_SCHEMA,
+											  RelationGetRelationName(queue->heap)));
+	values[0] = CStringGetTextDatum(once_queue_name(queue));
+	(void) run_as_owner(sql, 1, types, values);
+}
+
+/*
+ * redrive_some sends the oldest dead letters, at most max.  Returns their
+ * number.
+ *
+ * They are taken as the owner of their table, and sent as the caller.
+ */
+static int
+redrive_some(OnceQueue *queue, int max)
+{
+	Oid			types[] = {TEXTOID, INT8OID};
+	Datum		values[2];
+	OnceRole	saved;
+	OnceNewRows batch = {.have_ids = true,.deliver_at = DT_NOBEGIN,.expires_at = DT_NOBEGIN};
+	int			n;
+	int			i;
+
+	values[0] = CStringGetTextDatum(once_queue_name(queue));
+	values[1] = Int64GetDatum(max);
+
+	SPI_connect();
+	once_role_assume(&saved, once_dead_owner(), true);
+	once_run(REDRIVE_SQL, 2, types, values);
+	once_role_drop(&saved);
+
+	n = (int) SPI_processed;
+	batch.nrows = n;
+	batch.rows = palloc(sizeof(OnceNewRow) * Max(n, 1));
+	for (i = 0; i < n; i++)
+		read_letter(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, &batch.rows[i]);
+	once_rows_insert(queue, &batch);
+	for (i = 0; i < n; i++)
+		once_failures_forget(once_queue_name(queue), batch.rows[i].id);
+	SPI_finish();
+	return n;
+}
+
+/*
+ * read_letter makes a row for the queue of a row of REDRIVE_SQL.
+ */
+static void
+read_letter(HeapTuple tuple, TupleDesc desc, OnceNewRow *row)
+{
+	Datum		priority;
+	bool		isnull;
+
+	row->id = DatumGetInt64(heap_getattr(tuple, Anum_redrive_id, desc, &isnull));
+	priority = heap_getattr(tuple, Anum_redrive_priority, desc, &isnull);
+	row->priority = isnull ? QAM_DEFAULT_LANE : DatumGetInt16(priority);
+	row->group_id = heap_getattr(tuple, Anum_redrive_group_id, desc, &row->group_id_null);
+	row->headers = heap_getattr(tuple, Anum_redrive_headers, desc, &row->headers_null);
+	row->payload = heap_getattr(tuple, Anum_redrive_payload, desc, &row->payload_null);
+}
+
+/*
+ * run_as_owner executes a command on the tables of dead letters and failures,
+ * and returns the number in its only row, if it has one.
+ */
+static int64
+run_as_owner(const char *sql, int nargs, Oid *types, Datum *values)
+{
+	OnceRole	saved;
+	int64		result = 0;
+	bool		isnull;
+
+	SPI_connect();
+	once_role_assume(&saved, once_dead_owner(), true);
+	once_run(sql, nargs, types, values);
+	if (SPI_tuptable != NULL && SPI_processed == 1)
+		result = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0],
+											 SPI_tuptable->tupdesc, 1, &isnull));
+	once_role_drop(&saved);
+	SPI_finish();
+	return result;
+}

@@ -1,0 +1,66 @@
+/*-------------------------------------------------------------------------
+ *
+ * queue_role.c
+ *	  Commands that run as another role than the caller.
+ *
+ * Some of what the verbs do, callers have no right to do by themselves: making
+ * tables in the schema, going through the tables of dead letters.  Such
+ * commands run as the role that has it, between once_role_assume and
+ * once_role_drop.  The caller's settings must not take part in them: names are
+ * qualified, and search_path is pinned all the same.
+ *
+ * Only commands that run no code of users may run so, unless as the very user
+ * whose code it is.  An error in between needs no care: the end of the
+ * (sub)transaction puts everything back.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+#include "pg_once.h"
+
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "queue/queue.h"
+#include "utils/guc.h"
+
+/*
+ * once_role_assume makes somebody else the current user.  restricted: nothing
+ * may happen meanwhile that would outlast the commands, as in functions of
+ * others (see SECURITY_RESTRICTED_OPERATION).
+ */
+void
+once_role_assume(OnceRole *saved, Oid role, bool restricted)
+{
+	int			flags = SECURITY_LOCAL_USERID_CHANGE;
+
+	if (restricted)
+		flags |= SECURITY_RESTRICTED_OPERATION;
+	GetUserIdAndSecContext(&saved->user, &saved->sec_context);
+	SetUserIdAndSecContext(role, saved->sec_context | flags);
+	saved->guc_level = NewGUCNestLevel();
+	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+}
+
+/*
+ * once_role_drop makes the current user who it was before.
+ */
+void
+once_role_drop(const OnceRole *saved)
+{
+	AtEOXact_GUC(true, saved->guc_level);
+	SetUserIdAndSecContext(saved->user, saved->sec_context);
+}
+
+/*
+ * once_run executes a command through SPI, which the caller has connected.
+ * Results are in SPI_tuptable and SPI_processed.
+ */
+void
+once_run(const char *sql, int nargs, Oid *types, Datum *values)
+{
+	int			rc = SPI_execute_with_args(sql, nargs, types, values, NULL, false, 0);
+
+	if (rc < 0)
+		elog(ERROR, "SPI_execute_with_args failed: %s", SPI_result_code_string(rc));
+}

@@ -327,8 +327,8 @@ qam_directory_grow(Relation index, uint32 hash)
  * of the default lane.
  *
  * With a source, the slot comes from there, a page of the schedule: it is made
- * DONE in the same record, if it is still there and the source's judge says so
- * (see qam_source_ready).
+ * DONE in the same record, if there is still something to move
+ * (see qam_source_lock).
  *
  * No locks on entry or exit.  One record: page of groups, old last slot's page,
  * lane's last page, source.
@@ -346,8 +346,10 @@ qam_group_append(Relation index, const QamSlot *slot, QamSource *source)
 		Buffer		buffer;
 		Buffer		old_buffer = InvalidBuffer;
 		QamGroupEntry entry;
-		bool		is_last;
-		bool		full;
+		bool		locked;
+		bool		is_last = false;
+		bool		full = false;
+		QamSourceState state = QAM_SOURCE_BUSY;
 
 		CHECK_FOR_INTERRUPTS();
 		qam_group_lock(index, hash, BUFFER_LOCK_EXCLUSIVE, &entry);
@@ -370,12 +372,22 @@ qam_group_append(Relation index, const QamSlot *slot, QamSource *source)
 			old_buffer = ReadBuffer(index, entry.group.tail_block);
 			LockBuffer(old_buffer, BUFFER_LOCK_EXCLUSIVE);
 		}
-		LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
-		is_last = qam_page_is(BufferGetPage(buffer), &tail, QAM_DEFAULT_LANE) &&
-			!QamLinkIsValid(&QamPageGetOpaque(BufferGetPage(buffer))->next);
-		full = is_last &&
-			QamPageGetSlotCount(BufferGetPage(buffer)) == QAM_SLOTS_PER_PAGE;
-		if (is_last && !full && qam_source_ready(index, source))
+
+		/*
+		 * What we take for the last page may have been used again for anything,
+		 * even as a page that we have locked, so it is not waited for now.
+		 */
+		locked = ConditionalLockBuffer(buffer);
+		if (locked)
+		{
+			is_last = qam_page_is(BufferGetPage(buffer), &tail, QAM_DEFAULT_LANE) &&
+				!QamLinkIsValid(&QamPageGetOpaque(BufferGetPage(buffer))->next);
+			full = is_last &&
+				QamPageGetSlotCount(BufferGetPage(buffer)) == QAM_SLOTS_PER_PAGE;
+		}
+		if (is_last && !full)
+			state = qam_source_lock(index, source);
+		if (is_last && !full && state == QAM_SOURCE_READY)
 		{
 			QamPlace	place = qam_place(tail.block, tail.seq,
 										  QamPageGetSlotCount(BufferGetPage(buffer)));
@@ -426,17 +438,24 @@ qam_group_append(Relation index, const QamSlot *slot, QamSource *source)
 			qam_groups_set(&log, qam_log_page(&log, entry.page, false), entry.entry, &group);
 			qam_source_done(&log, source);
 			qam_log_finish(&log);
+			qam_source_unlock(source);
 		}
-		qam_source_unlock(source);
-		UnlockReleaseBuffer(buffer);
+		if (locked)
+			LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
 		if (BufferIsValid(old_buffer))
 			UnlockReleaseBuffer(old_buffer);
 		qam_group_unlock(&entry);
-		if (!is_last)
+		if (!locked)
+		{
+			LockBuffer(buffer, BUFFER_LOCK_SHARE);
+			LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+		}
+		ReleaseBuffer(buffer);
+		if (locked && !is_last)
 			qam_forget_lane_tail(index, QAM_DEFAULT_LANE);
 		else if (full)
 			qam_extend_lane(index, QAM_DEFAULT_LANE, &tail);
-		else
+		else if (locked && (state != QAM_SOURCE_BUSY || !qam_source_wait(source)))
 			return;
 	}
 }

@@ -128,9 +128,15 @@ struct QamMove;
 typedef struct QamSource
 {
 	struct QamMove *move;		/* of this slot alone */
-	bool		locked;
 	QamSlot		slot;			/* as it is now, once ready */
 } QamSource;
+
+typedef enum QamSourceState
+{
+	QAM_SOURCE_READY,
+	QAM_SOURCE_BUSY,
+	QAM_SOURCE_OVER
+} QamSourceState;
 
 extern bool qam_read_schedule(Relation index, QamScheduleData *schedule);
 extern int64 qam_schedule_due(Relation index);
@@ -138,7 +144,8 @@ extern BlockNumber qam_schedule_list_head(const QamScheduleData *schedule,
 										  int64 ready_at);
 extern void qam_schedule_append(Relation index, const QamSlot *slot, int lane, int64 now);
 extern void qam_schedule_clean(Relation index);
-extern bool qam_source_ready(Relation index, QamSource *source);
+extern QamSourceState qam_source_lock(Relation index, QamSource *source);
+extern bool qam_source_wait(QamSource *source);
 extern void qam_source_done(QamLog *log, QamSource *source);
 extern void qam_source_unlock(QamSource *source);
 

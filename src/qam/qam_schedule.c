@@ -455,21 +455,42 @@ qam_move_page_is(QamMove *move)
 }
 
 /*
+ * Wait until the page that slots come from is free.  Returns whether it is still
+ * what it was.  No locks on entry or exit.
+ */
+static bool
+qam_move_wait(QamMove *move)
+{
+	bool		still;
+
+	CHECK_FOR_INTERRUPTS();
+	LockBuffer(move->from->buffer, BUFFER_LOCK_SHARE);
+	still = qam_move_page_is(move);
+	LockBuffer(move->from->buffer, BUFFER_LOCK_UNLOCK);
+	return still;
+}
+
+/*
  * Lock the page that slots come from, and decide which of them go, at most
  * "room": those that are still there and whose rows are not gone.
  *
- * The pages that they go to are locked.  The page stays locked exclusively.
+ * The pages that they go to are locked.  So the lock is not waited for: the page
+ * may have been emptied by somebody else, and used again for anything, even as
+ * one of those that we have locked.  False: it is not to be had; the caller gives
+ * up its locks, waits (qam_move_wait) and begins again.  True: the page is
+ * locked exclusively.
  */
-static void
+static bool
 qam_move_judge(QamMove *move, int room)
 {
 	Page		page = BufferGetPage(move->from->buffer);
 	int			i;
 
 	move->nmoved = move->nover = 0;
-	LockBuffer(move->from->buffer, BUFFER_LOCK_EXCLUSIVE);
+	if (!ConditionalLockBuffer(move->from->buffer))
+		return false;
 	if (!qam_move_page_is(move))
-		return;
+		return true;
 	for (i = 0; i < move->nslots && move->nmoved < room; i++)
 	{
 		QamSlot    *slot = QamPageGetSlots(page) + move->slots[i];
@@ -489,6 +510,7 @@ qam_move_judge(QamMove *move, int room)
 		if (row.state != QAM_ROW_GONE)
 			move->moved[move->nmoved++] = *slot;
 	}
+	return true;
 }
 
 /*
@@ -505,7 +527,7 @@ qam_move_log(QamMove *move, QamLog *log)
 }
 
 /*
- * Move due slots to the end of a lane.  Returns whether there was room for all.
+ * Move due slots to the end of a lane.  Returns whether it is done with all.
  */
 static bool
 qam_move_to_lane(QamMove *move, int lane)
@@ -514,6 +536,7 @@ qam_move_to_lane(QamMove *move, int lane)
 	Buffer		buffer = ReadBuffer(move->index, tail.block);
 	Page		page = BufferGetPage(buffer);
 	bool		is_last;
+	bool		judged = true;
 	int			room = 0;
 	QamLog		log;
 	int			i;
@@ -524,8 +547,9 @@ qam_move_to_lane(QamMove *move, int lane)
 	if (is_last)
 		room = QAM_SLOTS_PER_PAGE - QamPageGetSlotCount(page);
 	if (room > 0)
+		judged = qam_move_judge(move, room);
+	if (room > 0 && judged)
 	{
-		qam_move_judge(move, room);
 		for (i = 0; i < move->nmoved; i++)
 			move->moved[i].next_slot = 0;
 		if (move->nover > 0)
@@ -544,6 +568,8 @@ qam_move_to_lane(QamMove *move, int lane)
 		qam_forget_lane_tail(move->index, lane);
 	else if (room == 0)
 		qam_extend_lane(move->index, lane, &tail);
+	if (!judged)
+		return !qam_move_wait(move);
 	return room >= move->nslots;
 }
 
@@ -581,7 +607,12 @@ qam_move_to_list(QamMove *move)
 		if (qam_list_for(schedule, move->from->slots[move->slots[i]].ready_at) == list)
 			move->slots[kept++] = move->slots[i];
 	move->nslots = kept;
-	qam_move_judge(move, QAM_SLOTS_PER_PAGE - QamPageGetSlotCount(BufferGetPage(tail)));
+	if (!qam_move_judge(move, QAM_SLOTS_PER_PAGE - QamPageGetSlotCount(BufferGetPage(tail))))
+	{
+		UnlockReleaseBuffer(tail);
+		UnlockReleaseBuffer(root);
+		return;
+	}
 	if (move->nover > 0)
 	{
 		qam_log_begin(&log, move->index);
@@ -599,30 +630,46 @@ qam_move_to_list(QamMove *move)
 }
 
 /*
- * For qam_group_append: lock the page that a slot comes from.  True: the slot
- * may go, and source->slot is what it is now.  Without a source, there is
- * nothing to wait for.
+ * For qam_group_append: lock the page that a slot comes from, without waiting.
+ *
+ * QAM_SOURCE_READY: the slot may go, and source->slot is what it is now; the page
+ * is locked.  QAM_SOURCE_OVER: there is nothing to move any more.
+ * QAM_SOURCE_BUSY: see qam_source_wait.  Without a source, it is always ready.
  */
-bool
-qam_source_ready(Relation index, QamSource *source)
+QamSourceState
+qam_source_lock(Relation index, QamSource *source)
 {
 	QamMove    *move;
 	QamLog		log;
 
 	if (source == NULL)
-		return true;
+		return QAM_SOURCE_READY;
 	move = source->move;
-	qam_move_judge(move, 1);
-	source->locked = true;
-	if (move->nmoved == 0 && move->nover > 0)
+	if (!qam_move_judge(move, 1))
+		return QAM_SOURCE_BUSY;
+	if (move->nmoved > 0)
+	{
+		source->slot = move->moved[0];
+		return QAM_SOURCE_READY;
+	}
+	if (move->nover > 0)
 	{
 		qam_log_begin(&log, index);
 		qam_move_log(move, &log);
 		qam_log_finish(&log);
 	}
-	if (move->nmoved > 0)
-		source->slot = move->moved[0];
-	return move->nmoved > 0;
+	LockBuffer(move->from->buffer, BUFFER_LOCK_UNLOCK);
+	return QAM_SOURCE_OVER;
+}
+
+/*
+ * For qam_group_append: wait for the page that a slot comes from, with no locks.
+ * False: it is another page now.
+ */
+bool
+qam_source_wait(QamSource *source)
+{
+	return qam_move_wait(source->move);
 }
 
 /*
@@ -636,16 +683,13 @@ qam_source_done(QamLog *log, QamSource *source)
 }
 
 /*
- * For qam_group_append: unlock the page that the slot comes from, if locked.
+ * For qam_group_append: unlock the page that the slot comes from.
  */
 void
 qam_source_unlock(QamSource *source)
 {
-	if (source != NULL && source->locked)
-	{
+	if (source != NULL)
 		LockBuffer(source->move->from->buffer, BUFFER_LOCK_UNLOCK);
-		source->locked = false;
-	}
 }
 
 /*
@@ -702,7 +746,7 @@ qam_move_due(QamMove *move, int64 now)
 		once_debug_point("move_before_lock");
 		if (first->group_hash != 0)
 		{
-			QamSource	source = {.move = move, .locked = false};
+			QamSource	source = {.move = move};
 
 			qam_group_append(move->index, first, &source);
 		}

@@ -748,6 +748,13 @@ qam_group_give_back(Relation index, const QamSlot *slot, QamRef **mates, int *nm
 		(void) qam_nonce(index);
 		LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
 		mate = qam_slot_at(page, &place, slot->group_hash);
+		if (mate != NULL && QamSlotIsOver(mate))
+		{
+			/* A claim goes past those whose rows are gone */
+			place = qam_successor(mate);
+			UnlockReleaseBuffer(buffer);
+			continue;
+		}
 		if (mate == NULL || QamSlotState(mate) != QAM_SLOT_CLAIMED ||
 			mate->claim != slot->claim)
 		{

@@ -398,6 +398,7 @@ qam_directory_split(QamLog *log, Page root, Page old, Page new, BlockNumber new_
 	}
 	((PageHeader) new)->pd_lower = (char *) (to + moved) - (char *) new;
 	((PageHeader) old)->pd_lower = (char *) (from + kept) - (char *) old;
+	memset(from + kept, 0, moved * sizeof(QamGroup));
 	opaque->lane = depth + 1;
 	qam_log_bytes(log, old, &((PageHeader) old)->pd_lower, sizeof(LocationIndex));
 	qam_log_bytes(log, old, from, kept * sizeof(QamGroup));
@@ -437,8 +438,9 @@ qam_groups_remove(QamLog *log, Page page, int i)
 	qam_log_bytes(log, page, &header->pd_lower, sizeof(header->pd_lower));
 	if (i < last)
 		qam_log_bytes(log, page, &groups[i], sizeof(QamGroup));
-	else
-		memset(&groups[last], 0, sizeof(QamGroup));
+
+	/* Replay leaves nothing between content and special space either */
+	memset(&groups[last], 0, sizeof(QamGroup));
 }
 
 /*

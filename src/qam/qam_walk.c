@@ -113,6 +113,8 @@ typedef struct QamVisit
 	Buffer		locked_heap;	/* share-locked, or invalid */
 	int			ngroups;		/* those whose first slot is ENDED */
 	uint32		groups[QAM_SLOTS_PER_PAGE];
+	int			ngiven_up;		/* those of which a row could not be had */
+	uint32		given_up[QAM_SLOTS_PER_PAGE];
 } QamVisit;
 
 typedef enum QamVisitResult
@@ -877,9 +879,23 @@ qam_undo_claim(QamWalk *walk, QamVisit *visit, const QamClaimed *claimed,
 }
 
 /*
+ * Has a message of this group been given up in this visit?
+ */
+static bool
+qam_group_given_up(const QamVisit *visit, uint32 hash)
+{
+	int			i;
+
+	for (i = 0; i < visit->ngiven_up; i++)
+		if (visit->given_up[i] == hash)
+			return true;
+	return false;
+}
+
+/*
  * Call a callback for the claims from "first" on of an array with *n of them,
- * and drop those that it cannot have.  No page is locked; the rows' heap pages
- * are still pinned.
+ * and drop those that it cannot have, with those that come after them in their
+ * groups.  No page is locked; the rows' heap pages are still pinned.
  */
 static void
 qam_take_rows(QamWalk *walk, QamVisit *visit, QamTakeRow take, QamClaimed *claimed,
@@ -888,19 +904,29 @@ qam_take_rows(QamWalk *walk, QamVisit *visit, QamTakeRow take, QamClaimed *claim
 	int			kept = first;
 	int			i;
 
-	if (take == NULL)
+	if (take == NULL && visit->ngiven_up == 0)
 		return;
-	if (first < *n)
+	if (first < *n && take != NULL)
 		once_debug_point("walk_before_take");
 	for (i = first; i < *n; i++)
 	{
-		if (take(walk->req->take_arg, &claimed[i]))
-			claimed[kept++] = claimed[i];
-		else
+		uint32		hash = claimed[i].group;
+
+		if ((hash == 0 || !qam_group_given_up(visit, hash)) &&
+			(take == NULL || take(walk->req->take_arg, &claimed[i])))
 		{
-			qam_undo_claim(walk, visit, &claimed[i], &before[i]);
-			visit->quiet.earliest = 0;
+			claimed[kept++] = claimed[i];
+			continue;
 		}
+		if (hash != 0)
+		{
+			if (!qam_group_given_up(visit, hash))
+				visit->given_up[visit->ngiven_up++] = hash;
+			walk->expecting = false;
+			walk->expected_block = InvalidBlockNumber;
+		}
+		qam_undo_claim(walk, visit, &claimed[i], &before[i]);
+		visit->quiet.earliest = 0;
 	}
 	*n = kept;
 }
@@ -997,10 +1023,13 @@ qam_visit_exclusive(QamWalk *walk, QamVisit *visit, bool wait)
 
 		for (i = 0; i < visit->ngroups; i++)
 			qam_group_advance(walk->index, visit->groups[i], walk->view.woken);
-		qam_take_rows(walk, visit, req->take, req->claimed, walk->before,
-					  first, &req->nclaimed);
+
+		/* A dead message that cannot be had is not gone past in its group */
+		visit->ngiven_up = 0;
 		qam_take_rows(walk, visit, req->take_dead, req->dead, walk->dead_before,
 					  first_dead, &req->ndead);
+		qam_take_rows(walk, visit, req->take, req->claimed, walk->before,
+					  first, &req->nclaimed);
 		if (stop == QAM_STOP_END || (stop == QAM_STOP_ENOUGH && qam_enough(req)))
 			return QAM_VISIT_OK;
 		if (stop == QAM_STOP_XID)
@@ -1111,11 +1140,12 @@ qam_walk_lane(QamWalk *walk, int lane, bool wait)
 	while (QamLinkIsValid(&visit.link) && !qam_enough(req))
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (plain && (run.npages == 0 || jumped) &&
-			walk->expected_block != visit.link.block)
+		if (plain && (run.npages == 0 || jumped))
 		{
-			QamRun	   *found = qam_run_find(&walk->view, lane, &visit.link);
+			QamRun	   *found = NULL;
 
+			if (walk->expected_block != visit.link.block)
+				found = qam_run_find(&walk->view, lane, &visit.link);
 			jumped = (found != NULL);
 			if (jumped)
 				known = found;

@@ -46,6 +46,8 @@ typedef struct OnceQueue
 /* queue_open.c */
 extern void once_queue_open(OnceQueue *queue, const char *name,
 							OnceAccess access, const char *verb);
+extern bool once_queue_try_open(OnceQueue *queue, const char *name,
+								OnceAccess access, const char *verb);
 extern void once_queue_open_receipt(OnceQueue *queue, Oid relid, const char *verb);
 extern bool once_queue_reopen(OnceQueue *queue, Oid relid);
 extern void once_queue_refresh(OnceQueue *queue);

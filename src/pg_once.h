@@ -13,6 +13,7 @@
 
 #define ONCE_SCHEMA			"once"
 #define ONCE_QUEUE_PREFIX	"q_"
+#define ONCE_ARCHIVE_PREFIX	"a_"
 
 /* A queue's name, so that "q_<name>_id_seq" and friends stay below NAMEDATALEN */
 #define ONCE_MAX_NAME		47

@@ -163,5 +163,29 @@ UPDATE :t SET headers = '1' WHERE id = :id;
 SELECT once.cancel(:'q', :id);
 SELECT once.purge(:'q');
 
+-- Groups: one call's worth at a time, in order; giving back gives back the rest.
+SELECT count(*) FROM once.send_batch(:'q', ARRAY['"a1"', '"b1"', '"a2"', '"a3"']::jsonb[], group_ids => ARRAY['a', 'b', 'a', 'a']);
+SELECT array_agg(receipt) AS r FROM once.lease(:'q', max_messages => 3) \gset
+SELECT payload FROM once.lease(:'q');
+SELECT once.ack((:'r'::uuid[])[3]);
+SELECT once.ack_all((:'r'::uuid[])[1:2]);
+SELECT once.nack((:'r'::uuid[])[3], error => 'not yet');
+SELECT payload, group_id, attempt FROM once.pop(:'q', 2);
+SELECT count(*) FROM once.failures WHERE queue = :'q';
+
+-- What has expired or used up its attempts is moved by whoever comes next, and
+-- redriven as it was.
+SELECT once.alter_queue(:'q', max_attempts => 1);
+SELECT once.send(:'q', '"expired"', headers => '{"h": 1}', ttl => '1 us') IS NOT NULL AS sent;
+SELECT once.send(:'q', '"poison"', priority => 6) AS id \gset
+SELECT once.send(:'q', '"good"', ttl => '1 day') IS NOT NULL AS sent;
+SELECT once.nack(receipt, error => 'of poison') FROM once.lease(:'q');
+SELECT payload FROM once.pop(:'q', 5);
+SELECT reason, attempts, last_error, priority, headers, payload FROM once.dead_letters WHERE queue = :'q' ORDER BY id;
+SELECT once.redrive(:'q');
+SELECT id = :id AS same, attempt, headers, payload FROM once.receive(:'q', 2), LATERAL once.ack(receipt);
+SELECT count(*) FROM once.failures WHERE queue = :'q';
+SELECT once.alter_queue(:'q', reset => ARRAY['max_attempts']);
+
 SELECT * FROM once.check(:'q', strict => true);
 DROP TABLE effect;

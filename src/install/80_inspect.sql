@@ -39,11 +39,14 @@ CREATE FUNCTION once.slots(
     OUT claim_xid xid8,
     OUT row_ctid tid,
     OUT attempts integer,
-    OUT ready_at timestamptz)
+    OUT ready_at timestamptz,
+    OUT scheduled boolean,
+    OUT group_hash bigint,
+    OUT blocked boolean)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'once_slots' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000;
 COMMENT ON FUNCTION once.slots(text) IS
-'The slots of the queue index as they are on disk. Wants SELECT on the table.';
+'The slots of the queue index as they are on disk. scheduled: due later, and not in its lane yet. group_hash: hash of the message''s group, NULL without one. blocked: another of its group comes before it. Wants SELECT on the table.';
 
 CREATE FUNCTION once.pages(
     queue text,

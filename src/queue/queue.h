@@ -46,6 +46,8 @@ typedef struct OnceQueue
 /* queue_open.c */
 extern void once_queue_open(OnceQueue *queue, const char *name,
 							OnceAccess access, const char *verb);
+extern bool once_queue_try_open(OnceQueue *queue, const char *name,
+								OnceAccess access, const char *verb);
 extern void once_queue_open_receipt(OnceQueue *queue, Oid relid, const char *verb);
 extern bool once_queue_reopen(OnceQueue *queue, Oid relid);
 extern void once_queue_refresh(OnceQueue *queue);
@@ -125,7 +127,14 @@ extern void once_raise_suppressed(const OnceQueue *queue);
 
 /* queue_dead.c */
 extern void once_dead_store(OnceQueue *queue, QamClaimed *dead, int ndead);
-extern void once_message_done(const OnceQueue *queue, HeapTuple tuple, int attempt);
+extern void once_messages_done(const OnceQueue *queue, const QamClaimed *messages, int n);
+
+/* queue_archive.c */
+extern void once_archive_make(Relation heap, const char *queue);
+extern Oid	once_archive_oid(const char *queue);
+extern char *once_archive_table(const char *queue);
+extern void once_archive_put(const OnceQueue *queue, const QamClaimed *messages, int n);
+extern int	once_archive_retire(OnceQueue *queue);
 
 /* queue_redrive.c */
 extern int64 once_dead_remove(OnceQueue *queue, TimestampTz before, int64 max);
@@ -139,6 +148,7 @@ typedef struct OnceRole
 	int			guc_level;
 } OnceRole;
 
+extern Oid	once_schema_owner(void);
 extern void once_role_assume(OnceRole *saved, Oid role, bool restricted);
 extern void once_role_drop(const OnceRole *saved);
 extern void once_run(const char *sql, int nargs, Oid *types, Datum *values);

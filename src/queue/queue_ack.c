@@ -307,7 +307,7 @@ ack_one(OnceQueue *queue, const pg_uuid_t *uuid)
 	for (;;)
 	{
 		QamLocated	located;
-		HeapTuple	message = NULL;
+		QamClaimed	message = {0};
 		bool		safe;
 
 		CHECK_FOR_INTERRUPTS();
@@ -318,8 +318,12 @@ ack_one(OnceQueue *queue, const pg_uuid_t *uuid)
 			return ACK_LOST;
 
 		check_order(queue, &receipt.ref, &located);
-		if (located.attempt > 1)
-			message = once_row_copy(queue, &located.tid, located.heap_pin);
+		if (located.attempt > 1 || queue->meta.archive != 0)
+		{
+			message.attempt = located.attempt;
+			message.tuple = once_row_copy(queue, &located.tid, located.heap_pin);
+			once_row_flatten(queue, &message.tuple);
+		}
 
 		/* Anything but success: somebody was faster, so look again. */
 		safe = located.state == QAM_REF_HELD && located.kind == QAM_CLAIM_XID;
@@ -330,8 +334,11 @@ ack_one(OnceQueue *queue, const pg_uuid_t *uuid)
 
 		if (!safe && !qam_confirm_ack(queue->index, &receipt.ref))
 			return ACK_OVERTAKEN;
-		if (message != NULL)
-			once_message_done(queue, message, located.attempt);
+		if (message.tuple != NULL)
+		{
+			once_messages_done(queue, &message, 1);
+			heap_freetuple(message.tuple);
+		}
 		once_unacked_ack(uuid);
 		return ACK_DONE;
 	}

@@ -21,6 +21,7 @@
 #include "meta/meta_dead.h"
 #include "miscadmin.h"
 #include "queue/queue.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
@@ -71,7 +72,6 @@ PG_FUNCTION_INFO_V1(once_resume);
 static Oid	create_table(const char *relname, bool unlogged, bool id_index);
 static bool is_table(Oid relid);
 static void warn_of_publication(Oid relid, const char *name);
-static Oid	schema_owner(void);
 static void set_paused(FunctionCallInfo fcinfo, bool paused, const char *verb);
 static Paused arg_what(FunctionCallInfo fcinfo, int argno);
 
@@ -120,20 +120,28 @@ once_create_queue(PG_FUNCTION_ARGS)
 
 	/* What a dropped table of that name has left behind is not the caller's. */
 	once_dead_forget_queue(name);
+	if (options.archive.set)
+	{
+		Relation	heap = table_open(relid, NoLock);
+
+		once_archive_make(heap, name);
+		table_close(heap, NoLock);
+	}
 	if (!unlogged && !id_index)
 		warn_of_publication(relid, name);
 	PG_RETURN_VOID();
 }
 
 /*
- * once.drop_queue: drops the table, by a command, so that event triggers and
- * extensions hear of it, and forgets the options.
+ * once.drop_queue: drops the table and the archive, by a command, so that event
+ * triggers and extensions hear of it, and forgets all else.
  */
 Datum
 once_drop_queue(PG_FUNCTION_ARGS)
 {
 	char	   *name = once_arg_queue(fcinfo, 0);
 	OnceQueue	queue;
+	Oid			archive;
 	char	   *sql;
 	int			rc;
 
@@ -142,6 +150,16 @@ once_drop_queue(PG_FUNCTION_ARGS)
 	sql = psprintf("DROP TABLE %s",
 				   quote_qualified_identifier(ONCE_SCHEMA,
 											  RelationGetRelationName(queue.heap)));
+	archive = once_archive_oid(name);
+	if (OidIsValid(archive))
+	{
+		if (once_is_table_owner(archive, GetUserId()))
+			sql = psprintf("%s, %s", sql, once_archive_table(name));
+		else
+			ereport(NOTICE,
+					(errmsg("table %s belongs to somebody else, and is left over",
+							once_archive_table(name))));
+	}
 	once_queue_close(&queue);
 
 	SPI_connect();
@@ -178,9 +196,7 @@ once_resume(PG_FUNCTION_ARGS)
  * create_table makes the table and its indexes, owned by the caller.
  *
  * Only the schema's owner can create anything in it, so the commands run as
- * that role, and the result is handed over.  The caller's settings must not
- * take part in that: names are qualified, and the tablespace is the database's,
- * since one that the caller has set may be one that only the owner may use.
+ * that role, and the result is handed over.
  */
 static Oid
 create_table(const char *relname, bool unlogged, bool id_index)
@@ -188,7 +204,7 @@ create_table(const char *relname, bool unlogged, bool id_index)
 	const char *table = quote_qualified_identifier(ONCE_SCHEMA, relname);
 	Oid			schema = once_schema_oid(false);
 	Oid			caller = GetUserId();
-	Oid			owner = schema_owner();
+	Oid			owner = once_schema_owner();
 	OnceRole	saved;
 	char	   *create_table;
 	char	   *create_index;
@@ -202,8 +218,6 @@ create_table(const char *relname, bool unlogged, bool id_index)
 							table, QAM_AM_NAME);
 
 	once_role_assume(&saved, owner, false);
-	(void) set_config_option("default_tablespace", "", PGC_USERSET,
-							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 
 	SPI_connect();
 	if (SPI_execute(create_table, false, 0) != SPI_OK_UTILITY ||
@@ -254,23 +268,6 @@ warn_of_publication(Oid relid, const char *name)
 				 errdetail("The publication publishes deletes, and the table has no replica identity."),
 				 errhint("Create the queue with id_index => true, or set its table to REPLICA IDENTITY FULL.")));
 	table_close(heap, NoLock);
-}
-
-/*
- * schema_owner returns the role that may create tables in schema once.
- */
-static Oid
-schema_owner(void)
-{
-	Oid			schema = once_schema_oid(false);
-	HeapTuple	tuple = SearchSysCache1(NAMESPACEOID, ObjectIdGetDatum(schema));
-	Oid			owner;
-
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for namespace %u", schema);
-	owner = ((Form_pg_namespace) GETSTRUCT(tuple))->nspowner;
-	ReleaseSysCache(tuple);
-	return owner;
 }
 
 /*

@@ -177,7 +177,7 @@ once_check_group(Datum group_id, int priority)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("group_id must be between 1 and %d bytes long", QAM_MAX_GROUP_ID),
-				 errdetail("The value given has %zu bytes.", length)));
+				 errdetail("The value given is %zu bytes long.", length)));
 	if (priority != QAM_DEFAULT_LANE)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

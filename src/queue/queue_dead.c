@@ -52,14 +52,22 @@ once_dead_store(OnceQueue *queue, QamClaimed *dead, int ndead)
 }
 
 /*
- * once_message_done forgets the failures of a message that was done with a
- * delivery.  There are none before the second.
+ * once_messages_done sees to what is left of messages that have been acked:
+ * their failures, of which there are none before the second delivery, go, and
+ * they themselves are archived.
  */
 void
-once_message_done(const OnceQueue *queue, HeapTuple tuple, int attempt)
+once_messages_done(const OnceQueue *queue, const QamClaimed *messages, int n)
 {
-	if (attempt > 1)
-		once_failures_forget(once_queue_name(queue), once_row_id(queue, tuple));
+	int			i;
+
+	for (i = 0; i < n; i++)
+	{
+		if (messages[i].attempt > 1)
+			once_failures_forget(once_queue_name(queue),
+								 once_row_id(queue, messages[i].tuple));
+	}
+	once_archive_put(queue, messages, n);
 }
 
 static void

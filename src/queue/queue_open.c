@@ -80,6 +80,28 @@ once_queue_open(OnceQueue *queue, const char *name, OnceAccess access,
 }
 
 /*
+ * once_queue_try_open is once_queue_open for somebody who would rather not wait
+ * for a lock: false then, or if there is no such queue any more.
+ */
+bool
+once_queue_try_open(OnceQueue *queue, const char *name, OnceAccess access,
+					const char *verb)
+{
+	char		relname[NAMEDATALEN];
+	Oid			schema = once_schema_oid(false);
+	Oid			relid;
+
+	snprintf(relname, sizeof(relname), "%s%s", ONCE_QUEUE_PREFIX, name);
+	relid = get_relname_relid(relname, schema);
+	if (!OidIsValid(relid) || !check_rights(relid, access) ||
+		!ConditionalLockRelationOid(relid, access_lockmode(access)) ||
+		get_relname_relid(relname, schema) != relid)
+		return false;
+	once_queue_open(queue, name, access, verb);
+	return true;
+}
+
+/*
  * once_queue_open_receipt opens the queue that a receipt names, to consume.
  * The receipt may be made up: any oid may stand in it.
  */

@@ -121,6 +121,8 @@ once_alter_queue(PG_FUNCTION_ARGS)
 	}
 	check_retry_delays(&options);
 	once_options_write(name, &options, false);
+	if (given.archive.set)
+		once_archive_make(queue.heap, name);
 	CacheInvalidateRelcache(queue.heap);
 	once_queue_close(&queue);
 	PG_RETURN_VOID();

@@ -22,7 +22,7 @@
 
 #define NPEEK_COLUMNS		9
 #define NCHECK_COLUMNS		4
-#define NSLOT_COLUMNS		9
+#define NSLOT_COLUMNS		12
 #define NPAGE_COLUMNS		10
 
 PG_FUNCTION_INFO_V1(once_peek);
@@ -197,6 +197,10 @@ put_slot(void *arg, const QamSlotInfo *info)
 	values[7] = Int32GetDatum(info->attempts);
 	isnull[8] = info->ready_at == 0;
 	values[8] = TimestampTzGetDatum(info->ready_at);
+	values[9] = BoolGetDatum(info->scheduled);
+	isnull[10] = info->group == 0;
+	values[10] = Int64GetDatum((int64) info->group);
+	values[11] = BoolGetDatum(info->blocked);
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, isnull);
 }
 

@@ -195,11 +195,11 @@ hand_out_once(HandOut *call, Snapshot snapshot, TimestampTz *earliest)
 	else
 		(void) once_rows_claim(&call->queue, &req, call->dead_left);
 	call->dead_left -= req.ndead;
+	if (call->contract == CONTRACT_POP)
+		once_messages_done(&call->queue, req.claimed, req.nclaimed);
 
 	for (i = 0; i < req.nclaimed; i++)
 	{
-		if (call->contract == CONTRACT_POP)
-			once_message_done(&call->queue, req.claimed[i].tuple, req.claimed[i].attempt);
 		put_message(call, &req.claimed[i]);
 		CHECK_FOR_INTERRUPTS();
 	}
@@ -249,7 +249,7 @@ put_message(HandOut *call, QamClaimed *claimed)
 		if (call->contract == CONTRACT_RECEIVE)
 		{
 			bool		by_place = call->queue.meta.fast && claimed->attempt == 1 &&
-				claimed->group == 0;
+				claimed->group == 0 && call->queue.meta.archive == 0;
 			OnceReceivedRow row;
 
 			row.epoch = call->epoch;

@@ -7,7 +7,9 @@
  * tables in the schema, going through the tables of dead letters.  Such
  * commands run as the role that has it, between once_role_assume and
  * once_role_drop.  The caller's settings must not take part in them: names are
- * qualified, and search_path is pinned all the same.
+ * qualified, search_path is pinned all the same, and the tablespace of what is
+ * made is the database's, since one that the caller has set may be one that
+ * only the other role may use.
  *
  * Only commands that run no code of users may run so, unless as the very user
  * whose code it is.  An error in between needs no care: the end of the
@@ -18,10 +20,30 @@
 #include "postgres.h"
 #include "pg_once.h"
 
+#include "access/htup_details.h"
+#include "catalog/pg_namespace.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "queue/queue.h"
 #include "utils/guc.h"
+#include "utils/syscache.h"
+
+/*
+ * once_schema_owner returns the role that may create tables in schema once.
+ */
+Oid
+once_schema_owner(void)
+{
+	Oid			schema = once_schema_oid(false);
+	HeapTuple	tuple = SearchSysCache1(NAMESPACEOID, ObjectIdGetDatum(schema));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for namespace %u", schema);
+	owner = ((Form_pg_namespace) GETSTRUCT(tuple))->nspowner;
+	ReleaseSysCache(tuple);
+	return owner;
+}
 
 /*
  * once_role_assume makes somebody else the current user.  restricted: nothing
@@ -39,6 +61,8 @@ once_role_assume(OnceRole *saved, Oid role, bool restricted)
 	SetUserIdAndSecContext(role, saved->sec_context | flags);
 	saved->guc_level = NewGUCNestLevel();
 	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	(void) set_config_option("default_tablespace", "", PGC_USERSET,
 							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 }
 

@@ -1,0 +1,423 @@
+/*-------------------------------------------------------------------------
+ *
+ * queue_archive.c
+ *	  The archive of a queue: messages that were acked, kept for a while.
+ *
+ * The archive of queue "x" is the table once.a_x, of whoever owns the queue,
+ * with a ring of partitions once."a_x$0" to "a_x$7".  Time is divided into
+ * generations, a quarter as long as messages are kept, and each generation
+ * goes into the next partition of the ring.  maintain() empties a partition
+ * when the newest message in it is old enough: so a message is kept as long as
+ * the archive says and up to a quarter of that longer, or until maintain() is
+ * called, and nothing is ever deleted row by row.
+ *
+ * A message is put there by the transaction that acks it, past the rights of
+ * who acks.  That must not run code that the archive's owner has put behind
+ * his table, nor may it fail because of what he has made of it.  So only a
+ * partition that is as it was made gets messages; from any other, they are
+ * kept away with a warning.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+#include "pg_once.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "access/xact.h"
+#include "catalog/index.h"
+#include "catalog/indexing.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "commands/tablecmds.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "nodes/execnodes.h"
+#include "nodes/makefuncs.h"
+#include "queue/queue.h"
+#include "storage/bufmgr.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+#define ARCHIVE_PARTITIONS		8
+#define ARCHIVE_GENERATIONS		4	/* to the time that messages are kept */
+
+/* Columns: those of a message first, then these */
+#define Natts_archive				(ONCE_NCOLUMNS + 3)
+#define Anum_archive_attempts		(ONCE_NCOLUMNS + 1)
+#define Anum_archive_archived_at	(ONCE_NCOLUMNS + 2)
+#define Anum_archive_generation		(ONCE_NCOLUMNS + 3)
+
+#define CREATE_ARCHIVE_SQL \
+	"CREATE TABLE %s (" \
+	" id pg_catalog.int8," \
+	" enqueued_at pg_catalog.timestamptz," \
+	" deliver_at pg_catalog.timestamptz," \
+	" expires_at pg_catalog.timestamptz," \
+	" priority pg_catalog.int2," \
+	" group_id pg_catalog.text," \
+	" headers pg_catalog.jsonb," \
+	" payload pg_catalog.jsonb," \
+	" attempts pg_catalog.int4," \
+	" archived_at pg_catalog.timestamptz," \
+	" generation pg_catalog.int2" \
+	") PARTITION BY LIST (generation)"
+
+#define CREATE_PARTITION_SQL \
+	"CREATE %sTABLE %s PARTITION OF %s FOR VALUES IN (%d) USING heap"
+
+#define CREATE_INDEX_SQL \
+	"CREATE INDEX ON %s USING brin (archived_at) WITH (autosummarize = on)"
+
+static const Oid archive_types[Natts_archive] = {
+	INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT2OID, TEXTOID,
+	JSONBOID, JSONBOID, INT4OID, TIMESTAMPTZOID, INT2OID
+};
+
+static char *archive_name(const char *queue);
+static char *partition_name(const char *queue, int generation);
+static char *qualified(const char *relname);
+static void change_owner(const char *relname, Oid owner);
+static int	current_generation(int64 archive, TimestampTz now);
+static Relation open_partition(const char *relname);
+static const char *partition_fault(const OnceQueue *queue, Relation partition,
+								   CatalogIndexState indexes);
+static HeapTuple form_archived(const OnceQueue *queue, Relation partition,
+							   const QamClaimed *message, TimestampTz now,
+							   int generation);
+static void warn_not_archived(const OnceQueue *queue, const char *relname,
+							  const char *fault);
+static bool retire_partition(OnceQueue *queue, const char *relname, TimestampTz before);
+static bool has_newer(const char *table, TimestampTz before);
+
+/*
+ * once_archive_make makes the archive of a queue, unless there is one.  The
+ * caller holds once_options_lock.
+ */
+void
+once_archive_make(Relation heap, const char *queue)
+{
+	Oid			schema = once_schema_oid(false);
+	Oid			owner = heap->rd_rel->relowner;
+	bool		unlogged = heap->rd_rel->relpersistence == RELPERSISTENCE_UNLOGGED;
+	char	   *name = archive_name(queue);
+	char	   *table = qualified(name);
+	Oid			relid = get_relname_relid(name, schema);
+	OnceRole	saved;
+	int			i;
+
+	if (OidIsValid(relid))
+	{
+		Relation	archive = relation_open(relid, AccessShareLock);
+
+		if (archive->rd_rel->relowner != owner)
+			ereport(ERROR,
+					(errcode(ERRCODE_DUPLICATE_TABLE),
+					 errmsg("archive of queue \"%s\" cannot be created", queue),
+					 errdetail("Table %s belongs to somebody else than the queue.", table),
+					 errhint("Drop the table, or make it and its partitions the queue's owner's.")));
+		relation_close(archive, NoLock);
+		return;
+	}
+
+	once_role_assume(&saved, once_schema_owner(), false);
+	SPI_connect();
+	once_run(psprintf(CREATE_ARCHIVE_SQL, table), 0, NULL, NULL);
+	for (i = 0; i < ARCHIVE_PARTITIONS; i++)
+		once_run(psprintf(CREATE_PARTITION_SQL, unlogged ? "UNLOGGED " : "",
+						  qualified(partition_name(queue, i)), table, i),
+				 0, NULL, NULL);
+	once_run(psprintf(CREATE_INDEX_SQL, table), 0, NULL, NULL);
+	SPI_finish();
+
+	change_owner(name, owner);
+	for (i = 0; i < ARCHIVE_PARTITIONS; i++)
+		change_owner(partition_name(queue, i), owner);
+	once_role_drop(&saved);
+}
+
+/*
+ * once_archive_oid returns the table that is the archive of a queue, if any.
+ */
+Oid
+once_archive_oid(const char *queue)
+{
+	return get_relname_relid(archive_name(queue), once_schema_oid(false));
+}
+
+/*
+ * once_archive_table returns its qualified name.
+ */
+char *
+once_archive_table(const char *queue)
+{
+	return qualified(archive_name(queue));
+}
+
+/*
+ * once_archive_put keeps messages that the current transaction has acked, if
+ * their queue has an archive.  The tuples must be flat.
+ */
+void
+once_archive_put(const OnceQueue *queue, const QamClaimed *messages, int n)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	CatalogIndexState indexes;
+	const char *fault;
+	Relation	partition;
+	char	   *relname;
+	int			generation;
+	int			i;
+
+	if (queue->meta.archive == 0 || n == 0)
+		return;
+
+	generation = current_generation(queue->meta.archive, now);
+	relname = partition_name(once_queue_name(queue), generation);
+	partition = open_partition(relname);
+	if (partition == NULL)
+	{
+		warn_not_archived(queue, relname, "There is no such table.");
+		return;
+	}
+
+	indexes = CatalogOpenIndexes(partition);
+	fault = partition_fault(queue, partition, indexes);
+	if (fault != NULL)
+		warn_not_archived(queue, relname, fault);
+	for (i = 0; i < n && fault == NULL; i++)
+	{
+		HeapTuple	tuple = form_archived(queue, partition, &messages[i], now, generation);
+
+		CHECK_FOR_INTERRUPTS();
+		CatalogTupleInsertWithInfo(partition, tuple, indexes);
+		heap_freetuple(tuple);
+	}
+	CatalogCloseIndexes(indexes);
+	relation_close(partition, NoLock);
+}
+
+/*
+ * once_archive_retire empties the partitions whose messages have been kept
+ * long enough, without waiting for anybody.  Returns their number.
+ */
+int
+once_archive_retire(OnceQueue *queue)
+{
+	TimestampTz before = GetCurrentTimestamp() - queue->meta.archive;
+	int			retired = 0;
+	int			i;
+
+	/*
+	 * What has come in lately must be seen, and a transaction with one
+	 * snapshot for all its statements does not see it.
+	 */
+	if (queue->meta.archive == 0 || IsolationUsesXactSnapshot())
+		return 0;
+
+	for (i = 0; i < ARCHIVE_PARTITIONS; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (retire_partition(queue, partition_name(once_queue_name(queue), i), before))
+			retired++;
+	}
+	return retired;
+}
+
+static char *
+archive_name(const char *queue)
+{
+	return psprintf("%s%s", ONCE_ARCHIVE_PREFIX, queue);
+}
+
+static char *
+partition_name(const char *queue, int generation)
+{
+	return psprintf("%s%s$%d", ONCE_ARCHIVE_PREFIX, queue, generation);
+}
+
+static char *
+qualified(const char *relname)
+{
+	return quote_qualified_identifier(ONCE_SCHEMA, relname);
+}
+
+/*
+ * change_owner hands a table over to somebody who may not create in the schema.
+ */
+static void
+change_owner(const char *relname, Oid owner)
+{
+	Oid			relid = get_relname_relid(relname, once_schema_oid(false));
+
+	if (owner == GetUserId())
+		return;
+	ATExecChangeOwner(relid, owner, true, AccessExclusiveLock);
+	CommandCounterIncrement();
+}
+
+/*
+ * current_generation tells which partition messages go into at a time.
+ */
+static int
+current_generation(int64 archive, TimestampTz now)
+{
+	int64		epoch = now + (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
+
+	return (epoch / (archive / ARCHIVE_GENERATIONS)) % ARCHIVE_PARTITIONS;
+}
+
+/*
+ * open_partition opens and locks a partition to put rows into it.  NULL: there
+ * is no table of that name.
+ */
+static Relation
+open_partition(const char *relname)
+{
+	RangeVar   *rv = makeRangeVar(ONCE_SCHEMA, pstrdup(relname), -1);
+	Oid			relid = RangeVarGetRelid(rv, RowExclusiveLock, true);
+
+	pfree(rv);
+	return OidIsValid(relid) ? relation_open(relid, NoLock) : NULL;
+}
+
+/*
+ * partition_fault tells what keeps rows from being put into a partition just
+ * like that, or NULL.
+ */
+static const char *
+partition_fault(const OnceQueue *queue, Relation partition, CatalogIndexState indexes)
+{
+	TupleDesc	desc = RelationGetDescr(partition);
+	int			i;
+
+	if (partition->rd_rel->relkind != RELKIND_RELATION ||
+		partition->rd_rel->relam != HEAP_TABLE_AM_OID ||
+		!partition->rd_rel->relispartition)
+		return "It is not a partition of the archive.";
+	if (partition->rd_rel->relowner != queue->heap->rd_rel->relowner)
+		return "It belongs to somebody else than the queue.";
+	if (partition->trigdesc != NULL || partition->rd_rules != NULL)
+		return "It has triggers, rules or foreign keys.";
+
+	if (desc->natts != Natts_archive ||
+		(desc->constr != NULL && desc->constr->num_check > 0))
+		return "It has other columns or constraints than the archive was made with.";
+	for (i = 0; i < Natts_archive; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (att->attisdropped || att->attnotnull || att->attgenerated != '\0' ||
+			att->atttypid != archive_types[i])
+			return "It has other columns or constraints than the archive was made with.";
+	}
+
+	for (i = 0; i < indexes->ri_NumIndices; i++)
+	{
+		IndexInfo  *info = indexes->ri_IndexRelationInfo[i];
+
+		if (info->ii_Unique || info->ii_ExclusionOps != NULL ||
+			info->ii_Expressions != NIL || info->ii_Predicate != NIL)
+			return "It has an index that is unique, partial or on an expression.";
+	}
+	return NULL;
+}
+
+/*
+ * form_archived makes the archive's row of a message.
+ */
+static HeapTuple
+form_archived(const OnceQueue *queue, Relation partition, const QamClaimed *message,
+			  TimestampTz now, int generation)
+{
+	TupleDesc	desc = RelationGetDescr(queue->heap);
+	Datum		values[Natts_archive];
+	bool		isnull[Natts_archive] = {0};
+	int			c;
+
+	for (c = 0; c < ONCE_NCOLUMNS; c++)
+		values[c] = heap_getattr(message->tuple, queue->meta.column[c], desc, &isnull[c]);
+	values[Anum_archive_attempts - 1] = Int32GetDatum(message->attempt);
+	values[Anum_archive_archived_at - 1] = TimestampTzGetDatum(now);
+	values[Anum_archive_generation - 1] = Int16GetDatum(generation);
+	return heap_form_tuple(RelationGetDescr(partition), values, isnull);
+}
+
+static void
+warn_not_archived(const OnceQueue *queue, const char *relname, const char *fault)
+{
+	ereport(WARNING,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("messages of queue \"%s\" are not archived in table %s",
+					once_queue_name(queue), qualified(relname)),
+			 errdetail_internal("%s", fault)));
+}
+
+/*
+ * retire_partition empties a partition if nothing in it is newer than a time,
+ * and nobody uses it.
+ *
+ * It is looked at first under a lock that is in nobody's way.  What is done to
+ * the table is done as its owner, whose triggers may run.
+ */
+static bool
+retire_partition(OnceQueue *queue, const char *relname, TimestampTz before)
+{
+	Oid			relid = get_relname_relid(relname, once_schema_oid(false));
+	char	   *table = qualified(relname);
+	bool		retired = false;
+	Relation	partition;
+	OnceRole	saved;
+
+	if (!OidIsValid(relid) || !ConditionalLockRelationOid(relid, AccessShareLock))
+		return false;
+	partition = try_relation_open(relid, NoLock);
+	if (partition == NULL)
+		return false;
+
+	if (partition->rd_rel->relkind == RELKIND_RELATION &&
+		partition->rd_rel->relowner == queue->heap->rd_rel->relowner &&
+		RelationGetNumberOfBlocks(partition) > 0)
+	{
+		Oid			owner = partition->rd_rel->relowner;
+
+		relation_close(partition, NoLock);
+		SPI_connect();
+		once_role_assume(&saved, owner, true);
+		if (!has_newer(table, before) &&
+			ConditionalLockRelationOid(relid, AccessExclusiveLock) &&
+			!has_newer(table, before))
+		{
+			once_run(psprintf("TRUNCATE ONLY %s", table), 0, NULL, NULL);
+			retired = true;
+		}
+		once_role_drop(&saved);
+		SPI_finish();
+	}
+	else
+		relation_close(partition, NoLock);
+	return retired;
+}
+
+/*
+ * has_newer tells whether a table has messages archived at a time or later.
+ */
+static bool
+has_newer(const char *table, TimestampTz before)
+{
+	Oid			types[] = {TIMESTAMPTZOID};
+	Datum		values[1];
+	char	   *sql;
+
+	sql = psprintf("SELECT FROM ONLY %s WHERE archived_at OPERATOR(pg_catalog.>=) $1 LIMIT 1",
+				   table);
+	values[0] = TimestampTzGetDatum(before);
+	once_run(sql, 1, types, values);
+	return SPI_processed > 0;
+}

@@ -1,0 +1,142 @@
+/*-------------------------------------------------------------------------
+ *
+ * queue_replay.c
+ *	  replay: archived messages are sent again.
+ *
+ * The archive is read, like any table, by a SELECT of the caller.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+#include "pg_once.h"
+
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "queue/queue.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+/* Messages that are read at once */
+#define REPLAY_CHUNK		1000
+
+/*
+ * Headers say which message this was, in a key of their own.  What is not an
+ * object cannot have one, and becomes a key's value.
+ */
+#define REPLAY_SQL \
+	"SELECT priority, group_id, payload," \
+	" CASE WHEN headers IS NULL THEN pg_catalog.jsonb_build_object('once-replay-of', id)" \
+	"  WHEN pg_catalog.jsonb_typeof(headers) OPERATOR(pg_catalog.=) 'object'" \
+	"  THEN headers OPERATOR(pg_catalog.||) pg_catalog.jsonb_build_object('once-replay-of', id)" \
+	"  ELSE pg_catalog.jsonb_build_object('once-replay-of', id, 'headers', headers) END" \
+	" FROM %s" \
+	" WHERE archived_at OPERATOR(pg_catalog.>=) $1 AND archived_at OPERATOR(pg_catalog.<) $2" \
+	" ORDER BY archived_at, id"
+
+/* Columns of its result */
+#define Anum_replay_priority	1
+#define Anum_replay_group_id	2
+#define Anum_replay_payload		3
+#define Anum_replay_headers		4
+
+PG_FUNCTION_INFO_V1(once_replay);
+
+static TimestampTz arg_time(FunctionCallInfo fcinfo, int argno, const char *name);
+static void send_fetched(OnceQueue *queue);
+
+/*
+ * once.replay: archived messages are sent again, as new ones.
+ */
+Datum
+once_replay(PG_FUNCTION_ARGS)
+{
+	char	   *name = once_arg_queue(fcinfo, 0);
+	Oid			types[] = {TIMESTAMPTZOID, TIMESTAMPTZOID};
+	Datum		values[2];
+	TimestampTz since = arg_time(fcinfo, 1, "since");
+	TimestampTz until = arg_time(fcinfo, 2, "until");
+	int64		replayed = 0;
+	OnceQueue	queue;
+	Portal		portal;
+	MemoryContext round;
+	MemoryContext caller;
+
+	if (since > until)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("since must not be later than until")));
+
+	once_queue_open(&queue, name, ONCE_TO_SEND, "once.replay()");
+	once_queue_check_sending(&queue);
+	if (!OidIsValid(once_archive_oid(name)))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("queue \"%s\" has no archive", name),
+				 errhint("Its owner can make one by once.alter_queue(..., archive => ...).")));
+
+	values[0] = TimestampTzGetDatum(since);
+	values[1] = TimestampTzGetDatum(until);
+	SPI_connect();
+	portal = SPI_cursor_open_with_args(NULL, psprintf(REPLAY_SQL, once_archive_table(name)),
+									   2, types, values, NULL, false, 0);
+	round = AllocSetContextCreate(CurrentMemoryContext, "pg_once replay",
+								  ALLOCSET_DEFAULT_SIZES);
+	for (;;)
+	{
+		CHECK_FOR_INTERRUPTS();
+		SPI_cursor_fetch(portal, true, REPLAY_CHUNK);
+		if (SPI_processed == 0)
+			break;
+		replayed += SPI_processed;
+		caller = MemoryContextSwitchTo(round);
+		send_fetched(&queue);
+		MemoryContextSwitchTo(caller);
+		MemoryContextReset(round);
+	}
+	SPI_cursor_close(portal);
+	SPI_finish();
+	once_queue_close(&queue);
+	PG_RETURN_INT64(replayed);
+}
+
+static TimestampTz
+arg_time(FunctionCallInfo fcinfo, int argno, const char *name)
+{
+	if (PG_ARGISNULL(argno))
+		once_refuse_null(name);
+	return PG_GETARG_TIMESTAMPTZ(argno);
+}
+
+/*
+ * send_fetched sends what the cursor has fetched, and frees it.
+ */
+static void
+send_fetched(OnceQueue *queue)
+{
+	SPITupleTable *fetched = SPI_tuptable;
+	OnceNewRows batch = {.deliver_at = DT_NOBEGIN,.expires_at = DT_NOBEGIN};
+	int			i;
+
+	batch.nrows = (int) SPI_processed;
+	batch.rows = palloc(sizeof(OnceNewRow) * batch.nrows);
+	for (i = 0; i < batch.nrows; i++)
+	{
+		OnceNewRow *row = &batch.rows[i];
+		HeapTuple	tuple = fetched->vals[i];
+		Datum		priority;
+		bool		isnull;
+
+		priority = SPI_getbinval(tuple, fetched->tupdesc, Anum_replay_priority, &isnull);
+		row->priority = isnull ? QAM_DEFAULT_LANE : DatumGetInt16(priority);
+		row->group_id = SPI_getbinval(tuple, fetched->tupdesc, Anum_replay_group_id,
+									  &row->group_id_null);
+		row->payload = SPI_getbinval(tuple, fetched->tupdesc, Anum_replay_payload,
+									 &row->payload_null);
+		row->headers = SPI_getbinval(tuple, fetched->tupdesc, Anum_replay_headers,
+									 &row->headers_null);
+	}
+	once_rows_insert(queue, &batch);
+	SPI_freetuptable(fetched);
+}

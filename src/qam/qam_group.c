@@ -748,9 +748,11 @@ qam_group_give_back(Relation index, const QamSlot *slot, QamRef **mates, int *nm
 		(void) qam_nonce(index);
 		LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
 		mate = qam_slot_at(page, &place, slot->group_hash);
-		if (mate != NULL && QamSlotIsOver(mate))
+		if (mate != NULL &&
+			(QamSlotIsOver(mate) ||
+			 (QamSlotState(mate) == QAM_SLOT_TAKEN && mate->claim == slot->claim)))
 		{
-			/* A claim goes past those whose rows are gone */
+			/* A claim goes past those whose rows are gone, and dead ones */
 			place = qam_successor(mate);
 			UnlockReleaseBuffer(buffer);
 			continue;

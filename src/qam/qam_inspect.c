@@ -12,6 +12,7 @@
 #include "access/htup_details.h"
 #include "miscadmin.h"
 #include "qam/qam_internal.h"
+#include "utils/hsearch.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
@@ -224,11 +225,12 @@ qam_each_page(Relation index, QamPageSink sink, void *arg)
 }
 
 /*
- * How does a message stand, going by its slot?
+ * How does a message stand, going by its slot and by whether there is one before
+ * it in its group?  That the slot is BLOCKED may be out of date.
  */
 static QamPeekState
 qam_peek_state(const QamCopiedPage *copy, int slotno, const QamRetry *retry,
-			   TimestampTz now, TimestampTz *ready_at)
+			   TimestampTz now, bool first, TimestampTz *ready_at)
 {
 	const QamSlot *slot = &copy->slots[slotno];
 
@@ -247,7 +249,7 @@ qam_peek_state(const QamCopiedPage *copy, int slotno, const QamRetry *retry,
 			return QAM_PEEK_CLAIMED;
 		*ready_at += qam_pause(retry, copy->opaque.seq, slotno, slot);
 	}
-	if (QamSlotIsBlocked(slot))
+	if (!first)
 		return QAM_PEEK_BLOCKED;
 	return *ready_at > now ? QAM_PEEK_DELAYED : QAM_PEEK_READY;
 }
@@ -258,7 +260,7 @@ qam_peek_state(const QamCopiedPage *copy, int slotno, const QamRetry *retry,
 static int
 qam_peek_page(Relation heap, const QamCopiedPage *copy, Snapshot snapshot,
 			  const QamRetry *retry, int n, int max, Buffer *heap_buffer,
-			  QamPeeked *out)
+			  HTAB *groups, QamPeeked *out)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	int			i;
@@ -268,11 +270,21 @@ qam_peek_page(Relation heap, const QamCopiedPage *copy, Snapshot snapshot,
 		const QamSlot *slot = &copy->slots[i];
 		QamRow		row;
 		bool		unused;
+		bool		first = true;	/* of its group */
 
 		CHECK_FOR_INTERRUPTS();
 		if (QamSlotIsOver(slot) ||
 			!qam_judge_copied(heap, copy, i, heap_buffer, &row, &unused) ||
-			(row.state != QAM_ROW_LIVE && row.state != QAM_ROW_BUSY))
+			row.state == QAM_ROW_GONE)
+			continue;
+		if (slot->group_hash != 0 && copy->opaque.kind == QAM_PAGE_LANE)
+		{
+			bool		found;
+
+			(void) hash_search(groups, &slot->group_hash, HASH_ENTER, &found);
+			first = !found;
+		}
+		if (row.state != QAM_ROW_LIVE && row.state != QAM_ROW_BUSY)
 			continue;
 
 		/* Pinned, so the version we judged is still there */
@@ -281,7 +293,7 @@ qam_peek_page(Relation heap, const QamCopiedPage *copy, Snapshot snapshot,
 		{
 			out[n].tuple = heap_copytuple(&row.tuple);
 			out[n].attempts = slot->attempts;
-			out[n].state = qam_peek_state(copy, i, retry, now, &out[n].ready_at);
+			out[n].state = qam_peek_state(copy, i, retry, now, first, &out[n].ready_at);
 			n++;
 		}
 		LockBuffer(*heap_buffer, BUFFER_LOCK_UNLOCK);
@@ -298,7 +310,7 @@ qam_peek_page(Relation heap, const QamCopiedPage *copy, Snapshot snapshot,
 static int
 qam_peek_list(Relation heap, Relation index, uint16 kind, BlockNumber block,
 			  QamCopiedPage *copy, Snapshot snapshot, const QamRetry *retry,
-			  int n, int max, Buffer *heap_buffer, QamPeeked *out)
+			  int n, int max, Buffer *heap_buffer, HTAB *groups, QamPeeked *out)
 {
 	uint64		seq = 0;		/* not known of the first page */
 
@@ -309,7 +321,7 @@ qam_peek_list(Relation heap, Relation index, uint16 kind, BlockNumber block,
 		block = InvalidBlockNumber;
 		if (copy->opaque.kind == kind && (seq == 0 || copy->opaque.seq == seq))
 		{
-			n = qam_peek_page(heap, copy, snapshot, retry, n, max, heap_buffer, out);
+			n = qam_peek_page(heap, copy, snapshot, retry, n, max, heap_buffer, groups, out);
 			block = copy->opaque.next.block;
 			seq = copy->opaque.next.seq;
 		}
@@ -331,6 +343,13 @@ qam_peek(Relation heap, Relation index, Snapshot snapshot,
 	QamScheduleData *schedule = palloc(sizeof(QamScheduleData));
 	Buffer		heap_buffer = InvalidBuffer;
 	QamMetaData meta;
+	HASHCTL		hash = {
+		.keysize = sizeof(uint32),
+		.entrysize = sizeof(uint32),
+		.hcxt = CurrentMemoryContext
+	};
+	HTAB	   *groups = hash_create("once.peek", 256, &hash,
+									 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	int			n = 0;
 	int			lane;
 	int			digit;
@@ -339,21 +358,22 @@ qam_peek(Relation heap, Relation index, Snapshot snapshot,
 	qam_read_meta(index, &meta);
 	for (lane = QAM_LANES - 1; lane >= 0; lane--)
 		n = qam_peek_list(heap, index, QAM_PAGE_LANE, meta.lanes[lane].head.block, copy,
-						  snapshot, retry, n, max, &heap_buffer, out);
+						  snapshot, retry, n, max, &heap_buffer, groups, out);
 	if (n < max && qam_read_schedule(index, schedule))
 	{
 		n = qam_peek_list(heap, index, QAM_PAGE_BUCKET, schedule->near.head, copy,
-						  snapshot, retry, n, max, &heap_buffer, out);
+						  snapshot, retry, n, max, &heap_buffer, groups, out);
 		n = qam_peek_list(heap, index, QAM_PAGE_BUCKET, schedule->opened.head, copy,
-						  snapshot, retry, n, max, &heap_buffer, out);
+						  snapshot, retry, n, max, &heap_buffer, groups, out);
 		for (digit = 0; digit < QAM_DIGITS; digit++)
 			for (value = 0; value < QAM_DIGIT_VALUES; value++)
 				n = qam_peek_list(heap, index, QAM_PAGE_BUCKET,
 								  schedule->buckets[digit][value].head, copy,
-								  snapshot, retry, n, max, &heap_buffer, out);
+								  snapshot, retry, n, max, &heap_buffer, groups, out);
 	}
 	if (BufferIsValid(heap_buffer))
 		ReleaseBuffer(heap_buffer);
+	hash_destroy(groups);
 	pfree(schedule);
 	pfree(copy);
 	return n;

@@ -61,12 +61,12 @@ SELECT throws_ok($$SELECT once.send('q', '1', delay => '1 s', deliver_at => now(
 	'delay and deliver_at exclude each other');
 SELECT once.purge('q') \g /dev/null
 
--- The pause after the n-th failed delivery: min(retry_delay * 2^(n-1), retry_delay_max).
+-- The pause after the n-th failed delivery: 0.8 to 1 of min(retry_delay * 2^(n-1), retry_delay_max).
 SELECT once.alter_queue('q', retry_delay => '100 s', retry_delay_max => '350 s') \g /dev/null
 SELECT once.send('q', '1') \g /dev/null
 SELECT receipt AS r FROM once.lease('q') \gset
 SELECT once.nack(:'r') \g /dev/null
-SELECT ok(ready_at BETWEEN clock_timestamp() + '90 s' AND clock_timestamp() + '100 s', 'first: retry_delay')
+SELECT ok(ready_at BETWEEN clock_timestamp() + '75 s' AND clock_timestamp() + '100 s', 'first: 0.8 to 1 of retry_delay')
   FROM once.peek('q');
 SELECT once.alter_queue('q', retry_delay => '0') \g /dev/null
 SELECT once.purge('q') \g /dev/null
@@ -74,7 +74,7 @@ SELECT once.send('q', '1') \g /dev/null
 SELECT count(once.nack(receipt, '0')) FROM once.lease('q') \g /dev/null
 SELECT once.alter_queue('q', retry_delay => '100 s') \g /dev/null
 SELECT count(once.nack(receipt)) FROM once.lease('q') \g /dev/null
-SELECT ok(ready_at BETWEEN clock_timestamp() + '190 s' AND clock_timestamp() + '200 s', 'second: twice that')
+SELECT ok(ready_at BETWEEN clock_timestamp() + '155 s' AND clock_timestamp() + '200 s', 'second: twice that')
   FROM once.peek('q');
 SELECT once.alter_queue('q', retry_delay => '0') \g /dev/null
 SELECT once.purge('q') \g /dev/null
@@ -83,7 +83,7 @@ SELECT count(once.nack(receipt, '0')) FROM once.lease('q') \g /dev/null
 SELECT count(once.nack(receipt, '0')) FROM once.lease('q') \g /dev/null
 SELECT once.alter_queue('q', retry_delay => '100 s') \g /dev/null
 SELECT count(once.nack(receipt)) FROM once.lease('q') \g /dev/null
-SELECT ok(ready_at BETWEEN clock_timestamp() + '340 s' AND clock_timestamp() + '350 s', 'third: up to retry_delay_max')
+SELECT ok(ready_at BETWEEN clock_timestamp() + '275 s' AND clock_timestamp() + '350 s', 'third: up to retry_delay_max')
   FROM once.peek('q');
 SELECT once.purge('q') \g /dev/null
 
@@ -93,7 +93,7 @@ BEGIN;
 SELECT FROM once.receive('q') \g /dev/null
 ROLLBACK;
 SELECT is_empty($$SELECT FROM once.lease('q')$$, 'a rolled back receive is redelivered after the pause, not before');
-SELECT ok(ready_at BETWEEN clock_timestamp() + '90 s' AND clock_timestamp() + '100 s' AND attempt = 1 AND state = 'delayed',
+SELECT ok(ready_at BETWEEN clock_timestamp() + '75 s' AND clock_timestamp() + '100 s' AND attempt = 1 AND state = 'delayed',
 	'peek says when') FROM once.peek('q');
 SELECT once.purge('q') \g /dev/null
 

@@ -9,7 +9,7 @@ CREATE ROLE once_tap_stranger;
 
 GRANT EXECUTE ON FUNCTION once.create_queue TO once_tap_owner;
 SET ROLE once_tap_owner;
-SELECT once.create_queue('q', id_index => true, retry_delay => '0') \g /dev/null
+SELECT once.create_queue('q', id_index => true, max_attempts => 1000, retry_delay => '0') \g /dev/null
 GRANT INSERT ON once.q_q TO once_tap_sender;
 GRANT SELECT, DELETE ON once.q_q TO once_tap_consumer;
 GRANT SELECT ON once.q_q TO once_tap_observer;
@@ -55,6 +55,7 @@ SELECT 'once_tap_' || v.who, s.what, v.expected
 	('SELECT once.try_ack($1)',										'yes', 'no',  'yes', 'no',  'no', 'no'),
 	('SELECT once.try_ack_all(ARRAY[$1])',							'yes', 'no',  'yes', 'no',  'no', 'no'),
 	('SELECT once.nack($1, ''0'')',									'yes', 'no',  'yes', 'no',  'no', 'no'),
+	('SELECT once.nack($1, error => ''e'')',						'yes', 'no',  'yes', 'no',  'no', 'no'),
 	('SELECT once.release($1)',										'yes', 'no',  'yes', 'no',  'no', 'no'),
 	('SELECT once.extend($1, ''1 microsecond'')',					'yes', 'no',  'yes', 'no',  'no', 'no'),
 	('SELECT once.cancel(''q'', 2)',								'yes', 'no',  'yes', 'no',  'no', 'no'),
@@ -66,6 +67,12 @@ SELECT 'once_tap_' || v.who, s.what, v.expected
 	('SELECT once.pause(''q'')',									'yes', 'no',  'no',  'no',  'no', 'no'),
 	('SELECT once.resume(''q'')',									'yes', 'no',  'no',  'no',  'no', 'no'),
 	('SELECT once.purge(''q'')',									'yes', 'no',  'no',  'no',  'no', 'no'),
+	('SELECT once.redrive(''q'')',									'yes', 'no',  'no',  'no',  'no', 'no'),
+	('SELECT once.purge_dead_letters(''q'')',						'yes', 'no',  'no',  'no',  'no', 'no'),
+	('CALL once.maintain()',										'yes', 'yes', 'yes', 'yes', 'yes', 'yes'),
+	('SELECT * FROM once.dead_letters, once.failures',				'yes', 'yes', 'yes', 'yes', 'yes', 'yes'),
+	('SELECT * FROM once.dead_letter',								'no',  'no',  'no',  'no',  'no', 'no'),
+	('SELECT * FROM once.failure',									'no',  'no',  'no',  'no',  'no', 'no'),
 	('SELECT once.drop_queue(''q'')',								'yes', 'no',  'no',  'no',  'no', 'no'),
 	('SELECT once.create_queue(''r'')',								'yes', 'no',  'no',  'no',  'no', 'no'),
 	('SELECT * FROM once.list_queues()',							'yes', 'yes', 'yes', 'yes', 'yes', 'yes'),

@@ -114,8 +114,9 @@ typedef bool (*QamExpired) (void *arg, HeapTuple tuple, TimestampTz now);
  * Messages that are not to be delivered any more (QamDeath) are claimed apart,
  * by transaction, for the caller to take away: "take_dead" is called for each
  * like "take", no attempt is counted, and if the transaction rolls back, they
- * are dead again.  With max_dead = 0 they are passed by, and so are the
- * messages of their groups.
+ * are dead again.  Beyond max_dead they are passed by, and so are the messages
+ * of their groups; but as long as there is nothing to deliver, they stand in the
+ * way, and up to max_dead_alone are taken.
  */
 typedef struct QamClaimRequest
 {
@@ -125,6 +126,7 @@ typedef struct QamClaimRequest
 	QamClaimKind kind;
 	int			max;			/* 0: the dead only */
 	int			max_dead;
+	int			max_dead_alone;
 	int64		lease;			/* microseconds, for QAM_CLAIM_LEASE */
 	QamRetry	retry;
 	QamExpired	expired;		/* NULL: no message expires */
@@ -138,7 +140,8 @@ typedef struct QamClaimRequest
 	int			only_lane;		/* with only: the lane it is in */
 	TimestampTz only_ready_at;	/* with only: its deliver_at, or 0 */
 	QamTakeRow	take;			/* NULL, or see above */
-	QamTakeRow	take_dead;		/* with max_dead */
+	QamTakeRow	take_dead;		/* with max_dead; it may free the tuple, and set
+								 * it to NULL */
 	void	   *take_arg;
 
 	/* out; palloc'd, in order of delivery */

@@ -655,7 +655,9 @@ qam_offer(QamWalk *walk, QamVisit *visit, const QamSlot *slot, QamRow *row)
 		return QAM_STOP_END;
 	}
 	death = qam_death(walk, slot, row);
-	if (death == QAM_ALIVE ? req->nclaimed >= req->max : req->ndead >= req->max_dead)
+	if (death == QAM_ALIVE ? req->nclaimed >= req->max :
+		req->ndead >= (req->nclaimed > 0 ? req->max_dead :
+					   Max(req->max_dead, req->max_dead_alone)))
 	{
 		/* ready, but not for us */
 		visit->quiet.earliest = 0;

@@ -15,6 +15,7 @@
 
 #include "fmgr.h"
 #include "meta/meta_cache.h"
+#include "meta/meta_dead.h"
 #include "meta/meta_catalog.h"
 #include "qam/qam.h"
 #include "queue/once_receipt.h"
@@ -117,7 +118,8 @@ extern int64 once_row_id(const OnceQueue *queue, HeapTuple tuple);
 extern bool once_row_delete_spi(OnceQueue *queue, ItemPointer tid, int64 id);
 
 /* queue_take.c */
-#define ONCE_MAX_DEAD		100 /* that one call does away with */
+#define ONCE_MAX_DEAD		100 /* that one call does away with, */
+#define ONCE_MAX_DEAD_ALONE	10000	/* and if there is nothing to deliver before */
 
 extern int	once_rows_claim(OnceQueue *queue, QamClaimRequest *req, int max_dead);
 extern int	once_rows_pop(OnceQueue *queue, QamClaimRequest *req, int max_dead);
@@ -126,7 +128,8 @@ extern bool once_row_expired(const OnceQueue *queue, HeapTuple tuple, TimestampT
 extern void once_raise_suppressed(const OnceQueue *queue);
 
 /* queue_dead.c */
-extern void once_dead_store(OnceQueue *queue, QamClaimed *dead, int ndead);
+extern void once_dead_store(OnceQueue *queue, OnceDeadWriter *writer,
+							const QamClaimed *dead);
 extern void once_messages_done(const OnceQueue *queue, const QamClaimed *messages, int n);
 
 /* queue_archive.c */

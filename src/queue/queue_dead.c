@@ -21,34 +21,51 @@
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
-static void store_one(OnceDeadWriter *writer, const OnceQueue *queue,
-					  const QamClaimed *dead, TimestampTz dead_at);
-
 /*
- * once_dead_store makes dead letters of messages whose rows have been deleted.
- * Expired ones are forgotten instead, if the queue wants it so.
+ * once_dead_store makes a dead letter of a message whose row has been deleted,
+ * in the table that the writer has open.  The tuple is flat.  An expired one is
+ * forgotten instead, if the queue wants it so.
  */
 void
-once_dead_store(OnceQueue *queue, QamClaimed *dead, int ndead)
+once_dead_store(OnceQueue *queue, OnceDeadWriter *writer, const QamClaimed *dead)
 {
-	TimestampTz now = GetCurrentTimestamp();
-	OnceDeadWriter writer;
-	int			i;
+	const char *name = once_queue_name(queue);
+	int64		id = once_row_id(queue, dead->tuple);
+	Datum		values[Natts_dead_letter];
+	bool		isnull[Natts_dead_letter] = {0};
 
-	once_dead_begin(&writer);
-	for (i = 0; i < ndead; i++)
+	if (dead->death == QAM_DEAD_EXPIRED && queue->meta.drop_expired)
 	{
-		CHECK_FOR_INTERRUPTS();
-		if (dead[i].death == QAM_DEAD_EXPIRED && queue->meta.drop_expired)
-		{
-			if (dead[i].attempt > 0)
-				once_failures_forget(once_queue_name(queue),
-									 once_row_id(queue, dead[i].tuple));
-		}
-		else
-			store_one(&writer, queue, &dead[i], now);
+		if (dead->attempt > 0)
+			once_failures_forget(name, id);
+		return;
 	}
-	once_dead_end(&writer);
+
+#define COPY_COLUMN(anum, col) \
+	(values[(anum) - 1] = heap_getattr(dead->tuple, queue->meta.column[col], \
+									   RelationGetDescr(queue->heap), \
+									   &isnull[(anum) - 1]))
+
+	values[Anum_dead_letter_queue - 1] = CStringGetTextDatum(name);
+	values[Anum_dead_letter_id - 1] = Int64GetDatum(id);
+	values[Anum_dead_letter_reason - 1] =
+		CStringGetTextDatum(dead->death == QAM_DEAD_EXPIRED ? "expired" : "attempts");
+	values[Anum_dead_letter_attempts - 1] = Int32GetDatum(dead->attempt);
+	isnull[Anum_dead_letter_last_error - 1] = true;
+	values[Anum_dead_letter_last_error - 1] = (Datum) 0;
+	if (dead->attempt > 0)
+		values[Anum_dead_letter_last_error - 1] =
+			once_failure_last(name, id, &isnull[Anum_dead_letter_last_error - 1]);
+	values[Anum_dead_letter_dead_at - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
+	COPY_COLUMN(Anum_dead_letter_enqueued_at, ONCE_COL_ENQUEUED_AT);
+	COPY_COLUMN(Anum_dead_letter_deliver_at, ONCE_COL_DELIVER_AT);
+	COPY_COLUMN(Anum_dead_letter_expires_at, ONCE_COL_EXPIRES_AT);
+	COPY_COLUMN(Anum_dead_letter_priority, ONCE_COL_PRIORITY);
+	COPY_COLUMN(Anum_dead_letter_group_id, ONCE_COL_GROUP_ID);
+	COPY_COLUMN(Anum_dead_letter_headers, ONCE_COL_HEADERS);
+	COPY_COLUMN(Anum_dead_letter_payload, ONCE_COL_PAYLOAD);
+	once_dead_write(writer, values, isnull);
+#undef COPY_COLUMN
 }
 
 /*
@@ -68,40 +85,4 @@ once_messages_done(const OnceQueue *queue, const QamClaimed *messages, int n)
 								 once_row_id(queue, messages[i].tuple));
 	}
 	once_archive_put(queue, messages, n);
-}
-
-static void
-store_one(OnceDeadWriter *writer, const OnceQueue *queue,
-		  const QamClaimed *dead, TimestampTz dead_at)
-{
-	const char *name = once_queue_name(queue);
-	int64		id = once_row_id(queue, dead->tuple);
-	Datum		values[Natts_dead_letter];
-	bool		isnull[Natts_dead_letter] = {0};
-
-#define COPY_COLUMN(anum, col) \
-	(values[(anum) - 1] = heap_getattr(dead->tuple, queue->meta.column[col], \
-									   RelationGetDescr(queue->heap), \
-									   &isnull[(anum) - 1]))
-
-	values[Anum_dead_letter_queue - 1] = CStringGetTextDatum(name);
-	values[Anum_dead_letter_id - 1] = Int64GetDatum(id);
-	values[Anum_dead_letter_reason - 1] =
-		CStringGetTextDatum(dead->death == QAM_DEAD_EXPIRED ? "expired" : "attempts");
-	values[Anum_dead_letter_attempts - 1] = Int32GetDatum(dead->attempt);
-	isnull[Anum_dead_letter_last_error - 1] = true;
-	values[Anum_dead_letter_last_error - 1] = (Datum) 0;
-	if (dead->attempt > 0)
-		values[Anum_dead_letter_last_error - 1] =
-			once_failure_last(name, id, &isnull[Anum_dead_letter_last_error - 1]);
-	values[Anum_dead_letter_dead_at - 1] = TimestampTzGetDatum(dead_at);
-	COPY_COLUMN(Anum_dead_letter_enqueued_at, ONCE_COL_ENQUEUED_AT);
-	COPY_COLUMN(Anum_dead_letter_deliver_at, ONCE_COL_DELIVER_AT);
-	COPY_COLUMN(Anum_dead_letter_expires_at, ONCE_COL_EXPIRES_AT);
-	COPY_COLUMN(Anum_dead_letter_priority, ONCE_COL_PRIORITY);
-	COPY_COLUMN(Anum_dead_letter_group_id, ONCE_COL_GROUP_ID);
-	COPY_COLUMN(Anum_dead_letter_headers, ONCE_COL_HEADERS);
-	COPY_COLUMN(Anum_dead_letter_payload, ONCE_COL_PAYLOAD);
-	once_dead_write(writer, values, isnull);
-#undef COPY_COLUMN
 }

@@ -164,6 +164,10 @@ hand_out_waiting(HandOut *call)
 		if (n > 0 || GetCurrentTimestamp() >= deadline)
 			return;
 
+		/* A lease does not go past dead ones in a group before they are committed */
+		if (call->contract == CONTRACT_LEASE && call->dead_left < ONCE_MAX_DEAD)
+			return;
+
 		pause_waiting(Min(deadline, earliest), &pause);
 		once_queue_refresh(&call->queue);
 		once_queue_check_consuming(&call->queue);
@@ -194,7 +198,7 @@ hand_out_once(HandOut *call, Snapshot snapshot, TimestampTz *earliest)
 		(void) once_rows_pop(&call->queue, &req, call->dead_left);
 	else
 		(void) once_rows_claim(&call->queue, &req, call->dead_left);
-	call->dead_left -= req.ndead;
+	call->dead_left = Max(call->dead_left - req.ndead, 0);
 	if (call->contract == CONTRACT_POP)
 		once_messages_done(&call->queue, req.claimed, req.nclaimed);
 

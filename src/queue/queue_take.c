@@ -22,6 +22,7 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "common/int.h"
+#include "miscadmin.h"
 #include "once_error.h"
 #include "queue/queue.h"
 #include "storage/bufmgr.h"
@@ -33,12 +34,16 @@ typedef struct TakeState
 {
 	OnceQueue  *queue;
 	bool		flatten;		/* those that are not dead as well? */
+	bool		storing;		/* is the writer open? */
+	OnceDeadWriter writer;
 } TakeState;
 
 static void claim(OnceQueue *queue, QamClaimRequest *req, bool flatten);
+static void store_dead(TakeState *state, QamClaimed *dead);
 static void delete_rows(OnceQueue *queue, QamClaimed *claimed, int n, bool flatten);
 static bool is_expired(void *arg, HeapTuple tuple, TimestampTz now);
 static bool take_row(void *arg, QamClaimed *claimed);
+static bool take_dead(void *arg, QamClaimed *dead);
 static bool take_by_delete(OnceQueue *queue, QamClaimed *claimed);
 static bool take_by_lock(OnceQueue *queue, QamClaimed *claimed);
 
@@ -51,6 +56,7 @@ int
 once_rows_claim(OnceQueue *queue, QamClaimRequest *req, int max_dead)
 {
 	req->max_dead = max_dead;
+	req->max_dead_alone = max_dead == ONCE_MAX_DEAD ? ONCE_MAX_DEAD_ALONE : 0;
 	req->expired = is_expired;
 	req->expired_arg = queue;
 	claim(queue, req, false);
@@ -65,6 +71,7 @@ int
 once_rows_pop(OnceQueue *queue, QamClaimRequest *req, int max_dead)
 {
 	req->max_dead = max_dead;
+	req->max_dead_alone = max_dead == ONCE_MAX_DEAD ? ONCE_MAX_DEAD_ALONE : 0;
 	req->expired = is_expired;
 	req->expired_arg = queue;
 	req->take = take_row;
@@ -132,25 +139,46 @@ once_raise_suppressed(const OnceQueue *queue)
 }
 
 /*
- * claim walks, and stores the dead.
+ * claim walks, and makes dead letters of the dead: as they are met, so that not
+ * all of them must be in memory at a time, or if user code may run, afterwards.
  */
 static void
 claim(OnceQueue *queue, QamClaimRequest *req, bool flatten)
 {
 	TakeState	state;
+	int			i;
 
 	state.queue = queue;
 	state.flatten = flatten;
-	req->take_dead = take_row;
+	state.storing = false;
+	req->take_dead = take_dead;
 	req->take_arg = &state;
 	qam_claim(req);
 	req->take_arg = NULL;
 
-	if (req->ndead > 0)
+	for (i = 0; i < req->ndead && !queue->meta.fast; i++)
 	{
-		delete_rows(queue, req->dead, req->ndead, true);
-		once_dead_store(queue, req->dead, req->ndead);
+		delete_rows(queue, &req->dead[i], 1, true);
+		store_dead(&state, &req->dead[i]);
 	}
+	if (state.storing)
+		once_dead_end(&state.writer);
+}
+
+/*
+ * store_dead makes a dead letter of a message whose row has been deleted, and
+ * frees the tuple, which is flat.
+ */
+static void
+store_dead(TakeState *state, QamClaimed *dead)
+{
+	CHECK_FOR_INTERRUPTS();
+	if (!state->storing)
+		once_dead_begin(&state->writer);
+	state->storing = true;
+	once_dead_store(state->queue, &state->writer, dead);
+	heap_freetuple(dead->tuple);
+	dead->tuple = NULL;
 }
 
 /*
@@ -192,9 +220,26 @@ take_row(void *arg, QamClaimed *claimed)
 
 	if (!state->queue->meta.fast)
 		return take_by_lock(state->queue, claimed);
-	if (state->flatten || claimed->death != QAM_ALIVE)
+	if (state->flatten)
 		once_row_flatten(state->queue, &claimed->tuple);
 	return take_by_delete(state->queue, claimed);
+}
+
+/*
+ * take_dead does that for a dead message, and makes it a dead letter.
+ */
+static bool
+take_dead(void *arg, QamClaimed *dead)
+{
+	TakeState  *state = arg;
+
+	if (!state->queue->meta.fast)
+		return take_by_lock(state->queue, dead);
+	once_row_flatten(state->queue, &dead->tuple);
+	if (!take_by_delete(state->queue, dead))
+		return false;
+	store_dead(state, dead);
+	return true;
 }
 
 /*

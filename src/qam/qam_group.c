@@ -38,6 +38,7 @@
 #include "qam/qam_internal.h"
 #include "storage/proc.h"
 #include "utils/rel.h"
+#include "utils/timestamp.h"
 
 /* A group's entry in the directory, with its page locked */
 typedef struct QamGroupEntry
@@ -54,6 +55,7 @@ typedef struct QamGroupEntry
 typedef struct QamGroupMark
 {
 	LocalTransactionId lxid;
+	uint64		rollbacks;
 	uint64		nonce;
 	uint32		hash;
 	QamPlace	place;
@@ -466,15 +468,40 @@ qam_group_append(Relation index, const QamSlot *slot, QamSource *source)
  */
 
 /*
+ * Has nobody got a slot: not its inserter, and no claim that is in force?  Its
+ * page is locked.
+ */
+static bool
+qam_slot_idle(const QamSlot *slot)
+{
+	switch (QamSlotState(slot))
+	{
+		case QAM_SLOT_READY:
+			return true;
+		case QAM_SLOT_CLAIMED:
+			if (QamClaimKindOf(slot->claim) == QAM_CLAIM_GONE_BY)
+				return true;
+			if (QamClaimKindOf(slot->claim) == QAM_CLAIM_BY_LEASE)
+				return slot->ready_at <= GetCurrentTimestamp() &&
+					!(slot->hints & QAM_HINT_ACKED);
+			/* FALLTHROUGH */
+		case QAM_SLOT_APPENDED:
+			return qam_xid_state(qam_claim_xid(slot->claim, qam_next_xid())) == QAM_XID_ENDED;
+	}
+	return false;
+}
+
+/*
  * One step of qam_group_advance: takes the slots out of the chain that are ENDED
  * and on the same page as the first one.
  *
  * The page of the entry is locked exclusively.  Returns whether there may be
  * more to take out; *woken is the number of the page on which a slot has been
- * unblocked, or 0.
+ * unblocked, or 0.  *gone_by is the last transaction known that did away with a
+ * message taken out so far.
  */
 static bool
-qam_group_step(Relation index, QamGroupEntry *entry, uint64 *woken)
+qam_group_step(Relation index, QamGroupEntry *entry, uint64 *gone_by, uint64 *woken)
 {
 	QamGroup	group = entry->group;
 	QamPlace	place = {group.head_block, group.head_seq, group.head_slot};
@@ -496,6 +523,8 @@ qam_group_step(Relation index, QamGroupEntry *entry, uint64 *woken)
 		BlockNumber block = place.block;
 
 		ended[nended++] = place.slot;
+		if (slot->ready_at != 0)
+			*gone_by = (uint64) slot->ready_at;
 		place = qam_successor(slot);
 		slot = NULL;
 		if (place.block == block)
@@ -506,6 +535,7 @@ qam_group_step(Relation index, QamGroupEntry *entry, uint64 *woken)
 	if (nended > 0)
 	{
 		QamLog		log;
+		bool		idle = false;
 		int			i;
 
 		if (place.block != 0 && slot == NULL)
@@ -517,6 +547,8 @@ qam_group_step(Relation index, QamGroupEntry *entry, uint64 *woken)
 				qam_chain_broken(index, place.block);
 			again = QamSlotState(slot) == QAM_SLOT_ENDED;
 		}
+		if (place.block != 0)
+			idle = qam_slot_idle(slot);
 
 		qam_log_begin(&log, index);
 		page = qam_log_page(&log, buffer, false);
@@ -529,7 +561,7 @@ qam_group_step(Relation index, QamGroupEntry *entry, uint64 *woken)
 		{
 			if (BufferIsValid(next_buffer))
 				page = qam_log_page(&log, next_buffer, false);
-			qam_page_unblock(&log, page, place.slot);
+			qam_page_unblock(&log, page, place.slot, idle, *gone_by);
 			*woken = QamPageGetOpaque(page)->seq;
 		}
 		page = qam_log_page(&log, entry->page, false);
@@ -562,6 +594,7 @@ void
 qam_group_advance(Relation index, uint32 hash, uint64 *cells)
 {
 	QamGroupEntry entry;
+	uint64		gone_by = 0;
 	bool		again = true;
 
 	once_debug_point("group_before_advance");
@@ -576,7 +609,7 @@ qam_group_advance(Relation index, uint32 hash, uint64 *cells)
 		/* Once it is unblocked, nobody may be kept from noticing */
 		HOLD_INTERRUPTS();
 		qam_group_lock(index, hash, BUFFER_LOCK_EXCLUSIVE, &entry);
-		again = entry.found && qam_group_step(index, &entry, &woken);
+		again = entry.found && qam_group_step(index, &entry, &gone_by, &woken);
 		qam_group_unlock(&entry);
 		if (entry.found && woken != 0)
 		{
@@ -694,8 +727,8 @@ qam_first_in_group(Relation heap, Relation index, const QamRef *ref)
 	mark = &marks[hash % QAM_GROUP_MARKS];
 	if (blocked)
 	{
-		if (mark->lxid == once_my_lxid() && mark->hash == hash &&
-			mark->nonce == qam_nonce(index)[0] &&
+		if (mark->lxid == once_my_lxid() && mark->rollbacks == qam_rollbacks() &&
+			mark->hash == hash && mark->nonce == qam_nonce(index)[0] &&
 			qam_place_deleted(heap, index, hash, &mark->place, &known, &next) && known)
 			place = next;
 		else
@@ -710,6 +743,7 @@ qam_first_in_group(Relation heap, Relation index, const QamRef *ref)
 		}
 	}
 	mark->lxid = once_my_lxid();
+	mark->rollbacks = qam_rollbacks();
 	mark->nonce = qam_nonce(index)[0];
 	mark->hash = hash;
 	mark->place = wanted;

@@ -166,7 +166,12 @@ qam_judge(Relation heap, Buffer heap_buffer, ItemPointer tid, QamRow *row)
 			case HEAPTUPLE_DEAD:
 				row->deleted = qam_tuple_deleted(tuple);
 				if (!HeapTupleHeaderIsHotUpdated(tuple->t_data))
+				{
+					if (!(tuple->t_data->t_infomask & HEAP_XMAX_INVALID) &&
+						!HEAP_XMAX_IS_LOCKED_ONLY(tuple->t_data->t_infomask))
+						row->xid = HeapTupleHeaderGetUpdateXid(tuple->t_data);
 					return;
+				}
 				break;
 		}
 
@@ -192,4 +197,18 @@ qam_row_visible(const QamRow *row, Snapshot snapshot)
 	if (HeapTupleHeaderXminFrozen(tuple))
 		return true;
 	return !XidInMVCCSnapshot(HeapTupleHeaderGetRawXmin(tuple), snapshot);
+}
+
+/*
+ * qam_xid_visible tells whether the snapshot sees a transaction that has ended;
+ * it sees 0.
+ */
+bool
+qam_xid_visible(uint64 fullxid, Snapshot snapshot)
+{
+	uint64		next = U64FromFullTransactionId(ReadNextFullTransactionId());
+
+	if (fullxid == 0 || snapshot == NULL || next - fullxid >= UINT64CONST(0x7fffffff))
+		return true;
+	return !XidInMVCCSnapshot((TransactionId) fullxid, snapshot);
 }

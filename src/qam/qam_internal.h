@@ -52,9 +52,11 @@ extern void qam_meta_init(Page page);
 extern void qam_page_init(Page page, uint16 kind, int lane, uint64 seq);
 extern void qam_page_append(QamLog *log, Page page, const QamSlot *slots, int nslots);
 extern void qam_page_set_slot(QamLog *log, Page page, int slot, const QamSlot *new);
-extern void qam_page_set_over(QamLog *log, Page page, int slot, bool keep_claim);
+extern void qam_page_set_over(QamLog *log, Page page, int slot, bool keep_claim,
+							  uint64 gone_by);
 extern void qam_page_set_done(QamLog *log, Page page, int slot);
-extern void qam_page_unblock(QamLog *log, Page page, int slot);
+extern void qam_page_unblock(QamLog *log, Page page, int slot, bool idle,
+							 uint64 gone_by);
 extern void qam_page_set_successor(QamLog *log, Page page, int slot, const QamPlace *next);
 extern void qam_page_set_slot_hint(QamLog *log, Page page, int slot, uint8 hints);
 extern void qam_page_set_hints(QamLog *log, Page page, int64 earliest, uint64 owner,
@@ -233,6 +235,7 @@ extern QamRun *qam_run_find(QamView *view, int lane, const QamLink *link);
 extern void qam_run_add(QamView *view, QamRun *run, int lane, const QamLink *link,
 						const QamLink *next, const QamQuiet *quiet);
 extern void qam_run_end(QamView *view, QamRun *run);
+extern uint64 qam_rollbacks(void);
 
 /* qam_heap.c: how the row of a slot stands */
 typedef enum QamRowState
@@ -252,13 +255,16 @@ typedef struct QamRow
 	bool		deleted;		/* GONE, OWN_DELETE: the row is still there to
 								 * say so; otherwise an UPDATE may have moved
 								 * it, to a slot of its own */
-	TransactionId xid;			/* BUSY, OWN_xxx: whose doing, if it is one's */
+	TransactionId xid;			/* BUSY, OWN_xxx: whose doing, if it is one's.
+								 * GONE: the same, or invalid if that is so long
+								 * ago that every snapshot sees it */
 	ItemPointerData tid;		/* unless GONE: the version meant */
 	HeapTupleData tuple;		/* likewise; points into the page */
 } QamRow;
 
 extern void qam_judge(Relation heap, Buffer heap_buffer, ItemPointer tid, QamRow *row);
 extern bool qam_row_visible(const QamRow *row, Snapshot snapshot);
+extern bool qam_xid_visible(uint64 fullxid, Snapshot snapshot);
 
 /* qam_inspect.c: slots one by one, for those who only look */
 typedef struct QamCopiedPage

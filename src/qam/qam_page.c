@@ -114,12 +114,16 @@ qam_page_set_slot(QamLog *log, Page page, int slotno, const QamSlot *new)
  * can be said to a late receipt is that its claim is lost.
  */
 void
-qam_page_set_over(QamLog *log, Page page, int slotno, bool keep_claim)
+qam_page_set_over(QamLog *log, Page page, int slotno, bool keep_claim, uint64 gone_by)
 {
 	QamSlot    *slot = QamPageGetSlots(page) + slotno;
 
 	if (slot->group_hash != 0 && QamPageGetOpaque(page)->kind == QAM_PAGE_LANE)
+	{
 		slot->state = QAM_SLOT_ENDED | (slot->state & QAM_SLOT_BLOCKED);
+		slot->ready_at = (int64) gone_by;
+		qam_log_bytes(log, page, &slot->ready_at, sizeof(slot->ready_at));
+	}
 	else
 		slot->state = QAM_SLOT_DONE;
 	qam_log_bytes(log, page, &slot->state, sizeof(slot->state));
@@ -146,13 +150,23 @@ qam_page_set_done(QamLog *log, Page page, int slotno)
 /*
  * qam_page_unblock makes a slot the first of its group.  The page must be looked
  * at from the time on at which it can be offered.
+ *
+ * If nobody has it (idle), it is offered to those only who see the transaction
+ * gone_by; of a claim that is over, that takes the place.
  */
 void
-qam_page_unblock(QamLog *log, Page page, int slotno)
+qam_page_unblock(QamLog *log, Page page, int slotno, bool idle, uint64 gone_by)
 {
 	QamSlot    *slot = QamPageGetSlots(page) + slotno;
 
 	slot->state &= ~QAM_SLOT_BLOCKED;
+	if (gone_by != 0 && idle)
+	{
+		if (slot->state == QAM_SLOT_APPENDED)
+			slot->state = QAM_SLOT_READY;
+		slot->claim = QamMakeClaim(QAM_CLAIM_GONE_BY, gone_by);
+		qam_log_bytes(log, page, &slot->claim, sizeof(slot->claim));
+	}
 	qam_log_bytes(log, page, &slot->state, sizeof(slot->state));
 	qam_page_lower_earliest(log, page,
 							slot->state == QAM_SLOT_READY ? slot->ready_at : 0);

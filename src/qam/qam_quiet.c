@@ -271,6 +271,15 @@ qam_count_rollback(SubXactEvent event, SubTransactionId mine,
 }
 
 /*
+ * qam_rollbacks returns how often something was rolled back to a savepoint.
+ */
+uint64
+qam_rollbacks(void)
+{
+	return rollbacks;
+}
+
+/*
  * qam_init is called once, when the library is loaded.
  */
 void

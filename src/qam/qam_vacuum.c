@@ -57,7 +57,7 @@ qam_vacuum_page(Relation index, Buffer buffer, IndexBulkDeleteResult *stats,
 		qam_log_begin(&log, index);
 		page = qam_log_page(&log, buffer, false);
 		for (i = 0; i < ndead; i++)
-			qam_page_set_over(&log, page, dead[i], false);
+			qam_page_set_over(&log, page, dead[i], false, 0);
 		qam_log_finish(&log);
 		stats->tuples_removed += ndead;
 		for (i = 0; i < ndead; i++)

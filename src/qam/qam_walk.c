@@ -64,6 +64,7 @@ typedef struct QamChange
 		QAM_CHANGE_HINT			/* ack hint off; not logged */
 	}			what;
 	bool		keep_claim;		/* OVER: see qam_page_set_over */
+	uint64		gone_by;
 	QamSlot		new;
 } QamChange;
 
@@ -274,6 +275,8 @@ qam_look(QamWalk *walk, const QamLink *link, int slotno, const QamSlot *slot,
 				QAM_LOOK_CANDIDATE : QAM_LOOK_LATER;
 
 		case QAM_SLOT_CLAIMED:
+			if (QamClaimKindOf(slot->claim) == QAM_CLAIM_GONE_BY)
+				return QAM_LOOK_CANDIDATE;
 			if (QamClaimKindOf(slot->claim) != QAM_CLAIM_BY_LEASE)
 				break;
 			return slot->ready_at <= walk->view.now || req->everything ||
@@ -654,6 +657,12 @@ qam_offer(QamWalk *walk, QamVisit *visit, const QamSlot *slot, QamRow *row)
 		visit->quiet.earliest = 0;
 		return QAM_STOP_END;
 	}
+	if (!any_time && QamClaimKindOf(slot->claim) == QAM_CLAIM_GONE_BY &&
+		!qam_xid_visible(QamClaimValueOf(slot->claim), req->snapshot))
+	{
+		visit->quiet.earliest = 0;
+		return QAM_STOP_END;
+	}
 	death = qam_death(walk, slot, row);
 	if (death == QAM_ALIVE ? req->nclaimed >= req->max :
 		req->ndead >= (req->nclaimed > 0 ? req->max_dead :
@@ -670,11 +679,14 @@ qam_offer(QamWalk *walk, QamVisit *visit, const QamSlot *slot, QamRow *row)
 }
 
 /*
- * A slot of a group is over: expect its successor, and if it is the first, have
- * the group told when the page is unlocked.
+ * A slot of a group is over: if it is the first, have the group told when the
+ * page is unlocked, and expect its successor.
+ *
+ * But not if the caller's snapshot does not see who did away with it: the caller
+ * would have the next message of the group without the effects of this one.
  */
 static void
-qam_note_ended(QamWalk *walk, QamVisit *visit, const QamSlot *slot)
+qam_note_ended(QamWalk *walk, QamVisit *visit, const QamSlot *slot, uint64 gone_by)
 {
 	bool		first = !QamSlotIsBlocked(slot) ||
 		qam_is_expected(walk, &visit->link, visit->slotno);
@@ -683,7 +695,7 @@ qam_note_ended(QamWalk *walk, QamVisit *visit, const QamSlot *slot)
 	visit->quiet.earliest = Min(visit->quiet.earliest, DT_NOEND - 1);
 	if (!first)
 		return;
-	if (!qam_any_time(walk->req))
+	if (!qam_any_time(walk->req) && qam_xid_visible(gone_by, walk->req->snapshot))
 		qam_expect(walk, slot);
 	if (visit->ngroups == 0 || visit->groups[visit->ngroups - 1] != slot->group_hash)
 		visit->groups[visit->ngroups++] = slot->group_hash;
@@ -707,7 +719,7 @@ qam_visit_slot(QamWalk *walk, QamVisit *visit, const QamSlot *slot)
 		return QAM_STOP_END;
 	if (look == QAM_LOOK_ENDED)
 	{
-		qam_note_ended(walk, visit, slot);
+		qam_note_ended(walk, visit, slot, (uint64) slot->ready_at);
 		return QAM_STOP_END;
 	}
 	if (look != QAM_LOOK_CANDIDATE)
@@ -729,8 +741,9 @@ qam_visit_slot(QamWalk *walk, QamVisit *visit, const QamSlot *slot)
 
 		change->what = QAM_CHANGE_OVER;
 		change->keep_claim = row.deleted;
+		change->gone_by = TransactionIdIsValid(row.xid) ? qam_full_xid(row.xid) : 0;
 		if (slot->group_hash != 0 && visit->lane != QAM_SCHEDULED)
-			qam_note_ended(walk, visit, slot);
+			qam_note_ended(walk, visit, slot, change->gone_by);
 		return QAM_STOP_END;
 	}
 	visit->all_done = visit->prefix_open = false;
@@ -834,7 +847,8 @@ qam_apply(QamWalk *walk, QamVisit *visit, bool complete)
 				qam_page_set_slot(&log, page, change->slotno, &change->new);
 				break;
 			case QAM_CHANGE_OVER:
-				qam_page_set_over(&log, page, change->slotno, change->keep_claim);
+				qam_page_set_over(&log, page, change->slotno, change->keep_claim,
+								  change->gone_by);
 				break;
 			case QAM_CHANGE_HINT:
 				qam_page_set_slot_hint(&log, page, change->slotno,

@@ -59,6 +59,7 @@ extern void qam_page_unblock(QamLog *log, Page page, int slot, bool idle,
 							 uint64 gone_by);
 extern void qam_page_set_successor(QamLog *log, Page page, int slot, const QamPlace *next);
 extern void qam_page_set_slot_hint(QamLog *log, Page page, int slot, uint8 hints);
+extern void qam_page_set_acked(QamLog *log, Page page, int slot);
 extern void qam_page_set_hints(QamLog *log, Page page, int64 earliest, uint64 owner,
 							   int first_unfinished);
 extern void qam_page_lower_earliest(QamLog *log, Page page, int64 earliest);

@@ -200,6 +200,19 @@ qam_page_set_slot_hint(QamLog *log, Page page, int slotno, uint8 hints)
 }
 
 /*
+ * qam_page_set_acked sets a slot's hint that its row has been deleted, logged.
+ */
+void
+qam_page_set_acked(QamLog *log, Page page, int slotno)
+{
+	QamSlot    *slot = QamPageGetSlots(page) + slotno;
+
+	slot->hints |= QAM_HINT_ACKED;
+	qam_log_bytes(log, page, &slot->hints, sizeof(slot->hints));
+	qam_page_lower_earliest(log, page, 0);
+}
+
+/*
  * qam_page_set_hints replaces a page's hints by what a walker found; not
  * logged.  It must hold for the slots as they are, see README, "Hints".
  */

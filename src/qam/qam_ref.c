@@ -218,10 +218,20 @@ qam_confirm_ack(Relation index, const QamRef *ref)
 		QamLog		log;
 		Page		page;
 
-		qam_log_begin_hint(&log, index);
-		page = qam_log_page(&log, buffer, false);
-		qam_page_set_slot_hint(&log, page, ref->slot, slot->hints | QAM_HINT_ACKED);
-		qam_page_unset_earliest(&log, page);
+		/* In a group, others wait for it, and a crash shall not keep them waiting */
+		if (slot->group_hash != 0)
+		{
+			qam_log_begin(&log, index);
+			page = qam_log_page(&log, buffer, false);
+			qam_page_set_acked(&log, page, ref->slot);
+		}
+		else
+		{
+			qam_log_begin_hint(&log, index);
+			page = qam_log_page(&log, buffer, false);
+			qam_page_set_slot_hint(&log, page, ref->slot, slot->hints | QAM_HINT_ACKED);
+			qam_page_unset_earliest(&log, page);
+		}
 		qam_log_finish(&log);
 	}
 	UnlockReleaseBuffer(buffer);

@@ -570,7 +570,9 @@ qam_move_to_lane(QamMove *move, int lane)
 		qam_extend_lane(move->index, lane, &tail);
 	if (!judged)
 		return !qam_move_wait(move);
-	return room >= move->nslots;
+
+	/* With room left, all were looked at, if only to find them gone */
+	return room > 0 && (room >= move->nslots || move->nmoved < room);
 }
 
 /*

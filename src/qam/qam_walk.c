@@ -876,19 +876,22 @@ qam_undo_claim(QamWalk *walk, QamVisit *visit, const QamClaimed *claimed,
 	QamLog		log;
 
 	LockBuffer(visit->buffer, BUFFER_LOCK_EXCLUSIVE);
-	if (qam_page_is(page, &visit->link, visit->lane) &&
-		QamPageGetSlots(page)[claimed->ref.slot].claim == walk->claim_xid)
+	if (qam_page_is(page, &visit->link, visit->lane))
 	{
+		QamSlot    *slot = QamPageGetSlots(page) + claimed->ref.slot;
 		QamSlot		old = *before;
 
-		/* Its group may have come to it meanwhile */
-		old.state = QamSlotState(before) |
-			(QamPageGetSlots(page)[claimed->ref.slot].state & QAM_SLOT_BLOCKED);
-		qam_log_begin(&log, walk->index);
-		page = qam_log_page(&log, visit->buffer, false);
-		qam_page_set_slot(&log, page, claimed->ref.slot, &old);
-		qam_page_lower_earliest(&log, page, old.ready_at);
-		walk->lsn = qam_log_finish(&log);
+		/* It may have moved out of the schedule: then the claim stays till the end */
+		if (!QamSlotIsOver(slot) && slot->claim == walk->claim_xid)
+		{
+			/* Its group may have come to it meanwhile */
+			old.state = QamSlotState(before) | (slot->state & QAM_SLOT_BLOCKED);
+			qam_log_begin(&log, walk->index);
+			page = qam_log_page(&log, visit->buffer, false);
+			qam_page_set_slot(&log, page, claimed->ref.slot, &old);
+			qam_page_lower_earliest(&log, page, old.ready_at);
+			walk->lsn = qam_log_finish(&log);
+		}
 	}
 	LockBuffer(visit->buffer, BUFFER_LOCK_UNLOCK);
 	qam_wakeup(walk->index, visit->link.seq);

@@ -161,6 +161,7 @@ INSERT INTO once.a_m (id, archived_at, generation) VALUES (1, '2000-01-01', 0);
 CREATE FUNCTION pg_temp.note() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   INSERT INTO public.who VALUES (current_user, TG_OP);
+  PERFORM set_config('work_mem', '123kB', false);
   BEGIN
     EXECUTE 'SET ROLE ' || session_user;
   EXCEPTION WHEN OTHERS THEN
@@ -210,7 +211,7 @@ CALL once.maintain();
 SELECT * FROM who;
 SELECT (SELECT count(*) FROM once.q_m), (SELECT count(*) FROM once.a_m), (SELECT count(*) FROM once.failures);
 RESET constraint_exclusion;
-SELECT current_user = session_user AS same, current_setting('search_path');
+SELECT current_user = session_user AS same, current_setting('search_path'), current_setting('work_mem') <> '123kB' AS kept;
 SELECT once.drop_queue('m');
 DROP TABLE who;
 DROP VIEW letters;

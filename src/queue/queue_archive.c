@@ -36,6 +36,7 @@
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
+#include "once_debug.h"
 #include "queue/queue.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
@@ -409,13 +410,13 @@ retire_partition(OnceQueue *queue, const char *relname, TimestampTz before)
 		relation_close(partition, NoLock);
 		SPI_connect();
 		once_role_assume(&saved, owner, true);
-		if (!has_newer(table, before) &&
+		retired = !has_newer(table, before);
+		once_debug_point("archive_before_lock");
+		retired = retired &&
 			ConditionalLockRelationOid(relid, AccessExclusiveLock) &&
-			!has_newer(table, before))
-		{
+			!has_newer(table, before);
+		if (retired)
 			once_run(psprintf("TRUNCATE ONLY %s", table), 0, NULL, NULL);
-			retired = true;
-		}
 		once_role_drop(&saved);
 		SPI_finish();
 	}

@@ -151,7 +151,7 @@ CREATE ROLE regress_once_consumer;
 CREATE ROLE regress_once_stranger;
 GRANT EXECUTE ON FUNCTION once.create_queue TO regress_once_owner;
 CREATE TABLE who (name name, what text);
-GRANT INSERT, SELECT ON who TO PUBLIC;
+GRANT INSERT, SELECT, DELETE ON who TO PUBLIC;
 SET ROLE regress_once_owner;
 SELECT once.create_queue('m', archive => '1 h');
 GRANT SELECT, DELETE ON once.q_m TO regress_once_consumer;
@@ -161,6 +161,7 @@ INSERT INTO once.a_m (id, archived_at, generation) VALUES (1, '2000-01-01', 0);
 CREATE FUNCTION pg_temp.note() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   INSERT INTO public.who VALUES (current_user, TG_OP);
+  PERFORM set_config('work_mem', '123kB', false);
   BEGIN
     EXECUTE 'SET ROLE ' || session_user;
   EXCEPTION WHEN OTHERS THEN
@@ -174,6 +175,14 @@ BEGIN
   RETURN NULL;
 END $$;
 CREATE TRIGGER note BEFORE TRUNCATE ON once."a_m$0" FOR EACH STATEMENT EXECUTE FUNCTION pg_temp.note();
+CREATE TRIGGER note AFTER DELETE ON once.q_m FOR EACH ROW EXECUTE FUNCTION pg_temp.note();
+-- Planning a query of a table runs functions in its constraints, too.
+CREATE FUNCTION pg_temp.one() RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$
+BEGIN
+  IF current_user <> 'regress_once_owner' THEN RAISE 'one() runs as %', current_user; END IF;
+  RETURN 1;
+END $$;
+ALTER TABLE once.q_m ADD CHECK (id >= pg_temp.one());
 SET ROLE regress_once_stranger;
 CALL once.maintain();
 RESET ROLE;
@@ -185,13 +194,27 @@ SELECT (SELECT count(*) FROM once.q_m), (SELECT count(*) FROM once.a_m);
 SELECT * FROM who;
 -- Nor when a superuser calls.
 DELETE FROM who;
+SET ROLE regress_once_owner;
 INSERT INTO once.a_m (id, archived_at, generation) VALUES (1, '2000-01-01', 0);
+SELECT once.send('m', '"failed"') IS NOT NULL AS sent;
+SELECT once.nack(receipt, error => 'failed') FROM once.lease('m');
+RESET ROLE;
+SET session_replication_role = replica;
+DELETE FROM once.q_m;
+RESET session_replication_role;
+SET ROLE regress_once_owner;
+SELECT once.send('m', '"expired"', ttl => '1 us') IS NOT NULL AS sent;
+RESET ROLE;
+SELECT count(*) FROM once.failures;
+SET constraint_exclusion = on;
 CALL once.maintain();
 SELECT * FROM who;
-SELECT current_user = session_user AS same, current_setting('search_path');
+SELECT (SELECT count(*) FROM once.q_m), (SELECT count(*) FROM once.a_m), (SELECT count(*) FROM once.failures);
+RESET constraint_exclusion;
+SELECT current_user = session_user AS same, current_setting('search_path'), current_setting('work_mem') <> '123kB' AS kept;
 SELECT once.drop_queue('m');
 DROP TABLE who;
 DROP VIEW letters;
-DROP FUNCTION pg_temp.note;
+DROP FUNCTION pg_temp.note, pg_temp.one;
 REVOKE EXECUTE ON FUNCTION once.create_queue FROM regress_once_owner;
 DROP ROLE regress_once_owner, regress_once_consumer, regress_once_stranger;

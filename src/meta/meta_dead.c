@@ -43,7 +43,8 @@
 #define Anum_failure_failed_at		5
 
 static Relation open_table(const char *relname, LOCKMODE lockmode);
-static SysScanDesc scan_queue(Relation rel, const char *index, const char *queue);
+static SysScanDesc scan_queue(Relation rel, const char *index, const char *queue,
+							  Snapshot snapshot);
 static SysScanDesc scan_failures(Relation rel, const char *queue, int64 id);
 static bool delete_row(Relation rel, HeapTuple tuple);
 
@@ -167,6 +168,84 @@ once_failures_forget(const char *queue, int64 id)
 }
 
 /*
+ * once_failures_orphaned returns the ids of messages of a queue that have
+ * failures and are no dead letters, in a table with the id as the key, or NULL
+ * if there are none.
+ */
+HTAB *
+once_failures_orphaned(const char *queue, Snapshot snapshot)
+{
+	Relation	failures = open_table("failure", AccessShareLock);
+	Relation	letters = open_table("dead_letter", AccessShareLock);
+	HTAB	   *ids = NULL;
+	HASHCTL		ctl;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		isnull;
+	int64		id;
+
+	scan = scan_queue(failures, "failure_queue_idx", queue, snapshot);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (ids == NULL)
+		{
+			ctl.keysize = sizeof(int64);
+			ctl.entrysize = sizeof(int64);
+			ctl.hcxt = CurrentMemoryContext;
+			ids = hash_create("pg_once failed messages", 256, &ctl,
+							  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+		}
+		id = DatumGetInt64(heap_getattr(tuple, Anum_failure_id,
+										RelationGetDescr(failures), &isnull));
+		(void) hash_search(ids, &id, HASH_ENTER, NULL);
+	}
+	systable_endscan(scan);
+
+	if (ids != NULL)
+	{
+		scan = scan_queue(letters, "dead_letter_queue_idx", queue, snapshot);
+		while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+		{
+			CHECK_FOR_INTERRUPTS();
+			id = DatumGetInt64(heap_getattr(tuple, Anum_dead_letter_id,
+											RelationGetDescr(letters), &isnull));
+			(void) hash_search(ids, &id, HASH_REMOVE, NULL);
+		}
+		systable_endscan(scan);
+	}
+	table_close(letters, AccessShareLock);
+	table_close(failures, AccessShareLock);
+	return ids;
+}
+
+/*
+ * once_failures_forget_orphans deletes the failures of some messages, those
+ * that the snapshot sees.
+ */
+void
+once_failures_forget_orphans(const char *queue, Snapshot snapshot, HTAB *ids)
+{
+	Relation	rel = open_table("failure", RowExclusiveLock);
+	SysScanDesc scan = scan_queue(rel, "failure_queue_idx", queue, snapshot);
+	HeapTuple	tuple;
+	bool		isnull;
+	int64		id;
+
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		CHECK_FOR_INTERRUPTS();
+		id = DatumGetInt64(heap_getattr(tuple, Anum_failure_id,
+										RelationGetDescr(rel), &isnull));
+		if (hash_search(ids, &id, HASH_FIND, NULL) != NULL)
+			(void) delete_row(rel, tuple);
+	}
+	systable_endscan(scan);
+	table_close(rel, RowExclusiveLock);
+	CommandCounterIncrement();
+}
+
+/*
  * once_dead_forget_queue deletes all dead letters and failures of a queue that
  * is dropped, or of one that had the name before.
  */
@@ -182,7 +261,7 @@ once_dead_forget_queue(const char *queue)
 	for (i = 0; i < lengthof(tables); i++)
 	{
 		Relation	rel = open_table(tables[i][0], RowExclusiveLock);
-		SysScanDesc scan = scan_queue(rel, tables[i][1], queue);
+		SysScanDesc scan = scan_queue(rel, tables[i][1], queue, NULL);
 		HeapTuple	tuple;
 
 		while (HeapTupleIsValid(tuple = systable_getnext(scan)))
@@ -220,11 +299,11 @@ open_table(const char *relname, LOCKMODE lockmode)
 }
 
 /*
- * scan_queue starts a scan for the rows of a queue, which are those that are
- * committed by now and our own.
+ * scan_queue starts a scan for the rows of a queue: those that a snapshot sees,
+ * or with NULL those that are committed by now and our own.
  */
 static SysScanDesc
-scan_queue(Relation rel, const char *index, const char *queue)
+scan_queue(Relation rel, const char *index, const char *queue, Snapshot snapshot)
 {
 	Oid			indexid = get_relname_relid(index, RelationGetNamespace(rel));
 	ScanKeyData key;
@@ -233,7 +312,7 @@ scan_queue(Relation rel, const char *index, const char *queue)
 	ScanKeyInit(&key, Anum_failure_queue, BTEqualStrategyNumber, F_TEXTEQ,
 				CStringGetTextDatum(queue));
 	key.sk_collation = C_COLLATION_OID;
-	return systable_beginscan(rel, indexid, OidIsValid(indexid), NULL, 1, &key);
+	return systable_beginscan(rel, indexid, OidIsValid(indexid), snapshot, 1, &key);
 }
 
 /*

@@ -9,7 +9,9 @@
 #define META_DEAD_H
 
 #include "catalog/indexing.h"
+#include "utils/hsearch.h"
 #include "utils/relcache.h"
+#include "utils/snapshot.h"
 
 /* Columns of once.dead_letter */
 #define Natts_dead_letter				13
@@ -42,6 +44,8 @@ extern void once_failure_write(const char *queue, int64 id, int attempt, Datum e
 extern Datum once_failure_last(const char *queue, int64 id, bool *isnull);
 extern void once_failures_forget(const char *queue, int64 id);
 
+extern HTAB *once_failures_orphaned(const char *queue, Snapshot snapshot);
+extern void once_failures_forget_orphans(const char *queue, Snapshot snapshot, HTAB *ids);
 extern void once_dead_forget_queue(const char *queue);
 extern Oid	once_dead_owner(void);
 

@@ -141,7 +141,6 @@ extern int	once_archive_retire(OnceQueue *queue);
 
 /* queue_redrive.c */
 extern int64 once_dead_remove(OnceQueue *queue, TimestampTz before, int64 max);
-extern void once_failures_sweep(OnceQueue *queue);
 
 /* queue_role.c: who one was before, see there */
 typedef struct OnceRole

@@ -26,17 +26,17 @@
 #include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/xact.h"
-#include "catalog/index.h"
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_index.h"
 #include "catalog/pg_type.h"
 #include "commands/tablecmds.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
-#include "nodes/execnodes.h"
 #include "nodes/makefuncs.h"
+#include "once_debug.h"
 #include "queue/queue.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
@@ -86,8 +86,8 @@ static char *qualified(const char *relname);
 static void change_owner(const char *relname, Oid owner);
 static int	current_generation(int64 archive, TimestampTz now);
 static Relation open_partition(const char *relname);
-static const char *partition_fault(const OnceQueue *queue, Relation partition,
-								   CatalogIndexState indexes);
+static const char *partition_fault(const OnceQueue *queue, Relation partition);
+static bool index_is_plain(Oid indexoid);
 static HeapTuple form_archived(const OnceQueue *queue, Relation partition,
 							   const QamClaimed *message, TimestampTz now,
 							   int generation);
@@ -187,19 +187,23 @@ once_archive_put(const OnceQueue *queue, const QamClaimed *messages, int n)
 		return;
 	}
 
-	indexes = CatalogOpenIndexes(partition);
-	fault = partition_fault(queue, partition, indexes);
+	fault = partition_fault(queue, partition);
 	if (fault != NULL)
 		warn_not_archived(queue, relname, fault);
-	for (i = 0; i < n && fault == NULL; i++)
+	else
 	{
-		HeapTuple	tuple = form_archived(queue, partition, &messages[i], now, generation);
+		indexes = CatalogOpenIndexes(partition);
+		for (i = 0; i < n; i++)
+		{
+			HeapTuple	tuple = form_archived(queue, partition, &messages[i],
+											  now, generation);
 
-		CHECK_FOR_INTERRUPTS();
-		CatalogTupleInsertWithInfo(partition, tuple, indexes);
-		heap_freetuple(tuple);
+			CHECK_FOR_INTERRUPTS();
+			CatalogTupleInsertWithInfo(partition, tuple, indexes);
+			heap_freetuple(tuple);
+		}
+		CatalogCloseIndexes(indexes);
 	}
-	CatalogCloseIndexes(indexes);
 	relation_close(partition, NoLock);
 }
 
@@ -292,9 +296,10 @@ open_partition(const char *relname)
  * like that, or NULL.
  */
 static const char *
-partition_fault(const OnceQueue *queue, Relation partition, CatalogIndexState indexes)
+partition_fault(const OnceQueue *queue, Relation partition)
 {
 	TupleDesc	desc = RelationGetDescr(partition);
+	ListCell   *lc;
 	int			i;
 
 	if (partition->rd_rel->relkind != RELKIND_RELATION ||
@@ -318,15 +323,30 @@ partition_fault(const OnceQueue *queue, Relation partition, CatalogIndexState in
 			return "It has other columns or constraints than the archive was made with.";
 	}
 
-	for (i = 0; i < indexes->ri_NumIndices; i++)
+	foreach(lc, RelationGetIndexList(partition))
 	{
-		IndexInfo  *info = indexes->ri_IndexRelationInfo[i];
-
-		if (info->ii_Unique || info->ii_ExclusionOps != NULL ||
-			info->ii_Expressions != NIL || info->ii_Predicate != NIL)
+		if (!index_is_plain(lfirst_oid(lc)))
 			return "It has an index that is unique, partial or on an expression.";
 	}
 	return NULL;
+}
+
+/*
+ * index_is_plain tells whether entries of an index are made of columns alone,
+ * and are never refused.
+ */
+static bool
+index_is_plain(Oid indexoid)
+{
+	Relation	index = index_open(indexoid, AccessShareLock);
+	bool		plain;
+
+	plain = !index->rd_index->indisunique &&
+		!index->rd_index->indisexclusion &&
+		heap_attisnull(index->rd_indextuple, Anum_pg_index_indexprs, NULL) &&
+		heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL);
+	index_close(index, AccessShareLock);
+	return plain;
 }
 
 /*
@@ -390,13 +410,13 @@ retire_partition(OnceQueue *queue, const char *relname, TimestampTz before)
 		relation_close(partition, NoLock);
 		SPI_connect();
 		once_role_assume(&saved, owner, true);
-		if (!has_newer(table, before) &&
+		retired = !has_newer(table, before);
+		once_debug_point("archive_before_lock");
+		retired = retired &&
 			ConditionalLockRelationOid(relid, AccessExclusiveLock) &&
-			!has_newer(table, before))
-		{
+			!has_newer(table, before);
+		if (retired)
 			once_run(psprintf("TRUNCATE ONLY %s", table), 0, NULL, NULL);
-			retired = true;
-		}
 		once_role_drop(&saved);
 		SPI_finish();
 	}

@@ -19,9 +19,12 @@
 #include "postgres.h"
 #include "pg_once.h"
 
+#include "access/heapam.h"
+#include "access/tableam.h"
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "executor/spi.h"
+#include "meta/meta_dead.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "once_error.h"
@@ -217,11 +220,15 @@ step_schedule(OnceQueue *queue)
 /*
  * step_dead takes away messages that are not delivered any more, unless the
  * queue's owner wants it left alone.
+ *
+ * It does so as the owner: who calls maintain may be a superuser, and has asked
+ * for nothing that the triggers of somebody's table may do in his name.
  */
 static bool
 step_dead(OnceQueue *queue)
 {
 	QamClaimRequest req;
+	OnceRole	saved;
 
 	if (queue->meta.consume_paused)
 		return false;
@@ -233,7 +240,9 @@ step_dead(OnceQueue *queue)
 	req.kind = QAM_CLAIM_XID;
 	req.retry = queue->meta.retry;
 	req.snapshot = GetActiveSnapshot();
+	once_role_assume(&saved, queue->heap->rd_rel->relowner, true);
 	(void) once_rows_claim(queue, &req, DEAD_STEP);
+	once_role_drop(&saved);
 	return req.ndead == DEAD_STEP;
 }
 
@@ -253,13 +262,39 @@ step_retention(OnceQueue *queue)
 }
 
 /*
- * step_failures deletes failures of messages that are gone.
+ * step_failures deletes failures of messages that are neither in the queue nor
+ * dead letters, all of it as one snapshot sees it.
+ *
+ * The table is scanned here and not by a query, since that could run code which
+ * its owner has put behind it.
  */
 static bool
 step_failures(OnceQueue *queue)
 {
+	const char *name = once_queue_name(queue);
+	Snapshot	snapshot = GetActiveSnapshot();
+	HTAB	   *ids;
+	TableScanDesc scan;
+	HeapTuple	tuple;
+	int64		id;
+
 	once_queue_check_columns(queue);
-	once_failures_sweep(queue);
+	ids = once_failures_orphaned(name, snapshot);
+	if (ids == NULL)
+		return false;
+
+	scan = table_beginscan(queue->heap, snapshot, 0, NULL);
+	while (hash_get_num_entries(ids) > 0 &&
+		   (tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
+	{
+		CHECK_FOR_INTERRUPTS();
+		id = once_row_id(queue, tuple);
+		(void) hash_search(ids, &id, HASH_REMOVE, NULL);
+	}
+	table_endscan(scan);
+
+	if (hash_get_num_entries(ids) > 0)
+		once_failures_forget_orphans(name, snapshot, ids);
 	return false;
 }
 

@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * queue_redrive.c
- *	  redrive and purge_dead_letters, and what maintain() does with dead
- *	  letters and failures.
+ *	  redrive and purge_dead_letters, and what maintain() does with old dead
+ *	  letters.
  *
  * All of it goes through the tables as their owner, by commands that name
  * nothing but them: nobody else can put code of his behind them.  Rows that
@@ -55,15 +55,6 @@
 	"   AND f.id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT id FROM gone))" \
 	"  FOR UPDATE SKIP LOCKED)))" \
 	"SELECT pg_catalog.count(*) FROM gone"
-
-/* Failures of messages that are neither in the queue nor dead letters */
-#define SWEEP_SQL \
-	"DELETE FROM once.failure WHERE ctid OPERATOR(pg_catalog.=) ANY (ARRAY(" \
-	" SELECT f.ctid FROM once.failure f WHERE f.queue OPERATOR(pg_catalog.=) $1" \
-	"  AND NOT EXISTS (SELECT FROM ONLY %s m WHERE m.id OPERATOR(pg_catalog.=) f.id)" \
-	"  AND NOT EXISTS (SELECT FROM once.dead_letter d WHERE d.queue OPERATOR(pg_catalog.=) $1" \
-	"                  AND d.id OPERATOR(pg_catalog.=) f.id)" \
-	" FOR UPDATE OF f SKIP LOCKED))"
 
 PG_FUNCTION_INFO_V1(once_redrive);
 PG_FUNCTION_INFO_V1(once_purge_dead_letters);
@@ -145,23 +136,6 @@ once_dead_remove(OnceQueue *queue, TimestampTz before, int64 max)
 	values[1] = TimestampTzGetDatum(before);
 	values[2] = Int64GetDatum(max);
 	return run_as_owner(REMOVE_SQL, 3, types, values);
-}
-
-/*
- * once_failures_sweep deletes failures of messages that are gone.
- */
-void
-once_failures_sweep(OnceQueue *queue)
-{
-	Oid			types[] = {TEXTOID};
-	Datum		values[1];
-	char	   *sql;
-
-	sql = psprintf(SWEEP_SQL,
-				   quote_qualified_identifier(ONCE_SCHEMA,
-											  RelationGetRelationName(queue->heap)));
-	values[0] = CStringGetTextDatum(once_queue_name(queue));
-	(void) run_as_owner(sql, 1, types, values);
 }
 
 /*

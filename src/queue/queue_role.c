@@ -12,7 +12,9 @@
  * only the other role may use.
  *
  * Only commands that run no code of users may run so, unless as the very user
- * whose code it is.  An error in between needs no care: the end of the
+ * whose code it is.  Mind that planning a query may run code: functions in
+ * constraints, indexes and statistics of the tables that it names.  So no query
+ * of a queue runs as another role than the caller.  An error in between needs no care: the end of the
  * (sub)transaction puts everything back.
  *
  *-------------------------------------------------------------------------
@@ -67,12 +69,13 @@ once_role_assume(OnceRole *saved, Oid role, bool restricted)
 }
 
 /*
- * once_role_drop makes the current user who it was before.
+ * once_role_drop makes the current user who it was before, and takes back what
+ * settings have been changed meanwhile, by whomever.
  */
 void
 once_role_drop(const OnceRole *saved)
 {
-	AtEOXact_GUC(true, saved->guc_level);
+	AtEOXact_GUC(false, saved->guc_level);
 	SetUserIdAndSecContext(saved->user, saved->sec_context);
 }
 

@@ -81,7 +81,7 @@ sub aborted_part
 sub intend
 {
 	my ($self, $delay, $ttl, @messages) = @_;
-	my $expires = "now() + coalesce(interval $delay, '0 s') + interval " . ($ttl ne 'NULL' ? $ttl : "'$self->{ttl}'");
+	my $expires = "now() + coalesce(${delay}::interval, '0 s') + interval " . ($ttl ne 'NULL' ? $ttl : "'$self->{ttl}'");
 	$expires = 'NULL' if !$self->{policy} or $ttl eq "'infinity'";
 	my $delayed = $delay ne 'NULL' ? 'true' : 'false';
 

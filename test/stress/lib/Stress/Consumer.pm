@@ -312,7 +312,7 @@ sub receive_in_savepoint
 	my ($self) = @_;
 	my $n = $self->size(20);
 	my $finish = "WITH m AS (SELECT * FROM once.receive('$self->{queue}', $n)), "
-	  . "w AS (INSERT INTO stress.effect SELECT payload->>'k', id, 'savepoint' FROM m) "
+	  . "w AS (INSERT INTO stress.effect SELECT stress.work(payload), id, 'savepoint' FROM m) "
 	  . "SELECT count(once.ack(receipt)) FROM m";
 	my ($state) = $self->try_run($self->begin(),
 		'SAVEPOINT a', $finish, 'ROLLBACK TO a', 'RELEASE a',

@@ -51,7 +51,7 @@ sub must_balance
 	{
 		$archive = "UNION ALL SELECT payload->>'k', 'a', NULL, NULL FROM once.\"a_$self->{queue}\" "
 		  . "UNION ALL SELECT payload->>'k', 'd', NULL, NULL FROM once.dead_letters WHERE queue = '$self->{queue}' "
-		  . "UNION ALL SELECT DISTINCT k, 'm', NULL, NULL FROM stress.moved ";
+		  . "UNION ALL SELECT DISTINCT k, 'm', NULL, NULL::timestamptz FROM stress.moved ";
 		# A message that was moved or sent again has another time.
 		$dropped = "(max(expires) < clock_timestamp() OR bool_or(what = 'm'))";
 		$archived = "OR count(*) FILTER (WHERE what = 'a') <> "

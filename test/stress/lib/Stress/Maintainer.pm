@@ -156,6 +156,7 @@ sub step
 		SELECT count(pg_terminate_backend(pid)) FROM (
 			SELECT pid FROM pg_stat_activity
 			WHERE application_name LIKE 'stress %' AND application_name <> 'stress main' AND pid <> pg_backend_pid()
+				AND backend_type = 'client backend'
 			ORDER BY state = 'active' AND random() < 0.7 DESC, random() LIMIT 1) AS a
 END
 	$self->count('backends killed', $n);

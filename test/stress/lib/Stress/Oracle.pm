@@ -205,7 +205,8 @@ sub must_drain_by_policy
 		. "AND NOT EXISTS (SELECT FROM once.dead_letters d WHERE d.queue = f.queue AND d.id = f.id)");
 
 	$session->rows("SELECT once.alter_queue('$self->{queue}', reset => '{ttl}')");
-	my $dead = $session->value("SELECT count(*) FROM once.dead_letters WHERE queue = '$self->{queue}'");
+	my $dead = () = $session->rows(
+		"INSERT INTO stress.moved SELECT payload->>'k' FROM once.dead_letters WHERE queue = '$self->{queue}' RETURNING k");
 	my $redriven = $session->value("SELECT once.redrive('$self->{queue}')");
 	die "$redriven of $dead dead letters were sent again\n" if $redriven != $dead;
 	$self->must_balance();

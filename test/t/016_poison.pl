@@ -24,7 +24,7 @@ value(q(CREATE FUNCTION work(queue text, m once.message) RETURNS text LANGUAGE p
 			PERFORM pg_terminate_backend(pg_backend_pid());
 			PERFORM pg_sleep(60);
 		ELSIF m.payload = '"kill"' THEN
-			COPY (SELECT) TO PROGRAM 'kill -9 $PPID; sleep 60';
+			COPY (SELECT) TO PROGRAM 'kill -9 $PPID';
 		END IF;
 		RETURN queue;
 	END $$));

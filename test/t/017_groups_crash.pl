@@ -20,14 +20,13 @@ sub crash
 	$node->start;
 }
 
-my $receive = "SELECT string_agg(payload || ':' || attempt, ' ' ORDER BY n) FROM (SELECT m.*, once.ack(receipt) FROM once.receive('%s', %d) "
+my $receive = "SELECT string_agg(payload::text || ':' || attempt, ' ' ORDER BY n) FROM (SELECT m.*, once.ack(receipt) FROM once.receive('%s', %d) "
   . 'WITH ORDINALITY AS m (id, receipt, attempt, e, u, p, group_id, h, payload, n)) m';
 
 # A lease of the first holds back the others, crash or not; what was leased can be acked after it.
 value("SELECT once.create_queue('leased', retry_delay => '0 s')");
 value("SELECT count(once.send('leased', to_jsonb(g || n), group_id => g)) FROM generate_series(1, 4) n, unnest('{a,b}'::text[]) g");
 value("CREATE TABLE held AS SELECT id, receipt, payload FROM once.lease('leased', '1 h', 1)");
-value("UPDATE held SET receipt = receipt");
 crash();
 is(value("SELECT string_agg(payload #>> '{}', ' ' ORDER BY id) FROM once.peek('leased') WHERE state = 'blocked' AND group_id = 'a'"),
 	'a2 a3 a4', 'leased: those behind it are blocked after the crash');

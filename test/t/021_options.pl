@@ -27,6 +27,7 @@ worker(q(PREPARE send(text) AS SELECT once.send('q', to_jsonb($1))));
 worker(q(PREPARE finish AS SELECT coalesce(string_agg(payload #>> '{}' || ':' || attempt, ' '), 'nothing')
 	FROM (SELECT payload, attempt, once.ack(receipt) FROM once.receive('q', 10)) m));
 worker(q(PREPARE fail AS SELECT count(once.nack(receipt)) FROM (SELECT receipt FROM once.lease('q', '1 h', 10)) l));
+worker(q(PREPARE fail_now AS SELECT count(once.nack(receipt, '0 s')) FROM (SELECT receipt FROM once.lease('q', '1 h', 10)) l));
 worker(q(PREPARE pop AS SELECT count(*) FROM once.pop('q', 10)));
 # Often enough for a plan that is kept
 for my $i (1 .. 7)
@@ -41,7 +42,7 @@ my $dead = q(SELECT coalesce(string_agg(reason || ' ' || attempts || ' ' || (pay
 for my $inside (0, 1)
 {
 	my $where = $inside ? 'inside a transaction' : 'between transactions';
-	my $begin = sub { worker("BEGIN; SELECT count(*) FROM once.peek('q'); SELECT once.release(receipt) FROM once.lease('q')") if $inside };
+	my $begin = sub { worker("BEGIN; SELECT count(*) FROM once.peek('q')") if $inside };
 	my $end = sub { worker('COMMIT') if $inside };
 
 	# retry_delay, retry_delay_max
@@ -52,11 +53,14 @@ for my $inside (0, 1)
 	$end->();
 	is(value("SELECT state, ready_at > now() + interval '45 min' FROM once.peek('q')"), 'delayed|t', "$where: retry_delay is in the slot");
 	value('TRUNCATE once.q_q');
-	worker("EXECUTE send('b')");
+	worker("EXECUTE send('b'); EXECUTE fail_now; EXECUTE fail_now; EXECUTE fail_now");
 	$begin->();
-	alter("retry_delay_max => '0 s'");
-	is(worker('EXECUTE fail; EXECUTE finish'), 'b:2', "$where: retry_delay_max");
+	alter("retry_delay_max => '2 h'");
+	worker('EXECUTE fail');
 	$end->();
+	is(value("SELECT attempt, ready_at BETWEEN now() + interval '90 min' AND now() + interval '2 h' FROM once.peek('q')"), '4|t', "$where: retry_delay_max");
+	value('TRUNCATE once.q_q');
+	alter("retry_delay => '0 s'");
 
 	# max_attempts
 	worker("EXECUTE send('c'); EXECUTE fail; EXECUTE fail; EXECUTE fail");
@@ -90,7 +94,7 @@ for my $inside (0, 1)
 	$end->();
 	is(value($dead), 'none', "$where: ttl_action: dropped");
 	is(value('SELECT count(*) FROM once.q_q'), '0', "$where: ttl_action: gone");
-	alter("reset => '{ttl,ttl_action,max_attempts,retry_delay_max}', retry_delay => '0 s'");
+	alter("reset => '{ttl,ttl_action,max_attempts,retry_delay_max}'");
 
 	# archive
 	worker("EXECUTE send('f'); EXECUTE finish");

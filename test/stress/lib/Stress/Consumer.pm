@@ -565,10 +565,14 @@ sub redrive
 	my ($self) = @_;
 	my $table = $self->table();
 	my $n = $self->pick('NULL', 1, $self->size(20), 3);
-	my ($state, undef, $rows) = $self->try_run($self->begin(), "SELECT once.redrive('$self->{queue}', $n)",
+	my ($state, undef, $expired, $rows) = $self->try_run($self->begin(),
+		"SELECT count(*) FROM once.dead_letters WHERE queue = '$self->{queue}' AND reason = 'expired'",
+		"SELECT once.redrive('$self->{queue}', $n)",
 		"INSERT INTO stress.moved SELECT payload->>'k' FROM $table WHERE xmin = pg_current_xact_id()::xid");
 
-	$self->end($state, rollback => 30, prepare => 3) and $self->count('redriven', $rows->[0][0]);
+	return unless $self->end($state, rollback => 30, prepare => 3);
+	$self->count('redriven', $rows->[0][0]);
+	$self->count('expired ones among the dead letters', $expired->[0][0]);
 }
 
 # Without a transaction of its own it works in ours.

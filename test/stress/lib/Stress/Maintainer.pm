@@ -26,7 +26,7 @@ sub step
 		'CHECKPOINT' => 5,
 		"ANALYZE $table" => 5,
 		'CALL once.maintain()' => $self->{policy} ? 20 : 0,
-		'alter_queue' => $self->{policy} ? 10 : 0);
+		'alter_queue' => $self->{policy} ? 20 : 0);
 	# With an invalid index about, rebuilding the others is refused.
 	$self->drop_leftovers();
 	$self->order_holds();

@@ -100,7 +100,7 @@ sub part
 	my $grouped = grep { defined $_->{group} } @messages;
 	my $priority = $self->chance(70) ? 4 : $self->roll(10);
 	my $delay = $self->chance(15) ? sprintf("'%d ms'", $self->roll($self->{policy} && $self->chance(10) ? 3000 : 800)) : 'NULL';
-	my $ttl = $self->{policy} && $self->chance(6) ? sprintf("'%d ms'", 50 + $self->roll(2000)) : 'NULL';
+	my $ttl = $self->{policy} && $self->chance(6) ? sprintf("'%d ms'", $self->size(2000)) : 'NULL';
 	my $table = $self->table();
 
 	$self->count("sent by $how", scalar @messages);

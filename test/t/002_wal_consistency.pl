@@ -16,14 +16,23 @@ my $primary = once_node('primary', 'once.log_hints = on', "wal_consistency_check
 my $standby = once_standby($primary, 'standby');
 my $start = $primary->lsn('insert');
 
-run_stress($primary, 'stress test on the primary', '--seconds', 10, '--no-drain');
+run_stress($primary, 'stress test on the primary', '--seconds', 6, '--no-drain');
+run_stress($primary, 'the same with delivery policy', '--seconds', 8, '--no-drain', '--policy', '--queue', 'policy');
+$primary->safe_psql('postgres', "SELECT once.send('policy', '1', delay => i * i * interval '1 min') FROM generate_series(1, 500) i");
 catch_up($primary, $standby);
 my $end = $primary->lsn('flush');
 
 # It is alive, and like the primary.
-same_structure($primary, $standby, 'stress', 'after the load');
-clean($standby, 'stress', 'standby', strict => 0);
+for my $queue ('stress', 'policy')
+{
+	same_structure($primary, $standby, $queue, "$queue: after the load");
+	clean($standby, $queue, "$queue: standby", strict => 0);
+}
 unlike(slurp_file($standby->logfile), qr/PANIC|inconsistent page/, 'no inconsistency on the standby');
+
+# There are pages of all kinds.
+is($standby->safe_psql('postgres', "SELECT string_agg(DISTINCT kind, ' ' ORDER BY kind) FROM once.pages('policy') WHERE kind <> 'free'"),
+	'bucket directory groups lane meta schedule', 'pages of all kinds');
 
 # And there were records of the index to check, with the images that the check wants.
 my ($records, $warnings) = run_command(

@@ -1,5 +1,8 @@
 # A consumer: takes messages by every path there is, and notes each one's key in stress.effect in the transaction that
 # finishes the message.  stress.effect has no unique constraint: whatever happens twice is there twice.
+#
+# Poison messages are never finished; whatever takes one fails, or gives it back with an error.  In a group that gives back
+# what comes after it, too.
 
 package Stress::Consumer;
 
@@ -16,6 +19,9 @@ my $max_held = 150;
 sub step
 {
 	my ($self) = @_;
+	my $policy = $self->{policy};
+
+	$self->{expected} = $policy ? [ 'ON010', 'P0001' ] : [];
 	my $what = $self->pick(
 		receive_statement => 18,
 		receive_transaction => 20,
@@ -27,7 +33,11 @@ sub step
 		row_lock => 3,
 		user_delete => 3,
 		user_update => 4,
-		peek => 2);
+		peek => 2,
+		receive_failing => $policy ? 6 : 0,
+		cancel => $policy && $self->{id_index} ? 4 : 0,
+		redrive => $policy ? 3 : 0,
+		maintain => $policy ? 2 : 0);
 
 	$self->$what();
 }
@@ -39,9 +49,25 @@ sub effect
 	return "INSERT INTO stress.effect VALUES ('$message->{k}', $message->{id}, '$how')";
 }
 
+# The statement that takes messages by a call of a verb.  Now and then it also looks at their rows: none may have been past
+# its time before the statement began.
+sub taking
+{
+	my ($self, $call) = @_;
+	my $what = "m.id, m.receipt, m.payload->>'k', m.attempt, coalesce(m.group_id, ''), m.payload ? 'p'";
+
+	return "SELECT $what, 'f' FROM $call m" if !$self->{policy} or $self->chance(80);
+	return "SELECT $what, coalesce(t.expires_at < statement_timestamp(), false) FROM $call WITH ORDINALITY m "
+	  . 'LEFT JOIN ' . $self->table() . ' t USING (id) ORDER BY m.ordinality';
+}
+
 sub messages
 {
-	return map { { id => $_->[0], receipt => $_->[1], k => $_->[2], attempt => $_->[3] } } @{ $_[1] };
+	my ($self, $rows) = @_;
+	my $claim = ++$self->{claims};
+	return map { {
+		id => $_->[0], receipt => $_->[1], k => $_->[2], attempt => $_->[3], group => $_->[4] ne '' ? "$_->[4] of $claim" : undef,
+		poison => $_->[5] eq 't', expired => $_->[6] eq 't' } } @$rows;
 }
 
 sub note_attempts
@@ -49,7 +75,9 @@ sub note_attempts
 	my ($self, @messages) = @_;
 	for my $message (@messages)
 	{
-		die "message $message->{id} has attempt $message->{attempt}\n" if $message->{attempt} < 1;
+		die "message $message->{id} has attempt $message->{attempt}\n"
+		  if $message->{attempt} < 1 or $message->{attempt} > $self->{max_attempts};
+		die "message $message->{id} was delivered after its time\n" if $message->{expired};
 		$self->count('redelivered') if $message->{attempt} > 1;
 	}
 	# An idle worker leaves the processor to the others.
@@ -63,8 +91,17 @@ sub receive_statement
 {
 	my ($self) = @_;
 	my $n = $self->size(100);
+	my $delay = $self->nack_delay();
+	# What comes after the first poison message of its group is given back with it.
 	my ($state, undef, $rows) = $self->try_run($self->begin(),
-		"WITH m AS (SELECT * FROM once.receive('$self->{queue}', $n)), "
+		$self->{policy}
+		? "WITH m AS (SELECT *, count(*) FILTER (WHERE payload ? 'p') OVER (PARTITION BY coalesce(group_id, '#' || id) "
+		  . "ORDER BY ordinality ROWS UNBOUNDED PRECEDING) AS poison "
+		  . "FROM once.receive('$self->{queue}', $n) WITH ORDINALITY), "
+		  . "w AS (INSERT INTO stress.effect SELECT payload->>'k', id, 'receive' FROM m WHERE poison = 0 ORDER BY ordinality) "
+		  . "SELECT count(CASE WHEN poison = 0 THEN once.ack(receipt) WHEN poison = 1 AND payload ? 'p' "
+		  . "THEN once.nack(receipt$delay, error => stress.complaint(payload, attempt)) END) FROM m"
+		: "WITH m AS (SELECT * FROM once.receive('$self->{queue}', $n)), "
 		  . "w AS (INSERT INTO stress.effect SELECT payload->>'k', id, 'receive' FROM m) "
 		  . "SELECT count(once.ack(receipt)) FROM m");
 
@@ -72,11 +109,23 @@ sub receive_statement
 	sleep(0.005) if $state eq '00000' and !$rows->[0][0];
 }
 
+# All in one statement, as somebody writes it who does not think of failures: one poison message, and nothing is done.
+sub receive_failing
+{
+	my ($self) = @_;
+	my $n = $self->size(8);
+	my ($state) = $self->try_run($self->begin(),
+		"WITH m AS (SELECT * FROM once.receive('$self->{queue}', $n)), "
+		  . "w AS (INSERT INTO stress.effect SELECT stress.work(payload), id, 'receive' FROM m) "
+		  . "SELECT count(once.ack(receipt)) FROM m");
+
+	$self->end($state, rollback => 5);
+}
+
 sub receive
 {
 	my ($self, $n) = @_;
-	my ($state, $rows) = $self->try_run(
-		"SELECT id, receipt, payload->>'k', attempt FROM once.receive('$self->{queue}', $n)");
+	my ($state, $rows) = $self->try_run($self->taking("once.receive('$self->{queue}', $n)"));
 	my @messages = $self->messages($rows);
 
 	$self->note_attempts(@messages) if $state eq '00000';
@@ -91,10 +140,20 @@ sub receive_transaction
 	$self->try_run($self->begin());
 	my ($state, @messages) = $self->receive($self->size(40));
 	my @acks;
-	for my $message (@messages)
+	my %given_back;
+	my %acked_later;
+	while (my $message = shift @messages)
 	{
 		last if $state ne '00000';
-		my $fate = $self->pick(ack => 60, ack_all => 20, nack => 8, release => 5, again => 5, twice => 2);
+		my $group = $message->{group} // '';
+		if ($given_back{$group})
+		{
+			$state = $self->must_be_given_back($message) if $self->chance(20);
+			next;
+		}
+		my $fate = $message->{poison} ? $self->pick(nack => 80, fail => 20)
+		  : $acked_later{$group} ? $self->pick(ack_all => 90, too_early => 10)
+		  : $self->pick(ack => 60, ack_all => 20, nack => 8, release => 5, again => 5, twice => 2);
 		if ($fate eq 'ack')
 		{
 			($state) = $self->try_run($self->effect($message, 'ack'), "SELECT once.ack('$message->{receipt}')");
@@ -102,14 +161,26 @@ sub receive_transaction
 		elsif ($fate eq 'ack_all')
 		{
 			push @acks, $message;
+			$acked_later{$group} = $message if $group;
+		}
+		elsif ($fate eq 'too_early')
+		{
+			$state = $self->ack_too_early($acked_later{$group}, $message);
+			push @acks, $message;
 		}
 		elsif ($fate eq 'nack')
 		{
-			($state) = $self->try_run("SELECT once.nack('$message->{receipt}'" . $self->nack_delay() . ")");
+			($state) = $self->try_run("SELECT once.nack('$message->{receipt}'" . $self->nack_delay() . $self->complaint($message) . ")");
+			$given_back{$group} = 1 if $group;
 		}
 		elsif ($fate eq 'release')
 		{
 			($state) = $self->try_run("SELECT once.release('$message->{receipt}')");
+			$given_back{$group} = 1 if $group;
+		}
+		elsif ($fate eq 'fail')
+		{
+			$state = 'P0001';
 		}
 		elsif ($fate eq 'again')
 		{
@@ -143,6 +214,35 @@ sub receive_transaction
 	$self->end($state, rollback => 15, prepare => 4);
 }
 
+# A message behind one of its group that was given back is given back with it.
+sub must_be_given_back
+{
+	my ($self, $message) = @_;
+	my ($answer) = $self->{session}->run("SELECT once.try_ack('$message->{receipt}')");
+
+	# Others may have rebuilt the index, or deleted the row.
+	die "ack behind a message of its group that was given back: $answer->{state} $answer->{message}\n"
+	  unless $answer->{state} eq '00000' ? $answer->{rows}[0][0] eq 'f' : $Stress::Worker::tolerated{ $answer->{state} };
+	$self->count('given back with an earlier one of its group');
+	return $answer->{state};
+}
+
+# A message must not be acked while one of its group before it is not.  Returns the state of the transaction after it.
+sub ack_too_early
+{
+	my ($self, $earlier, $message) = @_;
+	my @answers = $self->{session}->run('SAVEPOINT s', "SELECT once.ack('$message->{receipt}')", 'ROLLBACK TO s');
+	my $state = $answers[1]{state};
+
+	$self->count("ack in front of an earlier one of its group: $state");
+	return '00000' if $state eq 'ON010' or $Stress::Worker::tolerated{$state};
+	die "ack in front of an earlier one of its group gave $state $answers[1]{message}\n" if $state ne '00000';
+	# Somebody may have deleted the other one's row, or moved it.
+	my ($answer) = $self->{session}->run("SELECT once.ack('$earlier->{receipt}')");
+	die "ack in front of $earlier->{k}, which can still be acked, succeeded: $message->{k}\n" if $answer->{state} eq '00000';
+	return $answer->{state};
+}
+
 # Commit or prepare with a message that was not acked: must fail.
 sub forget_one
 {
@@ -173,6 +273,9 @@ sub receive_loop
 	my ($self) = @_;
 	my $n = $self->size(100);
 	my $bad = 2 + $self->roll(20);
+	my $complaint = $self->{policy} ? ', error => stress.complaint(m.payload, m.attempt)' : '';
+	# Given back with an earlier one of its group
+	my $lost = $self->{policy} ? "WHEN SQLSTATE 'ON003' THEN NULL;" : '';
 	my ($state) = $self->try_run('BEGIN', <<END =~ s/\s+/ /gr);
 		DO \$\$
 		DECLARE
@@ -182,18 +285,19 @@ sub receive_loop
 			FOR m IN SELECT * FROM once.receive('$self->{queue}', $n) LOOP
 				i := i + 1;
 				BEGIN
-					INSERT INTO stress.effect VALUES (m.payload->>'k', m.id, 'loop');
+					INSERT INTO stress.effect VALUES (stress.work(m.payload), m.id, 'loop');
 					PERFORM once.ack(m.receipt);
 					IF i % $bad = 0 THEN
 						RAISE EXCEPTION 'processing failed';
 					END IF;
 				EXCEPTION
 					WHEN raise_exception THEN
-						IF i % 2 = 0 THEN
-							PERFORM once.nack(m.receipt, '20 ms');
+						IF i % 2 = 0 OR m.payload ? 'p' THEN
+							PERFORM once.nack(m.receipt, '20 ms'$complaint);
 						ELSE
 							PERFORM once.release(m.receipt);
 						END IF;
+					$lost
 				END;
 			END LOOP;
 		END
@@ -208,7 +312,7 @@ sub receive_in_savepoint
 	my ($self) = @_;
 	my $n = $self->size(20);
 	my $finish = "WITH m AS (SELECT * FROM once.receive('$self->{queue}', $n)), "
-	  . "w AS (INSERT INTO stress.effect SELECT payload->>'k', id, 'savepoint' FROM m) "
+	  . "w AS (INSERT INTO stress.effect SELECT stress.work(payload), id, 'savepoint' FROM m) "
 	  . "SELECT count(once.ack(receipt)) FROM m";
 	my ($state) = $self->try_run($self->begin(),
 		'SAVEPOINT a', $finish, 'ROLLBACK TO a', 'RELEASE a',
@@ -226,14 +330,23 @@ sub nack_delay
 	return $self->pick('', 1, ", '0 s'", 1, sprintf(", '%d ms'", $self->roll(300)), 1);
 }
 
+# What is said of a delivery that failed
+sub complaint
+{
+	my ($self, $message) = @_;
+	return '' if !$self->{policy} or $self->chance(30);
+	return ", error => '$message->{k} $message->{attempt}'";
+}
+
 # ---- pop ----
 
 sub pop
 {
 	my ($self) = @_;
-	my $n = $self->size(50);
+	# One poison message, and all of them have failed.
+	my $n = $self->size($self->{policy} ? 15 : 50);
 	my ($state) = $self->try_run($self->begin(),
-		"INSERT INTO stress.effect SELECT payload->>'k', id, 'pop' FROM once.pop('$self->{queue}', $n)");
+		"INSERT INTO stress.effect SELECT stress.work(payload), id, 'pop' FROM once.pop('$self->{queue}', $n)");
 
 	$self->end($state, rollback => 15, prepare => 3);
 }
@@ -246,7 +359,7 @@ sub lease
 	return if @{ $self->{held} ||= [] } >= $max_held;
 	my $milliseconds = 5 + $self->roll($self->chance(20) ? 40 : 800);
 	my $n = $self->size(30);
-	my $statement = "SELECT id, receipt, payload->>'k', attempt FROM once.lease('$self->{queue}', '$milliseconds ms', $n)";
+	my $statement = $self->taking("once.lease('$self->{queue}', '$milliseconds ms', $n)");
 	my $rows;
 	my $state;
 
@@ -263,8 +376,13 @@ sub lease
 	return if $state ne '00000';
 	my @messages = $self->messages($rows);
 	$self->note_attempts(@messages);
-	# Some of them are late.
-	$_->{due} = time() + $milliseconds * rand(1.2) / 1000 for @messages;
+	# Some of them are late.  Those of a group wait for each other.
+	my %due;
+	for my $message (@messages)
+	{
+		my $due = time() + $milliseconds * rand(1.2) / 1000;
+		$message->{due} = $message->{group} ? $due{ $message->{group} } //= $due : $due;
+	}
 	push @{ $self->{held} }, @messages;
 }
 
@@ -276,10 +394,22 @@ sub held
 
 	return unless @due;
 	splice(@due, $self->size(20)) if @due > 20;
+	if (my @poison = grep { $_->{poison} } @due)
+	{
+		my ($first) = @poison;
+		$self->held_nack($first) if $self->chance(70);
+		$self->forget_held(grep { $_ == $first or ($first->{group} // '') eq ($_->{group} // '-') } @{ $self->{held} });
+		return;
+	}
 	my $what = $self->pick(ack => 35, ack_all => 20, try_ack => 10, try_ack_all => 15, nack => 7, release => 5, extend => 8);
 	my $finished = $self->can("held_$what")->($self, @due);
-	return unless $finished;
-	my %over = map { $_->{receipt} => 1 } @due;
+	$self->forget_held(@due) if $finished;
+}
+
+sub forget_held
+{
+	my ($self, @messages) = @_;
+	my %over = map { $_->{receipt} => 1 } @messages;
 	$self->{held} = [ grep { !$over{ $_->{receipt} } } @{ $self->{held} } ];
 }
 
@@ -293,7 +423,8 @@ sub held_ack
 	# A stale one among them spoils the transaction: next time one by one.
 	my $committed = $self->end($state, rollback => 12, prepare => 3);
 	return 1 if $committed or @due == 1;
-	$_->{due} = time() + rand(0.2) for @due;
+	my $due = time() + rand(0.2);
+	$_->{due} = $due for @due;
 	return $self->chance(30);
 }
 
@@ -340,7 +471,7 @@ sub held_try_ack_all
 sub held_nack
 {
 	my ($self, @due) = @_;
-	$self->try_run(map { "SELECT once.nack('$_->{receipt}'" . $self->nack_delay() . ")" } @due);
+	$self->try_run(map { "SELECT once.nack('$_->{receipt}'" . $self->nack_delay() . $self->complaint($_) . ")" } @due);
 	return 1;
 }
 
@@ -401,11 +532,56 @@ sub user_update
 	my ($self) = @_;
 	my $table = $self->table();
 	# Of an indexed column or not: the message moves, or it keeps its place if there is room on its heap page.
-	my $set = $self->pick(q(headers = '{"h": 1}'), 1, 'priority = ' . $self->roll(10), 1);
-	my ($state) = $self->try_run($self->begin(), "UPDATE $table SET $set WHERE id = " . $self->some_row());
+	my @set = (
+		q(headers = '{"h": 1}') => 1,
+		'priority = CASE WHEN group_id IS NULL THEN ' . $self->roll(10) . ' ELSE 4 END' => 1);
+	push @set, "group_id = group_id || ' moved'" => 0.5, "deliver_at = now() + interval '200 ms'" => 0.5 if $self->{policy};
+	my $set = $self->pick(@set);
+	my ($state) = $self->try_run($self->begin(),
+		"WITH u AS (UPDATE $table SET $set WHERE id = " . $self->some_row() . " RETURNING payload->>'k' AS k) "
+		  . 'INSERT INTO stress.moved SELECT k FROM u');
 
 	$self->pause() if $self->chance(20);
 	$self->end($state, rollback => 30, prepare => 5);
+}
+
+# A message that is taken back needs no effect any more.
+sub cancel
+{
+	my ($self) = @_;
+	my $table = $self->table();
+	my $offset = $self->roll(40);
+	my ($state) = $self->try_run($self->begin(),
+		"WITH c AS MATERIALIZED (SELECT id, payload->>'k' AS k, once.cancel('$self->{queue}', id) AS done FROM "
+		  . "(SELECT id, payload FROM $table OFFSET $offset LIMIT 2) t) "
+		  . "INSERT INTO stress.effect SELECT k, id, 'cancel' FROM c WHERE done");
+
+	$self->end($state, rollback => 30, prepare => 3);
+}
+
+# Dead letters are sent again, behind what has been sent meanwhile.
+sub redrive
+{
+	my ($self) = @_;
+	my $table = $self->table();
+	my $n = $self->pick('NULL', 1, $self->size(20), 3);
+	my ($state, undef, $expired, $rows) = $self->try_run($self->begin(),
+		"SELECT count(*) FROM once.dead_letters WHERE queue = '$self->{queue}' AND reason = 'expired'",
+		"SELECT once.redrive('$self->{queue}', $n)",
+		"INSERT INTO stress.moved SELECT payload->>'k' FROM $table WHERE xmin = pg_current_xact_id()::xid");
+
+	return unless $self->end($state, rollback => 30, prepare => 3);
+	$self->count('redriven', $rows->[0][0]);
+	$self->count('expired ones among the dead letters', $expired->[0][0]);
+}
+
+# Without a transaction of its own it works in ours.
+sub maintain
+{
+	my ($self) = @_;
+	my ($state) = $self->try_run($self->begin(), 'CALL once.maintain()');
+
+	$self->end($state, rollback => 30, prepare => 3);
 }
 
 sub peek

@@ -1,4 +1,5 @@
-# A maintainer: VACUUM and the commands that rebuild the index, now and then.
+# A maintainer: VACUUM and the commands that rebuild the index, now and then; with --policy also once.maintain, and changes
+# of the queue's options.
 
 package Stress::Maintainer;
 
@@ -23,14 +24,27 @@ sub step
 		'REINDEX' => $self->{rebuild} ? 7 : 0,
 		'REINDEX CONCURRENTLY' => $self->{rebuild} ? 13 : 0,
 		'CHECKPOINT' => 5,
-		"ANALYZE $table" => 5);
+		"ANALYZE $table" => 5,
+		'CALL once.maintain()' => $self->{policy} ? 20 : 0,
+		'alter_queue' => $self->{policy} ? 20 : 0);
 	# With an invalid index about, rebuilding the others is refused.
 	$self->drop_leftovers();
+	$self->order_holds();
 	if ($what =~ /^REINDEX/)
 	{
 		my $how = $what =~ /CONCURRENTLY/ ? 'CONCURRENTLY ' : '';
 		my ($index) = $self->indexes('indisvalid');
+		# The order of messages that live through a concurrent build is best effort.
+		$self->{session}->rows("INSERT INTO stress.unordered VALUES (nextval('stress.moment'), NULL)") if $how;
 		$self->try_run("REINDEX INDEX $how$index");
+		$self->order_holds();
+	}
+	elsif ($what eq 'alter_queue')
+	{
+		my $option = $self->pick(
+			"ttl_action => '" . $self->pick('drop', 1, 'dead_letter', 1) . "'" => 2,
+			"retry_delay => '" . (5 + $self->roll(50)) . " ms'" => 1);
+		$self->try_run("SELECT once.alter_queue('$self->{queue}', $option)");
 	}
 	else
 	{
@@ -54,6 +68,13 @@ sub indexes
 		JOIN pg_am a ON a.oid = c.relam AND a.amname = 'once_queue'
 		WHERE i.indrelid = '${\ $self->table()}'::regclass AND $condition
 END
+}
+
+# No concurrent build is under way any more.
+sub order_holds
+{
+	my ($self) = @_;
+	$self->{session}->rows("UPDATE stress.unordered SET upto = nextval('stress.moment') WHERE upto IS NULL");
 }
 
 # What REINDEX CONCURRENTLY leaves behind when it fails (a deadlock, or a crash)
@@ -110,9 +131,35 @@ sub step
 
 	$oracle->must_check($self->chance(10));
 	$oracle->must_balance();
+	$oracle->must_keep_order();
+	$oracle->must_keep_policy();
 	$self->count('verified under load');
 	my $until = time() + 0.5 + rand(1);
 	sleep(0.05) while time() < $until and time() < $self->{until};
+}
+
+package Stress::Killer;
+
+# A killer: ends the backend of one of the workers, whatever it is doing.
+
+use parent -norequire, 'Stress::Worker';
+
+use Time::HiRes qw(sleep time);
+
+sub step
+{
+	my ($self) = @_;
+	my $until = time() + 0.2 + rand(0.8);
+
+	sleep(0.05) while time() < $until and time() < $self->{until};
+	my $n = $self->{session}->value(<<END =~ s/\s+/ /gr);
+		SELECT count(pg_terminate_backend(pid)) FROM (
+			SELECT pid FROM pg_stat_activity
+			WHERE application_name LIKE 'stress %' AND application_name <> 'stress main' AND pid <> pg_backend_pid()
+				AND backend_type = 'client backend'
+			ORDER BY state = 'active' AND random() < 0.7 DESC, random() LIMIT 1) AS a
+END
+	$self->count('backends killed', $n);
 }
 
 1;

@@ -1,4 +1,5 @@
-# The oracle: what must hold of stress.intended, the queue and stress.effect, at any time and in the end.
+# The oracle: what must hold of stress.intended, the queue, its dead letters and its archive, and stress.effect, at any time and
+# in the end.
 
 package Stress::Oracle;
 
@@ -10,7 +11,11 @@ use Time::HiRes qw(sleep time);
 sub new
 {
 	my ($class, $session, $queue) = @_;
-	return bless { session => $session, queue => $queue, table => "once.\"q_$queue\"" }, $class;
+	my $self = bless { session => $session, queue => $queue, table => "once.\"q_$queue\"" }, $class;
+	# How the queue was set up, perhaps by another run
+	@{$self}{qw(policy max_attempts ttl)} = @{ ($session->rows('SELECT policy, max_attempts, ttl FROM stress.setting'))[0] };
+	$self->{policy} = $self->{policy} eq 't';
+	return $self;
 }
 
 # once.check finds nothing.
@@ -34,21 +39,86 @@ sub must_check
 	die 'once.check found: ' . join("\n", map { join(' | ', @$_) } @faults) . "\n";
 }
 
-# In any one snapshot, a message that was intended is in the queue, or has its effect, but not both and nothing twice; and
-# there is nothing that was not intended.
+# In any one snapshot, a message that was intended is in the queue, or has its effect, or is a dead letter, but never two of
+# that and nothing twice; and there is nothing that was not intended.  What may have expired may have been dropped.  What was
+# acked is in the archive, if there is one; what was deleted or cancelled is not.
 sub must_balance
 {
 	my ($self) = @_;
+	my ($archive, $dropped, $archived) = ('', 'false', '');
+
+	if ($self->{policy})
+	{
+		$archive = "UNION ALL SELECT payload->>'k', 'a', NULL, NULL FROM once.\"a_$self->{queue}\" "
+		  . "UNION ALL SELECT payload->>'k', 'd', NULL, NULL FROM once.dead_letters WHERE queue = '$self->{queue}' "
+		  . "UNION ALL SELECT DISTINCT k, 'm', NULL, NULL::timestamptz FROM stress.moved ";
+		# A message that was moved or sent again has another time.
+		$dropped = "(max(expires) < clock_timestamp() OR bool_or(what = 'm'))";
+		$archived = "OR count(*) FILTER (WHERE what = 'a') <> "
+		  . "count(*) FILTER (WHERE what = 'e' AND how NOT IN ('delete', 'cancel'))";
+	}
 	my @wrong = $self->{session}->rows(<<END =~ s/\s+/ /gr);
-		SELECT k, sum(i), sum(q), sum(e), max(how) FROM (
-			SELECT k, 1 AS i, 0 AS q, 0 AS e, NULL AS how FROM stress.intended
-			UNION ALL SELECT payload->>'k', 0, 1, 0, NULL FROM $self->{table}
-			UNION ALL SELECT k, 0, 0, 1, how FROM stress.effect) AS u
-		GROUP BY k HAVING sum(i) <> 1 OR sum(q) + sum(e) <> 1 LIMIT 10
+		SELECT k, string_agg(what || coalesce(':' || how, ''), ' ' ORDER BY what) FROM (
+			SELECT k, 'i' AS what, NULL AS how, expires FROM stress.intended
+			UNION ALL SELECT payload->>'k', 'q', NULL, NULL FROM $self->{table}
+			UNION ALL SELECT k, 'e', how, NULL FROM stress.effect $archive) AS u
+		GROUP BY k
+		HAVING count(*) FILTER (WHERE what = 'i') <> 1
+			OR count(*) FILTER (WHERE what IN ('q', 'e', 'd')) > 1
+			OR (count(*) FILTER (WHERE what IN ('q', 'e', 'd')) = 0 AND NOT coalesce($dropped, false))
+			$archived
+		LIMIT 10
 END
 	return unless @wrong;
-	die "out of balance (key, intended, in the queue, effects, by): "
+	die "out of balance (key, and where it is: intended, queue, effect by, dead letters, archive, moved): "
 	  . join("\n", map { join(' | ', @$_) } @wrong) . "\n";
+}
+
+# Effects in a group are in the order of its sends.  Of no account are messages sent with a delay of their own, moved or sent
+# again since, deleted by others, or alive during a concurrent index build.  Returns how many were judged.
+sub must_keep_order
+{
+	my ($self) = @_;
+	my $judged = <<END =~ s/\s+/ /gr;
+		SELECT i.k, i.grp, i.n, e.how, e.moment, lag(i.n) OVER (PARTITION BY i.grp ORDER BY e.moment) AS before
+		FROM stress.intended i JOIN stress.effect e USING (k)
+		WHERE i.grp IS NOT NULL AND NOT i.delayed AND e.how NOT IN ('delete', 'cancel')
+			AND NOT EXISTS (SELECT FROM stress.moved m WHERE m.k = i.k)
+			AND NOT EXISTS (SELECT FROM stress.unordered u WHERE i.moment < coalesce(u.upto, e.moment + 1) AND e.moment > u.since)
+END
+	my @wrong = $self->{session}->rows("SELECT grp, k, how, moment, before FROM ($judged) AS j WHERE n < before LIMIT 10");
+
+	die "out of order (group, key, by, moment, after the number): " . join("\n", map { join(' | ', @$_) } @wrong) . "\n" if @wrong;
+	return $self->{session}->value("SELECT count(before) FROM ($judged) AS j");
+}
+
+# No message has had more deliveries than it may have, dead letters are dead for a reason, and errors are of the delivery that
+# they were reported for.
+sub must_keep_policy
+{
+	my ($self) = @_;
+	my $dead = "once.dead_letters WHERE queue = '$self->{queue}'";
+
+	return unless $self->{policy};
+	$self->must_be_none($_->[0], $_->[1]) for
+	  [ 'attempts beyond the last' => "SELECT * FROM once.slots('$self->{queue}') WHERE state <> 'done' AND attempts > $self->{max_attempts}" ],
+	  [ 'dead letters without a reason' => "SELECT id, reason, attempts, enqueued_at, deliver_at, expires_at, dead_at FROM $dead "
+		  . "AND CASE reason WHEN 'attempts' THEN attempts <> $self->{max_attempts} "
+		  . "WHEN 'expired' THEN attempts > $self->{max_attempts} "
+		  . "OR coalesce(expires_at, greatest(enqueued_at, deliver_at) + interval '$self->{ttl}', 'infinity') > clock_timestamp() "
+		  . 'ELSE true END' ],
+	  [ 'errors of other deliveries' => 'SELECT m.k, f.attempt, f.error FROM once.failures f JOIN ('
+		  . "SELECT id, payload->>'k' AS k FROM $self->{table} UNION ALL SELECT id, payload->>'k' FROM $dead) AS m USING (id) "
+		  . "WHERE f.queue = '$self->{queue}' AND f.error <> m.k || ' ' || f.attempt" ],
+	  [ 'last errors of others' => "SELECT id, payload->>'k', attempts, last_error FROM $dead "
+		  . "AND last_error NOT LIKE (payload->>'k') || ' %'" ];
+}
+
+sub must_be_none
+{
+	my ($self, $what, $query) = @_;
+	my @rows = $self->{session}->rows("$query LIMIT 10");
+	die "$what: " . join("\n", map { join(' | ', @$_) } @rows) . "\n" if @rows;
 }
 
 # Prepared transactions that nobody finished
@@ -87,6 +157,7 @@ sub must_drain
 END
 	$self->must_balance();
 	$self->must_check(1);
+	return $self->must_drain_by_policy() if $self->{policy};
 
 	# A delivery that failed is due by the retry delay after its claim, which is at most a second here.
 	$self->wait_for(60, 'all messages to be due', <<END =~ s/\s+/ /gr);
@@ -110,6 +181,75 @@ END
 	$session->rows("VACUUM $self->{table}");
 	$self->must_check(1);
 	return $drained;
+}
+
+# The same where messages are in groups, die and expire: poison messages are given back until they are dead letters.  After
+# that, all dead letters are sent again, and have their effect.
+sub must_drain_by_policy
+{
+	my ($self) = @_;
+	my $session = $self->{session};
+	my $table = $self->{table};
+	my $drained = 0;
+
+	$self->must_keep_order();
+	$self->must_keep_policy();
+	$drained += $self->must_empty("payload ? 'p'", 'drain');
+	$self->must_balance();
+	$self->must_keep_order();
+	$self->must_keep_policy();
+	$self->must_be_none('poison messages that somebody finished', 'SELECT i.k, e.how FROM stress.intended i JOIN stress.effect e USING (k) '
+		. "WHERE i.poison AND e.how NOT IN ('delete', 'cancel')");
+	$session->rows('CALL once.maintain()');
+	$self->must_be_none('errors of messages that are gone', "SELECT f.* FROM once.failures f WHERE queue = '$self->{queue}' "
+		. "AND NOT EXISTS (SELECT FROM once.dead_letters d WHERE d.queue = f.queue AND d.id = f.id)");
+
+	$session->rows("SELECT once.alter_queue('$self->{queue}', reset => '{ttl}')");
+	my $dead = () = $session->rows(
+		"INSERT INTO stress.moved SELECT payload->>'k' FROM once.dead_letters WHERE queue = '$self->{queue}' RETURNING k");
+	my $redriven = $session->value("SELECT once.redrive('$self->{queue}')");
+	die "$redriven of $dead dead letters were sent again\n" if $redriven != $dead;
+	$self->must_balance();
+	my $redrained = $self->must_empty('false', 'redriven');
+	die "$redrained of $redriven dead letters were delivered\n" if $redriven != $redrained;
+	$self->must_balance();
+	$self->must_be_none('dead letters', "SELECT * FROM once.dead_letters WHERE queue = '$self->{queue}'");
+	$self->must_be_none('failures', "SELECT * FROM once.failures WHERE queue = '$self->{queue}'");
+	$self->must_be_none('ids that come twice', 'SELECT id, count(*) FROM stress.effect GROUP BY id HAVING count(*) > 1');
+	$self->must_check(1);
+	$session->rows("VACUUM $table");
+	$self->must_check(1);
+	return $drained + $redrained;
+}
+
+# Take messages until there is none left, those that are not "poison" with an effect.
+sub must_empty
+{
+	my ($self, $poison, $how) = @_;
+	my $session = $self->{session};
+	my $finished = 0;
+	my $last = time();
+
+	while ((my $left = $session->value("SELECT count(*) FROM $self->{table}")) > 0)
+	{
+		my ($row) = $session->rows(<<END =~ s/\s+/ /gr);
+			WITH m AS (SELECT *, count(*) FILTER (WHERE $poison) OVER (PARTITION BY coalesce(group_id, '#' || id)
+					ORDER BY ordinality ROWS UNBOUNDED PRECEDING) AS poison
+				FROM once.receive('$self->{queue}', 10000) WITH ORDINALITY),
+			w AS (INSERT INTO stress.effect SELECT payload->>'k', id, '$how' FROM m WHERE poison = 0 ORDER BY ordinality)
+			SELECT count(*), count(CASE WHEN poison = 0 THEN once.ack(receipt) END),
+				count(CASE WHEN poison = 1 AND ($poison) THEN once.nack(receipt, '0 s') END) FROM m
+END
+		$finished += $row->[1];
+		if ($row->[0] or $left > $session->value("SELECT count(*) FROM $self->{table}"))
+		{
+			$last = time();
+			next;
+		}
+		$self->stuck($left) if time() > $last + 15;
+		sleep(0.1);
+	}
+	return $finished;
 }
 
 # Messages that are due and were not offered: show how they stand.

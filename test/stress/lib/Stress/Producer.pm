@@ -1,4 +1,5 @@
 # A producer: sends messages by every path there is, and notes each one's key in stress.intended in the same transaction.
+# With --policy they have groups, delays and times to live, and some are poison: no consumer will ever be done with them.
 
 package Stress::Producer;
 
@@ -35,18 +36,37 @@ sub throttle
 	}
 }
 
-sub keys_for
+# So many messages to send: of each its key, its number, its payload, and perhaps a group.  A group belongs to one producer, so
+# the order of its inserts is the order of their numbers.
+sub messages
 {
 	my ($self, $n) = @_;
-	return map { "$self->{name}-" . ++$self->{last_key} } 1 .. $n;
+	my @kind = $self->{policy} ? (none => 40, hot => 25, cold => 35) : (none => 1);
+	my $kind = $self->pick(@kind);
+	my $mixed = $self->chance(50);
+	my @messages;
+
+	for (1 .. $n)
+	{
+		my $message = { n => ++$self->{last_key}, key => "$self->{name}-$self->{last_key}" };
+		$kind = $self->pick(@kind) if $mixed;
+		my $groups = { none => 0, hot => 2, cold => 200 }->{$kind};
+		$message->{group} = "$self->{name} $kind " . $self->roll($groups) if $groups and ($mixed or !@messages);
+		$message->{group} = $messages[0]{group} if $groups and !$mixed and @messages;
+		$message->{poison} = 1 if $self->{policy} and $self->chance(0.3);
+		$message->{payload} = $self->payload($message);
+		push @messages, $message;
+	}
+	return @messages;
 }
 
 sub payload
 {
-	my ($self, $key) = @_;
+	my ($self, $message) = @_;
 	# Some long enough to be compressed or stored out of line
 	my $filler = 'x' x ($self->chance(3) ? 20000 : $self->chance(20) ? 700 : 30);
-	return qq({"k": "$key", "f": "$filler"});
+	my $poison = $message->{poison} ? ', "p": true' : '';
+	return qq({"k": "$message->{key}", "f": "$filler"$poison});
 }
 
 # A part of a transaction that is rolled back alone.
@@ -56,39 +76,69 @@ sub aborted_part
 	return ('SAVEPOINT s', $self->part(), 'ROLLBACK TO s');
 }
 
+# What is noted of messages that are sent with such a delay and time to live: from when on they may expire is told rather too
+# early, as the sender reads the clock later than the transaction began.
+sub intend
+{
+	my ($self, $delay, $ttl, @messages) = @_;
+	my $expires = "now() + coalesce(${delay}::interval, '0 s') + interval " . ($ttl ne 'NULL' ? $ttl : "'$self->{ttl}'");
+	$expires = 'NULL' if !$self->{policy} or $ttl eq "'infinity'";
+	my $delayed = $delay ne 'NULL' ? 'true' : 'false';
+
+	return 'INSERT INTO stress.intended (k, grp, n, delayed, expires, poison) VALUES ' . join(', ',
+		map { sprintf("('%s', %s, %d, $delayed, $expires, %s)", $_->{key}, quote($_->{group}), $_->{n}, $_->{poison} ? 'true' : 'false') }
+		  @messages);
+}
+
+sub quote { return defined $_[0] ? "'$_[0]'" : 'NULL' }
+
 sub part
 {
 	my ($self) = @_;
 	my $how = $self->pick(send => 40, send_batch => 30, insert => 15, copy => 15);
-	my @keys = $self->keys_for($how eq 'send' ? 1 : $self->size($how eq 'send_batch' ? 200 : 60));
+	my @messages = $self->messages($how eq 'send' ? 1 : $self->size($how eq 'send_batch' ? 200 : 60));
+	my $grouped = grep { defined $_->{group} } @messages;
 	my $priority = $self->chance(70) ? 4 : $self->roll(10);
-	my $delay = $self->chance(15) ? sprintf("'%d ms'", $self->roll(800)) : 'NULL';
+	my $delay = $self->chance(15) ? sprintf("'%d ms'", $self->roll($self->{policy} && $self->chance(10) ? 3000 : 800)) : 'NULL';
+	my $ttl = $self->{policy} && $self->chance(6) ? sprintf("'%d ms'", $self->size(2000)) : 'NULL';
 	my $table = $self->table();
 
-	$self->count("sent by $how", scalar @keys);
-	my $intend = 'INSERT INTO stress.intended VALUES ' . join(', ', map { "('$_')" } @keys);
-	if ($how eq 'send')
-	{
-		my $payload = $self->payload($keys[0]);
-		return ($intend, "SELECT once.send('$self->{queue}', '$payload', delay => $delay, priority => $priority)");
-	}
-	if ($how eq 'send_batch')
-	{
-		my $payloads = join(', ', map { "'" . $self->payload($_) . "'" } @keys);
-		return ($intend, "SELECT count(*) FROM once.send_batch('$self->{queue}', ARRAY[$payloads]::jsonb[], delay => $delay, priority => $priority)");
-	}
+	$self->count("sent by $how", scalar @messages);
+	$self->count('sent to groups', $grouped) if $grouped;
+	return $self->part_by_verb($how, $delay, $ttl, $grouped ? 4 : $priority, @messages) if $how =~ /^send/;
 	if ($how eq 'insert')
 	{
-		my $rows = join(', ', map { "($priority, now() + interval $delay, '" . $self->payload($_) . "')" } @keys);
-		$rows =~ s/now\(\) \+ interval NULL/NULL/g;
-		return ($intend, "INSERT INTO $table (priority, deliver_at, payload) VALUES $rows");
+		$ttl = "'infinity'" if $self->{policy} and $self->chance(5);
+		my $deliver_at = $delay ne 'NULL' ? "now() + interval $delay" : 'NULL';
+		my $expires_at = $ttl eq "'infinity'" ? $ttl : $ttl ne 'NULL' ? "coalesce($deliver_at, now()) + interval $ttl" : 'NULL';
+		my $rows = join(', ', map {
+			"($deliver_at, $expires_at, " . ($_->{group} ? 4 : $priority) . ', ' . quote($_->{group}) . ", '$_->{payload}')" } @messages);
+		return ($self->intend($delay, $ttl, @messages),
+			"INSERT INTO $table (deliver_at, expires_at, priority, group_id, payload) VALUES $rows");
 	}
 	# The file is read when the statement is reached, so each has its own.
 	my $file = "$self->{dir}/$self->{name}.copy" . (++$self->{copies} % 10);
 	open(my $out, '>', $file) or die "could not open $file: $!\n";
-	print $out "$priority\t", $self->payload($_), "\n" for @keys;
+	print $out join("\t", $_->{group} ? 4 : $priority, $_->{group} // '\N', $_->{payload}), "\n" for @messages;
 	close($out) or die "could not write $file: $!\n";
-	return ($intend, "\\copy $table (priority, payload) from '$file'");
+	return ($self->intend('NULL', 'NULL', @messages), "\\copy $table (priority, group_id, payload) from '$file'");
+}
+
+sub part_by_verb
+{
+	my ($self, $how, $delay, $ttl, $priority, @messages) = @_;
+	my $options = "delay => $delay, priority => $priority";
+	$options .= ", ttl => $ttl" if $ttl ne 'NULL';
+	my $intend = $self->intend($delay, $ttl, @messages);
+
+	if ($how eq 'send')
+	{
+		$options .= ", group_id => '$messages[0]{group}'" if $messages[0]{group};
+		return ($intend, "SELECT once.send('$self->{queue}', '$messages[0]{payload}', $options)");
+	}
+	my $payloads = join(', ', map { "'$_->{payload}'" } @messages);
+	$options .= ', group_ids => ARRAY[' . join(', ', map { quote($_->{group}) } @messages) . ']::text[]' if grep { $_->{group} } @messages;
+	return ($intend, "SELECT count(*) FROM once.send_batch('$self->{queue}', ARRAY[$payloads]::jsonb[], $options)");
 }
 
 1;

@@ -17,7 +17,7 @@ our %tolerated = (
 	'40001' => 'serialization_failure',
 	'25P02' => 'in_failed_sql_transaction');
 
-# new(name, kind, seed, queue, dir, until, crash (bool), sync_commit)
+# new(name, kind, seed, queue, dir, until, crash (bool), policy (bool), sync_commit)
 sub new
 {
 	my ($class, %args) = @_;
@@ -132,7 +132,7 @@ sub commit
 	my ($self) = @_;
 	my @statements = ('COMMIT');
 
-	if ($self->{crash})
+	if ($self->{crash} or $self->{policy})
 	{
 		my $n = @{ $self->{commits} } + 1;
 		unshift @statements,
@@ -184,13 +184,13 @@ sub live
 	$self->{session}->close();
 }
 
-# A lost connection is expected when the server is killed.
+# A lost connection is expected when the server is killed, or when there is somebody who terminates backends.
 sub survive
 {
 	my ($self, $error) = @_;
 	my $deadline = time() + 60;
 
-	die $error unless ref $error and $error->isa('Stress::Lost') and $self->{crash};
+	die $error unless ref $error and $error->isa('Stress::Lost') and ($self->{crash} or $self->{policy});
 	my ($commits, $incarnation) = @{$self}{qw(commits incarnation)};
 	until (eval { $self->open_session(); 1 })
 	{
@@ -219,7 +219,7 @@ sub check_journal
 	die "$who: commit $last is there, but only $present commits are\n" if $present != $last;
 	die "$who: $last commits are there, $reported were reported\n" if $last > $reported + 1;
 	return if $last >= $reported;
-	die "$who: $reported commits were reported, $last are there\n" if $self->{sync_commit} ne 'off';
+	die "$who: $reported commits were reported, $last are there\n" if $self->{sync_commit} ne 'off' or !$self->{crash};
 
 	open(my $file, '<', "$self->{dir}/crashes") or die "no record of crashes: $!\n";
 	my @crashes = <$file>;

@@ -1,0 +1,73 @@
+# The order within a group holds across crashes of the server: what was claimed keeps its group waiting, and in the middle of
+# any load, each group's effects come in the order in which it was sent.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+use OnceTest;
+use PostgreSQL::Test::Cluster;
+use Test::More;
+
+my $node = once_node('main', 'once.flush_claims = on');
+
+sub value { return (split(/\n/, $node->safe_psql('postgres', $_[0]) // '', -1))[-1] // '' }
+
+sub crash
+{
+	$node->stop('immediate');
+	$node->start;
+}
+
+my $receive = "SELECT string_agg(payload::text || ':' || attempt, ' ' ORDER BY n) FROM (SELECT m.*, once.ack(receipt) FROM once.receive('%s', %d) "
+  . 'WITH ORDINALITY AS m (id, receipt, attempt, e, u, p, group_id, h, payload, n)) m';
+
+# A lease of the first holds back the others, crash or not; what was leased can be acked after it.
+value("SELECT once.create_queue('leased', retry_delay => '0 s')");
+value("SELECT count(once.send('leased', to_jsonb(g || n), group_id => g)) FROM generate_series(1, 4) n, unnest('{a,b}'::text[]) g");
+value("CREATE TABLE held AS SELECT id, receipt, payload FROM once.lease('leased', '1 h', 1)");
+crash();
+is(value("SELECT string_agg(payload #>> '{}', ' ' ORDER BY id) FROM once.peek('leased') WHERE state = 'blocked' AND group_id = 'a'"),
+	'a2 a3 a4', 'leased: those behind it are blocked after the crash');
+is(value(sprintf($receive, 'leased', 10)), '"b1":1 "b2":1 "b3":1 "b4":1', 'leased: only the other group is delivered');
+is(value('SELECT count(once.ack(receipt)) FROM held'), '1', 'leased: its receipt is good');
+crash();
+is(value(sprintf($receive, 'leased', 10)), '"a2":1 "a3":1 "a4":1', 'leased: then the group goes on');
+
+# A claim whose transaction the crash has ended is delivered again before anything behind it.
+value("SELECT once.create_queue('open', retry_delay => '0 s')");
+value("SELECT count(once.send('open', to_jsonb(n), group_id => 'a')) FROM generate_series(1, 6) n");
+my $session = $node->background_psql('postgres');
+is($session->query_safe("BEGIN; SELECT count(once.ack(receipt)) FROM once.receive('open', 2)"), '2', 'open: two are acked');
+is(value("SELECT count(*) FROM once.receive('open', 10)"), '0', 'open: the group waits for the commit');
+crash();
+eval { $session->quit };
+is(value(sprintf($receive, 'open', 3)), '1:2 2:2 3:1', 'open: all of it from the beginning');
+crash();
+is(value(sprintf($receive, 'open', 10)), '4:1 5:1 6:1', 'open: and on');
+
+# The pause of a retry holds the group back, also if the server was down meanwhile.
+value("SELECT once.create_queue('retried', retry_delay => '1 h')");
+value("SELECT count(once.send('retried', to_jsonb(n), group_id => 'a')) FROM generate_series(1, 3) n");
+value("SELECT count(once.nack(receipt)) FROM once.lease('retried', '1 h', 1)");
+flush_wal($node);
+crash();
+is(value("SELECT count(*) FROM once.receive('retried', 10)"), '0', 'retried: the group waits for its first');
+value("SELECT once.alter_queue('retried', retry_delay => '0 s')");
+value("SELECT once.send('retried', '4', group_id => 'a')");
+is(value("SELECT string_agg(state, ' ' ORDER BY id) FROM once.peek('retried')"), 'delayed blocked blocked blocked', 'retried: peek tells');
+clean($node, $_, $_) for 'leased', 'open', 'retried';
+$node->stop;
+
+# Load, and kill -9 of everything in the middle of it.  Without concurrent builds, which keep no order.
+for my $sync_commit ('on', 'off')
+{
+	my $load = start_stress(undef, '--policy', '--crash', 2, '--seconds', 7, '--no-rebuild', '--sync-commit', $sync_commit,
+		'--setting', 'shared_buffers=8MB', '--setting', 'wal_writer_delay=200ms');
+
+	end_stress($load, "delivery policy, two kills, synchronous_commit $sync_commit");
+	my ($judged) = ${ $load->{output} } =~ /(\d+) effects of groups judged/;
+	cmp_ok($judged // 0, '>', 300, 'many effects had an order');
+}
+done_testing();

@@ -1,0 +1,83 @@
+# pg_upgrade --link takes over tables and indexes as they are: claims, attempts, receipts, delays, groups, dead letters, errors and
+# the archive are all there in the new cluster.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+use OnceTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $old = once_node('old');
+
+sub value { my ($sql, $on) = @_; return (split(/\n/, ($on // $old)->safe_psql('postgres', $sql) // '', -1))[-1] // '' }
+
+value("SELECT once.create_queue('orders', id_index => true, max_attempts => 3, retry_delay => '1 h', archive => '2 days', ttl => '30 days')");
+value("SELECT once.create_queue('u', unlogged => true)");
+value(q(SELECT count(once.send('orders', to_jsonb(i), priority => i % 10)) FROM generate_series(1, 500) i));
+value(q(SELECT count(once.send('orders', to_jsonb(i), group_id => 'g' || i % 20)) FROM generate_series(501, 1500) i));
+value(q(SELECT count(once.send('orders', to_jsonb(i), delay => i * interval '1 min')) FROM generate_series(1501, 2500) i));
+value(q(SELECT count(once.send('u', to_jsonb(i))) FROM generate_series(1, 10) i));
+value("SELECT count(once.ack(receipt)) FROM once.receive('orders', 50)");
+value("CREATE TABLE held AS SELECT id, attempt, group_id, receipt FROM once.lease('orders', '1 day', 700)");
+value("SELECT count(once.nack(receipt, '0 s', 'no ' || id)) FROM held WHERE group_id IS NULL AND id % 10 = 5");
+value("UPDATE held SET receipt = NULL WHERE group_id IS NULL AND id % 10 = 5");
+# Used up
+value("BEGIN; SELECT count(*) FROM once.receive('orders', 20); ROLLBACK") for 1;
+value("SELECT once.nack(receipt, '0 s', 'still no') FROM once.lease('orders', '1 day', 10)") for 1 .. 2;
+value("SELECT count(once.nack(receipt, '0 s', 'never')) FROM (SELECT receipt FROM once.lease('orders', '1 day', 10)) l");
+value('CALL once.maintain()');
+value("BEGIN; SELECT count(*) FROM once.pop('orders', 30); ROLLBACK");
+
+my %content = (
+	'slots' => "SELECT string_agg(s::text, chr(10) ORDER BY block, slot) FROM once.slots('orders') s",
+	'peek' => "SELECT string_agg(id || state || attempt || payload, chr(10) ORDER BY n) FROM once.peek('orders', 10000) WITH ORDINALITY AS p (id, attempt, e, r, priority, g, h, payload, state, n)",
+	'options' => 'SELECT string_agg(l::text, chr(10) ORDER BY queue) FROM once.list_queues() l',
+	'dead letters' => 'SELECT string_agg(d::text, chr(10) ORDER BY queue, id) FROM once.dead_letters d',
+	'failures' => 'SELECT string_agg(f::text, chr(10) ORDER BY queue, id, attempt) FROM once.failures f',
+	'archive' => 'SELECT string_agg(a::text, chr(10) ORDER BY id) FROM once.a_orders a',
+	'unlogged' => 'SELECT string_agg(u::text, chr(10) ORDER BY id) FROM once.q_u u');
+my %before = map { $_ => $old->safe_psql('postgres', $content{$_}) } keys %content;
+isnt($before{$_}, '', "there is something to keep: $_") for sort keys %content;
+clean($old, $_, "old, $_") for 'orders', 'u';
+$old->stop;
+
+my $new = PostgreSQL::Test::Cluster->new('new');
+$new->init(extra => ['--data-checksums']);
+$new->append_conf('postgresql.conf', "autovacuum = off\nmax_connections = 60\nmax_prepared_transactions = 50\nwal_level = logical\n");
+my $bin = $new->config_data('--bindir');
+chdir ${PostgreSQL::Test::Utils::tmp_check};
+command_ok(
+	[
+		'pg_upgrade', '--no-sync', '--link', '--old-datadir', $old->data_dir, '--new-datadir', $new->data_dir,
+		'--old-bindir', $bin, '--new-bindir', $bin, '--socketdir', $new->host,
+		'--old-port', $old->port, '--new-port', $new->port
+	],
+	'pg_upgrade --link');
+$new->start;
+
+is($new->safe_psql('postgres', $content{$_}), $before{$_}, "$_: the same") for sort keys %content;
+clean($new, $_, "new, $_") for 'orders', 'u';
+
+# Leases and receipts are good, on either side of the upgrade.
+is(value("SELECT count(*) FROM once.lease('orders', '1 h', 10000) l JOIN held USING (id) WHERE held.receipt IS NOT NULL", $new), '0', 'leases hold');
+my $live = 'FROM held JOIN once.q_orders q USING (id) WHERE held.receipt IS NOT NULL';
+is(value("SELECT count(once.ack(receipt)) FROM (SELECT receipt $live ORDER BY id) h", $new), value("SELECT count(*) FROM held WHERE receipt IS NOT NULL", $new),
+	'receipts from before are good');
+is(sqlstate_of($new, 'SELECT once.ack(receipt) FROM held WHERE receipt IS NOT NULL LIMIT 1'), 'ON004', 'once');
+clean($new, 'orders', 'after acks');
+
+# And the queue is in use.
+cmp_ok(value("SELECT once.redrive('orders')", $new), '>', 0, 'dead letters are sent again');
+is(value("SELECT count(*) FROM once.pop('u', 100)", $new), '10', 'the unlogged queue has its messages');
+value('CALL once.maintain()', $new);
+value('VACUUM once.q_orders', $new);
+clean($new, 'orders', 'after VACUUM');
+$new->stop('immediate');
+$new->start;
+clean($new, 'orders', 'after a crash');
+run_stress($new, 'stress test on the new cluster', '--policy', '--seconds', 3);
+done_testing();

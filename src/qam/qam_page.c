@@ -123,6 +123,10 @@ qam_page_set_over(QamLog *log, Page page, int slotno, bool keep_claim, uint64 go
 		slot->state = QAM_SLOT_ENDED | (slot->state & QAM_SLOT_BLOCKED);
 		slot->ready_at = (int64) gone_by;
 		qam_log_bytes(log, page, &slot->ready_at, sizeof(slot->ready_at));
+
+		/* Somebody must tell its group, if not we */
+		if (!QamSlotIsBlocked(slot))
+			qam_page_lower_earliest(log, page, 0);
 	}
 	else
 		slot->state = QAM_SLOT_DONE;

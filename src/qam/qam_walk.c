@@ -314,10 +314,10 @@ qam_note_look(QamQuiet *quiet, const QamSlot *slot, QamLook look, uint64 xid, bo
 			break;
 		case QAM_LOOK_OTHER:
 		case QAM_LOOK_CANDIDATE:
+		case QAM_LOOK_ENDED:
 			quiet->earliest = 0;
 			break;
 		case QAM_LOOK_BLOCKED:
-		case QAM_LOOK_ENDED:
 
 			/* Not by itself, but the page is not finished */
 			quiet->earliest = Min(quiet->earliest, DT_NOEND - 1);
@@ -691,8 +691,10 @@ qam_note_ended(QamWalk *walk, QamVisit *visit, const QamSlot *slot, uint64 gone_
 	bool		first = !QamSlotIsBlocked(slot) ||
 		qam_is_expected(walk, &visit->link, visit->slotno);
 
+	/* Until the group has been told, the page must be looked at */
 	visit->all_done = visit->prefix_open = false;
-	visit->quiet.earliest = Min(visit->quiet.earliest, DT_NOEND - 1);
+	visit->quiet.earliest = Min(visit->quiet.earliest,
+								QamSlotIsBlocked(slot) ? DT_NOEND - 1 : 0);
 	if (!first)
 		return;
 	if (!qam_any_time(walk->req) && qam_xid_visible(gone_by, walk->req->snapshot))

@@ -138,6 +138,21 @@ keep_rates() {
 	keep "$1.wal" "$wal"
 }
 
+# alternate FIGURE SLICES BATCH MESSAGES SCRIPT-FUNCTION CONTENDER...: each drains a slice of so many messages, then the next
+# does, and so on; for what is so close that two runs, one after the other, would tell more about the machine.  The
+# function is called with contender and batch, and prints the name of a script.
+alternate() {
+	local figure=$1 slices=$2 batch=$3 messages=$4 script=$5 slice name
+
+	shift 5
+	for ((slice = 1; slice <= slices; slice++)); do
+		for name; do
+			drain "$("$script" "$name" "$batch")" "$batch" "$messages"
+			keep_rates "$figure.$name"
+		done
+	done
+}
+
 # ---- Results ----
 
 results=()
@@ -185,16 +200,19 @@ show_rates() {
 
 # ---- The contenders ----
 
+# "once" is the queue "bench", "once.NAME" another.
+queue_of() { if [ "$1" = once ]; then say bench; else say "${1#once.}"; fi; }
+
 table_of() {
 	case $1 in
-		once) say 'once.q_bench' ;;
+		once | once.*) say "once.q_$(queue_of "$1")" ;;
 		*) say "bench.$1" ;;
 	esac
 }
 
 title_of() {
 	case $1 in
-		once) say "pg_once" ;;
+		once | once.*) say "pg_once" ;;
 		timeout) say "visibility timeout" ;;
 		*) say "$1" ;;
 	esac
@@ -205,6 +223,14 @@ insert_statement() { say "INSERT INTO $(table_of "$1") (payload) SELECT bench.pa
 # Nothing is left of what was before, also for autovacuum.  A checkpoint now, before messages are loaded, keeps the pages'
 # first changes after one out of what is measured.
 clear_all() { sql -c "TRUNCATE once.q_bench, once.q_warm, bench.textbook, bench.timeout, bench.effect" -c "CHECKPOINT" >/dev/null; }
+
+# A second queue beside "bench", for what is compared with it slice by slice: other_queue NAME [OPTION => VALUE, ...].  Its ids
+# are not those of the first.  drop_queue ends it.
+other_queue() {
+	sql -c "SELECT once.create_queue('$1'${2:+, $2})" \
+		-c "ALTER TABLE once.q_$1 ALTER COLUMN id RESTART WITH 1000000000" -c "CHECKPOINT" >/dev/null
+}
+drop_queue() { sql -c "SET client_min_messages = warning" -c "SELECT once.drop_queue('$1')" >/dev/null; }
 
 # preload CONTENDER NUMBER: so many messages, nothing else.
 preload() {
@@ -228,11 +254,11 @@ has_effects() {
 	[ "$all" -eq "$1" ] && [ "$different" -eq "$1" ] || wrong "$all effects of $different messages, not of $1"
 }
 
-# The index itself says that it is well.
+# index_is_sound [CONTENDER]: the index itself says that it is well.
 index_is_sound() {
 	local faults
 
-	faults=$(sql -c "SELECT count(*) FROM once.check('bench')")
+	faults=$(sql -c "SELECT count(*) FROM once.check('$(queue_of "${1:-once}")')")
 	[ "$faults" -eq 0 ] || wrong "once.check finds $faults faults"
 }
 
@@ -242,9 +268,9 @@ consume_script() {
 	local script=$work/consume.$1.$2
 
 	case $1 in
-		once)
+		once | once.*)
 			cat <<-SQL
-				WITH m AS (SELECT * FROM once.receive('bench', $2)),
+				WITH m AS (SELECT * FROM once.receive('$(queue_of "$1")', $2)),
 				     w AS (INSERT INTO bench.effect SELECT id, (payload->>'customer')::int FROM m)
 				SELECT count(once.ack(receipt)) AS n FROM m
 			SQL

@@ -1,0 +1,162 @@
+# shellcheck shell=bash disable=SC2034,SC2154
+# Delivery policy: what options cost those who ack, how fast the dead are taken away, and what it costs to keep what was acked.
+
+bench_policy() {
+	policy_options
+	policy_archive
+	policy_dead
+}
+
+# A queue whose messages may expire and have few attempts, against one where they do not: both stay alive.
+policy_options() {
+	local batch
+
+	policy_pair mortal "max_attempts => 2, ttl => '1 day', retention => '1 day'"
+	for batch in 1 10 100; do
+		show_rates "policy.mortal.$batch.once" "no ttl, batch $batch" once
+		show_rates "policy.mortal.$batch.once.mortal" "ttl, 2 attempts, batch $batch" once
+	done
+	for batch in 1 10 100; do
+		judge "ttl and 2 attempts, batch $batch: CPU per message" "$(pretty "$(kept "policy.mortal.$batch.once.mortal.cpu")") µs" \
+			"$(pretty "$(kept "policy.mortal.$batch.once.cpu")") µs without" \
+			"$(kept "policy.mortal.$batch.once.mortal.cpu") / $(kept "policy.mortal.$batch.once.cpu")" "<=" 1.1
+	done
+}
+
+# Archive on, against off.
+policy_archive() {
+	local batch name
+
+	policy_pair kept "archive => '1 day'"
+	for batch in 1 10 100; do
+		show_rates "policy.kept.$batch.once" "no archive, batch $batch" once
+		show_rates "policy.kept.$batch.once.kept" "archive, batch $batch" once
+	done
+	for batch in 1 10 100; do
+		tell "archive, batch $batch: CPU per message" "$(pretty "$(kept "policy.kept.$batch.once.kept.cpu")") µs" \
+			"$(pretty "$(kept "policy.kept.$batch.once.cpu")") µs without" \
+			"$(calc "$(kept "policy.kept.$batch.once.kept.cpu") / $(kept "policy.kept.$batch.once.cpu")" %.2f)"
+	done
+}
+
+# policy_pair NAME OPTIONS: the queue "bench" and one with options, drained in slices that alternate
+policy_pair() {
+	local batch slices messages total
+
+	slices=$((repeats * 4))
+	for batch in 1 10 100; do
+		messages=$((batch == 1 ? $(size 20000 4000) : $(size 100000 20000)))
+		total=$((slices * messages))
+		clear_all
+		other_queue "$1" "$2"
+		for name in once "once.$1"; do
+			sql -c "$(insert_statement "$name" "$total")" -c "ANALYZE $(table_of "$name")" >/dev/null
+		done
+		alternate "policy.$1.$batch" "$slices" "$batch" "$messages" consume_script once "once.$1"
+		has_effects $((total * 2))
+		for name in once "once.$1"; do
+			has_left "$name" 0
+			index_is_sound "$name"
+		done
+		[ "$1" != kept ] || [ "$(sql -c "SELECT count(*) FROM once.a_kept")" -eq "$total" ] || wrong "not all acked messages are in the archive"
+		drop_queue "$1"
+	done
+}
+
+# Queues in which everything is dead, taken away by consumers, a hundred in a call, and by maintain(); against pop.
+policy_dead() {
+	local messages calls repeat kind by
+
+	messages=$(size 100000 10000)
+	calls=$((messages / 100 / clients))
+	for ((repeat = 1; repeat <= repeats; repeat++)); do
+		preload once "$messages"
+		say "SELECT count(*) FROM once.pop('bench', 100);" >"$work/policy.take"
+		begin_measuring
+		run_clients "$work/policy.take" "$clients" --transactions="$calls"
+		end_measuring "$messages"
+		rate=$(calc "$tps * 100")
+		keep_rates policy.pop
+		has_left once 0
+
+		for kind in attempts expired drop; do
+			for by in receive maintain; do
+				policy_kill "$kind" "$messages"
+				begin_measuring
+				if [ "$by" = receive ]; then
+					say "SELECT count(*) FROM once.receive('dying');" >"$work/policy.take"
+					run_clients "$work/policy.take" "$clients" --transactions="$calls"
+					rate=$(calc "$tps * 100")
+				else
+					sql -c "CALL once.maintain()"
+				fi
+				end_measuring "$messages"
+				[ "$by" = receive ] || rate=$(calc "$messages / $elapsed")
+				keep_rates "policy.$kind.$by"
+				has_left once.dying 0
+				index_is_sound once.dying
+				policy_buried "$kind" "$messages"
+			done
+		done
+	done
+	show_rates policy.pop "pop, batch 100" once
+	for kind in attempts expired drop; do
+		for by in receive maintain; do
+			show_rates "policy.$kind.$by" "$(policy_title "$kind"), by $by" once
+		done
+	done
+	for kind in attempts expired drop; do
+		for by in receive maintain; do
+			tell "$(policy_title "$kind"), by $by, messages/s" "$(pretty "$(kept "policy.$kind.$by.rate")")" \
+				"$(pretty "$(kept policy.pop.rate)") pop, batch 100" \
+				"$(calc "$(kept "policy.$kind.$by.rate") / $(kept policy.pop.rate)" %.2f)"
+		done
+	done
+}
+
+policy_title() {
+	case $1 in
+		attempts) say "attempts used up, to dead letters" ;;
+		expired) say "expired, to dead letters" ;;
+		drop) say "expired, dropped" ;;
+	esac
+}
+
+# policy_kill KIND NUMBER: a queue with so many messages, all of them dead.
+policy_kill() {
+	clear_all
+	case $1 in
+		attempts) other_queue dying "max_attempts => 1, retry_delay => '0', retry_delay_max => '0'" ;;
+		expired) other_queue dying "ttl => '1 ms'" ;;
+		drop) other_queue dying "ttl => '1 ms', ttl_action => 'drop'" ;;
+	esac
+	sql -c "$(insert_statement once.dying "$2")" -c "ANALYZE once.q_dying" >/dev/null
+	[ "$1" = attempts ] || return 0
+	sql <<-SQL
+		DO \$\$
+		DECLARE
+		    rest integer := $2;
+		    got integer;
+		BEGIN
+		    WHILE rest > 0 LOOP
+		        SELECT count(*) INTO got FROM once.lease('dying', '1 ms', least(rest, 10000));
+		        IF got = 0 THEN
+		            RAISE EXCEPTION 'nothing to lease, though % should be there', rest;
+		        END IF;
+		        rest := rest - got;
+		        COMMIT;
+		    END LOOP;
+		END \$\$;
+	SQL
+}
+
+# policy_buried KIND NUMBER: are they where they should be?
+policy_buried() {
+	local found wanted=$2
+
+	[ "$1" != drop ] || wanted=0
+	found=$(sql -c "SELECT count(DISTINCT id) FROM once.dead_letters WHERE queue = 'dying' AND reason = '$1'")
+	[ "$found" -eq "$wanted" ] || wrong "$found dead letters, not $wanted"
+	sql -c "SELECT once.purge_dead_letters('dying')" >/dev/null
+	drop_queue dying
+}

@@ -107,6 +107,9 @@ sub must_keep_policy
 		  . "WHEN 'expired' THEN attempts > $self->{max_attempts} "
 		  . "OR coalesce(expires_at, greatest(enqueued_at, deliver_at) + interval '$self->{ttl}', 'infinity') > clock_timestamp() "
 		  . 'ELSE true END' ],
+	  [ 'messages of another group' => "SELECT m.k, m.group_id, i.grp FROM (SELECT payload->>'k' AS k, group_id FROM $self->{table} "
+		  . "UNION ALL SELECT payload->>'k', group_id FROM $dead) AS m JOIN stress.intended i USING (k) "
+		  . "WHERE regexp_replace(m.group_id, '( moved)+\$', '') IS DISTINCT FROM i.grp" ],
 	  [ 'errors of other deliveries' => 'SELECT m.k, f.attempt, f.error FROM once.failures f JOIN ('
 		  . "SELECT id, payload->>'k' AS k FROM $self->{table} UNION ALL SELECT id, payload->>'k' FROM $dead) AS m USING (id) "
 		  . "WHERE f.queue = '$self->{queue}' AND f.error <> m.k || ' ' || f.attempt" ],

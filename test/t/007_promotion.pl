@@ -30,5 +30,5 @@ my ($here, $there) = map { $_->safe_psql('postgres', 'SELECT count(*) FROM stres
 cmp_ok($there, '<', $here, "promoted in the middle: $there of $here messages");
 
 # And it is as good as any.
-run_stress($standby, 'stress test on the promoted server', '--seconds', 3);
+run_stress($standby, 'stress test on the promoted server', '--seconds', 4, '--policy');
 done_testing();

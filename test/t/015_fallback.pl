@@ -9,4 +9,5 @@ use OnceTest;
 use Test::More;
 
 run_stress(undef, 'stress test with a trigger', '--own-server', '--seconds', 6, '--fallback', '--id-index');
+run_stress(undef, 'with delivery policy', '--own-server', '--seconds', 6, '--fallback', '--policy');
 done_testing();

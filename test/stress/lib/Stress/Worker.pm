@@ -192,7 +192,8 @@ sub survive
 
 	die $error unless ref $error and $error->isa('Stress::Lost') and ($self->{crash} or $self->{policy});
 	my ($commits, $incarnation) = @{$self}{qw(commits incarnation)};
-	until (eval { $self->open_session(); 1 })
+	# The next session may be ended as soon as it is there.
+	until (eval { $self->open_session(); $self->check_journal($incarnation, $commits); 1 })
 	{
 		my $reason = $@;
 		$self->{incarnation} = $incarnation;
@@ -202,7 +203,6 @@ sub survive
 		select(undef, undef, undef, 0.1);
 	}
 	$self->count('reconnections');
-	$self->check_journal($incarnation, $commits);
 }
 
 # What is missing of a session's commits must be its last ones, and only with synchronous_commit = off any that was

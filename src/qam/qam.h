@@ -232,7 +232,7 @@ typedef struct QamSlotInfo
 	BlockNumber block;
 	int			slot;
 	const char *state;			/* 'appended', 'ready', 'claimed', 'taken',
-								 * 'done' */
+								 * 'ended', 'done' */
 	uint32		group;			/* hash of its group, or 0 */
 	bool		blocked;		/* there is one before it in its group */
 	const char *claim;			/* NULL, 'xid' or 'lease' */

@@ -137,7 +137,9 @@ qam_directory_create(Relation index)
 {
 	Buffer		meta_buffer = ReadBuffer(index, QAM_METAPAGE);
 	QamMeta		meta;
+	uint64		nonce[2];
 
+	qam_random_nonce(nonce);
 	LockBuffer(meta_buffer, BUFFER_LOCK_EXCLUSIVE);
 	meta = qam_check_meta(index, BufferGetPage(meta_buffer));
 	if (meta->directory == 0)
@@ -152,6 +154,7 @@ qam_directory_create(Relation index)
 
 		qam_log_begin(&log, index);
 		page = qam_log_page(&log, meta_buffer, false);
+		qam_renew_nonce(&log, page, nonce);
 		root_seq = qam_meta_take_seq(&log, page);
 		groups_seq = qam_meta_take_seq(&log, page);
 		qam_meta_set_free(&log, page, free);
@@ -450,10 +453,12 @@ qam_group_append(Relation index, const QamSlot *slot, QamSource *source)
 		if (!locked)
 		{
 			LockBuffer(buffer, BUFFER_LOCK_SHARE);
+			is_last = qam_page_is(BufferGetPage(buffer), &tail, QAM_DEFAULT_LANE) &&
+				!QamLinkIsValid(&QamPageGetOpaque(BufferGetPage(buffer))->next);
 			LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
 		}
 		ReleaseBuffer(buffer);
-		if (locked && !is_last)
+		if (!is_last)
 			qam_forget_lane_tail(index, QAM_DEFAULT_LANE);
 		else if (full)
 			qam_extend_lane(index, QAM_DEFAULT_LANE, &tail);
@@ -624,13 +629,38 @@ qam_group_advance(Relation index, uint32 hash, uint64 *cells)
 }
 
 /*
+ * qam_gone_by tells whose effects the next message of a group must be able to
+ * see, after a slot whose row is gone.
+ *
+ * Of whoever deleted it, if somebody had claimed it.  Otherwise it was deleted by
+ * the way, and it is as with this one.
+ */
+uint64
+qam_gone_by(const QamSlot *slot, const QamRow *row)
+{
+	switch (QamClaimKindOf(slot->claim))
+	{
+		case QAM_CLAIM_GONE_BY:
+			return QamClaimValueOf(slot->claim);
+		case QAM_CLAIM_BY_XID:
+		case QAM_CLAIM_BY_LEASE:
+			if (QamSlotState(slot) != QAM_SLOT_APPENDED && TransactionIdIsValid(row->xid))
+				return qam_full_xid(row->xid);
+			break;
+	}
+	return 0;
+}
+
+/*
  * Is the row of the slot at a place gone, or deleted by this transaction?  No
  * locks on entry or exit.  *known is false if the slot is not there any more,
  * which means that the group has gone on.  *next becomes its successor.
+ *
+ * A row that is gone ends its slot; *ended tells so.
  */
 static bool
 qam_place_deleted(Relation heap, Relation index, uint32 hash, const QamPlace *place,
-				  bool *known, QamPlace *next)
+				  bool *known, bool *ended, QamPlace *next)
 {
 	Buffer		buffer = ReadBuffer(index, place->block);
 	Buffer		heap_buffer;
@@ -639,6 +669,7 @@ qam_place_deleted(Relation heap, Relation index, uint32 hash, const QamPlace *pl
 	QamRow		row;
 	bool		deleted = false;
 
+	*ended = false;
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
 	slot = qam_slot_at(BufferGetPage(buffer), place, hash);
 	*known = slot != NULL;
@@ -652,7 +683,7 @@ qam_place_deleted(Relation heap, Relation index, uint32 hash, const QamPlace *pl
 	tid = slot->tid;
 	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
 	heap_buffer = ReadBuffer(heap, ItemPointerGetBlockNumber(&tid));
-	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
 	slot = qam_slot_at(BufferGetPage(buffer), place, hash);
 	*known = slot != NULL;
 	if (slot == NULL || QamSlotIsOver(slot))
@@ -663,6 +694,18 @@ qam_place_deleted(Relation heap, Relation index, uint32 hash, const QamPlace *pl
 		qam_judge(heap, heap_buffer, &slot->tid, &row);
 		LockBuffer(heap_buffer, BUFFER_LOCK_UNLOCK);
 		deleted = row.state == QAM_ROW_GONE || row.state == QAM_ROW_OWN_DELETE;
+
+		/* So that the next who asks need not come by here */
+		if (row.state == QAM_ROW_GONE)
+		{
+			QamLog		log;
+
+			qam_log_begin(&log, index);
+			qam_page_set_over(&log, qam_log_page(&log, buffer, false), place->slot,
+							  row.deleted, qam_gone_by(slot, &row));
+			qam_log_finish(&log);
+			*ended = true;
+		}
 	}
 	if (slot != NULL)
 		*next = qam_successor(slot);
@@ -711,6 +754,8 @@ qam_first_in_group(Relation heap, Relation index, const QamRef *ref)
 	uint32		hash = 0;
 	QamPlace	next;
 	bool		known = false;
+	bool		ended = false;
+	bool		any_ended = false;
 
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
 	wanted = qam_place(ref->block, QamPageGetOpaque(page)->seq, ref->slot);
@@ -729,7 +774,8 @@ qam_first_in_group(Relation heap, Relation index, const QamRef *ref)
 	{
 		if (mark->lxid == once_my_lxid() && mark->rollbacks == qam_rollbacks() &&
 			mark->hash == hash && mark->nonce == qam_nonce(index)[0] &&
-			qam_place_deleted(heap, index, hash, &mark->place, &known, &next) && known)
+			qam_place_deleted(heap, index, hash, &mark->place, &known, &ended, &next) &&
+			known)
 			place = next;
 		else
 			place = qam_group_head(index, hash);
@@ -737,10 +783,13 @@ qam_first_in_group(Relation heap, Relation index, const QamRef *ref)
 			   !(place.block == wanted.block && place.slot == wanted.slot))
 		{
 			CHECK_FOR_INTERRUPTS();
-			if (!qam_place_deleted(heap, index, hash, &place, &known, &next))
+			if (!qam_place_deleted(heap, index, hash, &place, &known, &ended, &next))
 				return false;
+			any_ended |= ended;
 			place = known ? next : qam_group_head(index, hash);
 		}
+		if (any_ended)
+			qam_group_advance(index, hash, NULL);
 	}
 	mark->lxid = once_my_lxid();
 	mark->rollbacks = qam_rollbacks();

@@ -173,7 +173,7 @@ qam_each_slot(Relation index, QamSlotSink sink, void *arg)
 				.state = qam_slot_state_name(slot->state),
 				.tid = slot->tid,
 				.attempts = slot->attempts,
-				.ready_at = slot->ready_at
+				.ready_at = QamSlotIsOver(slot) ? 0 : slot->ready_at
 			};
 
 			if (QamClaimKindOf(slot->claim) == QAM_CLAIM_BY_XID)

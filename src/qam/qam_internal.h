@@ -100,6 +100,8 @@ extern void qam_forget_lane_tail(Relation index, int lane);
 extern void qam_extend_lane(Relation index, int lane, const QamLink *full);
 extern void qam_append_ready(Relation index, const QamEntry *entries, int nentries);
 extern const uint64 *qam_nonce(Relation index);
+extern void qam_renew_nonce(QamLog *log, Page page, const uint64 *nonce);
+extern int	qam_max_pins(void);
 extern bool qam_block_exists(Relation index, BlockNumber block);
 extern BlockNumber qam_directory_block(Relation index);
 extern BlockNumber qam_schedule_block(Relation index);
@@ -151,14 +153,6 @@ extern QamSourceState qam_source_lock(Relation index, QamSource *source);
 extern bool qam_source_wait(QamSource *source);
 extern void qam_source_done(QamLog *log, QamSource *source);
 extern void qam_source_unlock(QamSource *source);
-
-/* qam_group.c: chains of groups, and their directory */
-extern uint32 qam_group_hash(const char *group_id, int len);
-extern void qam_group_append(Relation index, const QamSlot *slot,
-							 QamSource *source);
-extern void qam_group_advance(Relation index, uint32 hash, uint64 *woken);
-extern void qam_group_give_back(Relation index, const QamSlot *slot,
-								QamRef **mates, int *nmates);
 
 /* qam_xid.c: is a claim's transaction still open? */
 typedef enum QamXidState
@@ -266,6 +260,15 @@ typedef struct QamRow
 extern void qam_judge(Relation heap, Buffer heap_buffer, ItemPointer tid, QamRow *row);
 extern bool qam_row_visible(const QamRow *row, Snapshot snapshot);
 extern bool qam_xid_visible(uint64 fullxid, Snapshot snapshot);
+
+/* qam_group.c: chains of groups, and their directory */
+extern uint32 qam_group_hash(const char *group_id, int len);
+extern void qam_group_append(Relation index, const QamSlot *slot,
+							 QamSource *source);
+extern void qam_group_advance(Relation index, uint32 hash, uint64 *woken);
+extern uint64 qam_gone_by(const QamSlot *slot, const QamRow *row);
+extern void qam_group_give_back(Relation index, const QamSlot *slot,
+								QamRef **mates, int *nmates);
 
 /* qam_inspect.c: slots one by one, for those who only look */
 typedef struct QamCopiedPage

@@ -4,8 +4,9 @@
  *	  The lists of a queue index: reading the metapage, following and checking
  *	  links, appending slots, and taking finished pages out again.
  *
- * Lock order: metapage, lane page, next lane page, heap page; never backwards,
- * and never an index page while a heap page is locked.  A page that comes
+ * Lock order, as far as this file goes: metapage, lane page, next lane page, heap
+ * page; the whole of it is in README.  Never an index page while a heap page is
+ * locked.  A page that comes
  * from the free list is locked last.  Relation extension happens under the
  * metapage's exclusive lock, so that every page of zeros found under that
  * lock is a leftover of a crash.
@@ -176,7 +177,7 @@ qam_nonce(Relation index)
 		cache = qam_cache(index);
 		memcpy(cache->nonce, meta.nonce, sizeof(cache->nonce));
 
-		/* Of an empty unlogged index, it will be replaced by qam_extend */
+		/* Of an empty unlogged index, it will be replaced: qam_renew_nonce */
 		cache->nonce_known = (meta.next_seq > 1);
 	}
 	return cache->nonce;
@@ -264,6 +265,26 @@ qam_get_page(Relation index, QamLink *free)
 }
 
 /*
+ * qam_renew_nonce replaces the nonce if this change takes the first page number
+ * of an unlogged index: a crash resets that, with the same old nonce each time.
+ */
+void
+qam_renew_nonce(QamLog *log, Page page, const uint64 *nonce)
+{
+	if (QamPageGetMeta(page)->next_seq == 1 && !RelationNeedsWAL(log->index))
+		qam_meta_set_nonce(log, page, nonce);
+}
+
+/*
+ * qam_max_pins tells how many pages one backend may keep pinned at a time.
+ */
+int
+qam_max_pins(void)
+{
+	return Max(2, NBuffers / (4 * MaxBackends));
+}
+
+/*
  * Give a lane a new last page, unless somebody else has done so since the
  * caller saw "seen" (invalid: an empty lane) as its tail.  Returns the tail.
  *
@@ -304,9 +325,7 @@ qam_extend(Relation index, int lane, const QamLink *seen)
 	qam_log_begin(&log, index);
 	page = qam_log_page(&log, meta_buffer, false);
 
-	/* A crash resets an unlogged index, with the same old nonce each time */
-	if (meta->next_seq == 1 && !RelationNeedsWAL(index))
-		qam_meta_set_nonce(&log, page, nonce);
+	qam_renew_nonce(&log, page, nonce);
 	seq = qam_meta_take_seq(&log, page);
 	tail = qam_link(BufferGetBlockNumber(buffer), seq);
 	qam_meta_set_tail(&log, page, lane, tail);

@@ -5,8 +5,8 @@
  *	  nothing else.
  *
  * An index is one metapage (block 0) followed by data pages.  Each data page
- * belongs to a lane's list, to the free list, or is new (all zeros, after a
- * crash during extension).  See README in this directory.
+ * belongs to a lane's list, to the directory of groups, to the schedule, to the
+ * free list, or is new (all zeros, after a crash during extension).  See README in this directory.
  *
  *-------------------------------------------------------------------------
  */
@@ -48,7 +48,7 @@ typedef struct QamLink
 #define QamLinkIsValid(link) ((link)->block != InvalidBlockNumber)
 
 /*
- * A slot: one index entry, appended with its row and never moved.
+ * A slot: one index entry, appended with its row, and in a lane never moved.
  *
  * Everything from "attempts" on changes during the slot's life; of the part
  * before it, the successor is written once more, when there is one.

@@ -206,6 +206,8 @@ qam_confirm_ack(Relation index, const QamRef *ref)
 {
 	Buffer		buffer;
 	QamSlot    *slot;
+	bool		group;
+	uint64		seq;
 
 	(void) qam_nonce(index);
 	if (!qam_block_exists(index, ref->block))
@@ -234,7 +236,11 @@ qam_confirm_ack(Relation index, const QamRef *ref)
 		}
 		qam_log_finish(&log);
 	}
+	group = slot != NULL && slot->group_hash != 0;
+	seq = QamPageGetOpaque(BufferGetPage(buffer))->seq;
 	UnlockReleaseBuffer(buffer);
+	if (group)
+		qam_wakeup(index, seq);
 	return slot != NULL;
 }
 

@@ -34,6 +34,7 @@
 
 #include "pg_once.h"
 
+#include "commands/vacuum.h"
 #include "miscadmin.h"
 #include "once_debug.h"
 #include "port/pg_bitutils.h"
@@ -225,7 +226,9 @@ qam_schedule_create(Relation index, int64 now)
 {
 	Buffer		meta_buffer = ReadBuffer(index, QAM_METAPAGE);
 	QamMeta		meta;
+	uint64		nonce[2];
 
+	qam_random_nonce(nonce);
 	LockBuffer(meta_buffer, BUFFER_LOCK_EXCLUSIVE);
 	meta = qam_check_meta(index, BufferGetPage(meta_buffer));
 	if (meta->schedule == 0)
@@ -238,6 +241,7 @@ qam_schedule_create(Relation index, int64 now)
 
 		qam_log_begin(&log, index);
 		page = qam_log_page(&log, meta_buffer, false);
+		qam_renew_nonce(&log, page, nonce);
 		seq = qam_meta_take_seq(&log, page);
 		qam_meta_set_free(&log, page, free);
 		qam_meta_set_schedule(&log, page, BufferGetBlockNumber(root));
@@ -429,7 +433,7 @@ qam_move_pin(QamMove *move)
 				break;
 		if (j >= 0)
 			continue;
-		if (move->npins == QAM_MOVE_PINS)
+		if (move->npins == Min(QAM_MOVE_PINS, qam_max_pins()))
 			break;
 		move->pins[move->npins++] = ReadBuffer(move->heap, block);
 	}
@@ -1013,61 +1017,103 @@ qam_run_schedule(Relation heap, Relation index, int max)
 }
 
 /*
+ * Take a page out of the schedule whose slots are all over, if it is still behind
+ * "pred" (0: at the beginning of a list).  No locks on entry or exit.
+ *
+ * Lists may have been opened since, so which list it is in is asked of the root.
+ */
+static bool
+qam_schedule_take_out(Relation index, BlockNumber pred, BlockNumber block, int list)
+{
+	Buffer		meta_buffer = ReadBuffer(index, QAM_METAPAGE);
+	Buffer		pred_buffer = InvalidBuffer;
+	Buffer		root;
+	Buffer		buffer;
+	QamSchedule schedule;
+	bool		good = true;
+	bool		done = false;
+
+	LockBuffer(meta_buffer, BUFFER_LOCK_EXCLUSIVE);
+	root = qam_schedule_root(index, BUFFER_LOCK_EXCLUSIVE);
+	schedule = QamPageGetSchedule(BufferGetPage(root));
+	if (pred == 0)
+	{
+		if (qam_ends_of(schedule, list).head != block)
+			list = QAM_OPENED;
+		good = qam_ends_of(schedule, list).head == block;
+	}
+	else
+	{
+		pred_buffer = ReadBuffer(index, pred);
+		LockBuffer(pred_buffer, BUFFER_LOCK_EXCLUSIVE);
+		good = QamPageGetOpaque(BufferGetPage(pred_buffer))->kind == QAM_PAGE_BUCKET &&
+			QamPageGetOpaque(BufferGetPage(pred_buffer))->next.block == block;
+	}
+	if (good)
+	{
+		buffer = ReadBuffer(index, block);
+		LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+		if (!QamLinkIsValid(&QamPageGetOpaque(BufferGetPage(buffer))->next))
+		{
+			if (qam_ends_of(schedule, list).tail != block)
+				list = QAM_OPENED;
+			good = qam_ends_of(schedule, list).tail == block;
+		}
+		if (good && qam_page_over(BufferGetPage(buffer)))
+		{
+			qam_schedule_unlink(index, meta_buffer, root, pred_buffer, buffer, list);
+			done = true;
+		}
+		UnlockReleaseBuffer(buffer);
+	}
+	if (BufferIsValid(pred_buffer))
+		UnlockReleaseBuffer(pred_buffer);
+	UnlockReleaseBuffer(root);
+	UnlockReleaseBuffer(meta_buffer);
+	return done;
+}
+
+/*
  * qam_schedule_clean takes pages out of the schedule whose slots are all over
  * before their time has come.  For VACUUM; no locks on entry or exit.
+ *
+ * A page that is not where it was, because somebody is at the same list, ends
+ * the work on it: there is always a next VACUUM.
  */
 void
 qam_schedule_clean(Relation index)
 {
+	QamScheduleData *schedule = palloc(sizeof(QamScheduleData));
 	int			list;
 
-	if (qam_schedule_block(index) == 0)
-		return;
 	for (list = QAM_NEAR; list < (int) sizeof(QamScheduleData); list += sizeof(QamChainEnds))
 	{
-		bool		again = true;
+		BlockNumber pred = 0;
+		BlockNumber block;
 
-		while (again)
+		if (!qam_read_schedule(index, schedule))
+			break;
+		block = qam_ends_of(schedule, list).head;
+		while (block != 0)
 		{
-			Buffer		meta_buffer = ReadBuffer(index, QAM_METAPAGE);
-			Buffer		pred = InvalidBuffer;
-			Buffer		root;
-			BlockNumber block;
-			int			looked = 0;
+			Buffer		buffer = ReadBuffer(index, block);
+			Page		page = BufferGetPage(buffer);
+			QamLink		next;
+			bool		good;
+			bool		over;
 
-			CHECK_FOR_INTERRUPTS();
-			again = false;
-			LockBuffer(meta_buffer, BUFFER_LOCK_EXCLUSIVE);
-			root = qam_schedule_root(index, BUFFER_LOCK_EXCLUSIVE);
-			block = qam_ends_of(QamPageGetSchedule(BufferGetPage(root)), list).head;
-			while (block != 0 && !again)
-			{
-				Buffer		buffer = ReadBuffer(index, block);
-				Page		page = BufferGetPage(buffer);
-				QamLink		next;
-
-				LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
-				next = QamPageGetOpaque(page)->next;
-				block = QamLinkIsValid(&next) ? next.block : 0;
-				if (qam_page_over(page))
-				{
-					qam_schedule_unlink(index, meta_buffer, root, pred, buffer, list);
-					UnlockReleaseBuffer(buffer);
-
-					/* Let others in now and then */
-					again = ++looked == 64;
-				}
-				else
-				{
-					if (BufferIsValid(pred))
-						UnlockReleaseBuffer(pred);
-					pred = buffer;
-				}
-			}
-			if (BufferIsValid(pred))
-				UnlockReleaseBuffer(pred);
-			UnlockReleaseBuffer(root);
-			UnlockReleaseBuffer(meta_buffer);
+			once_vacuum_delay_point();
+			LockBuffer(buffer, BUFFER_LOCK_SHARE);
+			good = !PageIsNew(page) && QamPageGetOpaque(page)->kind == QAM_PAGE_BUCKET;
+			next = QamPageGetOpaque(page)->next;
+			over = good && qam_page_over(page);
+			UnlockReleaseBuffer(buffer);
+			if (!good)
+				break;
+			if (!over || !qam_schedule_take_out(index, pred, block, list))
+				pred = block;
+			block = QamLinkIsValid(&next) ? next.block : 0;
 		}
 	}
+	pfree(schedule);
 }

@@ -115,7 +115,11 @@ typedef struct QamVisit
 	int			ngroups;		/* those whose first slot is ENDED */
 	uint32		groups[QAM_SLOTS_PER_PAGE];
 	int			ngiven_up;		/* those of which a row could not be had */
-	uint32		given_up[QAM_SLOTS_PER_PAGE];
+	struct
+	{
+		uint32		hash;
+		int			slotno;
+	}			given_up[QAM_SLOTS_PER_PAGE];
 } QamVisit;
 
 typedef enum QamVisitResult
@@ -271,8 +275,8 @@ qam_look(QamWalk *walk, const QamLink *link, int slotno, const QamSlot *slot,
 			return QamSlotIsBlocked(slot) && any_time ? QAM_LOOK_BLOCKED : QAM_LOOK_ENDED;
 
 		case QAM_SLOT_READY:
-			return slot->ready_at <= walk->view.now || any_time ?
-				QAM_LOOK_CANDIDATE : QAM_LOOK_LATER;
+			return slot->ready_at <= walk->view.now || any_time ||
+				(slot->hints & QAM_HINT_ACKED) ? QAM_LOOK_CANDIDATE : QAM_LOOK_LATER;
 
 		case QAM_SLOT_CLAIMED:
 			if (QamClaimKindOf(slot->claim) == QAM_CLAIM_GONE_BY)
@@ -743,7 +747,7 @@ qam_visit_slot(QamWalk *walk, QamVisit *visit, const QamSlot *slot)
 
 		change->what = QAM_CHANGE_OVER;
 		change->keep_claim = row.deleted;
-		change->gone_by = TransactionIdIsValid(row.xid) ? qam_full_xid(row.xid) : 0;
+		change->gone_by = qam_gone_by(slot, &row);
 		if (slot->group_hash != 0 && visit->lane != QAM_SCHEDULED)
 			qam_note_ended(walk, visit, slot, change->gone_by);
 		return QAM_STOP_END;
@@ -860,6 +864,10 @@ qam_apply(QamWalk *walk, QamVisit *visit, bool complete)
 	}
 	if (set_hints)
 		qam_page_set_hints(&log, page, earliest, owner, visit->done_prefix);
+
+	/* Those for whom time does not matter claim what the hint covers, too */
+	if (logged && qam_any_time(walk->req) && (!complete || walk->req->only != NULL))
+		qam_page_lower_earliest(&log, page, 0);
 	if (logged)
 		walk->lsn = qam_log_finish(&log);
 	else
@@ -884,7 +892,8 @@ qam_undo_claim(QamWalk *walk, QamVisit *visit, const QamClaimed *claimed,
 		QamSlot		old = *before;
 
 		/* It may have moved out of the schedule: then the claim stays till the end */
-		if (!QamSlotIsOver(slot) && slot->claim == walk->claim_xid)
+		if (!QamSlotIsOver(slot) &&
+			(slot->claim == walk->claim_xid || slot->claim == walk->lease_claim))
 		{
 			/* Its group may have come to it meanwhile */
 			old.state = QamSlotState(before) | (slot->state & QAM_SLOT_BLOCKED);
@@ -900,15 +909,17 @@ qam_undo_claim(QamWalk *walk, QamVisit *visit, const QamClaimed *claimed,
 }
 
 /*
- * Has a message of this group been given up in this visit?
+ * Has a message been given up in this visit that comes before this one in its
+ * group?
  */
 static bool
-qam_group_given_up(const QamVisit *visit, uint32 hash)
+qam_given_up_before(const QamVisit *visit, const QamClaimed *claimed)
 {
 	int			i;
 
 	for (i = 0; i < visit->ngiven_up; i++)
-		if (visit->given_up[i] == hash)
+		if (visit->given_up[i].hash == claimed->group &&
+			visit->given_up[i].slotno < claimed->ref.slot)
 			return true;
 	return false;
 }
@@ -931,18 +942,16 @@ qam_take_rows(QamWalk *walk, QamVisit *visit, QamTakeRow take, QamClaimed *claim
 		once_debug_point("walk_before_take");
 	for (i = first; i < *n; i++)
 	{
-		uint32		hash = claimed[i].group;
-
-		if ((hash == 0 || !qam_group_given_up(visit, hash)) &&
+		if (!qam_given_up_before(visit, &claimed[i]) &&
 			(take == NULL || take(walk->req->take_arg, &claimed[i])))
 		{
 			claimed[kept++] = claimed[i];
 			continue;
 		}
-		if (hash != 0)
+		if (claimed[i].group != 0)
 		{
-			if (!qam_group_given_up(visit, hash))
-				visit->given_up[visit->ngiven_up++] = hash;
+			visit->given_up[visit->ngiven_up].hash = claimed[i].group;
+			visit->given_up[visit->ngiven_up++].slotno = claimed[i].ref.slot;
 			walk->expecting = false;
 			walk->expected_block = InvalidBlockNumber;
 		}
@@ -1044,6 +1053,8 @@ qam_visit_exclusive(QamWalk *walk, QamVisit *visit, bool wait)
 
 		for (i = 0; i < visit->ngroups; i++)
 			qam_group_advance(walk->index, visit->groups[i], walk->view.woken);
+		if (qam_any_time(req) && req->nclaimed > first)
+			qam_wakeup(walk->index, visit->link.seq);
 
 		/* A dead message that cannot be had is not gone past in its group */
 		visit->ngiven_up = 0;
@@ -1264,27 +1275,44 @@ qam_walk_list(QamWalk *walk, BlockNumber block)
 }
 
 /*
- * Go through the schedule, as far as the message wanted may be in it.  What is
- * moved to a lane meanwhile is found there.
+ * Go through the schedule, as far as the message wanted may be in it, in the
+ * direction in which slots move: what is moved to another list, or to a lane, as
+ * we look, is found there.
  */
 static void
 qam_walk_schedule(QamWalk *walk)
 {
 	QamClaimRequest *req = walk->req;
 	QamScheduleData *schedule = palloc(sizeof(QamScheduleData));
+	BlockNumber head = 0;
 	int			digit;
 	int			value;
 
 	if (qam_read_schedule(walk->index, schedule))
 	{
-		qam_walk_list(walk, schedule->opened.head);
-		qam_walk_list(walk, schedule->near.head);
 		if (req->only != NULL)
-			qam_walk_list(walk, qam_schedule_list_head(schedule, req->only_ready_at));
+		{
+			/* It may go to a finer bucket as we look */
+			do
+			{
+				head = qam_schedule_list_head(schedule, req->only_ready_at);
+				qam_walk_list(walk, head);
+				(void) qam_read_schedule(walk->index, schedule);
+			} while (head != qam_schedule_list_head(schedule, req->only_ready_at) &&
+					 !qam_enough(req));
+		}
 		else
-			for (digit = 0; digit < QAM_DIGITS; digit++)
+		{
+			for (digit = QAM_DIGITS - 1; digit >= 0; digit--)
+			{
 				for (value = 0; value < QAM_DIGIT_VALUES; value++)
 					qam_walk_list(walk, schedule->buckets[digit][value].head);
+				(void) qam_read_schedule(walk->index, schedule);
+			}
+		}
+		qam_walk_list(walk, schedule->opened.head);
+		(void) qam_read_schedule(walk->index, schedule);
+		qam_walk_list(walk, schedule->near.head);
 	}
 	pfree(schedule);
 }
@@ -1327,7 +1355,7 @@ qam_claim(QamClaimRequest *req)
 	memset(&walk, 0, offsetof(QamWalk, pinned));
 	walk.req = req;
 	walk.index = req->index;
-	walk.max_pins = Max(2, Min(QAM_MAX_PINS, NBuffers / (4 * MaxBackends)));
+	walk.max_pins = Min(QAM_MAX_PINS, qam_max_pins());
 	walk.lsn = InvalidXLogRecPtr;
 	walk.room = Max(1, Min(req->max, 64));
 	walk.dead_room = 0;
@@ -1362,6 +1390,7 @@ qam_claim(QamClaimRequest *req)
 			due = qam_schedule_due(req->index);
 			if (due <= walk.view.now)
 			{
+				qam_unpin_all(&walk);
 				(void) qam_run_schedule(req->heap, req->index, QAM_MOVES_PER_WALK);
 				due = qam_schedule_due(req->index);
 				qam_read_meta(req->index, &walk.view.meta);

@@ -63,11 +63,11 @@ $node->stop;
 # Load, and kill -9 of everything in the middle of it.  Without concurrent builds, which keep no order.
 for my $sync_commit ('on', 'off')
 {
-	my $load = start_stress(undef, '--policy', '--crash', 2, '--seconds', 7, '--no-rebuild', '--sync-commit', $sync_commit,
+	my $load = start_stress(undef, '--policy', '--crash', 2, '--seconds', 5, '--no-rebuild', '--sync-commit', $sync_commit,
 		'--setting', 'shared_buffers=8MB', '--setting', 'wal_writer_delay=200ms');
 
 	end_stress($load, "delivery policy, two kills, synchronous_commit $sync_commit");
 	my ($judged) = ${ $load->{output} } =~ /(\d+) effects of groups judged/;
-	cmp_ok($judged // 0, '>', 300, 'many effects had an order');
+	cmp_ok($judged // 0, '>', 200, 'many effects had an order');
 }
 done_testing();

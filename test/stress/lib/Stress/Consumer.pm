@@ -274,13 +274,19 @@ sub receive_loop
 	my $n = $self->size(100);
 	my $bad = 2 + $self->roll(20);
 	my $complaint = $self->{policy} ? ', error => stress.complaint(m.payload, m.attempt)' : '';
-	# Given back with an earlier one of its group
-	my $lost = $self->{policy} ? "WHEN SQLSTATE 'ON003' THEN NULL;" : '';
+	my ($given_back, $lost) = ('', '');
+	if ($self->{policy})
+	{
+		# What comes after one of its group that was given back is lost with it.
+		$given_back = 'given_back := given_back || m.group_id;';
+		$lost = "WHEN SQLSTATE 'ON003' THEN IF m.group_id = ANY (given_back) THEN NULL; ELSE RAISE; END IF;";
+	}
 	my ($state) = $self->try_run('BEGIN', <<END =~ s/\s+/ /gr);
 		DO \$\$
 		DECLARE
 			m once.message;
 			i int := 0;
+			given_back text[] := '{}';
 		BEGIN
 			FOR m IN SELECT * FROM once.receive('$self->{queue}', $n) LOOP
 				i := i + 1;
@@ -292,6 +298,7 @@ sub receive_loop
 					END IF;
 				EXCEPTION
 					WHEN raise_exception THEN
+						$given_back
 						IF i % 2 = 0 OR m.payload ? 'p' THEN
 							PERFORM once.nack(m.receipt, '20 ms'$complaint);
 						ELSE

@@ -410,8 +410,10 @@ warn_not_archived(const OnceQueue *queue, const char *relname, const char *fault
  * retire_partition empties a partition if nothing in it is newer than a time,
  * and nobody uses it.
  *
- * It is looked at first under a lock that is in nobody's way.  What is done to
- * the table is done as its owner, whose triggers may run.
+ * It is looked at first under a lock that is not in the way of readers and of
+ * acks.  Who is at its indexes has a stronger one than they, and would have to
+ * be waited for later.  What is done to the table is done as its owner, whose
+ * triggers may run.
  */
 static bool
 retire_partition(OnceQueue *queue, const char *relname, TimestampTz before)
@@ -422,7 +424,7 @@ retire_partition(OnceQueue *queue, const char *relname, TimestampTz before)
 	Relation	partition;
 	OnceRole	saved;
 
-	if (!OidIsValid(relid) || !ConditionalLockRelationOid(relid, AccessShareLock))
+	if (!OidIsValid(relid) || !ConditionalLockRelationOid(relid, RowExclusiveLock))
 		return false;
 	partition = try_relation_open(relid, NoLock);
 	if (partition == NULL)

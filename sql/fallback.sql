@@ -221,3 +221,43 @@ DROP INDEX once.q_lost_queue_idx;
 SELECT * FROM once.check('lost');
 \echo :SQLSTATE
 SELECT once.drop_queue('lost');
+
+-- A trigger that deletes or changes other messages that the same call has
+-- claimed: they are not the caller's any more, and nothing is in the way.
+SELECT once.create_queue('siblings', retry_delay => '0');
+CREATE FUNCTION siblings() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  DELETE FROM once.q_siblings WHERE id = OLD.id + 1 AND payload = '"goes along"';
+  UPDATE once.q_siblings SET priority = 5 WHERE id = OLD.id + 1 AND payload = '"changes"';
+  RETURN OLD;
+END $$;
+CREATE TRIGGER siblings AFTER DELETE ON once.q_siblings FOR EACH ROW EXECUTE FUNCTION siblings();
+INSERT INTO once.q_siblings (payload, expires_at) VALUES ('"dead 1"', '-infinity'), ('"goes along"', '-infinity'), ('"dead 2"', '-infinity');
+INSERT INTO once.q_siblings (payload) VALUES ('"popped 1"'), ('"goes along"'), ('"popped 2"'), ('"changes"'), ('"popped 3"');
+SELECT payload FROM once.pop('siblings', 10);
+SELECT payload FROM once.dead_letters WHERE queue = 'siblings' ORDER BY id;
+SELECT payload, priority FROM once.pop('siblings', 10);
+SELECT count(*) FROM once.q_siblings;
+SELECT * FROM once.check('siblings', true);
+SELECT once.drop_queue('siblings');
+DROP FUNCTION siblings;
+
+-- Dead letters that are large go back in several statements, since all of them
+-- might be more than fits into an array; what a batch sends goes in one.
+SELECT once.create_queue('large');
+CREATE TABLE statements (n bigint);
+CREATE FUNCTION count_statement() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  INSERT INTO statements SELECT count(*) FROM changed;
+  RETURN NULL;
+END $$;
+CREATE TRIGGER statements AFTER INSERT ON once.q_large REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION count_statement();
+SELECT count(*) FROM once.send_batch('large', array_fill(to_jsonb(repeat('x', 1000000)), ARRAY[70]));
+INSERT INTO once.dead_letter (queue, id, reason, attempts, dead_at, payload)
+SELECT 'large', id + 100, 'expired', 0, now(), payload FROM once.q_large;
+SELECT once.redrive('large');
+SELECT count(*) AS statements, sum(n), max(n) > 60 AS large FROM statements WHERE ctid <> '(0,1)';
+SELECT n FROM statements WHERE ctid = '(0,1)';
+SELECT once.drop_queue('large');
+DROP TABLE statements;
+DROP FUNCTION count_statement;

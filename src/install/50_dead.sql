@@ -37,8 +37,16 @@ COMMENT ON TABLE once.failure IS 'errors given to nack; read them through once.f
 SELECT pg_catalog.pg_extension_config_dump('once.failure', '');
 REVOKE ALL ON TABLE once.failure FROM PUBLIC;
 
+-- A nack acts at once, and its error is there when its transaction commits: the
+-- message may have died in between, so the last error is looked up.
 CREATE VIEW once.dead_letters WITH (security_barrier) AS
-SELECT d.queue, d.id, d.reason, d.attempts, d.last_error, d.enqueued_at, d.deliver_at,
+SELECT d.queue, d.id, d.reason, d.attempts,
+       COALESCE((SELECT f.error FROM once.failure f
+                  WHERE f.queue OPERATOR(pg_catalog.=) d.queue
+                    AND f.id OPERATOR(pg_catalog.=) d.id
+                    AND f.attempt OPERATOR(pg_catalog.<=) d.attempts
+                  ORDER BY f.failed_at DESC LIMIT 1), d.last_error) AS last_error,
+       d.enqueued_at, d.deliver_at,
        d.expires_at, d.dead_at, d.priority, d.group_id, d.headers, d.payload
   FROM once.dead_letter d
  WHERE EXISTS (SELECT FROM pg_catalog.pg_class c

@@ -107,6 +107,7 @@ typedef struct OnceNewRows
 	OnceNewRow *rows;
 	int			nrows;
 	bool		have_ids;		/* else they are drawn, and set in rows */
+	bool		together;		/* statement triggers must see them as one */
 	TimestampTz deliver_at;		/* DT_NOBEGIN: null */
 	TimestampTz expires_at;		/* DT_NOBEGIN: null */
 } OnceNewRows;
@@ -116,6 +117,7 @@ extern HeapTuple once_row_copy(const OnceQueue *queue, ItemPointer tid, Buffer b
 extern void once_row_flatten(const OnceQueue *queue, HeapTuple *tuple);
 extern int64 once_row_id(const OnceQueue *queue, HeapTuple tuple);
 extern bool once_row_delete_spi(OnceQueue *queue, ItemPointer tid, int64 id);
+extern bool once_row_is_there(OnceQueue *queue, ItemPointer tid, int64 id);
 
 /* queue_take.c */
 #define ONCE_MAX_DEAD		100 /* that one call does away with, */

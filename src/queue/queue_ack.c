@@ -322,7 +322,8 @@ ack_one(OnceQueue *queue, const pg_uuid_t *uuid)
 		{
 			message.attempt = located.attempt;
 			message.tuple = once_row_copy(queue, &located.tid, located.heap_pin);
-			once_row_flatten(queue, &message.tuple);
+			if (queue->meta.archive != 0)
+				once_row_flatten(queue, &message.tuple);
 		}
 
 		/* Anything but success: somebody was faster, so look again. */
@@ -466,25 +467,13 @@ ack_row_spi(OnceQueue *queue, QamLocated *located)
 	int64		id = once_row_id(queue, copy);
 	HeapTupleData tuple;
 	Buffer		buffer;
-	SnapshotData any;
-	bool		there;
 
 	ReleaseBuffer(located->heap_pin);
 	heap_freetuple(copy);
 
 	if (once_row_delete_spi(queue, &located->tid, id))
 		return TM_Ok;
-
-	InitDirtySnapshot(any);
-	tuple.t_tableOid = RelationGetRelid(queue->heap);
-	tuple.t_self = located->tid;
-	there = heap_fetch(queue->heap, &any, &tuple, &buffer, false);
-	if (there)
-	{
-		there = once_row_id(queue, &tuple) == id;
-		ReleaseBuffer(buffer);
-	}
-	if (!there)
+	if (!once_row_is_there(queue, &located->tid, id))
 		return TM_Deleted;
 
 	if (IsolationUsesXactSnapshot())

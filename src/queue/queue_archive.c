@@ -116,6 +116,13 @@ once_archive_make(Relation heap, const char *queue)
 	{
 		Relation	archive = relation_open(relid, AccessShareLock);
 
+		/* The archive of queue "a" has indexes, such as "a_a_archived_at_idx". */
+		if (archive->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
+			ereport(ERROR,
+					(errcode(ERRCODE_DUPLICATE_TABLE),
+					 errmsg("archive of queue \"%s\" cannot be created", queue),
+					 errdetail("The name \"%s\" is that of something else.", name),
+					 errhint("Use another name for the queue.")));
 		if (archive->rd_rel->relowner != owner)
 			ereport(ERROR,
 					(errcode(ERRCODE_DUPLICATE_TABLE),
@@ -148,7 +155,9 @@ once_archive_make(Relation heap, const char *queue)
 Oid
 once_archive_oid(const char *queue)
 {
-	return get_relname_relid(archive_name(queue), once_schema_oid(false));
+	Oid			relid = get_relname_relid(archive_name(queue), once_schema_oid(false));
+
+	return get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE ? relid : InvalidOid;
 }
 
 /*
@@ -195,8 +204,12 @@ once_archive_put(const OnceQueue *queue, const QamClaimed *messages, int n)
 		indexes = CatalogOpenIndexes(partition);
 		for (i = 0; i < n; i++)
 		{
-			HeapTuple	tuple = form_archived(queue, partition, &messages[i],
-											  now, generation);
+			HeapTuple	tuple;
+
+			/* Their order is that in which they were acked. */
+			if (i > 0)
+				now = Max(GetCurrentTimestamp(), now + 1);
+			tuple = form_archived(queue, partition, &messages[i], now, generation);
 
 			CHECK_FOR_INTERRUPTS();
 			CatalogTupleInsertWithInfo(partition, tuple, indexes);
@@ -302,6 +315,11 @@ partition_fault(const OnceQueue *queue, Relation partition)
 	ListCell   *lc;
 	int			i;
 
+	for (i = 0; i < ONCE_NCOLUMNS; i++)
+	{
+		if (queue->meta.column[i] == 0)
+			return "The table of the queue has lost columns of a message.";
+	}
 	if (partition->rd_rel->relkind != RELKIND_RELATION ||
 		partition->rd_rel->relam != HEAP_TABLE_AM_OID ||
 		!partition->rd_rel->relispartition)
@@ -326,25 +344,34 @@ partition_fault(const OnceQueue *queue, Relation partition)
 	foreach(lc, RelationGetIndexList(partition))
 	{
 		if (!index_is_plain(lfirst_oid(lc)))
-			return "It has an index that is unique, partial or on an expression.";
+			return "It has an index that is unique, partial, on an expression, or on values that may be too long for it.";
 	}
 	return NULL;
 }
 
 /*
  * index_is_plain tells whether entries of an index are made of columns alone,
- * and are never refused.
+ * and are never refused: as those of a btree are if they are long.
  */
 static bool
 index_is_plain(Oid indexoid)
 {
 	Relation	index = index_open(indexoid, AccessShareLock);
+	Form_pg_index form = index->rd_index;
+	Oid			relam = index->rd_rel->relam;
 	bool		plain;
+	int			i;
 
-	plain = !index->rd_index->indisunique &&
-		!index->rd_index->indisexclusion &&
+	plain = !form->indisunique &&
+		!form->indisexclusion &&
 		heap_attisnull(index->rd_indextuple, Anum_pg_index_indexprs, NULL) &&
 		heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL);
+	for (i = 0; i < form->indnatts && relam != GIN_AM_OID && relam != HASH_AM_OID; i++)
+	{
+		if (form->indkey.values[i] == ONCE_COL_HEADERS + 1 ||
+			form->indkey.values[i] == ONCE_COL_PAYLOAD + 1)
+			plain = false;
+	}
 	index_close(index, AccessShareLock);
 	return plain;
 }
@@ -383,8 +410,10 @@ warn_not_archived(const OnceQueue *queue, const char *relname, const char *fault
  * retire_partition empties a partition if nothing in it is newer than a time,
  * and nobody uses it.
  *
- * It is looked at first under a lock that is in nobody's way.  What is done to
- * the table is done as its owner, whose triggers may run.
+ * It is looked at first under a lock that is not in the way of readers and of
+ * acks.  Who is at its indexes has a stronger one than they, and would have to
+ * be waited for later.  What is done to the table is done as its owner, whose
+ * triggers may run.
  */
 static bool
 retire_partition(OnceQueue *queue, const char *relname, TimestampTz before)
@@ -395,7 +424,7 @@ retire_partition(OnceQueue *queue, const char *relname, TimestampTz before)
 	Relation	partition;
 	OnceRole	saved;
 
-	if (!OidIsValid(relid) || !ConditionalLockRelationOid(relid, AccessShareLock))
+	if (!OidIsValid(relid) || !ConditionalLockRelationOid(relid, RowExclusiveLock))
 		return false;
 	partition = try_relation_open(relid, NoLock);
 	if (partition == NULL)

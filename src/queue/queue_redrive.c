@@ -31,9 +31,10 @@
 	"WITH taken AS (" \
 	" DELETE FROM once.dead_letter WHERE ctid OPERATOR(pg_catalog.=) ANY (ARRAY(" \
 	"  SELECT d.ctid FROM once.dead_letter d WHERE d.queue OPERATOR(pg_catalog.=) $1" \
+	"   AND d.dead_at OPERATOR(pg_catalog.>=) $3" \
 	"  ORDER BY d.dead_at, d.id LIMIT $2 FOR UPDATE SKIP LOCKED))" \
 	" RETURNING id, dead_at, priority, group_id, headers, payload)" \
-	"SELECT id, priority, group_id, headers, payload FROM taken ORDER BY dead_at, id"
+	"SELECT id, priority, group_id, headers, payload, dead_at FROM taken ORDER BY dead_at, id"
 
 /* Columns of its result */
 #define Anum_redrive_id			1
@@ -41,6 +42,7 @@
 #define Anum_redrive_group_id	3
 #define Anum_redrive_headers	4
 #define Anum_redrive_payload	5
+#define Anum_redrive_dead_at	6
 
 /* Dead letters that died before a time, at most so many, with their failures */
 #define REMOVE_SQL \
@@ -59,7 +61,7 @@
 PG_FUNCTION_INFO_V1(once_redrive);
 PG_FUNCTION_INFO_V1(once_purge_dead_letters);
 
-static int	redrive_some(OnceQueue *queue, int max);
+static int	redrive_some(OnceQueue *queue, int max, TimestampTz *since);
 static void read_letter(HeapTuple tuple, TupleDesc desc, OnceNewRow *row);
 static int64 run_as_owner(const char *sql, int nargs, Oid *types, Datum *values);
 
@@ -72,6 +74,7 @@ once_redrive(PG_FUNCTION_ARGS)
 	char	   *name = once_arg_queue(fcinfo, 0);
 	int64		left = PG_INT64_MAX;
 	int64		redriven = 0;
+	TimestampTz since = DT_NOBEGIN;
 	OnceQueue	queue;
 	MemoryContext round;
 	MemoryContext caller;
@@ -95,7 +98,7 @@ once_redrive(PG_FUNCTION_ARGS)
 	do
 	{
 		CHECK_FOR_INTERRUPTS();
-		n = redrive_some(&queue, Min(left, REDRIVE_CHUNK));
+		n = redrive_some(&queue, Min(left, REDRIVE_CHUNK), &since);
 		redriven += n;
 		left -= n;
 		MemoryContextReset(round);
@@ -139,16 +142,19 @@ once_dead_remove(OnceQueue *queue, TimestampTz before, int64 max)
 }
 
 /*
- * redrive_some sends the oldest dead letters, at most max.  Returns their
- * number.
+ * redrive_some sends the oldest dead letters that died at a time or later, at
+ * most max.  Returns their number, and when the last of them died: from there
+ * on the next round goes, which need not walk over what this transaction has
+ * deleted, and no VACUUM can remove yet.
  *
  * They are taken as the owner of their table, and sent as the caller.
  */
 static int
-redrive_some(OnceQueue *queue, int max)
+redrive_some(OnceQueue *queue, int max, TimestampTz *since)
 {
-	Oid			types[] = {TEXTOID, INT8OID};
-	Datum		values[2];
+	Oid			types[] = {TEXTOID, INT8OID, TIMESTAMPTZOID};
+	Datum		values[3];
+	bool		isnull;
 	OnceRole	saved;
 	OnceNewRows batch = {.have_ids = true,.deliver_at = DT_NOBEGIN,.expires_at = DT_NOBEGIN};
 	int			n;
@@ -156,10 +162,11 @@ redrive_some(OnceQueue *queue, int max)
 
 	values[0] = CStringGetTextDatum(once_queue_name(queue));
 	values[1] = Int64GetDatum(max);
+	values[2] = TimestampTzGetDatum(*since);
 
 	SPI_connect();
 	once_role_assume(&saved, once_dead_owner(), true);
-	once_run(REDRIVE_SQL, 2, types, values);
+	once_run(REDRIVE_SQL, 3, types, values);
 	once_role_drop(&saved);
 
 	n = (int) SPI_processed;
@@ -167,6 +174,10 @@ redrive_some(OnceQueue *queue, int max)
 	batch.rows = palloc(sizeof(OnceNewRow) * Max(n, 1));
 	for (i = 0; i < n; i++)
 		read_letter(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, &batch.rows[i]);
+	if (n > 0)
+		*since = DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[n - 1],
+												   SPI_tuptable->tupdesc,
+												   Anum_redrive_dead_at, &isnull));
 	once_rows_insert(queue, &batch);
 	for (i = 0; i < n; i++)
 		once_failures_forget(once_queue_name(queue), batch.rows[i].id);

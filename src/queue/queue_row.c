@@ -14,6 +14,7 @@
 #include "postgres.h"
 #include "pg_once.h"
 
+#include "access/detoast.h"
 #include "access/genam.h"
 #include "access/heapam.h"
 #include "access/heaptoast.h"
@@ -36,10 +37,14 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 /* Rows handed to the heap at once */
 #define INSERT_CHUNK			1000
+
+/* Of headers and payloads that go through one INSERT by SPI, in arrays */
+#define INSERT_SPI_BYTES		(64 * 1024 * 1024)
 
 /* The prepared statements of a table that rows go through SPI for */
 typedef enum RowPlan
@@ -108,6 +113,8 @@ static HeapTuple form_row(FastInsert *ins, const OnceNewRow *row);
 static void insert_many(FastInsert *ins);
 static void index_row(FastInsert *ins, int rowno, ItemPointer tid);
 static void insert_spi(OnceQueue *queue, const OnceNewRows *batch);
+static void insert_spi_some(OnceQueue *queue, const OnceNewRows *batch);
+static Size row_size(const OnceNewRow *row);
 static Datum row_value(const OnceNewRow *row, int column, bool *isnull);
 static Datum row_array(const OnceNewRows *batch, int column, Oid type);
 static SPIPlanPtr get_plan(OnceQueue *queue, RowPlan which);
@@ -202,6 +209,30 @@ once_row_delete_spi(OnceQueue *queue, ItemPointer tid, int64 id)
 	deleted = rc == SPI_OK_DELETE && SPI_processed == 1;
 	SPI_finish();
 	return deleted;
+}
+
+/*
+ * once_row_is_there tells whether the row of an id is in its place, whoever may
+ * be deleting it, or else deleted or replaced by another version.
+ */
+bool
+once_row_is_there(OnceQueue *queue, ItemPointer tid, int64 id)
+{
+	HeapTupleData tuple;
+	SnapshotData any;
+	Buffer		buffer;
+	bool		there;
+
+	InitDirtySnapshot(any);
+	tuple.t_tableOid = RelationGetRelid(queue->heap);
+	tuple.t_self = *tid;
+	there = heap_fetch(queue->heap, &any, &tuple, &buffer, false);
+	if (there)
+	{
+		there = once_row_id(queue, &tuple) == id;
+		ReleaseBuffer(buffer);
+	}
+	return there;
 }
 
 /*
@@ -359,11 +390,51 @@ index_row(FastInsert *ins, int rowno, ItemPointer tid)
 }
 
 /*
- * insert_spi stores rows by one INSERT, which the table's triggers may take
- * apart: ids are then ids of nothing, and that is an error.
+ * insert_spi stores rows by INSERT: one for all, unless they need not go
+ * together and are so large that arrays of them would be a burden.
  */
 static void
 insert_spi(OnceQueue *queue, const OnceNewRows *batch)
+{
+	OnceNewRows part = *batch;
+	int			done;
+
+	for (done = 0; done < batch->nrows; done += part.nrows)
+	{
+		Size		size = row_size(&batch->rows[done]);
+
+		part.rows = &batch->rows[done];
+		part.nrows = 1;
+		while (done + part.nrows < batch->nrows &&
+			   (batch->together ||
+				(size += row_size(&part.rows[part.nrows])) <= INSERT_SPI_BYTES))
+			part.nrows++;
+		insert_spi_some(queue, &part);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+/*
+ * row_size tells how many bytes of memory a row's values take.
+ */
+static Size
+row_size(const OnceNewRow *row)
+{
+	Size		size = 0;
+
+	if (!row->headers_null)
+		size += toast_raw_datum_size(row->headers);
+	if (!row->payload_null)
+		size += toast_raw_datum_size(row->payload);
+	return size;
+}
+
+/*
+ * insert_spi_some stores rows by one INSERT, which the table's triggers may
+ * take apart: ids are then ids of nothing, and that is an error.
+ */
+static void
+insert_spi_some(OnceQueue *queue, const OnceNewRows *batch)
 {
 	Datum		values[NINSERT_PARAMS];
 	bool		isnull[NINSERT_PARAMS] = {0};

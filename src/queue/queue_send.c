@@ -115,6 +115,7 @@ once_send_batch(PG_FUNCTION_ARGS)
 	}
 	batch.rows = rows;
 	batch.nrows = npayloads;
+	batch.together = true;
 
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 	once_queue_open(&queue, name, ONCE_TO_SEND, "once.send_batch()");

@@ -40,7 +40,8 @@ typedef struct TakeState
 
 static void claim(OnceQueue *queue, QamClaimRequest *req, bool flatten);
 static void store_dead(TakeState *state, QamClaimed *dead);
-static void delete_rows(OnceQueue *queue, QamClaimed *claimed, int n, bool flatten);
+static void delete_rows(OnceQueue *queue, QamClaimRequest *req, bool flatten);
+static bool delete_row(OnceQueue *queue, QamClaimed *claimed, bool flatten);
 static bool is_expired(void *arg, HeapTuple tuple, TimestampTz now);
 static bool take_row(void *arg, QamClaimed *claimed);
 static bool take_dead(void *arg, QamClaimed *dead);
@@ -76,7 +77,7 @@ once_rows_pop(OnceQueue *queue, QamClaimRequest *req, int max_dead)
 	req->expired_arg = queue;
 	req->take = take_row;
 	claim(queue, req, true);
-	delete_rows(queue, req->claimed, req->nclaimed, true);
+	delete_rows(queue, req, true);
 	return req->nclaimed;
 }
 
@@ -88,7 +89,7 @@ once_rows_remove(OnceQueue *queue, QamClaimRequest *req)
 {
 	req->take = take_row;
 	claim(queue, req, false);
-	delete_rows(queue, req->claimed, req->nclaimed, false);
+	delete_rows(queue, req, false);
 	return req->nclaimed;
 }
 
@@ -158,8 +159,8 @@ claim(OnceQueue *queue, QamClaimRequest *req, bool flatten)
 
 	for (i = 0; i < req->ndead && !queue->meta.fast; i++)
 	{
-		delete_rows(queue, &req->dead[i], 1, true);
-		store_dead(&state, &req->dead[i]);
+		if (delete_row(queue, &req->dead[i], true))
+			store_dead(&state, &req->dead[i]);
 	}
 	if (state.storing)
 		once_dead_end(&state.writer);
@@ -182,25 +183,42 @@ store_dead(TakeState *state, QamClaimed *dead)
 }
 
 /*
- * delete_rows deletes rows that were locked during the walk, unless they were
- * deleted there.
+ * delete_rows deletes the rows claimed that were locked during the walk, unless
+ * they were deleted there.  Those that are not there any more are left out.
  */
 static void
-delete_rows(OnceQueue *queue, QamClaimed *claimed, int n, bool flatten)
+delete_rows(OnceQueue *queue, QamClaimRequest *req, bool flatten)
 {
+	int			kept = 0;
 	int			i;
 
 	if (queue->meta.fast)
 		return;
-	for (i = 0; i < n; i++)
+	for (i = 0; i < req->nclaimed; i++)
 	{
-		HeapTuple	tuple = claimed[i].tuple;
-
-		if (flatten)
-			once_row_flatten(queue, &claimed[i].tuple);
-		if (!once_row_delete_spi(queue, &tuple->t_self, once_row_id(queue, tuple)))
-			once_raise_suppressed(queue);
+		if (delete_row(queue, &req->claimed[i], flatten))
+			req->claimed[kept++] = req->claimed[i];
 	}
+	req->nclaimed = kept;
+}
+
+/*
+ * delete_row deletes one of them.  False: what the table's triggers do when
+ * another one is deleted has deleted it before, or changed it.
+ */
+static bool
+delete_row(OnceQueue *queue, QamClaimed *claimed, bool flatten)
+{
+	ItemPointerData tid = claimed->tuple->t_self;
+	int64		id = once_row_id(queue, claimed->tuple);
+
+	if (flatten)
+		once_row_flatten(queue, &claimed->tuple);
+	if (once_row_delete_spi(queue, &tid, id))
+		return true;
+	if (once_row_is_there(queue, &tid, id))
+		once_raise_suppressed(queue);
+	return false;
 }
 
 static bool

@@ -38,7 +38,6 @@
 #include "qam/qam_internal.h"
 #include "storage/proc.h"
 #include "utils/rel.h"
-#include "utils/timestamp.h"
 
 /* A group's entry in the directory, with its page locked */
 typedef struct QamGroupEntry
@@ -473,27 +472,18 @@ qam_group_append(Relation index, const QamSlot *slot, QamSource *source)
  */
 
 /*
- * Has nobody got a slot: not its inserter, and no claim that is in force?  Its
- * page is locked.
+ * Has nobody a claim on a slot, not even one that is over, and is its inserter
+ * done?  Its page is locked.
  */
 static bool
 qam_slot_idle(const QamSlot *slot)
 {
-	switch (QamSlotState(slot))
-	{
-		case QAM_SLOT_READY:
-			return true;
-		case QAM_SLOT_CLAIMED:
-			if (QamClaimKindOf(slot->claim) == QAM_CLAIM_GONE_BY)
-				return true;
-			if (QamClaimKindOf(slot->claim) == QAM_CLAIM_BY_LEASE)
-				return slot->ready_at <= GetCurrentTimestamp() &&
-					!(slot->hints & QAM_HINT_ACKED);
-			/* FALLTHROUGH */
-		case QAM_SLOT_APPENDED:
-			return qam_xid_state(qam_claim_xid(slot->claim, qam_next_xid())) == QAM_XID_ENDED;
-	}
-	return false;
+	uint64		kind = QamClaimKindOf(slot->claim);
+
+	if (QamSlotState(slot) == QAM_SLOT_READY)
+		return kind == QAM_CLAIM_NONE || kind == QAM_CLAIM_GONE_BY;
+	return QamSlotState(slot) == QAM_SLOT_APPENDED &&
+		qam_xid_state(qam_claim_xid(slot->claim, qam_next_xid())) == QAM_XID_ENDED;
 }
 
 /*

@@ -155,8 +155,8 @@ qam_page_set_done(QamLog *log, Page page, int slotno)
  * qam_page_unblock makes a slot the first of its group.  The page must be looked
  * at from the time on at which it can be offered.
  *
- * If nobody has it (idle), it is offered to those only who see the transaction
- * gone_by; of a claim that is over, that takes the place.
+ * If nobody has a claim on it (idle), it is offered to those only who see the
+ * transaction gone_by.
  */
 void
 qam_page_unblock(QamLog *log, Page page, int slotno, bool idle, uint64 gone_by)
@@ -166,8 +166,7 @@ qam_page_unblock(QamLog *log, Page page, int slotno, bool idle, uint64 gone_by)
 	slot->state &= ~QAM_SLOT_BLOCKED;
 	if (gone_by != 0 && idle)
 	{
-		if (slot->state == QAM_SLOT_APPENDED)
-			slot->state = QAM_SLOT_READY;
+		slot->state = QAM_SLOT_READY;
 		slot->claim = QamMakeClaim(QAM_CLAIM_GONE_BY, gone_by);
 		qam_log_bytes(log, page, &slot->claim, sizeof(slot->claim));
 	}

@@ -110,10 +110,10 @@ StaticAssertDecl(sizeof(QamSlot) == 40, "slot format");
 #define QAM_CLAIM_NONE		UINT64CONST(0)
 #define QAM_CLAIM_BY_LEASE	UINT64CONST(1)	/* 62 random bits */
 #define QAM_CLAIM_BY_XID	UINT64CONST(2)	/* transaction id and a salt */
-#define QAM_CLAIM_GONE_BY	UINT64CONST(3)	/* nobody's: READY, or CLAIMED once, and
-											 * for those only who see this
-											 * transaction, which did away with
-											 * the one before it in the group */
+#define QAM_CLAIM_GONE_BY	UINT64CONST(3)	/* nobody's: READY, and for those only
+											 * who see this transaction, which
+											 * did away with the one before it
+											 * in the group */
 #define QamClaimKindOf(claim)	((claim) >> QAM_CLAIM_SHIFT)
 #define QamClaimValueOf(claim)	((claim) & ((UINT64CONST(1) << QAM_CLAIM_SHIFT) - 1))
 #define QamMakeClaim(kind, value) \

@@ -279,8 +279,6 @@ qam_look(QamWalk *walk, const QamLink *link, int slotno, const QamSlot *slot,
 				(slot->hints & QAM_HINT_ACKED) ? QAM_LOOK_CANDIDATE : QAM_LOOK_LATER;
 
 		case QAM_SLOT_CLAIMED:
-			if (QamClaimKindOf(slot->claim) == QAM_CLAIM_GONE_BY)
-				return QAM_LOOK_CANDIDATE;
 			if (QamClaimKindOf(slot->claim) != QAM_CLAIM_BY_LEASE)
 				break;
 			return slot->ready_at <= walk->view.now || req->everything ||

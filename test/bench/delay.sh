@@ -58,7 +58,7 @@ delay_pop_script() {
 
 # A million rows in one transaction, and a hundred per commit.
 delay_insert() {
-	local rows calls delay repeat micros
+	local rows calls delay repeat micros name
 
 	rows=$(size 1000000 50000)
 	calls=$(size 500 50)
@@ -83,17 +83,20 @@ delay_insert() {
 		done
 	done
 	for delay in none day hour; do
-		show_rates "delay.insert.$delay" "insert in one transaction, due $(delay_when "$delay")" once
-		show_rates "delay.send.$delay" "insert of 100 per commit, due $(delay_when "$delay")" once
+		for name in insert send; do
+			show_rates "delay.$name.$delay" "$(delay_how "$name"), due $(delay_when "$delay")" once
+		done
 	done
 	for delay in day hour; do
 		for name in insert send; do
-			tell "$([ "$name" = send ] && say "100 per commit" || say "insert"), due $(delay_when "$delay"), CPU per message" \
+			tell "$(delay_how "$name"), due $(delay_when "$delay"), CPU per message" \
 				"$(pretty "$(kept "delay.$name.$delay.cpu")") µs" "$(pretty "$(kept "delay.$name.none.cpu")") µs undelayed" \
 				"$(calc "$(kept "delay.$name.$delay.cpu") / $(kept "delay.$name.none.cpu")" %.2f)"
 		done
 	done
 }
+
+delay_how() { if [ "$1" = insert ]; then say "insert in one transaction"; else say "insert of 100 per commit"; fi; }
 
 delay_when() {
 	case $1 in

@@ -5,6 +5,7 @@ bench_policy() {
 	policy_options
 	policy_archive
 	policy_dead
+	policy_mixed
 }
 
 # A queue whose messages may expire and have few attempts, against one where they do not: both stay alive.
@@ -25,7 +26,7 @@ policy_options() {
 
 # Archive on, against off.
 policy_archive() {
-	local batch name
+	local batch
 
 	policy_pair kept "archive => '1 day'"
 	for batch in 1 10 100; do
@@ -58,24 +59,21 @@ policy_pair() {
 			has_left "$name" 0
 			index_is_sound "$name"
 		done
-		[ "$1" != kept ] || [ "$(sql -c "SELECT count(*) FROM once.a_kept")" -eq "$total" ] || wrong "not all acked messages are in the archive"
+		[ "$1" != kept ] || [ "$(sql -c "SELECT count(*) FROM once.a_kept")" -eq "$total" ] ||
+			wrong "not all acked messages are in the archive"
 		drop_queue "$1"
 	done
 }
 
-# Queues in which everything is dead, taken away by consumers, a hundred in a call, and by maintain(); against pop.
+# Queues in which everything is dead, taken away by a consumer, 10,000 in a call, and by maintain(); against pop.
 policy_dead() {
-	local messages calls repeat kind by
+	local clients=1 messages calls repeat kind by
 
-	messages=$(size 100000 10000)
-	calls=$((messages / 100 / clients))
+	messages=$(size 200000 20000)
 	for ((repeat = 1; repeat <= repeats; repeat++)); do
 		preload once "$messages"
 		say "SELECT count(*) FROM once.pop('bench', 100);" >"$work/policy.take"
-		begin_measuring
-		run_clients "$work/policy.take" "$clients" --transactions="$calls"
-		end_measuring "$messages"
-		rate=$(calc "$tps * 100")
+		drain "$work/policy.take" 100 "$messages"
 		keep_rates policy.pop
 		has_left once 0
 
@@ -85,21 +83,21 @@ policy_dead() {
 				begin_measuring
 				if [ "$by" = receive ]; then
 					say "SELECT count(*) FROM once.receive('dying');" >"$work/policy.take"
-					run_clients "$work/policy.take" "$clients" --transactions="$calls"
-					rate=$(calc "$tps * 100")
+					run_clients "$work/policy.take" 1 --transactions=$((messages / 10000))
 				else
 					sql -c "CALL once.maintain()"
 				fi
 				end_measuring "$messages"
-				[ "$by" = receive ] || rate=$(calc "$messages / $elapsed")
+				rate=$(calc "$messages / $elapsed")
 				keep_rates "policy.$kind.$by"
 				has_left once.dying 0
 				index_is_sound once.dying
 				policy_buried "$kind" "$messages"
+				drop_queue dying
 			done
 		done
 	done
-	show_rates policy.pop "pop, batch 100" once
+	show_rates policy.pop "pop, 1 client, batch 100" once
 	for kind in attempts expired drop; do
 		for by in receive maintain; do
 			show_rates "policy.$kind.$by" "$(policy_title "$kind"), by $by" once
@@ -107,10 +105,43 @@ policy_dead() {
 	done
 	for kind in attempts expired drop; do
 		for by in receive maintain; do
-			tell "$(policy_title "$kind"), by $by, messages/s" "$(pretty "$(kept "policy.$kind.$by.rate")")" \
-				"$(pretty "$(kept policy.pop.rate)") pop, batch 100" \
-				"$(calc "$(kept "policy.$kind.$by.rate") / $(kept policy.pop.rate)" %.2f)"
+			tell "$(policy_title "$kind"), by $by, CPU per message" "$(pretty "$(kept "policy.$kind.$by.cpu")") µs" \
+				"$(pretty "$(kept policy.pop.cpu)") µs pop, batch 100" \
+				"$(calc "$(kept "policy.$kind.$by.cpu") / $(kept policy.pop.cpu)" %.2f)"
 		done
+	done
+}
+
+# Every second message is expired, or none is: what do the dead cost those who want the living?
+policy_mixed() {
+	local messages repeat kind batch
+	local -A first=([alive]=2 [mixed]=1)
+
+	for batch in 1 10 100; do
+		messages=$((batch == 1 ? $(size 40000 8000) : $(size 200000 20000)))
+		for ((repeat = 1; repeat <= repeats; repeat++)); do
+			for kind in alive mixed; do
+				clear_all
+				sql -c "INSERT INTO once.q_bench (payload, expires_at)
+						SELECT bench.payload(), CASE WHEN part = 1 THEN now() END
+						FROM generate_series(1, $messages), generate_series(${first[$kind]}, 2) AS part" \
+					-c "ANALYZE once.q_bench" >/dev/null
+				drain "$(consume_script once "$batch")" "$batch" "$messages"
+				keep_rates "policy.$kind.$batch"
+				has_effects "$consumed"
+				sql -c "CALL once.maintain()"
+				has_left once $((messages - consumed))
+				index_is_sound
+				policy_buried expired $((messages * (2 - first[$kind]))) bench
+			done
+		done
+		show_rates "policy.alive.$batch" "all alive, batch $batch" once
+		show_rates "policy.mixed.$batch" "every second one expired, batch $batch" once
+	done
+	for batch in 1 10 100; do
+		tell "every second one expired, batch $batch: CPU per message" "$(pretty "$(kept "policy.mixed.$batch.cpu")") µs" \
+			"$(pretty "$(kept "policy.alive.$batch.cpu")") µs all alive" \
+			"$(calc "$(kept "policy.mixed.$batch.cpu") / $(kept "policy.alive.$batch.cpu")" %.2f)"
 	done
 }
 
@@ -150,13 +181,12 @@ policy_kill() {
 	SQL
 }
 
-# policy_buried KIND NUMBER: are they where they should be?
+# policy_buried KIND NUMBER [QUEUE]: are they where they should be?
 policy_buried() {
-	local found wanted=$2
+	local found wanted=$2 queue=${3:-dying}
 
 	[ "$1" != drop ] || wanted=0
-	found=$(sql -c "SELECT count(DISTINCT id) FROM once.dead_letters WHERE queue = 'dying' AND reason = '$1'")
+	found=$(sql -c "SELECT count(DISTINCT id) FROM once.dead_letters WHERE queue = '$queue' AND reason = '$1'")
 	[ "$found" -eq "$wanted" ] || wrong "$found dead letters, not $wanted"
-	sql -c "SELECT once.purge_dead_letters('dying')" >/dev/null
-	drop_queue dying
+	sql -c "SELECT once.purge_dead_letters('$queue')" >/dev/null
 }

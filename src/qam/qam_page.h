@@ -267,9 +267,9 @@ StaticAssertDecl(sizeof(QamGroup) == 24, "group format");
  * after it is in the list "near".  Opening a bucket makes it the list "opened",
  * whose messages go to finer buckets.
  */
-#define QAM_TICK_BITS		20
+#define QAM_TICK_BITS		17
 #define QAM_DIGIT_BITS		5
-#define QAM_DIGITS			9
+#define QAM_DIGITS			10
 #define QAM_DIGIT_VALUES	(1 << QAM_DIGIT_BITS)
 
 typedef struct QamChainEnds

@@ -8,8 +8,8 @@
  * growing coarser with distance.  So a million messages for tomorrow are in a
  * few buckets that nobody opens today.  When the first bucket's time comes, it
  * is opened: its slots go to finer buckets, to the list "near", or, if due, to
- * the ends of their lanes and groups.  "near" holds what is due within about a
- * second; its slots go to the lanes when each is due.
+ * the ends of their lanes and groups.  "near" holds what is due within a
+ * tick; its slots go to the lanes when each is due.
  *
  * Slots move here, and nowhere else.  A slot is appended to its new page and
  * made DONE on the old one in one record, so that at any time there is one.
@@ -896,6 +896,33 @@ qam_schedule_look_near(Relation index)
 }
 
 /*
+ * Is there something to do on a page of "near": slots that are due, or none left?
+ * *next becomes the page after it.  No locks on entry or exit.
+ */
+static bool
+qam_page_due(Relation index, BlockNumber block, int64 now, QamLink *next)
+{
+	Buffer		buffer = ReadBuffer(index, block);
+	Page		page = BufferGetPage(buffer);
+	QamSlot    *slots = QamPageGetSlots(page);
+	bool		due = true;
+
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	*next = qam_no_link();
+	if (!PageIsNew(page) && QamPageGetOpaque(page)->kind == QAM_PAGE_BUCKET)
+	{
+		int			i = QamPageGetSlotCount(page) - 1;
+
+		while (i >= 0 && (QamSlotIsOver(&slots[i]) || slots[i].ready_at > now))
+			i--;
+		due = i >= 0 || qam_page_over(page);
+		*next = QamPageGetOpaque(page)->next;
+	}
+	UnlockReleaseBuffer(buffer);
+	return due;
+}
+
+/*
  * Move what is due of the list "near".  Returns how many there were.
  */
 static int
@@ -909,6 +936,11 @@ qam_run_near(QamMove *move, BlockNumber block, int64 now, int max)
 		bool		gone;
 
 		CHECK_FOR_INTERRUPTS();
+		if (!qam_page_due(move->index, block, now, &next))
+		{
+			block = QamLinkIsValid(&next) ? next.block : 0;
+			continue;
+		}
 		qam_copy_page(move->index, block, move->from);
 		next = move->from->opaque.next;
 		gone = move->from->opaque.kind != QAM_PAGE_BUCKET;

@@ -287,4 +287,9 @@ UPDATE once.dead_letter SET dead_at = '2026-01-01';
 SELECT once.redrive('d', 2500), once.redrive('d');
 SELECT count(*), count(DISTINCT id), min(id), max(id) FROM once.q_d;
 SELECT bool_and(id = n) AS in_order FROM (SELECT id, row_number() OVER () AS n FROM once.pop('d', 3500)) m;
+-- purge_dead_letters takes ten thousand at a time, and their failures with them.
+INSERT INTO once.dead_letter (queue, id, reason, attempts, dead_at) SELECT 'd', g, 'attempts', 1, '2026-01-01' FROM generate_series(1, 20001) g;
+INSERT INTO once.failure SELECT 'd', g, 1, 'failed', '2026-01-01' FROM generate_series(1, 20002) g;
+SELECT once.purge_dead_letters('d');
+SELECT (SELECT count(*) FROM once.dead_letter), (SELECT array_agg(id) FROM once.failure) AS not_theirs;
 SELECT once.drop_queue('d');

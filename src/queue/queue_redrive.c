@@ -26,6 +26,7 @@
 
 /* Dead letters that are taken at once */
 #define REDRIVE_CHUNK		1000
+#define REMOVE_CHUNK		10000
 
 #define REDRIVE_SQL \
 	"WITH taken AS (" \
@@ -44,26 +45,26 @@
 #define Anum_redrive_payload	5
 #define Anum_redrive_dead_at	6
 
-/* Dead letters that died before a time, at most so many, with their failures */
+/* Dead letters that died in some time, the first so many of them */
 #define REMOVE_SQL \
 	"WITH gone AS (" \
 	" DELETE FROM once.dead_letter WHERE ctid OPERATOR(pg_catalog.=) ANY (ARRAY(" \
 	"  SELECT d.ctid FROM once.dead_letter d WHERE d.queue OPERATOR(pg_catalog.=) $1" \
-	"   AND d.dead_at OPERATOR(pg_catalog.<) $2 LIMIT $3 FOR UPDATE SKIP LOCKED))" \
-	" RETURNING id)," \
-	"forgotten AS (" \
-	" DELETE FROM once.failure WHERE ctid OPERATOR(pg_catalog.=) ANY (ARRAY(" \
-	"  SELECT f.ctid FROM once.failure f WHERE f.queue OPERATOR(pg_catalog.=) $1" \
-	"   AND f.id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT id FROM gone))" \
-	"  FOR UPDATE SKIP LOCKED)))" \
-	"SELECT pg_catalog.count(*) FROM gone"
+	"   AND d.dead_at OPERATOR(pg_catalog.>=) $3 AND d.dead_at OPERATOR(pg_catalog.<) $4" \
+	"  ORDER BY d.dead_at, d.id LIMIT $2 FOR UPDATE SKIP LOCKED))" \
+	" RETURNING id, dead_at)" \
+	"SELECT id, dead_at FROM gone ORDER BY dead_at"
+
+/* Columns of its result */
+#define Anum_remove_id			1
+#define Anum_remove_dead_at		2
 
 PG_FUNCTION_INFO_V1(once_redrive);
 PG_FUNCTION_INFO_V1(once_purge_dead_letters);
 
 static int	redrive_some(OnceQueue *queue, int max, TimestampTz *since);
 static void read_letter(HeapTuple tuple, TupleDesc desc, OnceNewRow *row);
-static int64 run_as_owner(const char *sql, int nargs, Oid *types, Datum *values);
+static int	remove_some(OnceQueue *queue, TimestampTz before, int max, TimestampTz *since);
 
 /*
  * once.redrive: dead letters become messages again.
@@ -132,13 +133,62 @@ once_purge_dead_letters(PG_FUNCTION_ARGS)
 int64
 once_dead_remove(OnceQueue *queue, TimestampTz before, int64 max)
 {
-	Oid			types[] = {TEXTOID, TIMESTAMPTZOID, INT8OID};
-	Datum		values[3];
+	TimestampTz since = DT_NOBEGIN;
+	int64		removed = 0;
+	int			n;
+
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		n = remove_some(queue, before, Min(max - removed, REMOVE_CHUNK), &since);
+		removed += n;
+	} while (n > 0 && removed < max);
+	return removed;
+}
+
+/*
+ * remove_some deletes those of them that died at a time or later, at most max.
+ * Returns their number, and when the last of them died.
+ *
+ * Their failures are found one by one: a query for many of them at once goes
+ * through all failures of the queue for each, if the planner thinks that there
+ * are few.
+ */
+static int
+remove_some(OnceQueue *queue, TimestampTz before, int max, TimestampTz *since)
+{
+	Oid			types[] = {TEXTOID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID};
+	Datum		values[4];
+	SPITupleTable *removed;
+	OnceRole	saved;
+	bool		isnull;
+	int			n;
+	int			i;
 
 	values[0] = CStringGetTextDatum(once_queue_name(queue));
-	values[1] = TimestampTzGetDatum(before);
-	values[2] = Int64GetDatum(max);
-	return run_as_owner(REMOVE_SQL, 3, types, values);
+	values[1] = Int64GetDatum(max);
+	values[2] = TimestampTzGetDatum(*since);
+	values[3] = TimestampTzGetDatum(before);
+
+	SPI_connect();
+	once_role_assume(&saved, once_dead_owner(), true);
+	once_run(REMOVE_SQL, 4, types, values);
+	once_role_drop(&saved);
+
+	n = (int) SPI_processed;
+	removed = SPI_tuptable;
+	for (i = 0; i < n; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		once_failures_forget(once_queue_name(queue),
+							 DatumGetInt64(SPI_getbinval(removed->vals[i], removed->tupdesc,
+														 Anum_remove_id, &isnull)));
+	}
+	if (n > 0)
+		*since = DatumGetTimestampTz(SPI_getbinval(removed->vals[n - 1], removed->tupdesc,
+												   Anum_remove_dead_at, &isnull));
+	SPI_finish();
+	return n;
 }
 
 /*
@@ -200,26 +250,4 @@ read_letter(HeapTuple tuple, TupleDesc desc, OnceNewRow *row)
 	row->group_id = heap_getattr(tuple, Anum_redrive_group_id, desc, &row->group_id_null);
 	row->headers = heap_getattr(tuple, Anum_redrive_headers, desc, &row->headers_null);
 	row->payload = heap_getattr(tuple, Anum_redrive_payload, desc, &row->payload_null);
-}
-
-/*
- * run_as_owner executes a command on the tables of dead letters and failures,
- * and returns the number in its only row, if it has one.
- */
-static int64
-run_as_owner(const char *sql, int nargs, Oid *types, Datum *values)
-{
-	OnceRole	saved;
-	int64		result = 0;
-	bool		isnull;
-
-	SPI_connect();
-	once_role_assume(&saved, once_dead_owner(), true);
-	once_run(sql, nargs, types, values);
-	if (SPI_tuptable != NULL && SPI_processed == 1)
-		result = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0],
-											 SPI_tuptable->tupdesc, 1, &isnull));
-	once_role_drop(&saved);
-	SPI_finish();
-	return result;
 }

@@ -36,7 +36,7 @@ CREATE FUNCTION once.drop_queue(queue text)
 RETURNS void
 AS 'MODULE_PATHNAME', 'once_drop_queue' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION once.drop_queue(text) IS
-'Drops a queue with all its messages. Waits for transactions that use it. For the owner of the table.';
+'Drops a queue with all its messages, dead letters, failures and its archive. Waits for transactions that use it. For the owner of the table.';
 
 CREATE FUNCTION once.list_queues()
 RETURNS TABLE (

@@ -287,7 +287,7 @@ current_generation(int64 archive, TimestampTz now)
 {
 	int64		epoch = now + (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
 
-	return (epoch / (archive / ARCHIVE_GENERATIONS)) % ARCHIVE_PARTITIONS;
+	return (epoch / Max(archive / ARCHIVE_GENERATIONS, 1)) % ARCHIVE_PARTITIONS;
 }
 
 /*

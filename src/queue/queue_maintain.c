@@ -221,12 +221,15 @@ step_schedule(OnceQueue *queue)
  * step_dead takes away messages that are not delivered any more, unless the
  * queue's owner wants it left alone.
  *
- * It does so as the owner: who calls maintain may be a superuser, and has asked
- * for nothing that the triggers of somebody's table may do in his name.
+ * If code of the table's owner may run, it does so as the owner: who calls
+ * maintain may be a superuser, and has asked for nothing that the triggers of
+ * somebody's table may do in his name.
  */
 static bool
 step_dead(OnceQueue *queue)
 {
+	Oid			owner = queue->heap->rd_rel->relowner;
+	bool		as_owner = !queue->meta.fast && owner != GetUserId();
 	QamClaimRequest req;
 	OnceRole	saved;
 
@@ -240,9 +243,11 @@ step_dead(OnceQueue *queue)
 	req.kind = QAM_CLAIM_XID;
 	req.retry = queue->meta.retry;
 	req.snapshot = GetActiveSnapshot();
-	once_role_assume(&saved, queue->heap->rd_rel->relowner, true);
+	if (as_owner)
+		once_role_assume(&saved, owner, true);
 	(void) once_rows_claim(queue, &req, DEAD_STEP);
-	once_role_drop(&saved);
+	if (as_owner)
+		once_role_drop(&saved);
 	return req.ndead == DEAD_STEP;
 }
 

@@ -8,12 +8,18 @@ bench_groups() {
 	groups_send
 }
 
-# groups_statement NUMBER GROUPS [PREFIX]: so many messages of random groups; 0: of none.
-groups_statement() {
-	local group="NULL"
+# groups_id GROUPS: an expression for the id of a random one of so many groups; 0: for none, at the same cost.
+groups_id() {
+	if [ "$1" -eq 0 ]; then
+		say "CASE WHEN length('g' || (random() * 99999)::int) > 9 THEN 'g' END"
+	else
+		say "'${2:-g}' || (random() * ($1 - 1))::int"
+	fi
+}
 
-	[ "$2" -eq 0 ] || group="'${3:-g}' || (random() * ($2 - 1))::int"
-	say "INSERT INTO once.q_bench (payload, group_id) SELECT bench.payload(), $group FROM generate_series(1, $1)"
+# groups_statement NUMBER GROUPS [PREFIX]
+groups_statement() {
+	say "INSERT INTO once.q_bench (payload, group_id) SELECT bench.payload(), $(groups_id "$2" "${3:-g}") FROM generate_series(1, $1)"
 }
 
 # A backlog of a million in 100,000 groups, and without groups.  It is drained in tenths, but for the last few, of which some
@@ -206,11 +212,7 @@ groups_send() {
 			keep_rates "groups.insert.$kind"
 			has_left once "$rows"
 
-			case $kind in
-				0) ids="array_fill(NULL::text, ARRAY[100])" ;;
-				1) ids="array_fill('g0'::text, ARRAY[100])" ;;
-				*) ids="ARRAY(SELECT 'g' || (random() * ($kind - 1))::int FROM generate_series(1, 100))" ;;
-			esac
+			ids="ARRAY(SELECT $(groups_id "$kind") FROM generate_series(1, 100))"
 			say "SELECT count(*) FROM once.send_batch('bench', array_fill(bench.payload(), ARRAY[100]), group_ids => $ids);" \
 				>"$work/groups.send"
 			begin_measuring

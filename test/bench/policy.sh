@@ -80,6 +80,7 @@ policy_dead() {
 		for kind in attempts expired drop; do
 			for by in receive maintain; do
 				policy_kill "$kind" "$messages"
+				has_left once.dying "$messages"
 				begin_measuring
 				if [ "$by" = receive ]; then
 					say "SELECT count(*) FROM once.receive('dying');" >"$work/policy.take"
@@ -153,8 +154,12 @@ policy_title() {
 	esac
 }
 
-# policy_kill KIND NUMBER: a queue with so many messages, all of them dead.
+# policy_kill KIND NUMBER: a queue with so many messages, all of them dead.  Those that are leased for their last time stay
+# alive until the last one is.
 policy_kill() {
+	local lease
+
+	lease=$(size 10 3)
 	clear_all
 	case $1 in
 		attempts) other_queue dying "max_attempts => 1, retry_delay => '0', retry_delay_max => '0'" ;;
@@ -170,7 +175,7 @@ policy_kill() {
 		    got integer;
 		BEGIN
 		    WHILE rest > 0 LOOP
-		        SELECT count(*) INTO got FROM once.lease('dying', '1 ms', least(rest, 10000));
+		        SELECT count(*) INTO got FROM once.lease('dying', '$lease s', least(rest, 10000));
 		        IF got = 0 THEN
 		            RAISE EXCEPTION 'nothing to lease, though % should be there', rest;
 		        END IF;
@@ -179,6 +184,7 @@ policy_kill() {
 		    END LOOP;
 		END \$\$;
 	SQL
+	sleep "$lease"
 }
 
 # policy_buried KIND NUMBER [QUEUE]: are they where they should be?

@@ -475,6 +475,21 @@ qam_move_wait(QamMove *move)
 }
 
 /*
+ * Is the page that slots come from still what it was, and none of them left?  No
+ * locks on entry or exit; only a look, before others are kept from the metapage.
+ */
+static bool
+qam_move_emptied(QamMove *move)
+{
+	bool		emptied;
+
+	LockBuffer(move->from->buffer, BUFFER_LOCK_SHARE);
+	emptied = qam_move_page_is(move) && qam_page_over(BufferGetPage(move->from->buffer));
+	LockBuffer(move->from->buffer, BUFFER_LOCK_UNLOCK);
+	return emptied;
+}
+
+/*
  * Lock the page that slots come from, and decide which of them go, at most
  * "room": those that are still there and whose rows are not gone.
  *
@@ -797,34 +812,60 @@ qam_schedule_unlink(Relation index, Buffer meta_buffer, Buffer root, Buffer pred
 }
 
 /*
- * Take the first page of a list ("near" or "opened") out of it, if all its slots
- * are over.  No locks on entry or exit.  One record: metapage, root, page.
+ * Take a page out of the schedule whose slots are all over, if it is still behind
+ * "pred" (0: at the beginning of a list).  No locks on entry or exit.
+ *
+ * Lists may have been opened since, so which list it is in is asked of the root.
  */
 static bool
-qam_schedule_free_first(Relation index, int list, BlockNumber block)
+qam_schedule_take_out(Relation index, BlockNumber pred, BlockNumber block, int list)
 {
 	Buffer		meta_buffer = ReadBuffer(index, QAM_METAPAGE);
+	Buffer		pred_buffer = InvalidBuffer;
 	Buffer		root;
-	bool		freed = false;
+	Buffer		buffer;
+	QamSchedule schedule;
+	bool		good = true;
+	bool		done = false;
 
 	LockBuffer(meta_buffer, BUFFER_LOCK_EXCLUSIVE);
 	root = qam_schedule_root(index, BUFFER_LOCK_EXCLUSIVE);
-	if (qam_ends_of(QamPageGetSchedule(BufferGetPage(root)), list).head == block)
+	schedule = QamPageGetSchedule(BufferGetPage(root));
+	if (pred == 0)
 	{
-		Buffer		buffer = ReadBuffer(index, block);
-		Page		page = BufferGetPage(buffer);
-
+		if (qam_ends_of(schedule, list).head != block)
+			list = QAM_OPENED;
+		good = qam_ends_of(schedule, list).head == block;
+	}
+	else
+	{
+		pred_buffer = ReadBuffer(index, pred);
+		LockBuffer(pred_buffer, BUFFER_LOCK_EXCLUSIVE);
+		good = QamPageGetOpaque(BufferGetPage(pred_buffer))->kind == QAM_PAGE_BUCKET &&
+			QamPageGetOpaque(BufferGetPage(pred_buffer))->next.block == block;
+	}
+	if (good)
+	{
+		buffer = ReadBuffer(index, block);
 		LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
-		if (qam_page_over(page))
+		if (!QamLinkIsValid(&QamPageGetOpaque(BufferGetPage(buffer))->next))
 		{
-			qam_schedule_unlink(index, meta_buffer, root, InvalidBuffer, buffer, list);
-			freed = true;
+			if (qam_ends_of(schedule, list).tail != block)
+				list = QAM_OPENED;
+			good = qam_ends_of(schedule, list).tail == block;
+		}
+		if (good && qam_page_over(BufferGetPage(buffer)))
+		{
+			qam_schedule_unlink(index, meta_buffer, root, pred_buffer, buffer, list);
+			done = true;
 		}
 		UnlockReleaseBuffer(buffer);
 	}
+	if (BufferIsValid(pred_buffer))
+		UnlockReleaseBuffer(pred_buffer);
 	UnlockReleaseBuffer(root);
 	UnlockReleaseBuffer(meta_buffer);
-	return freed;
+	return done;
 }
 
 /*
@@ -934,6 +975,7 @@ qam_run_near(QamMove *move, BlockNumber block, int64 now, int max)
 	{
 		QamLink		next;
 		bool		gone;
+		bool		emptied;
 
 		CHECK_FOR_INTERRUPTS();
 		if (!qam_page_due(move->index, block, now, &next))
@@ -946,12 +988,14 @@ qam_run_near(QamMove *move, BlockNumber block, int64 now, int max)
 		gone = move->from->opaque.kind != QAM_PAGE_BUCKET;
 		if (!gone)
 			moved += qam_move_due(move, now);
+		emptied = qam_move_emptied(move);
 		ReleaseBuffer(move->from->buffer);
 
 		/* Freed pages lead elsewhere; who has freed one sees to the rest */
 		if (gone)
 			break;
-		(void) qam_schedule_free_first(move->index, QAM_NEAR, block);
+		if (emptied)
+			(void) qam_schedule_take_out(move->index, 0, block, QAM_NEAR);
 		block = QamLinkIsValid(&next) ? next.block : 0;
 	}
 	if (block == 0)
@@ -967,6 +1011,7 @@ static int
 qam_run_opened(QamMove *move, BlockNumber block, int64 now)
 {
 	QamCopiedPage *from = move->from;
+	bool		emptied;
 	int			moved = 0;
 	int			i;
 
@@ -1010,8 +1055,10 @@ qam_run_opened(QamMove *move, BlockNumber block, int64 now)
 				break;
 		}
 	}
+	emptied = qam_move_emptied(move);
 	ReleaseBuffer(from->buffer);
-	(void) qam_schedule_free_first(move->index, QAM_OPENED, block);
+	if (emptied)
+		(void) qam_schedule_take_out(move->index, 0, block, QAM_OPENED);
 	return moved;
 }
 
@@ -1046,63 +1093,6 @@ qam_run_schedule(Relation heap, Relation index, int max)
 	pfree(move);
 	pfree(schedule);
 	return moved;
-}
-
-/*
- * Take a page out of the schedule whose slots are all over, if it is still behind
- * "pred" (0: at the beginning of a list).  No locks on entry or exit.
- *
- * Lists may have been opened since, so which list it is in is asked of the root.
- */
-static bool
-qam_schedule_take_out(Relation index, BlockNumber pred, BlockNumber block, int list)
-{
-	Buffer		meta_buffer = ReadBuffer(index, QAM_METAPAGE);
-	Buffer		pred_buffer = InvalidBuffer;
-	Buffer		root;
-	Buffer		buffer;
-	QamSchedule schedule;
-	bool		good = true;
-	bool		done = false;
-
-	LockBuffer(meta_buffer, BUFFER_LOCK_EXCLUSIVE);
-	root = qam_schedule_root(index, BUFFER_LOCK_EXCLUSIVE);
-	schedule = QamPageGetSchedule(BufferGetPage(root));
-	if (pred == 0)
-	{
-		if (qam_ends_of(schedule, list).head != block)
-			list = QAM_OPENED;
-		good = qam_ends_of(schedule, list).head == block;
-	}
-	else
-	{
-		pred_buffer = ReadBuffer(index, pred);
-		LockBuffer(pred_buffer, BUFFER_LOCK_EXCLUSIVE);
-		good = QamPageGetOpaque(BufferGetPage(pred_buffer))->kind == QAM_PAGE_BUCKET &&
-			QamPageGetOpaque(BufferGetPage(pred_buffer))->next.block == block;
-	}
-	if (good)
-	{
-		buffer = ReadBuffer(index, block);
-		LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
-		if (!QamLinkIsValid(&QamPageGetOpaque(BufferGetPage(buffer))->next))
-		{
-			if (qam_ends_of(schedule, list).tail != block)
-				list = QAM_OPENED;
-			good = qam_ends_of(schedule, list).tail == block;
-		}
-		if (good && qam_page_over(BufferGetPage(buffer)))
-		{
-			qam_schedule_unlink(index, meta_buffer, root, pred_buffer, buffer, list);
-			done = true;
-		}
-		UnlockReleaseBuffer(buffer);
-	}
-	if (BufferIsValid(pred_buffer))
-		UnlockReleaseBuffer(pred_buffer);
-	UnlockReleaseBuffer(root);
-	UnlockReleaseBuffer(meta_buffer);
-	return done;
 }
 
 /*

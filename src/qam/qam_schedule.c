@@ -43,7 +43,7 @@
 #include "utils/timestamp.h"
 
 /* Heap pages pinned at a time by a move */
-#define QAM_MOVE_PINS		16
+#define QAM_MOVE_PINS		128
 
 #define QAM_NEAR			((int) offsetof(QamScheduleData, near))
 #define QAM_OPENED			((int) offsetof(QamScheduleData, opened))
@@ -58,6 +58,7 @@ typedef struct QamMove
 	uint16		slots[(BLCKSZ / sizeof(QamSlot)) + 1];	/* in the order wanted */
 	int			npins;
 	Buffer		pins[QAM_MOVE_PINS];	/* their rows' pages */
+	uint8		pin_of[(BLCKSZ / sizeof(QamSlot)) + 1];	/* per slot */
 
 	/* set by qam_move_judge, for qam_move_log */
 	int			nmoved;
@@ -431,11 +432,14 @@ qam_move_pin(QamMove *move)
 		for (j = move->npins - 1; j >= 0; j--)
 			if (BufferGetBlockNumber(move->pins[j]) == block)
 				break;
-		if (j >= 0)
-			continue;
-		if (move->npins == Min(QAM_MOVE_PINS, qam_max_pins()))
-			break;
-		move->pins[move->npins++] = ReadBuffer(move->heap, block);
+		if (j < 0)
+		{
+			if (move->npins == Min(QAM_MOVE_PINS, qam_max_pins()))
+				break;
+			j = move->npins++;
+			move->pins[j] = ReadBuffer(move->heap, block);
+		}
+		move->pin_of[i] = j;
 	}
 	move->nslots = i;
 }
@@ -513,18 +517,14 @@ qam_move_judge(QamMove *move, int room)
 	for (i = 0; i < move->nslots && move->nmoved < room; i++)
 	{
 		QamSlot    *slot = QamPageGetSlots(page) + move->slots[i];
+		Buffer		heap_buffer = move->pins[move->pin_of[i]];
 		QamRow		row;
-		int			j;
 
 		if (QamSlotIsOver(slot))
 			continue;
-		for (j = 0; j < move->npins; j++)
-			if (BufferGetBlockNumber(move->pins[j]) == ItemPointerGetBlockNumber(&slot->tid))
-				break;
-		Assert(j < move->npins);
-		LockBuffer(move->pins[j], BUFFER_LOCK_SHARE);
-		qam_judge(move->heap, move->pins[j], &slot->tid, &row);
-		LockBuffer(move->pins[j], BUFFER_LOCK_UNLOCK);
+		LockBuffer(heap_buffer, BUFFER_LOCK_SHARE);
+		qam_judge(move->heap, heap_buffer, &slot->tid, &row);
+		LockBuffer(heap_buffer, BUFFER_LOCK_UNLOCK);
 		move->over[move->nover++] = move->slots[i];
 		if (row.state != QAM_ROW_GONE)
 			move->moved[move->nmoved++] = *slot;
@@ -626,7 +626,10 @@ qam_move_to_list(QamMove *move)
 	}
 	for (i = 0; i < move->nslots; i++)
 		if (qam_list_for(schedule, move->from->slots[move->slots[i]].ready_at) == list)
-			move->slots[kept++] = move->slots[i];
+		{
+			move->slots[kept] = move->slots[i];
+			move->pin_of[kept++] = move->pin_of[i];
+		}
 	move->nslots = kept;
 	if (!qam_move_judge(move, QAM_SLOTS_PER_PAGE - QamPageGetSlotCount(BufferGetPage(tail))))
 	{

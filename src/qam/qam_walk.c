@@ -42,7 +42,7 @@
 #include "utils/timestamp.h"
 
 /* Heap pages a walk keeps pinned at a time, buffers permitting */
-#define QAM_MAX_PINS		16
+#define QAM_MAX_PINS		128
 
 /* Finished slots that are rather looked at twice than logged by themselves */
 #define QAM_MAX_REPEAT		16

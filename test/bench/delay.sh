@@ -139,7 +139,7 @@ delay_due() {
 
 	messages=$(size 1000000 50000)
 	lead=$(size 20 3)
-	spread=$(size 20 3)
+	spread=$(size 113 3)
 	for ((repeat = 1; repeat <= repeats; repeat++)); do
 		preload once "$messages"
 		drain "$(consume_script once "$1")" "$1" "$messages"

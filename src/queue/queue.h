@@ -17,6 +17,8 @@
 #include "meta/meta_cache.h"
 #include "meta/meta_dead.h"
 #include "meta/meta_catalog.h"
+#include "meta/meta_role.h"
+#include "once_args.h"
 #include "qam/qam.h"
 #include "queue/once_receipt.h"
 #include "storage/buf.h"
@@ -64,22 +66,17 @@ extern void once_raise_already_acked(const OnceQueue *queue);
 #define ONCE_MAX_LEASE		(365 * USECS_PER_DAY)
 #define ONCE_MAX_WAIT		(60 * USECS_PER_SEC)
 #define ONCE_MAX_DELAY_DAYS	365		/* between two deliveries */
-#define ONCE_MAX_DAYS		36500	/* of what may last for a century */
 
 extern char *once_arg_queue(FunctionCallInfo fcinfo, int argno);
-extern bool once_arg_bool(FunctionCallInfo fcinfo, int argno, const char *name);
 extern int	once_arg_max_messages(FunctionCallInfo fcinfo, int argno);
 extern int	once_arg_priority(FunctionCallInfo fcinfo, int argno);
 extern int64 once_arg_lease(FunctionCallInfo fcinfo, int argno);
 extern int64 once_arg_delay(FunctionCallInfo fcinfo, int argno, const char *name,
 							int max_days);
-extern int64 once_arg_span(FunctionCallInfo fcinfo, int argno, const char *name,
-						   int64 min, const char *min_text);
 extern void once_check_group(Datum group_id, int priority);
 extern int64 once_arg_wait(FunctionCallInfo fcinfo, int argno);
 extern void once_arg_receipt(FunctionCallInfo fcinfo, int argno, pg_uuid_t *uuid);
 extern pg_uuid_t *once_arg_receipts(FunctionCallInfo fcinfo, int argno, int *nreceipts);
-extern void once_refuse_null(const char *name);
 
 /* queue_options.c */
 #define ONCE_MAX_MAX_ATTEMPTS	1000
@@ -143,18 +140,5 @@ extern int	once_archive_retire(OnceQueue *queue);
 
 /* queue_redrive.c */
 extern int64 once_dead_remove(OnceQueue *queue, TimestampTz before, int64 max);
-
-/* queue_role.c: who one was before, see there */
-typedef struct OnceRole
-{
-	Oid			user;
-	int			sec_context;
-	int			guc_level;
-} OnceRole;
-
-extern Oid	once_schema_owner(void);
-extern void once_role_assume(OnceRole *saved, Oid role, bool restricted);
-extern void once_role_drop(const OnceRole *saved);
-extern void once_run(const char *sql, int nargs, Oid *types, Datum *values);
 
 #endif							/* QUEUE_H */

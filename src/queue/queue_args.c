@@ -20,30 +20,6 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
-static int64 get_duration(FunctionCallInfo fcinfo, int argno);
-static bool is_name_start(char c);
-static bool is_name_part(char c);
-
-/*
- * check_name raises an error unless a queue can have this name.
- */
-static void
-check_name(const char *name)
-{
-	const char *p = name;
-	bool		good = is_name_start(*p);
-
-	while (good && *p != '\0')
-		good = is_name_part(*p++);
-
-	if (!good || strlen(name) > ONCE_MAX_NAME)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_NAME),
-				 errmsg("invalid queue name: \"%s\"", name),
-				 errdetail("A queue name is a letter or underscore followed by letters, digits, underscores and hyphens, at most %d bytes in all.",
-						   ONCE_MAX_NAME)));
-}
-
 /*
  * once_arg_queue returns argument "queue", a palloc'd valid name.
  */
@@ -55,19 +31,8 @@ once_arg_queue(FunctionCallInfo fcinfo, int argno)
 	if (PG_ARGISNULL(argno))
 		once_refuse_null("queue");
 	name = text_to_cstring(PG_GETARG_TEXT_PP(argno));
-	check_name(name);
+	once_check_name("queue", name);
 	return name;
-}
-
-/*
- * once_arg_bool returns a boolean argument, which must not be NULL.
- */
-bool
-once_arg_bool(FunctionCallInfo fcinfo, int argno, const char *name)
-{
-	if (PG_ARGISNULL(argno))
-		once_refuse_null(name);
-	return PG_GETARG_BOOL(argno);
 }
 
 /*
@@ -118,7 +83,7 @@ once_arg_lease(FunctionCallInfo fcinfo, int argno)
 
 	if (PG_ARGISNULL(argno))
 		once_refuse_null("lease");
-	lease = get_duration(fcinfo, argno);
+	lease = once_arg_interval(fcinfo, argno);
 	if (lease <= 0 || lease > ONCE_MAX_LEASE)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -133,35 +98,13 @@ once_arg_lease(FunctionCallInfo fcinfo, int argno)
 int64
 once_arg_delay(FunctionCallInfo fcinfo, int argno, const char *name, int max_days)
 {
-	int64		delay = get_duration(fcinfo, argno);
+	int64		delay = once_arg_interval(fcinfo, argno);
 
 	if (delay < 0 || delay > max_days * USECS_PER_DAY)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s must be between zero and %d days", name, max_days)));
 	return delay;
-}
-
-/*
- * once_arg_span returns an argument of the given name, in microseconds, that
- * is at least min, in words min_text, or with min = 0 greater than zero.  Not
- * to be called when it is NULL.
- */
-int64
-once_arg_span(FunctionCallInfo fcinfo, int argno, const char *name,
-			  int64 min, const char *min_text)
-{
-	int64		span = get_duration(fcinfo, argno);
-
-	if (span <= 0 || span < min || span > ONCE_MAX_DAYS * USECS_PER_DAY)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 min == 0 ?
-				 errmsg("%s must be greater than zero and at most %d days",
-						name, ONCE_MAX_DAYS) :
-				 errmsg("%s must be between %s and %d days",
-						name, min_text, ONCE_MAX_DAYS)));
-	return span;
 }
 
 /*
@@ -198,7 +141,7 @@ once_arg_wait(FunctionCallInfo fcinfo, int argno)
 
 	if (PG_ARGISNULL(argno))
 		return -1;
-	wait = get_duration(fcinfo, argno);
+	wait = once_arg_interval(fcinfo, argno);
 	if (wait < 0 || wait > ONCE_MAX_WAIT)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -255,33 +198,4 @@ once_arg_receipts(FunctionCallInfo fcinfo, int argno, int *nreceipts)
 	}
 	*nreceipts = n;
 	return receipts;
-}
-
-/*
- * once_refuse_null raises the error for an argument that must not be NULL.
- */
-void
-once_refuse_null(const char *name)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-			 errmsg("%s must not be null", name)));
-}
-
-static int64
-get_duration(FunctionCallInfo fcinfo, int argno)
-{
-	return once_interval_usec(PG_GETARG_INTERVAL_P(argno));
-}
-
-static bool
-is_name_start(char c)
-{
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
-}
-
-static bool
-is_name_part(char c)
-{
-	return is_name_start(c) || (c >= '0' && c <= '9') || c == '-';
 }

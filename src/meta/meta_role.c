@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * queue_role.c
+ * meta_role.c
  *	  Commands that run as another role than the caller.
  *
  * Some of what the verbs do, callers have no right to do by themselves: making
@@ -14,8 +14,8 @@
  * Only commands that run no code of users may run so, unless as the very user
  * whose code it is.  Mind that planning a query may run code: functions in
  * constraints, indexes and statistics of the tables that it names.  So no query
- * of a queue runs as another role than the caller.  An error in between needs no care: the end of the
- * (sub)transaction puts everything back.
+ * of a queue runs as another role than the caller.  An error in between needs no
+ * care: the end of the (sub)transaction puts everything back.
  *
  *-------------------------------------------------------------------------
  */
@@ -25,8 +25,9 @@
 #include "access/htup_details.h"
 #include "catalog/pg_namespace.h"
 #include "executor/spi.h"
+#include "meta/meta_catalog.h"
+#include "meta/meta_role.h"
 #include "miscadmin.h"
-#include "queue/queue.h"
 #include "utils/guc.h"
 #include "utils/syscache.h"
 

@@ -1,0 +1,107 @@
+/*-------------------------------------------------------------------------
+ *
+ * once_args.c
+ *	  Reading and checking arguments of all kinds of functions.
+ *
+ * A bad argument is an error that names the argument and what is allowed.
+ * Arguments are counted from zero, as PG_GETARG_* does.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+#include "pg_once.h"
+
+#include "meta/meta_catalog.h"
+#include "once_args.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+static bool is_name_start(char c);
+static bool is_name_part(char c);
+
+/*
+ * once_check_name raises an error unless a queue or a ledger can have this name.
+ * what: "queue" or "ledger".
+ */
+void
+once_check_name(const char *what, const char *name)
+{
+	const char *p = name;
+	bool		good = is_name_start(*p);
+
+	while (good && *p != '\0')
+		good = is_name_part(*p++);
+
+	if (!good || strlen(name) > ONCE_MAX_NAME)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_NAME),
+				 errmsg("invalid %s name: \"%s\"", what, name),
+				 errdetail("A %s name is a letter or underscore followed by letters, digits, underscores and hyphens, at most %d bytes in all.",
+						   what, ONCE_MAX_NAME)));
+}
+
+/*
+ * once_arg_bool returns a boolean argument, which must not be NULL.
+ */
+bool
+once_arg_bool(FunctionCallInfo fcinfo, int argno, const char *name)
+{
+	if (PG_ARGISNULL(argno))
+		once_refuse_null(name);
+	return PG_GETARG_BOOL(argno);
+}
+
+/*
+ * once_arg_interval returns an interval argument in microseconds.  Not to be
+ * called when it is NULL.
+ */
+int64
+once_arg_interval(FunctionCallInfo fcinfo, int argno)
+{
+	return once_interval_usec(PG_GETARG_INTERVAL_P(argno));
+}
+
+/*
+ * once_arg_span returns an argument of the given name, in microseconds, that
+ * is at least min, in words min_text, or with min = 0 greater than zero.  Not
+ * to be called when it is NULL.
+ */
+int64
+once_arg_span(FunctionCallInfo fcinfo, int argno, const char *name,
+			  int64 min, const char *min_text)
+{
+	int64		span = once_arg_interval(fcinfo, argno);
+
+	if (span <= 0 || span < min || span > ONCE_MAX_DAYS * USECS_PER_DAY)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 min == 0 ?
+				 errmsg("%s must be greater than zero and at most %d days",
+						name, ONCE_MAX_DAYS) :
+				 errmsg("%s must be between %s and %d days",
+						name, min_text, ONCE_MAX_DAYS)));
+	return span;
+}
+
+/*
+ * once_refuse_null raises the error for an argument that must not be NULL.
+ */
+void
+once_refuse_null(const char *name)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+			 errmsg("%s must not be null", name)));
+}
+
+static bool
+is_name_start(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
+}
+
+static bool
+is_name_part(char c)
+{
+	return is_name_start(c) || (c >= '0' && c <= '9') || c == '-';
+}

@@ -1,0 +1,22 @@
+/*-------------------------------------------------------------------------
+ *
+ * once_args.h
+ *	  Reading and checking arguments of all kinds of functions.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ONCE_ARGS_H
+#define ONCE_ARGS_H
+
+#include "fmgr.h"
+
+#define ONCE_MAX_DAYS		36500	/* of what may last for a century */
+
+extern void once_check_name(const char *what, const char *name);
+extern bool once_arg_bool(FunctionCallInfo fcinfo, int argno, const char *name);
+extern int64 once_arg_interval(FunctionCallInfo fcinfo, int argno);
+extern int64 once_arg_span(FunctionCallInfo fcinfo, int argno, const char *name,
+						   int64 min, const char *min_text);
+extern void once_refuse_null(const char *name);
+
+#endif							/* ONCE_ARGS_H */

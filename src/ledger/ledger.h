@@ -1,0 +1,66 @@
+/*-------------------------------------------------------------------------
+ *
+ * ledger.h
+ *	  The engine of ledgers: generations, their turn, and marking.  See README.
+ *
+ * The SQL functions of src/ledger are built on it, and so is the dedup_id of
+ * send, with a ledger that belongs to a queue.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef LEDGER_H
+#define LEDGER_H
+
+#include "fmgr.h"
+#include "utils/relcache.h"
+
+/* Of an id, in bytes */
+#define ONCE_MAX_ID			1000
+
+typedef enum OnceLedgerKind
+{
+	ONCE_LEDGER_OWN,			/* made by create_ledger; has results */
+	ONCE_LEDGER_DEDUP			/* of a queue; has ids of messages */
+} OnceLedgerKind;
+
+/* A ledger that is open.  Locks on it stay until the end of the transaction. */
+typedef struct OnceLedger
+{
+	OnceLedgerKind kind;
+	NameData	name;			/* of the ledger or queue */
+	Oid			table[2];
+	Oid			index[2];		/* on id */
+	Oid			sequence;
+	int64		retention;		/* microseconds */
+} OnceLedger;
+
+/* An id to be marked, or looked for */
+typedef struct OnceMark
+{
+	const char *id;				/* not terminated */
+	int			length;
+	Datum		value;			/* in: to be kept with a new one.  out: that of the first */
+	bool		value_null;
+	bool		is_new;			/* out: marked by this call */
+
+	/* private */
+	int			part;
+	struct OnceMark *same;		/* an earlier one of this call, or NULL */
+} OnceMark;
+
+/* ledger_open.c */
+extern bool once_ledger_find(OnceLedger *ledger, OnceLedgerKind kind, const char *name,
+							 int64 retention);
+extern void once_ledger_make(OnceLedgerKind kind, const char *name, bool unlogged, Oid owner);
+extern char *once_ledger_tables(OnceLedgerKind kind, const char *name);
+
+/* ledger_mark.c */
+extern void once_ledger_mark(OnceLedger *ledger, OnceMark *marks, int nmarks);
+
+/* ledger_turn.c */
+extern void once_ledger_advance(OnceLedger *ledger, bool now);
+
+/* ledger_args.c */
+extern void once_ledger_check_id(Datum id, const char *argument, OnceMark *mark);
+
+#endif							/* LEDGER_H */

@@ -62,4 +62,16 @@
  */
 #define ERRCODE_ONCE_GROUP_ORDER		MAKE_SQLSTATE('O','N','0','1','0')
 
+/* once_ledger_not_found: no ledger of that name */
+#define ERRCODE_ONCE_LEDGER_NOT_FOUND	MAKE_SQLSTATE('O','N','0','1','1')
+
+/*
+ * once_not_processed: a result was given for an id that this transaction has
+ * not marked
+ */
+#define ERRCODE_ONCE_NOT_PROCESSED		MAKE_SQLSTATE('O','N','0','1','2')
+
+/* once_ledger_unusable: a table of the ledger was altered */
+#define ERRCODE_ONCE_LEDGER_UNUSABLE	MAKE_SQLSTATE('O','N','0','1','3')
+
 #endif							/* ONCE_ERROR_H */

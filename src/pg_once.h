@@ -14,8 +14,10 @@
 #define ONCE_SCHEMA			"once"
 #define ONCE_QUEUE_PREFIX	"q_"
 #define ONCE_ARCHIVE_PREFIX	"a_"
+#define ONCE_LEDGER_PREFIX	"l_"
+#define ONCE_DEDUP_PREFIX	"d_"
 
-/* A queue's name, so that "q_<name>_id_seq" and friends stay below NAMEDATALEN */
+/* The name of a queue or ledger, so that "q_<name>_id_seq" and friends stay below NAMEDATALEN */
 #define ONCE_MAX_NAME		47
 
 /* max_messages of every verb that hands out messages */

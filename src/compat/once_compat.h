@@ -80,4 +80,25 @@ once_extend(Relation rel, ForkNumber fork)
 	getIdentitySequence(RelationGetRelid(rel), attnum, true)
 #endif
 
+/* 18 gave index_beginscan a place for statistics of EXPLAIN */
+#if PG_VERSION_NUM >= 180000
+#define once_index_beginscan(heap, index, snapshot, nkeys) \
+	index_beginscan(heap, index, snapshot, NULL, nkeys, 0)
+#else
+#define once_index_beginscan(heap, index, snapshot, nkeys) \
+	index_beginscan(heap, index, snapshot, nkeys, 0)
+#endif
+
+/* 16 has simple_heap_update tell which indexes are concerned */
+#if PG_VERSION_NUM >= 160000
+#define once_heap_update(rel, tid, tuple) \
+	do { \
+		TU_UpdateIndexes which; \
+		simple_heap_update(rel, tid, tuple, &which); \
+	} while (0)
+#else
+#define once_heap_update(rel, tid, tuple) \
+	simple_heap_update(rel, tid, tuple)
+#endif
+
 #endif							/* ONCE_COMPAT_H */

@@ -29,7 +29,6 @@ typedef struct OnceLedger
 	OnceLedgerKind kind;
 	NameData	name;			/* of the ledger or queue */
 	Oid			table[2];
-	Oid			index[2];		/* on id */
 	Oid			sequence;
 	int64		retention;		/* microseconds */
 } OnceLedger;
@@ -55,12 +54,14 @@ extern void once_ledger_make(OnceLedgerKind kind, const char *name, bool unlogge
 extern char *once_ledger_tables(OnceLedgerKind kind, const char *name);
 
 /* ledger_mark.c */
-extern void once_ledger_mark(OnceLedger *ledger, OnceMark *marks, int nmarks);
+extern void once_ledger_mark(const OnceLedger *ledger, OnceMark *marks, int nmarks);
+extern bool once_ledger_look(const OnceLedger *ledger, const OnceMark *mark);
+extern bool once_ledger_forget(const OnceLedger *ledger, const OnceMark *mark);
+extern bool once_ledger_set_value(const OnceLedger *ledger, const OnceMark *mark);
+
+extern void once_ledger_check_id(Datum id, const char *argument, OnceMark *mark);
 
 /* ledger_turn.c */
-extern void once_ledger_advance(OnceLedger *ledger, bool now);
-
-/* ledger_args.c */
-extern void once_ledger_check_id(Datum id, const char *argument, OnceMark *mark);
+extern bool once_ledger_advance(const OnceLedger *ledger, bool look);
 
 #endif							/* LEDGER_H */

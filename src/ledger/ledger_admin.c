@@ -1,0 +1,153 @@
+/*-------------------------------------------------------------------------
+ *
+ * ledger_admin.c
+ *	  create_ledger, alter_ledger and drop_ledger.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+#include "pg_once.h"
+
+#include "access/xlog.h"
+#include "executor/spi.h"
+#include "ledger/ledger_internal.h"
+#include "meta/meta_catalog.h"
+#include "meta/meta_ledger.h"
+#include "meta/meta_role.h"
+#include "miscadmin.h"
+#include "once_args.h"
+#include "once_error.h"
+#include "tcop/utility.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/timestamp.h"
+
+PG_FUNCTION_INFO_V1(once_create_ledger);
+PG_FUNCTION_INFO_V1(once_alter_ledger);
+PG_FUNCTION_INFO_V1(once_drop_ledger);
+
+static char *arg_ledger(FunctionCallInfo fcinfo, const char *verb);
+static Interval *arg_retention(FunctionCallInfo fcinfo, int argno);
+static void lock_options(const char *name);
+static void check_owner(const char *name);
+
+/*
+ * once.create_ledger: makes the tables and the options.
+ */
+Datum
+once_create_ledger(PG_FUNCTION_ARGS)
+{
+	char	   *name = arg_ledger(fcinfo, "once.create_ledger()");
+	Interval   *retention = arg_retention(fcinfo, 1);
+	bool		unlogged = once_arg_bool(fcinfo, 2, "unlogged");
+	bool		if_not_exists = once_arg_bool(fcinfo, 3, "if_not_exists");
+	OnceLedger	ledger;
+
+	lock_options(name);
+	if (once_ledger_find(&ledger, ONCE_LEDGER_OWN, name, 0))
+	{
+		ereport(if_not_exists ? NOTICE : ERROR,
+				(errcode(ERRCODE_DUPLICATE_TABLE),
+				 if_not_exists ?
+				 errmsg("ledger \"%s\" already exists, skipping", name) :
+				 errmsg("ledger \"%s\" already exists", name)));
+		PG_RETURN_VOID();
+	}
+	once_ledger_make(ONCE_LEDGER_OWN, name, unlogged, GetUserId());
+	once_ledger_write(name, retention, true);
+	PG_RETURN_VOID();
+}
+
+/*
+ * once.alter_ledger: changes the retention.
+ */
+Datum
+once_alter_ledger(PG_FUNCTION_ARGS)
+{
+	char	   *name = arg_ledger(fcinfo, "once.alter_ledger()");
+	Interval   *retention = arg_retention(fcinfo, 1);
+
+	check_owner(name);
+	lock_options(name);
+	check_owner(name);
+	once_ledger_write(name, retention, false);
+	CacheInvalidateRelcacheByRelid(get_relname_relid(ledger_relname(ONCE_LEDGER_OWN, name, "0"),
+													 once_schema_oid(false)));
+	PG_RETURN_VOID();
+}
+
+/*
+ * once.drop_ledger: drops the tables by a command, so that event triggers and
+ * extensions hear of it, and forgets the options.
+ */
+Datum
+once_drop_ledger(PG_FUNCTION_ARGS)
+{
+	char	   *name = arg_ledger(fcinfo, "once.drop_ledger()");
+
+	check_owner(name);
+	lock_options(name);
+	check_owner(name);
+	SPI_connect();
+	once_run(psprintf("DROP TABLE %s", once_ledger_tables(ONCE_LEDGER_OWN, name)),
+			 0, NULL, NULL);
+	SPI_finish();
+	once_ledger_delete(name);
+	PG_RETURN_VOID();
+}
+
+static char *
+arg_ledger(FunctionCallInfo fcinfo, const char *verb)
+{
+	char	   *name;
+
+	if (PG_ARGISNULL(0))
+		once_refuse_null("ledger");
+	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	once_check_name("ledger", name);
+	PreventCommandDuringRecovery(verb);
+	PreventCommandIfReadOnly(verb);
+	PreventCommandIfParallelMode(verb);
+	return name;
+}
+
+static Interval *
+arg_retention(FunctionCallInfo fcinfo, int argno)
+{
+	if (PG_ARGISNULL(argno))
+		once_refuse_null("retention");
+	(void) once_arg_span(fcinfo, argno, "retention", 0, NULL);
+	return PG_GETARG_INTERVAL_P(argno);
+}
+
+/*
+ * lock_options keeps others from making, changing or dropping a ledger of this
+ * name to the end of the transaction.
+ */
+static void
+lock_options(const char *name)
+{
+	once_options_lock(ledger_relname(ONCE_LEDGER_OWN, name, "state"));
+}
+
+/*
+ * check_owner raises an error unless there is such a ledger and it is the
+ * caller's.
+ */
+static void
+check_owner(const char *name)
+{
+	OnceLedger	ledger;
+
+	if (!once_ledger_find(&ledger, ONCE_LEDGER_OWN, name, 0))
+		ereport(ERROR,
+				(errcode(ERRCODE_ONCE_LEDGER_NOT_FOUND),
+				 errmsg("ledger \"%s\" does not exist", name)));
+	if (!once_is_table_owner(ledger.table[0], GetUserId()) ||
+		!once_is_table_owner(ledger.table[1], GetUserId()))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be owner of ledger \"%s\"", name)));
+}

@@ -1,0 +1,75 @@
+/*-------------------------------------------------------------------------
+ *
+ * ledger_internal.h
+ *	  What the files of the engine share.  See README.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef LEDGER_INTERNAL_H
+#define LEDGER_INTERNAL_H
+
+#include "access/genam.h"
+#include "datatype/timestamp.h"
+#include "executor/tuptable.h"
+#include "ledger/ledger.h"
+#include "storage/lockdefs.h"
+#include "utils/snapshot.h"
+
+/* IDs are divided into so many parts; the turn lock counts as one more */
+#define LEDGER_PARTS		16
+#define LEDGER_TURN_LOCK	LEDGER_PARTS
+
+/* Columns of a generation; the third is result or message_id */
+#define Natts_generation			3
+#define Anum_generation_id			1
+#define Anum_generation_processed_at 2
+#define Anum_generation_value		3
+
+/* What the generation that is not the current one is */
+typedef enum LedgerPhase
+{
+	LEDGER_ALONE,				/* nothing */
+	LEDGER_OPEN,				/* it counts, and may still be written to */
+	LEDGER_CLOSED				/* it counts, and is complete since "time" */
+} LedgerPhase;
+
+typedef struct LedgerState
+{
+	TimestampTz time;
+	int			current;
+	LedgerPhase phase;
+} LedgerState;
+
+/* Generations opened as a state wants them */
+typedef struct LedgerView
+{
+	const OnceLedger *ledger;
+	LOCKMODE	lockmode;		/* of the current generation */
+	Relation	sequence;
+	LedgerState state;
+	struct
+	{
+		Relation	heap;		/* NULL: not open */
+		Relation	index;
+		IndexScanDesc scan;
+		TupleTableSlot *slot;
+		SnapshotData any;		/* what open transactions do counts */
+		LOCKMODE	lockmode;
+	}			gen[2];
+} LedgerView;
+
+/* ledger_open.c */
+extern const char *ledger_prefix(OnceLedgerKind kind);
+extern char *ledger_relname(OnceLedgerKind kind, const char *name, const char *suffix);
+extern void ledger_raise_not_found(const OnceLedger *ledger);
+extern void ledger_view_open(LedgerView *view, const OnceLedger *ledger,
+							 LOCKMODE lockmode, LOCKMODE old_lockmode);
+extern void ledger_view_close(LedgerView *view);
+
+/* ledger_turn.c */
+extern LedgerState ledger_state(Relation sequence);
+extern bool ledger_state_is(Relation sequence, const LedgerState *state);
+extern bool ledger_lock(const OnceLedger *ledger, int part, bool wait);
+extern void ledger_unlock(const OnceLedger *ledger, int part);
+
+#endif							/* LEDGER_INTERNAL_H */

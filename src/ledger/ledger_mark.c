@@ -1,0 +1,474 @@
+/*-------------------------------------------------------------------------
+ *
+ * ledger_mark.c
+ *	  Marking ids, and looking for them.  See README for why it is safe.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+#include "pg_once.h"
+
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/skey.h"
+#include "access/xact.h"
+#include "catalog/index.h"
+#include "catalog/pg_collation.h"
+#include "common/hashfn.h"
+#include "executor/executor.h"
+#include "ledger/ledger_internal.h"
+#include "miscadmin.h"
+#include "nodes/execnodes.h"
+#include "once_debug.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/fmgroids.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+/* Rows handed to the heap at once */
+#define INSERT_CHUNK		1000
+
+/* What a look for an id has found */
+typedef enum LookResult
+{
+	LOOK_NONE,
+	LOOK_FOUND,
+	LOOK_WAIT					/* an open transaction inserts or deletes it */
+} LookResult;
+
+/* An open transaction to be waited for */
+typedef struct Holder
+{
+	TransactionId xid;
+	uint32		token;			/* of a speculative insertion, or 0 */
+	bool		deletes;
+} Holder;
+
+static int	compare_marks(const void *a, const void *b);
+static bool same_id(const OnceMark *a, const OnceMark *b);
+static void mark_part(LedgerView *view, OnceMark **marks, int nmarks,
+					  MemoryContext caller);
+static void insert_marks(LedgerView *view, OnceMark **marks, int nmarks);
+static HeapTuple form_generation(Relation heap, const OnceMark *mark, TimestampTz now,
+								 Datum *id);
+static LookResult look_in(LedgerView *view, int g, const OnceMark *mark, Holder *holder);
+static LookResult look(LedgerView *view, const OnceMark *mark, int *g, Holder *holder);
+static void wait_for(const Holder *holder);
+static void keep_value(LedgerView *view, int g, OnceMark *mark, MemoryContext context);
+
+/*
+ * once_ledger_check_id sets a mark's id from a text that is not null, or raises
+ * an error that names the argument.
+ */
+void
+once_ledger_check_id(Datum id, const char *argument, OnceMark *mark)
+{
+	text	   *value = DatumGetTextPP(id);
+	Size		length = VARSIZE_ANY_EXHDR(value);
+
+	if (length < 1 || length > ONCE_MAX_ID)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must be between 1 and %d bytes long", argument, ONCE_MAX_ID),
+				 errdetail("The value given is %zu bytes long.", length)));
+	mark->id = VARDATA_ANY(value);
+	mark->length = (int) length;
+	mark->part = hash_bytes((const unsigned char *) mark->id, mark->length) % LEDGER_PARTS;
+	mark->same = NULL;
+	mark->is_new = false;
+}
+
+/*
+ * once_ledger_mark marks ids that are not marked yet, in the caller's transaction,
+ * and tells which ones these were.  Waits for open transactions that have marked
+ * one of them.
+ *
+ * Values that a mark gets are allocated in the caller's context.  An id that is
+ * there twice is new once, the first time.
+ */
+void
+once_ledger_mark(const OnceLedger *ledger, OnceMark *marks, int nmarks)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	MemoryContext context;
+	LedgerView	view;
+	OnceMark  **order;
+	int			n = 0;
+	int			i;
+
+	if (nmarks == 0)
+		return;
+	context = AllocSetContextCreate(caller, "pg_once marking", ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(context);
+	order = palloc_extended(sizeof(OnceMark *) * nmarks, MCXT_ALLOC_HUGE);
+	for (i = 0; i < nmarks; i++)
+		order[i] = &marks[i];
+	if (nmarks > 1)
+		qsort(order, nmarks, sizeof(OnceMark *), compare_marks);
+	for (i = 0; i < nmarks; i++)
+	{
+		if (n > 0 && same_id(order[n - 1], order[i]))
+			order[i]->same = order[n - 1];
+		else
+			order[n++] = order[i];
+	}
+
+	ledger_view_open(&view, ledger, RowExclusiveLock, AccessShareLock);
+	for (i = 0; i < n;)
+	{
+		int			last = i + 1;
+
+		while (last < n && order[last]->part == order[i]->part)
+			last++;
+		mark_part(&view, &order[i], last - i, caller);
+		i = last;
+	}
+	ledger_view_close(&view);
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(context);
+
+	for (i = 0; i < nmarks; i++)
+	{
+		if (marks[i].same != NULL)
+		{
+			marks[i].is_new = false;
+			marks[i].value = marks[i].same->value;
+			marks[i].value_null = marks[i].same->value_null;
+		}
+	}
+}
+
+/*
+ * By part, then by bytes, then in the order given.
+ */
+static int
+compare_marks(const void *a, const void *b)
+{
+	const OnceMark *x = *(OnceMark *const *) a;
+	const OnceMark *y = *(OnceMark *const *) b;
+	int			cmp;
+
+	if (x->part != y->part)
+		return x->part - y->part;
+	cmp = memcmp(x->id, y->id, Min(x->length, y->length));
+	if (cmp != 0)
+		return cmp;
+	if (x->length != y->length)
+		return x->length - y->length;
+	return x < y ? -1 : x > y;
+}
+
+static bool
+same_id(const OnceMark *a, const OnceMark *b)
+{
+	return a->length == b->length && memcmp(a->id, b->id, a->length) == 0;
+}
+
+/*
+ * mark_part marks ids of one part, in their order.
+ */
+static void
+mark_part(LedgerView *view, OnceMark **marks, int nmarks, MemoryContext caller)
+{
+	const OnceLedger *ledger = view->ledger;
+	int			done = 0;
+
+	while (done < nmarks)
+	{
+		LookResult	result = LOOK_NONE;
+		OnceMark  **new;
+		int			nnew = 0;
+		Holder		holder;
+		int			g;
+
+		once_debug_point("ledger_before_part");
+		(void) ledger_lock(ledger, marks[0]->part, true);
+		if (!ledger_state_is(view->sequence, &view->state))
+		{
+			ledger_unlock(ledger, marks[0]->part);
+			ledger_view_close(view);
+			ledger_view_open(view, ledger, RowExclusiveLock, AccessShareLock);
+			continue;
+		}
+
+		new = palloc(sizeof(OnceMark *) * Min(nmarks - done, INSERT_CHUNK));
+		for (; done < nmarks && nnew < INSERT_CHUNK; done++)
+		{
+			result = look(view, marks[done], &g, &holder);
+			if (result == LOOK_WAIT)
+				break;
+			if (result == LOOK_FOUND)
+				keep_value(view, g, marks[done], caller);
+			else
+				new[nnew++] = marks[done];
+		}
+		once_debug_point("ledger_before_insert");
+		insert_marks(view, new, nnew);
+		pfree(new);
+		ledger_unlock(ledger, marks[0]->part);
+
+		if (result == LOOK_WAIT)
+		{
+			/* Nobody is to wait for who waits: nothing is locked meanwhile */
+			ledger_view_close(view);
+			wait_for(&holder);
+			ledger_view_open(view, ledger, RowExclusiveLock, AccessShareLock);
+		}
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+/*
+ * insert_marks puts ids into the current generation that are in neither.  The
+ * caller holds the lock of their part.
+ */
+static void
+insert_marks(LedgerView *view, OnceMark **marks, int nmarks)
+{
+	Relation	heap = view->gen[view->state.current].heap;
+	Relation	index = view->gen[view->state.current].index;
+	IndexInfo  *info;
+	CommandId	cid;
+	TimestampTz now;
+	Datum	   *ids;
+	ItemPointerData *tids;
+	bool		isnull = false;
+	int			i;
+
+	if (nmarks == 0)
+		return;
+	info = BuildIndexInfo(index);
+	cid = GetCurrentCommandId(true);
+	now = GetCurrentTimestamp();
+	ids = palloc(sizeof(Datum) * nmarks);
+	tids = palloc(sizeof(ItemPointerData) * nmarks);
+	if (nmarks == 1)
+	{
+		HeapTuple	tuple = form_generation(heap, marks[0], now, &ids[0]);
+
+		heap_insert(heap, tuple, cid, 0, NULL);
+		tids[0] = tuple->t_self;
+		heap_freetuple(tuple);
+	}
+	else
+	{
+		TupleTableSlot **slots = palloc(sizeof(TupleTableSlot *) * nmarks);
+
+		for (i = 0; i < nmarks; i++)
+		{
+			slots[i] = MakeSingleTupleTableSlot(RelationGetDescr(heap), &TTSOpsHeapTuple);
+			ExecStoreHeapTuple(form_generation(heap, marks[i], now, &ids[i]), slots[i], true);
+		}
+		heap_multi_insert(heap, slots, nmarks, cid, 0, NULL);
+		for (i = 0; i < nmarks; i++)
+		{
+			tids[i] = slots[i]->tts_tid;
+			ExecDropSingleTupleTableSlot(slots[i]);
+		}
+		pfree(slots);
+	}
+	for (i = 0; i < nmarks; i++)
+	{
+		index_insert(index, &ids[i], &isnull, &tids[i], heap, UNIQUE_CHECK_YES, false, info);
+		marks[i]->is_new = true;
+		pfree(DatumGetPointer(ids[i]));
+	}
+	pfree(ids);
+	pfree(tids);
+	pfree(info);
+}
+
+static HeapTuple
+form_generation(Relation heap, const OnceMark *mark, TimestampTz now, Datum *id)
+{
+	Datum		values[Natts_generation];
+	bool		isnull[Natts_generation] = {false, false, mark->value_null};
+
+	*id = PointerGetDatum(cstring_to_text_with_len(mark->id, mark->length));
+	values[Anum_generation_id - 1] = *id;
+	values[Anum_generation_processed_at - 1] = TimestampTzGetDatum(now);
+	values[Anum_generation_value - 1] = mark->value;
+	return heap_form_tuple(RelationGetDescr(heap), values, isnull);
+}
+
+/*
+ * look_in looks for an id in one generation.  What it finds is in the
+ * generation's slot.
+ */
+static LookResult
+look_in(LedgerView *view, int g, const OnceMark *mark, Holder *holder)
+{
+	IndexScanDesc scan = view->gen[g].scan;
+	SnapshotData *any = &view->gen[g].any;
+	char		buffer[VARHDRSZ + ONCE_MAX_ID];
+	text	   *id = (text *) buffer;
+	ScanKeyData key;
+
+	SET_VARSIZE(id, VARHDRSZ + mark->length);
+	memcpy(VARDATA(id), mark->id, mark->length);
+	ScanKeyEntryInitialize(&key, 0, Anum_generation_id, BTEqualStrategyNumber,
+						   InvalidOid, C_COLLATION_OID, F_TEXTEQ, PointerGetDatum(id));
+	index_rescan(scan, &key, 1, NULL, 0);
+	if (!index_getnext_slot(scan, ForwardScanDirection, view->gen[g].slot))
+		return LOOK_NONE;
+	holder->xid = TransactionIdIsValid(any->xmin) ? any->xmin : any->xmax;
+	holder->token = any->speculativeToken;
+	holder->deletes = !TransactionIdIsValid(any->xmin);
+	return TransactionIdIsValid(holder->xid) ? LOOK_WAIT : LOOK_FOUND;
+}
+
+/*
+ * look looks for an id in the generations that count.  *g: where it is.
+ */
+static LookResult
+look(LedgerView *view, const OnceMark *mark, int *g, Holder *holder)
+{
+	LookResult	result = LOOK_NONE;
+
+	*g = 1 - view->state.current;
+	if (view->gen[*g].heap != NULL)
+		result = look_in(view, *g, mark, holder);
+	if (result == LOOK_NONE)
+	{
+		*g = view->state.current;
+		result = look_in(view, *g, mark, holder);
+	}
+	return result;
+}
+
+static void
+wait_for(const Holder *holder)
+{
+	if (holder->token != 0)
+		SpeculativeInsertionWait(holder->xid, holder->token);
+	else
+		XactLockTableWait(holder->xid, NULL, NULL, XLTW_None);
+}
+
+/*
+ * keep_value copies the value that is kept with an id that was found.
+ */
+static void
+keep_value(LedgerView *view, int g, OnceMark *mark, MemoryContext context)
+{
+	MemoryContext old = MemoryContextSwitchTo(context);
+	bool		isnull;
+	Datum		value = slot_getattr(view->gen[g].slot, Anum_generation_value, &isnull);
+
+	mark->is_new = false;
+	mark->value_null = isnull;
+	if (isnull)
+		mark->value = (Datum) 0;
+	else if (view->ledger->kind == ONCE_LEDGER_OWN)
+		mark->value = PointerGetDatum(PG_DETOAST_DATUM_COPY(value));
+	else
+		mark->value = value;
+	MemoryContextSwitchTo(old);
+}
+
+/*
+ * once_ledger_look tells whether an id is marked, by a transaction that has
+ * committed or by this one.  Waits for nobody.
+ */
+bool
+once_ledger_look(const OnceLedger *ledger, const OnceMark *mark)
+{
+	LedgerView	view;
+	Holder		holder;
+	LookResult	result;
+	int			g;
+
+	ledger_view_open(&view, ledger, AccessShareLock, AccessShareLock);
+	result = look(&view, mark, &g, &holder);
+	ledger_view_close(&view);
+	return result == LOOK_FOUND || (result == LOOK_WAIT && holder.deletes);
+}
+
+/*
+ * once_ledger_forget deletes an id, in the caller's transaction.  False: it was
+ * not marked.  Waits for an open transaction that has marked or forgotten it.
+ *
+ * This wants no lock of a part: who looks sees the row as long as it is there, and
+ * then waits for us.
+ */
+bool
+once_ledger_forget(const OnceLedger *ledger, const OnceMark *mark)
+{
+	LedgerView	view;
+	Holder		holder;
+	bool		found;
+	int			g;
+
+	CommandCounterIncrement();
+	for (;;)
+	{
+		TM_FailureData failure;
+		LookResult	result;
+
+		ledger_view_open(&view, ledger, RowExclusiveLock, RowExclusiveLock);
+		result = look(&view, mark, &g, &holder);
+		found = false;
+		if (result == LOOK_FOUND)
+		{
+			CheckCmdReplicaIdentity(view.gen[g].heap, CMD_DELETE);
+			found = heap_delete(view.gen[g].heap, &view.gen[g].slot->tts_tid,
+								GetCurrentCommandId(true), InvalidSnapshot, true,
+								&failure, false) == TM_Ok;
+		}
+		ledger_view_close(&view);
+		if (found || result == LOOK_NONE)
+			break;
+		if (result == LOOK_WAIT)
+			wait_for(&holder);
+	}
+	CommandCounterIncrement();
+	return found;
+}
+
+/*
+ * once_ledger_set_value replaces the value of an id that this transaction has
+ * marked.  False: it has not.
+ */
+bool
+once_ledger_set_value(const OnceLedger *ledger, const OnceMark *mark)
+{
+	LedgerView	view;
+	Holder		holder;
+	bool		found = false;
+	int			g;
+
+	CommandCounterIncrement();
+	ledger_view_open(&view, ledger, RowExclusiveLock, RowExclusiveLock);
+	if (look(&view, mark, &g, &holder) == LOOK_FOUND)
+	{
+		Relation	heap = view.gen[g].heap;
+		HeapTuple	old = ExecFetchSlotHeapTuple(view.gen[g].slot, false, NULL);
+
+		if (TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(old->t_data)))
+		{
+			Datum		values[Natts_generation];
+			bool		isnull[Natts_generation];
+			HeapTuple	new;
+
+			heap_deform_tuple(old, RelationGetDescr(heap), values, isnull);
+			values[Anum_generation_value - 1] = mark->value;
+			isnull[Anum_generation_value - 1] = mark->value_null;
+			new = heap_form_tuple(RelationGetDescr(heap), values, isnull);
+			CheckCmdReplicaIdentity(heap, CMD_UPDATE);
+			once_heap_update(heap, &old->t_self, new);
+			if (!HeapTupleIsHeapOnly(new))
+				index_insert(view.gen[g].index, &values[Anum_generation_id - 1],
+							 &isnull[Anum_generation_id - 1], &new->t_self, heap,
+							 UNIQUE_CHECK_YES, false, BuildIndexInfo(view.gen[g].index));
+			heap_freetuple(new);
+			found = true;
+		}
+	}
+	ledger_view_close(&view);
+	CommandCounterIncrement();
+	return found;
+}

@@ -1,0 +1,436 @@
+/*-------------------------------------------------------------------------
+ *
+ * ledger_open.c
+ *	  From a name to the tables of a ledger, and to the generations that
+ *	  count now.
+ *
+ * Finding a ledger takes no lock on its tables: one of them may be locked to be
+ * emptied in somebody's transaction, which is nobody else's business.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+#include "pg_once.h"
+
+#include "access/relation.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xlog.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_index.h"
+#include "catalog/pg_type.h"
+#include "commands/tablecmds.h"
+#include "executor/spi.h"
+#include "ledger/ledger_internal.h"
+#include "meta/meta_cache.h"
+#include "meta/meta_catalog.h"
+#include "meta/meta_ledger.h"
+#include "meta/meta_role.h"
+#include "miscadmin.h"
+#include "once_error.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+/*
+ * Rows are inserted and seldom change, and go all at once: vacuum has nothing
+ * to do but for rollbacks, and is not to come for insertions.
+ */
+#define CREATE_TABLE_SQL \
+	"CREATE %sTABLE %s (" \
+	" id pg_catalog.text COLLATE pg_catalog.\"C\" PRIMARY KEY," \
+	" processed_at pg_catalog.timestamptz NOT NULL," \
+	" %s" \
+	") USING heap WITH (" \
+	" vacuum_truncate = off, autovacuum_vacuum_insert_threshold = -1," \
+	" toast.vacuum_truncate = off)"
+
+#define CREATE_SEQUENCE_SQL \
+	"CREATE %sSEQUENCE %s AS pg_catalog.int8 MINVALUE 0 START 0 OWNED BY %s.id"
+
+static const struct
+{
+	const char *prefix;
+	const char *value_column;
+	Oid			value_type;
+}			kinds[] =
+{
+	{ONCE_LEDGER_PREFIX, "result pg_catalog.jsonb", JSONBOID},
+	{ONCE_DEDUP_PREFIX, "message_id pg_catalog.int8 NOT NULL", INT8OID}
+};
+
+/* What a backend remembers of a ledger, as long as it hears of no change */
+typedef struct LedgerEntry
+{
+	NameData	relname;		/* key: of generation 0 */
+	uint64		epoch;
+	OnceLedger	ledger;
+} LedgerEntry;
+
+/* With more of them than this, all are forgotten. */
+#define LEDGER_SWEEP_AT		1024
+
+static HTAB *entries = NULL;
+
+static bool ledger_look_up(OnceLedger *ledger, OnceLedgerKind kind, const char *name);
+static bool open_generation(LedgerView *view, int g, LOCKMODE lockmode);
+static void close_generation(LedgerView *view, int g, bool unlock);
+static const char *generation_fault(OnceLedgerKind kind, Relation heap);
+
+const char *
+ledger_prefix(OnceLedgerKind kind)
+{
+	return kinds[kind].prefix;
+}
+
+/*
+ * ledger_relname returns the name of a relation that a ledger is made of.
+ */
+char *
+ledger_relname(OnceLedgerKind kind, const char *name, const char *suffix)
+{
+	return psprintf("%s%s_%s", kinds[kind].prefix, name, suffix);
+}
+
+/*
+ * once_ledger_find looks a ledger up.  retention: of one that belongs to a queue;
+ * that of others is in once.ledger.  False: there is none.  Takes no lock, and
+ * checks no rights.
+ */
+bool
+once_ledger_find(OnceLedger *ledger, OnceLedgerKind kind, const char *name,
+				 int64 retention)
+{
+	NameData	key;
+	LedgerEntry *entry;
+
+	if (entries == NULL)
+	{
+		HASHCTL		ctl;
+
+		ctl.keysize = sizeof(NameData);
+		ctl.entrysize = sizeof(LedgerEntry);
+		ctl.hcxt = TopMemoryContext;
+		entries = hash_create("pg_once ledgers", 16, &ctl,
+							  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	}
+
+	AcceptInvalidationMessages();
+	memset(&key, 0, sizeof(key));
+	snprintf(NameStr(key), NAMEDATALEN, "%s%s", kinds[kind].prefix, name);
+	entry = hash_search(entries, &key, HASH_FIND, NULL);
+	if (entry != NULL && entry->epoch == once_meta_epoch())
+		*ledger = entry->ledger;
+	else
+	{
+		uint64		epoch = once_meta_epoch();
+		bool		found = ledger_look_up(ledger, kind, name);
+
+		if (!found)
+			return false;
+
+		/* What has changed while it was looked up shows in the epoch */
+		if (entry == NULL && hash_get_num_entries(entries) >= LEDGER_SWEEP_AT)
+		{
+			HASH_SEQ_STATUS status;
+
+			hash_seq_init(&status, entries);
+			while ((entry = hash_seq_search(&status)) != NULL)
+				hash_search(entries, &entry->relname, HASH_REMOVE, NULL);
+		}
+		entry = hash_search(entries, &key, HASH_ENTER, &found);
+		entry->epoch = epoch;
+		entry->ledger = *ledger;
+	}
+	if (kind == ONCE_LEDGER_DEDUP)
+		ledger->retention = retention;
+	return true;
+}
+
+static bool
+ledger_look_up(OnceLedger *ledger, OnceLedgerKind kind, const char *name)
+{
+	Oid			schema = once_schema_oid(false);
+	Interval	retention;
+	int			g;
+
+	memset(ledger, 0, sizeof(OnceLedger));
+	ledger->kind = kind;
+	namestrcpy(&ledger->name, name);
+	for (g = 0; g < 2; g++)
+	{
+		ledger->table[g] = get_relname_relid(ledger_relname(kind, name, g == 0 ? "0" : "1"),
+											 schema);
+		if (!OidIsValid(ledger->table[g]) ||
+			get_rel_relkind(ledger->table[g]) != RELKIND_RELATION)
+			return false;
+	}
+	ledger->sequence = get_relname_relid(ledger_relname(kind, name, "state"), schema);
+	if (!OidIsValid(ledger->sequence) ||
+		get_rel_relkind(ledger->sequence) != RELKIND_SEQUENCE)
+		return false;
+	if (kind == ONCE_LEDGER_OWN)
+	{
+		if (!once_ledger_read(name, &retention))
+			return false;
+		ledger->retention = once_interval_usec(&retention);
+	}
+	return true;
+}
+
+/*
+ * once_ledger_tables returns the names of a ledger's tables, quoted and with a
+ * comma, as DROP TABLE and GRANT want them; NULL: there are none.
+ */
+char *
+once_ledger_tables(OnceLedgerKind kind, const char *name)
+{
+	Oid			schema = once_schema_oid(false);
+	char	   *tables = NULL;
+	int			g;
+
+	for (g = 0; g < 2; g++)
+	{
+		char	   *relname = ledger_relname(kind, name, g == 0 ? "0" : "1");
+		Oid			relid = get_relname_relid(relname, schema);
+
+		if (OidIsValid(relid) && get_rel_relkind(relid) == RELKIND_RELATION)
+			tables = psprintf("%s%s%s", tables ? tables : "", tables ? ", " : "",
+							  quote_qualified_identifier(ONCE_SCHEMA, relname));
+	}
+	return tables;
+}
+
+/*
+ * once_ledger_make makes the tables of a ledger and gives them to a role.  The
+ * caller has seen that there is none, and holds a lock that keeps others from
+ * making it.
+ */
+void
+once_ledger_make(OnceLedgerKind kind, const char *name, bool unlogged, Oid owner)
+{
+	Oid			schema = once_schema_oid(false);
+	const char *logging = unlogged ? "UNLOGGED " : "";
+	const char *table[2];
+	char	   *sequence;
+	OnceRole	saved;
+	int			g;
+
+	once_role_assume(&saved, once_schema_owner(), false);
+	SPI_connect();
+	for (g = 0; g < 2; g++)
+	{
+		table[g] = quote_qualified_identifier(ONCE_SCHEMA,
+											  ledger_relname(kind, name, g == 0 ? "0" : "1"));
+		once_run(psprintf(CREATE_TABLE_SQL, logging, table[g], kinds[kind].value_column),
+				 0, NULL, NULL);
+	}
+	sequence = psprintf(CREATE_SEQUENCE_SQL, logging,
+						quote_qualified_identifier(ONCE_SCHEMA,
+												   ledger_relname(kind, name, "state")),
+						table[0]);
+	once_run(sequence, 0, NULL, NULL);
+	if (owner != GetUserId())
+	{
+		/* Past its permission checks: the owner may not create in the schema */
+		for (g = 0; g < 2; g++)
+			ATExecChangeOwner(get_relname_relid(ledger_relname(kind, name, g == 0 ? "0" : "1"),
+												schema),
+							  owner, true, AccessExclusiveLock);
+		CommandCounterIncrement();
+	}
+	SPI_finish();
+	once_role_drop(&saved);
+}
+
+/*
+ * ledger_raise_not_found raises once_ledger_not_found.
+ */
+void
+ledger_raise_not_found(const OnceLedger *ledger)
+{
+	if (ledger->kind == ONCE_LEDGER_DEDUP)
+		ereport(ERROR,
+				(errcode(ERRCODE_ONCE_QUEUE_NOT_FOUND),
+				 errmsg("queue \"%s\" does not exist", NameStr(ledger->name))));
+	ereport(ERROR,
+			(errcode(ERRCODE_ONCE_LEDGER_NOT_FOUND),
+			 errmsg("ledger \"%s\" does not exist", NameStr(ledger->name))));
+}
+
+
+/*
+ * ---- Views ----
+ */
+
+/*
+ * ledger_view_open opens the generations that count: the current one with a
+ * lock that is kept to the end of the transaction, unless it is AccessShareLock,
+ * and the old one, if it counts, likewise.
+ *
+ * view->state is as of some moment while they were locked.
+ */
+void
+ledger_view_open(LedgerView *view, const OnceLedger *ledger, LOCKMODE lockmode,
+				 LOCKMODE old_lockmode)
+{
+	memset(view, 0, sizeof(LedgerView));
+	view->ledger = ledger;
+	view->lockmode = lockmode;
+	view->sequence = try_relation_open(ledger->sequence, AccessShareLock);
+	if (view->sequence == NULL)
+		ledger_raise_not_found(ledger);
+
+	/* The server would refuse to plan a query of it, in the same words */
+	if (view->sequence->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT &&
+		RecoveryInProgress())
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot access temporary or unlogged relations during recovery")));
+	for (;;)
+	{
+		int			current;
+
+		CHECK_FOR_INTERRUPTS();
+		view->state = ledger_state(view->sequence);
+		current = view->state.current;
+		if (open_generation(view, current, lockmode) &&
+			(view->state.phase == LEDGER_ALONE ||
+			 open_generation(view, 1 - current, old_lockmode)) &&
+			ledger_state_is(view->sequence, &view->state))
+			break;
+
+		/* Nothing was done under these locks */
+		close_generation(view, current, true);
+		close_generation(view, 1 - current, true);
+	}
+}
+
+/*
+ * ledger_view_close closes what is open.  AccessShareLocks are given back: nobody
+ * else is to wait for a transaction that only looked.
+ */
+void
+ledger_view_close(LedgerView *view)
+{
+	int			g;
+
+	for (g = 0; g < 2; g++)
+		if (view->gen[g].heap != NULL)
+			close_generation(view, g, view->gen[g].lockmode == AccessShareLock);
+	relation_close(view->sequence, AccessShareLock);
+}
+
+/*
+ * open_generation opens and locks a generation and its index, and prepares a
+ * scan of it.  False: it could not be locked at once, and the state is another
+ * one by now.
+ *
+ * Who has read an old state may want a table that somebody has begun to empty,
+ * and must not wait for his transaction.  He can do that only since the state
+ * says that it does not count.
+ */
+static bool
+open_generation(LedgerView *view, int g, LOCKMODE lockmode)
+{
+	const OnceLedger *ledger = view->ledger;
+	Relation	heap;
+	const char *fault;
+	List	   *indexes;
+
+	if (!ConditionalLockRelationOid(ledger->table[g], lockmode))
+	{
+		if (!ledger_state_is(view->sequence, &view->state))
+			return false;
+		LockRelationOid(ledger->table[g], lockmode);
+	}
+	heap = try_relation_open(ledger->table[g], NoLock);
+	if (heap == NULL)
+		ledger_raise_not_found(ledger);
+	view->gen[g].heap = heap;
+	view->gen[g].lockmode = lockmode;
+	indexes = RelationGetIndexList(heap);
+	fault = list_length(indexes) != 1 ? "It has other indexes than its key." :
+		generation_fault(ledger->kind, heap);
+	if (fault == NULL)
+	{
+		Form_pg_index form;
+
+		view->gen[g].index = index_open(linitial_oid(indexes), lockmode);
+		form = view->gen[g].index->rd_index;
+		if (view->gen[g].index->rd_rel->relam != BTREE_AM_OID ||
+			!form->indisunique || !form->indimmediate || !form->indisvalid ||
+			form->indnatts != 1 || form->indkey.values[0] != Anum_generation_id ||
+			view->gen[g].index->rd_indcollation[0] != C_COLLATION_OID ||
+			RelationGetIndexPredicate(view->gen[g].index) != NIL)
+			fault = "It has other indexes than its key.";
+	}
+	if (fault != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_ONCE_LEDGER_UNUSABLE),
+				 ledger->kind == ONCE_LEDGER_OWN ?
+				 errmsg("ledger \"%s\" cannot be used", NameStr(ledger->name)) :
+				 errmsg("deduplication of queue \"%s\" cannot be used", NameStr(ledger->name)),
+				 errdetail("Table %s is not as it was made.  %s",
+						   quote_qualified_identifier(ONCE_SCHEMA,
+													  RelationGetRelationName(heap)),
+						   fault)));
+	list_free(indexes);
+
+	InitDirtySnapshot(view->gen[g].any);
+	view->gen[g].slot = table_slot_create(heap, NULL);
+	view->gen[g].scan = once_index_beginscan(heap, view->gen[g].index,
+											 &view->gen[g].any, 1);
+	return true;
+}
+
+static void
+close_generation(LedgerView *view, int g, bool unlock)
+{
+	if (view->gen[g].heap == NULL)
+		return;
+	index_endscan(view->gen[g].scan);
+	ExecDropSingleTupleTableSlot(view->gen[g].slot);
+	index_close(view->gen[g].index, unlock ? view->gen[g].lockmode : NoLock);
+	relation_close(view->gen[g].heap, unlock ? view->gen[g].lockmode : NoLock);
+	view->gen[g].heap = NULL;
+}
+
+/*
+ * generation_fault tells what keeps rows from being put into a generation just
+ * like that, or NULL.
+ */
+static const char *
+generation_fault(OnceLedgerKind kind, Relation heap)
+{
+	TupleDesc	desc = RelationGetDescr(heap);
+	const Oid	types[Natts_generation] = {TEXTOID, TIMESTAMPTZOID, kinds[kind].value_type};
+	int			i;
+
+	if (heap->rd_rel->relkind != RELKIND_RELATION ||
+		heap->rd_tableam != GetHeapamTableAmRoutine())
+		return "It is no plain table.";
+	if (heap->trigdesc != NULL || heap->rd_rules != NULL)
+		return "It has triggers, rules or foreign keys.";
+	if (heap->rd_rel->relrowsecurity)
+		return "It has row security.";
+	if (desc->natts != Natts_generation ||
+		(desc->constr != NULL && (desc->constr->num_check > 0 ||
+								  desc->constr->has_generated_stored)))
+		return "It has other columns or constraints.";
+	for (i = 0; i < Natts_generation; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (att->attisdropped || att->atttypid != types[i])
+			return "It has other columns or constraints.";
+	}
+	return NULL;
+}

@@ -1,0 +1,393 @@
+/*-------------------------------------------------------------------------
+ *
+ * ledger_turn.c
+ *	  The state of a ledger, and how it goes on.  See README.
+ *
+ * The state is the value of a sequence: one 64-bit word that is changed at once
+ * and for good, whatever becomes of the transaction.  Bits 0 and 1 are the phase,
+ * bit 2 is the current generation, the rest is the time.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+#include "pg_once.h"
+
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "catalog/pg_class.h"
+#include "commands/sequence.h"
+#include "executor/spi.h"
+#include "ledger/ledger_internal.h"
+#include "meta/meta_role.h"
+#include "miscadmin.h"
+#include "once_debug.h"
+#include "storage/bufmgr.h"
+#include "storage/lmgr.h"
+#include "storage/lock.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+#define STATE_PHASE_MASK	3
+#define STATE_CURRENT		4
+#define STATE_TIME_SHIFT	3
+
+/* A backend looks whether there is something to do no less often than this, */
+#define LOOK_SELDOM			USECS_PER_SEC
+
+/* and no more often. */
+#define LOOK_OFTEN			1000
+
+/* When this backend is to look at a ledger again */
+typedef struct LedgerLook
+{
+	Oid			sequence;		/* key */
+	TimestampTz next;
+} LedgerLook;
+
+static HTAB *looks = NULL;
+
+static bool look_is_due(const OnceLedger *ledger);
+static void look_again(const OnceLedger *ledger, const LedgerState *state);
+static void publish(const OnceLedger *ledger, Relation sequence, int current,
+					LedgerPhase phase);
+static bool try_close(const OnceLedger *ledger, Relation sequence,
+					  const LedgerState *state);
+static bool try_retire(const OnceLedger *ledger, Relation sequence,
+					   const LedgerState *state);
+static bool try_empty(const OnceLedger *ledger, Relation sequence,
+					  const LedgerState *state);
+static bool try_turn(const OnceLedger *ledger, Relation sequence,
+					 const LedgerState *state);
+static bool has_pages(Relation rel);
+
+/*
+ * ledger_state reads the state.
+ */
+LedgerState
+ledger_state(Relation sequence)
+{
+	Buffer		buffer = ReadBuffer(sequence, 0);
+	Page		page;
+	HeapTupleHeader tuple;
+	LedgerState state;
+	int64		word;
+
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	page = BufferGetPage(buffer);
+	tuple = (HeapTupleHeader) PageGetItem(page, PageGetItemId(page, FirstOffsetNumber));
+	word = ((Form_pg_sequence_data) ((char *) tuple + tuple->t_hoff))->last_value;
+	UnlockReleaseBuffer(buffer);
+
+	state.time = word >> STATE_TIME_SHIFT;
+	state.current = (word & STATE_CURRENT) ? 1 : 0;
+	state.phase = (LedgerPhase) (word & STATE_PHASE_MASK);
+	if (word < 0 || state.phase > LEDGER_CLOSED)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("sequence %s has value " INT64_FORMAT ", which is no state of a ledger",
+						quote_qualified_identifier(ONCE_SCHEMA,
+												   RelationGetRelationName(sequence)),
+						word)));
+	return state;
+}
+
+/*
+ * ledger_state_is tells whether the state is still this one.
+ */
+bool
+ledger_state_is(Relation sequence, const LedgerState *state)
+{
+	LedgerState now = ledger_state(sequence);
+
+	return now.time == state->time && now.current == state->current &&
+		now.phase == state->phase;
+}
+
+/*
+ * ledger_lock takes the lock of a part of the ids, or the turn lock.  False: it
+ * is not to be had at once, and wait is false.
+ */
+bool
+ledger_lock(const OnceLedger *ledger, int part, bool wait)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, RelationRelationId, ledger->table[0], part + 1);
+	return LockAcquire(&tag, ExclusiveLock, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+void
+ledger_unlock(const OnceLedger *ledger, int part)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, RelationRelationId, ledger->table[0], part + 1);
+	LockRelease(&tag, ExclusiveLock, false);
+}
+
+/*
+ * once_ledger_advance does what is due for a ledger and can be had at once:
+ * closes, retires or empties its old generation, or turns it.  look: also if this
+ * backend has looked a moment ago.  Returns whether it has done something.
+ *
+ * The caller has no lock on a part.  What it locks it gives back, but for the
+ * generation that it empties: see README.
+ */
+bool
+once_ledger_advance(const OnceLedger *ledger, bool look)
+{
+	Relation	sequence;
+	LedgerState state;
+	bool		done = false;
+	bool		more = true;
+
+	if (!look && !look_is_due(ledger))
+		return false;
+	sequence = try_relation_open(ledger->sequence, AccessShareLock);
+	if (sequence == NULL)
+		return false;
+	while (more)
+	{
+		CHECK_FOR_INTERRUPTS();
+		state = ledger_state(sequence);
+		switch (state.phase)
+		{
+			case LEDGER_OPEN:
+				more = try_close(ledger, sequence, &state);
+				break;
+			case LEDGER_CLOSED:
+				more = GetCurrentTimestamp() - state.time >= ledger->retention &&
+					try_retire(ledger, sequence, &state);
+				break;
+			case LEDGER_ALONE:
+				more = try_empty(ledger, sequence, &state) ||
+					try_turn(ledger, sequence, &state);
+				break;
+		}
+		done |= more;
+	}
+	look_again(ledger, &state);
+	relation_close(sequence, AccessShareLock);
+	return done;
+}
+
+/*
+ * look_is_due tells whether it is time for this backend to look at a ledger.
+ */
+static bool
+look_is_due(const OnceLedger *ledger)
+{
+	LedgerLook *found;
+
+	if (looks == NULL)
+		return true;
+	found = hash_search(looks, &ledger->sequence, HASH_FIND, NULL);
+	return found == NULL || found->next <= GetCurrentTimestamp();
+}
+
+/*
+ * look_again notes when this backend is to look next: when the old generation
+ * may retire, or soon if something could not be had.
+ */
+static void
+look_again(const OnceLedger *ledger, const LedgerState *state)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	int64		pause = ledger->retention / 16;
+	LedgerLook *look;
+
+	if (looks == NULL)
+	{
+		HASHCTL		ctl;
+
+		ctl.keysize = sizeof(Oid);
+		ctl.entrysize = sizeof(LedgerLook);
+		ctl.hcxt = TopMemoryContext;
+		looks = hash_create("pg_once turns of ledgers", 16, &ctl,
+							HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	}
+	if (state->phase == LEDGER_CLOSED)
+		pause = state->time + ledger->retention - now;
+	look = hash_search(looks, &ledger->sequence, HASH_ENTER, NULL);
+	look->next = now + Min(Max(pause, LOOK_OFTEN), LOOK_SELDOM);
+}
+
+/*
+ * publish makes a state known, as of now.  The caller has the turn lock, and has
+ * read the state under it.
+ */
+static void
+publish(const OnceLedger *ledger, Relation sequence, int current, LedgerPhase phase)
+{
+	int64		word = ((int64) Max(GetCurrentTimestamp(), 0) << STATE_TIME_SHIFT) |
+		(current ? STATE_CURRENT : 0) | phase;
+	OnceRole	saved;
+
+	once_debug_point("ledger_before_publish");
+	once_role_assume(&saved, sequence->rd_rel->relowner, true);
+	(void) DirectFunctionCall3(setval3_oid, ObjectIdGetDatum(ledger->sequence),
+							   Int64GetDatum(word), BoolGetDatum(true));
+	once_role_drop(&saved);
+	once_debug_point("ledger_published");
+}
+
+/*
+ * try_close: OPEN becomes CLOSED if all who have inserted into the old generation
+ * have ended.
+ */
+static bool
+try_close(const OnceLedger *ledger, Relation sequence, const LedgerState *state)
+{
+	Oid			old = ledger->table[1 - state->current];
+	Relation	heap;
+	bool		done = false;
+
+	if (!ledger_lock(ledger, LEDGER_TURN_LOCK, false))
+		return false;
+	if (ConditionalLockRelationOid(old, ShareLock))
+	{
+		/* Our own insertions are not in the way of our lock */
+		heap = try_relation_open(old, NoLock);
+		if (heap != NULL && !CheckRelationLockedByMe(heap, RowExclusiveLock, false) &&
+			ledger_state_is(sequence, state))
+		{
+			publish(ledger, sequence, state->current, LEDGER_CLOSED);
+			done = true;
+		}
+		if (heap != NULL)
+			relation_close(heap, NoLock);
+		UnlockRelationOid(old, ShareLock);
+	}
+	ledger_unlock(ledger, LEDGER_TURN_LOCK);
+	return done;
+}
+
+/*
+ * try_retire: CLOSED becomes ALONE.  The time for that has come.
+ */
+static bool
+try_retire(const OnceLedger *ledger, Relation sequence, const LedgerState *state)
+{
+	bool		done = false;
+
+	if (!ledger_lock(ledger, LEDGER_TURN_LOCK, false))
+		return false;
+	if (ledger_state_is(sequence, state))
+	{
+		publish(ledger, sequence, state->current, LEDGER_ALONE);
+		done = true;
+	}
+	ledger_unlock(ledger, LEDGER_TURN_LOCK);
+	return done;
+}
+
+/*
+ * try_empty truncates the generation that does not count, if it has pages and
+ * nobody uses it, in the caller's transaction, as its owner.
+ */
+static bool
+try_empty(const OnceLedger *ledger, Relation sequence, const LedgerState *state)
+{
+	Oid			old = ledger->table[1 - state->current];
+	Relation	heap;
+	bool		wanted;
+	OnceRole	saved;
+
+	/* A look under a lock that is in nobody's way */
+	if (!ConditionalLockRelationOid(old, AccessShareLock))
+		return false;
+	heap = try_relation_open(old, NoLock);
+	wanted = heap != NULL && has_pages(heap) &&
+		heap->trigdesc == NULL && heap->rd_rel->relkind == RELKIND_RELATION;
+	if (heap != NULL)
+		relation_close(heap, NoLock);
+	UnlockRelationOid(old, AccessShareLock);
+	if (!wanted || !ConditionalLockRelationOid(old, AccessExclusiveLock))
+		return false;
+
+	/* TRUNCATE refuses a table that a cursor of ours is open on */
+	heap = try_relation_open(old, NoLock);
+	if (heap == NULL || heap->rd_refcnt != 1 || !ledger_state_is(sequence, state))
+	{
+		if (heap != NULL)
+			relation_close(heap, NoLock);
+		UnlockRelationOid(old, AccessExclusiveLock);
+		return false;
+	}
+	relation_close(heap, NoLock);
+
+	once_debug_point("ledger_before_truncate");
+	SPI_connect();
+	once_role_assume(&saved, sequence->rd_rel->relowner, true);
+	once_run(psprintf("TRUNCATE ONLY %s",
+					  quote_qualified_identifier(ONCE_SCHEMA,
+												 ledger_relname(ledger->kind,
+																NameStr(ledger->name),
+																state->current ? "0" : "1"))),
+			 0, NULL, NULL);
+	once_role_drop(&saved);
+	SPI_finish();
+	once_debug_point("ledger_truncated");
+	return true;
+}
+
+/*
+ * try_turn: ALONE becomes OPEN, with the other generation as the current one, if
+ * that is empty and this one is not.
+ */
+static bool
+try_turn(const OnceLedger *ledger, Relation sequence, const LedgerState *state)
+{
+	Oid			other = ledger->table[1 - state->current];
+	Oid			current = ledger->table[state->current];
+	Relation	heap;
+	bool		wanted = false;
+	bool		done = false;
+	int			part;
+
+	/* This keeps it from being emptied, or tells that it is just being */
+	if (!ConditionalLockRelationOid(other, AccessShareLock))
+		return false;
+	if (ConditionalLockRelationOid(current, AccessShareLock))
+	{
+		heap = try_relation_open(current, NoLock);
+		wanted = heap != NULL && has_pages(heap);
+		if (heap != NULL)
+			relation_close(heap, NoLock);
+		UnlockRelationOid(current, AccessShareLock);
+	}
+	if (wanted)
+	{
+		/* What this transaction has emptied may still be filled again */
+		heap = try_relation_open(other, NoLock);
+		wanted = heap != NULL && !has_pages(heap) &&
+			!CheckRelationLockedByMe(heap, AccessExclusiveLock, false);
+		if (heap != NULL)
+			relation_close(heap, NoLock);
+	}
+	if (wanted && ledger_lock(ledger, LEDGER_TURN_LOCK, false))
+	{
+		for (part = 0; part < LEDGER_PARTS; part++)
+			(void) ledger_lock(ledger, part, true);
+		if (ledger_state_is(sequence, state))
+		{
+			publish(ledger, sequence, 1 - state->current, LEDGER_OPEN);
+			done = true;
+		}
+		for (part = LEDGER_PARTS - 1; part >= 0; part--)
+			ledger_unlock(ledger, part);
+		ledger_unlock(ledger, LEDGER_TURN_LOCK);
+	}
+	UnlockRelationOid(other, AccessShareLock);
+	return done;
+}
+
+static bool
+has_pages(Relation rel)
+{
+	return RelationGetNumberOfBlocks(rel) > 0;
+}

@@ -1,0 +1,251 @@
+/*-------------------------------------------------------------------------
+ *
+ * ledger_verbs.c
+ *	  mark_processed, is_processed, forget_processed, process and set_result.
+ *
+ * Every verb does the same things in the same order: read and check its
+ * arguments, find the ledger and check rights (before any lock), do what is due
+ * for the ledger, do its work through ledger.h.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+#include "pg_once.h"
+
+#include "access/xlog.h"
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "ledger/ledger.h"
+#include "miscadmin.h"
+#include "nodes/execnodes.h"
+#include "once_args.h"
+#include "once_error.h"
+#include "tcop/utility.h"
+#include "utils/acl.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/tuplestore.h"
+
+PG_FUNCTION_INFO_V1(once_mark_processed);
+PG_FUNCTION_INFO_V1(once_mark_processed_all);
+PG_FUNCTION_INFO_V1(once_is_processed);
+PG_FUNCTION_INFO_V1(once_forget_processed);
+PG_FUNCTION_INFO_V1(once_process);
+PG_FUNCTION_INFO_V1(once_set_result);
+
+static char *arg_ledger(FunctionCallInfo fcinfo);
+static void arg_id(FunctionCallInfo fcinfo, int argno, OnceMark *mark);
+static void open_ledger(OnceLedger *ledger, const char *name, AclMode rights,
+						const char *rights_text);
+static void open_to_write(OnceLedger *ledger, const char *name, AclMode rights,
+						  const char *rights_text, const char *verb);
+
+/*
+ * once.mark_processed: one id.
+ */
+Datum
+once_mark_processed(PG_FUNCTION_ARGS)
+{
+	char	   *name = arg_ledger(fcinfo);
+	OnceLedger	ledger;
+	OnceMark	mark;
+
+	arg_id(fcinfo, 1, &mark);
+	open_to_write(&ledger, name, ACL_SELECT | ACL_INSERT, "SELECT and INSERT",
+				  "once.mark_processed()");
+	(void) once_ledger_advance(&ledger, false);
+	once_ledger_mark(&ledger, &mark, 1);
+	PG_RETURN_BOOL(mark.is_new);
+}
+
+/*
+ * once.mark_processed_all: many ids; those that are new, in the order given.
+ */
+Datum
+once_mark_processed_all(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	char	   *name = arg_ledger(fcinfo);
+	OnceLedger	ledger;
+	OnceMark   *marks;
+	Datum	   *elems;
+	bool	   *isnull;
+	int			n;
+	int			i;
+
+	if (PG_ARGISNULL(1))
+		once_refuse_null("ids");
+	if (ARR_NDIM(PG_GETARG_ARRAYTYPE_P(1)) > 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("ids must be a one-dimensional array")));
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), TEXTOID, -1, false, TYPALIGN_INT,
+					  &elems, &isnull, &n);
+	marks = palloc_extended(sizeof(OnceMark) * Max(n, 1), MCXT_ALLOC_HUGE);
+	for (i = 0; i < n; i++)
+	{
+		if (isnull[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("ids must not contain nulls")));
+		once_ledger_check_id(elems[i], "ids", &marks[i]);
+		marks[i].value = (Datum) 0;
+		marks[i].value_null = true;
+	}
+
+	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
+	open_to_write(&ledger, name, ACL_SELECT | ACL_INSERT, "SELECT and INSERT",
+				  "once.mark_processed_all()");
+	(void) once_ledger_advance(&ledger, false);
+	once_ledger_mark(&ledger, marks, n);
+	for (i = 0; i < n; i++)
+	{
+		bool		null = false;
+
+		if (marks[i].is_new)
+			tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, &elems[i], &null);
+	}
+	return (Datum) 0;
+}
+
+/*
+ * once.is_processed: is an id remembered?
+ */
+Datum
+once_is_processed(PG_FUNCTION_ARGS)
+{
+	char	   *name = arg_ledger(fcinfo);
+	OnceLedger	ledger;
+	OnceMark	mark;
+
+	arg_id(fcinfo, 1, &mark);
+	open_ledger(&ledger, name, ACL_SELECT, "SELECT");
+	PG_RETURN_BOOL(once_ledger_look(&ledger, &mark));
+}
+
+/*
+ * once.forget_processed: an id becomes new again.
+ */
+Datum
+once_forget_processed(PG_FUNCTION_ARGS)
+{
+	char	   *name = arg_ledger(fcinfo);
+	OnceLedger	ledger;
+	OnceMark	mark;
+
+	arg_id(fcinfo, 1, &mark);
+	open_to_write(&ledger, name, ACL_SELECT | ACL_DELETE, "SELECT and DELETE",
+				  "once.forget_processed()");
+	(void) once_ledger_advance(&ledger, false);
+	PG_RETURN_BOOL(once_ledger_forget(&ledger, &mark));
+}
+
+/*
+ * once.process: marks an id, or returns the result of who did.
+ */
+Datum
+once_process(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	char	   *name = arg_ledger(fcinfo);
+	OnceLedger	ledger;
+	OnceMark	mark;
+	Datum		values[2];
+	bool		isnull[2] = {false, false};
+
+	arg_id(fcinfo, 1, &mark);
+	InitMaterializedSRF(fcinfo, 0);
+	open_to_write(&ledger, name, ACL_SELECT | ACL_INSERT, "SELECT and INSERT",
+				  "once.process()");
+	(void) once_ledger_advance(&ledger, false);
+	once_ledger_mark(&ledger, &mark, 1);
+	values[0] = BoolGetDatum(mark.is_new);
+	values[1] = mark.value;
+	isnull[1] = mark.is_new || mark.value_null;
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, isnull);
+	return (Datum) 0;
+}
+
+/*
+ * once.set_result: what process returns to who comes later with the same id.
+ */
+Datum
+once_set_result(PG_FUNCTION_ARGS)
+{
+	char	   *name = arg_ledger(fcinfo);
+	OnceLedger	ledger;
+	OnceMark	mark;
+
+	arg_id(fcinfo, 1, &mark);
+	mark.value_null = PG_ARGISNULL(2);
+	mark.value = mark.value_null ? (Datum) 0 : PG_GETARG_DATUM(2);
+	open_to_write(&ledger, name, ACL_SELECT | ACL_UPDATE, "SELECT and UPDATE",
+				  "once.set_result()");
+	if (!once_ledger_set_value(&ledger, &mark))
+		ereport(ERROR,
+				(errcode(ERRCODE_ONCE_NOT_PROCESSED),
+				 errmsg("id was not marked in ledger \"%s\" by this transaction", name),
+				 errdetail("A result belongs to the transaction that has processed the id."),
+				 errhint("Call once.process or once.mark_processed in the same transaction before, and this only if the id was new.")));
+	PG_RETURN_VOID();
+}
+
+static char *
+arg_ledger(FunctionCallInfo fcinfo)
+{
+	char	   *name;
+
+	if (PG_ARGISNULL(0))
+		once_refuse_null("ledger");
+	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	once_check_name("ledger", name);
+	return name;
+}
+
+static void
+arg_id(FunctionCallInfo fcinfo, int argno, OnceMark *mark)
+{
+	if (PG_ARGISNULL(argno))
+		once_refuse_null("id");
+	once_ledger_check_id(PG_GETARG_DATUM(argno), "id", mark);
+	mark->value = (Datum) 0;
+	mark->value_null = true;
+}
+
+/*
+ * open_ledger finds a ledger and checks the caller's rights on its tables, in the
+ * catalogs only, or raises an error.
+ */
+static void
+open_ledger(OnceLedger *ledger, const char *name, AclMode rights,
+			const char *rights_text)
+{
+	Oid			user = GetUserId();
+
+	if (!once_ledger_find(ledger, ONCE_LEDGER_OWN, name, 0))
+		ereport(ERROR,
+				(errcode(ERRCODE_ONCE_LEDGER_NOT_FOUND),
+				 errmsg("ledger \"%s\" does not exist", name)));
+	if (pg_class_aclmask(ledger->table[0], user, rights, ACLMASK_ALL) != rights ||
+		pg_class_aclmask(ledger->table[1], user, rights, ACLMASK_ALL) != rights)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for ledger \"%s\"", name),
+				 errdetail("This needs %s on tables %s.", rights_text,
+						   once_ledger_tables(ONCE_LEDGER_OWN, name)),
+				 errhint("Its owner can call once.grant_ledger.")));
+}
+
+/*
+ * open_to_write is open_ledger for a verb that writes, and refuses to where that
+ * is not possible.
+ */
+static void
+open_to_write(OnceLedger *ledger, const char *name, AclMode rights,
+			  const char *rights_text, const char *verb)
+{
+	PreventCommandDuringRecovery(verb);
+	PreventCommandIfReadOnly(verb);
+	PreventCommandIfParallelMode(verb);
+	open_ledger(ledger, name, rights, rights_text);
+}

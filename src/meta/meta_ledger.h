@@ -1,0 +1,18 @@
+/*-------------------------------------------------------------------------
+ *
+ * meta_ledger.h
+ *	  The table once.ledger: one row of options for each ledger.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef META_LEDGER_H
+#define META_LEDGER_H
+
+#include "datatype/timestamp.h"
+
+extern bool once_ledger_read(const char *ledger, Interval *retention);
+extern void once_ledger_write(const char *ledger, const Interval *retention,
+							  bool created);
+extern void once_ledger_delete(const char *ledger);
+
+#endif							/* META_LEDGER_H */

@@ -80,13 +80,13 @@ once_extend(Relation rel, ForkNumber fork)
 	getIdentitySequence(RelationGetRelid(rel), attnum, true)
 #endif
 
-/* 18 gave index_beginscan a place for statistics of EXPLAIN */
-#if PG_VERSION_NUM >= 180000
-#define once_index_beginscan(heap, index, snapshot, nkeys) \
-	index_beginscan(heap, index, snapshot, NULL, nkeys, 0)
+/* 16 made _bt_getroot take the table as well */
+#if PG_VERSION_NUM >= 160000
+#define once_bt_getroot(index, heap, access) \
+	_bt_getroot(index, heap, access)
 #else
-#define once_index_beginscan(heap, index, snapshot, nkeys) \
-	index_beginscan(heap, index, snapshot, nkeys, 0)
+#define once_bt_getroot(index, heap, access) \
+	((void) (heap), _bt_getroot(index, access))
 #endif
 
 /* 16 has simple_heap_update tell which indexes are concerned */

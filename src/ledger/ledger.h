@@ -44,6 +44,7 @@ typedef struct OnceMark
 
 	/* private */
 	int			part;
+	uint64		order;			/* part and first bytes, to sort by */
 	struct OnceMark *same;		/* an earlier one of this call, or NULL */
 } OnceMark;
 

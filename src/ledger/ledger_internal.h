@@ -8,10 +8,11 @@
 #ifndef LEDGER_INTERNAL_H
 #define LEDGER_INTERNAL_H
 
-#include "access/genam.h"
 #include "datatype/timestamp.h"
 #include "executor/tuptable.h"
 #include "ledger/ledger.h"
+#include "storage/buf.h"
+#include "storage/itemptr.h"
 #include "storage/lockdefs.h"
 #include "utils/snapshot.h"
 
@@ -40,18 +41,35 @@ typedef struct LedgerState
 	LedgerPhase phase;
 } LedgerState;
 
+/* A look for ids in the key of a generation; see ledger_probe.c */
+#define LEDGER_PROBE_LEVELS	16
+
+typedef struct LedgerProbe
+{
+	Relation	heap;
+	Relation	index;
+	bool		many;
+	struct IndexFetchTableData *fetch;
+	Buffer		leaf;			/* pinned, or invalid */
+	bool		known[LEDGER_PROBE_LEVELS];
+	char	   *pages[LEDGER_PROBE_LEVELS];	/* copies, by level */
+	ItemPointerData *tids;		/* of the rows of an id */
+	int			ntids;
+	int			maxtids;
+} LedgerProbe;
+
 /* Generations opened as a state wants them */
 typedef struct LedgerView
 {
 	const OnceLedger *ledger;
-	LOCKMODE	lockmode;		/* of the current generation */
+	bool		many;			/* several ids are looked for */
 	Relation	sequence;
 	LedgerState state;
 	struct
 	{
 		Relation	heap;		/* NULL: not open */
 		Relation	index;
-		IndexScanDesc scan;
+		LedgerProbe probe;
 		TupleTableSlot *slot;
 		SnapshotData any;		/* what open transactions do counts */
 		LOCKMODE	lockmode;
@@ -63,8 +81,16 @@ extern const char *ledger_prefix(OnceLedgerKind kind);
 extern char *ledger_relname(OnceLedgerKind kind, const char *name, const char *suffix);
 extern void ledger_raise_not_found(const OnceLedger *ledger);
 extern void ledger_view_open(LedgerView *view, const OnceLedger *ledger,
-							 LOCKMODE lockmode, LOCKMODE old_lockmode);
+							 LOCKMODE lockmode, LOCKMODE old_lockmode, bool many);
 extern void ledger_view_close(LedgerView *view);
+
+/* ledger_probe.c */
+extern void ledger_probe_begin(LedgerProbe *probe, Relation heap, Relation index,
+							   bool many);
+extern void ledger_probe_end(LedgerProbe *probe);
+extern void ledger_probe_restart(LedgerProbe *probe);
+extern bool ledger_probe(LedgerProbe *probe, const OnceMark *mark, Snapshot any,
+						 TupleTableSlot *slot);
 
 /* ledger_turn.c */
 extern LedgerState ledger_state(Relation sequence);

@@ -11,10 +11,8 @@
 #include "access/genam.h"
 #include "access/heapam.h"
 #include "access/htup_details.h"
-#include "access/skey.h"
 #include "access/xact.h"
 #include "catalog/index.h"
-#include "catalog/pg_collation.h"
 #include "common/hashfn.h"
 #include "executor/executor.h"
 #include "ledger/ledger_internal.h"
@@ -24,7 +22,6 @@
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
-#include "utils/fmgroids.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
@@ -69,6 +66,7 @@ once_ledger_check_id(Datum id, const char *argument, OnceMark *mark)
 {
 	text	   *value = DatumGetTextPP(id);
 	Size		length = VARSIZE_ANY_EXHDR(value);
+	int			i;
 
 	if (length < 1 || length > ONCE_MAX_ID)
 		ereport(ERROR,
@@ -78,6 +76,9 @@ once_ledger_check_id(Datum id, const char *argument, OnceMark *mark)
 	mark->id = VARDATA_ANY(value);
 	mark->length = (int) length;
 	mark->part = hash_bytes((const unsigned char *) mark->id, mark->length) % LEDGER_PARTS;
+	mark->order = (uint64) mark->part;
+	for (i = 0; i < 7; i++)
+		mark->order = (mark->order << 8) | (i < mark->length ? (unsigned char) mark->id[i] : 0);
 	mark->same = NULL;
 	mark->is_new = false;
 }
@@ -117,7 +118,7 @@ once_ledger_mark(const OnceLedger *ledger, OnceMark *marks, int nmarks)
 			order[n++] = order[i];
 	}
 
-	ledger_view_open(&view, ledger, RowExclusiveLock, AccessShareLock);
+	ledger_view_open(&view, ledger, RowExclusiveLock, AccessShareLock, n > 1);
 	for (i = 0; i < n;)
 	{
 		int			last = i + 1;
@@ -152,8 +153,8 @@ compare_marks(const void *a, const void *b)
 	const OnceMark *y = *(OnceMark *const *) b;
 	int			cmp;
 
-	if (x->part != y->part)
-		return x->part - y->part;
+	if (x->order != y->order)
+		return x->order < y->order ? -1 : 1;
 	cmp = memcmp(x->id, y->id, Min(x->length, y->length));
 	if (cmp != 0)
 		return cmp;
@@ -176,7 +177,11 @@ mark_part(LedgerView *view, OnceMark **marks, int nmarks, MemoryContext caller)
 {
 	const OnceLedger *ledger = view->ledger;
 	int			done = 0;
+	int			i;
 
+	for (i = 0; i < 2; i++)
+		if (view->gen[i].heap != NULL)
+			ledger_probe_restart(&view->gen[i].probe);
 	while (done < nmarks)
 	{
 		LookResult	result = LOOK_NONE;
@@ -191,7 +196,7 @@ mark_part(LedgerView *view, OnceMark **marks, int nmarks, MemoryContext caller)
 		{
 			ledger_unlock(ledger, marks[0]->part);
 			ledger_view_close(view);
-			ledger_view_open(view, ledger, RowExclusiveLock, AccessShareLock);
+			ledger_view_open(view, ledger, RowExclusiveLock, AccessShareLock, view->many);
 			continue;
 		}
 
@@ -216,7 +221,7 @@ mark_part(LedgerView *view, OnceMark **marks, int nmarks, MemoryContext caller)
 			/* Nobody is to wait for who waits: nothing is locked meanwhile */
 			ledger_view_close(view);
 			wait_for(&holder);
-			ledger_view_open(view, ledger, RowExclusiveLock, AccessShareLock);
+			ledger_view_open(view, ledger, RowExclusiveLock, AccessShareLock, view->many);
 		}
 		CHECK_FOR_INTERRUPTS();
 	}
@@ -302,18 +307,9 @@ form_generation(Relation heap, const OnceMark *mark, TimestampTz now, Datum *id)
 static LookResult
 look_in(LedgerView *view, int g, const OnceMark *mark, Holder *holder)
 {
-	IndexScanDesc scan = view->gen[g].scan;
 	SnapshotData *any = &view->gen[g].any;
-	char		buffer[VARHDRSZ + ONCE_MAX_ID];
-	text	   *id = (text *) buffer;
-	ScanKeyData key;
 
-	SET_VARSIZE(id, VARHDRSZ + mark->length);
-	memcpy(VARDATA(id), mark->id, mark->length);
-	ScanKeyEntryInitialize(&key, 0, Anum_generation_id, BTEqualStrategyNumber,
-						   InvalidOid, C_COLLATION_OID, F_TEXTEQ, PointerGetDatum(id));
-	index_rescan(scan, &key, 1, NULL, 0);
-	if (!index_getnext_slot(scan, ForwardScanDirection, view->gen[g].slot))
+	if (!ledger_probe(&view->gen[g].probe, mark, any, view->gen[g].slot))
 		return LOOK_NONE;
 	holder->xid = TransactionIdIsValid(any->xmin) ? any->xmin : any->xmax;
 	holder->token = any->speculativeToken;
@@ -382,7 +378,7 @@ once_ledger_look(const OnceLedger *ledger, const OnceMark *mark)
 	LookResult	result;
 	int			g;
 
-	ledger_view_open(&view, ledger, AccessShareLock, AccessShareLock);
+	ledger_view_open(&view, ledger, AccessShareLock, AccessShareLock, false);
 	result = look(&view, mark, &g, &holder);
 	ledger_view_close(&view);
 	return result == LOOK_FOUND || (result == LOOK_WAIT && holder.deletes);
@@ -409,7 +405,7 @@ once_ledger_forget(const OnceLedger *ledger, const OnceMark *mark)
 		TM_FailureData failure;
 		LookResult	result;
 
-		ledger_view_open(&view, ledger, RowExclusiveLock, RowExclusiveLock);
+		ledger_view_open(&view, ledger, RowExclusiveLock, RowExclusiveLock, false);
 		result = look(&view, mark, &g, &holder);
 		found = false;
 		if (result == LOOK_FOUND)
@@ -442,7 +438,7 @@ once_ledger_set_value(const OnceLedger *ledger, const OnceMark *mark)
 	int			g;
 
 	CommandCounterIncrement();
-	ledger_view_open(&view, ledger, RowExclusiveLock, RowExclusiveLock);
+	ledger_view_open(&view, ledger, RowExclusiveLock, RowExclusiveLock, false);
 	if (look(&view, mark, &g, &holder) == LOOK_FOUND)
 	{
 		Relation	heap = view.gen[g].heap;

@@ -273,17 +273,17 @@ ledger_raise_not_found(const OnceLedger *ledger)
 /*
  * ledger_view_open opens the generations that count: the current one with a
  * lock that is kept to the end of the transaction, unless it is AccessShareLock,
- * and the old one, if it counts, likewise.
+ * and the old one, if it counts, likewise.  many: to look for several ids.
  *
  * view->state is as of some moment while they were locked.
  */
 void
 ledger_view_open(LedgerView *view, const OnceLedger *ledger, LOCKMODE lockmode,
-				 LOCKMODE old_lockmode)
+				 LOCKMODE old_lockmode, bool many)
 {
 	memset(view, 0, sizeof(LedgerView));
 	view->ledger = ledger;
-	view->lockmode = lockmode;
+	view->many = many;
 	view->sequence = try_relation_open(ledger->sequence, AccessShareLock);
 	if (view->sequence == NULL)
 		ledger_raise_not_found(ledger);
@@ -386,8 +386,7 @@ open_generation(LedgerView *view, int g, LOCKMODE lockmode)
 
 	InitDirtySnapshot(view->gen[g].any);
 	view->gen[g].slot = table_slot_create(heap, NULL);
-	view->gen[g].scan = once_index_beginscan(heap, view->gen[g].index,
-											 &view->gen[g].any, 1);
+	ledger_probe_begin(&view->gen[g].probe, heap, view->gen[g].index, view->many);
 	return true;
 }
 
@@ -396,7 +395,7 @@ close_generation(LedgerView *view, int g, bool unlock)
 {
 	if (view->gen[g].heap == NULL)
 		return;
-	index_endscan(view->gen[g].scan);
+	ledger_probe_end(&view->gen[g].probe);
 	ExecDropSingleTupleTableSlot(view->gen[g].slot);
 	index_close(view->gen[g].index, unlock ? view->gen[g].lockmode : NoLock);
 	relation_close(view->gen[g].heap, unlock ? view->gen[g].lockmode : NoLock);

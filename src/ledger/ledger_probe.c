@@ -1,0 +1,366 @@
+/*-------------------------------------------------------------------------
+ *
+ * ledger_probe.c
+ *	  Looking for ids in the key of a generation.
+ *
+ * What an index scan would do for one id, done for many in ascending order.  A
+ * scan goes down from the root for each, and compares through the operator
+ * class; that is three quarters of what it costs to see that an id is known.
+ * Here the inner pages of the path are kept as copies, and the leaf pinned, so
+ * that the next id starts from the lowest of them that it falls on, and bytes
+ * are compared as what they are: text in the collation "C".
+ *
+ * That an inner page is out of date does no harm, as everywhere in a B-tree (see
+ * nbtree's README): pages split to the right, and a page that has been passed
+ * on the right side is noticed by its high key.  Deleted pages lead to the right
+ * as well, and are not used again for anything while a snapshot is active that
+ * was taken before.  So copies live no longer than the statement.
+ *
+ * Rows are fetched when the leaf is unlocked, and vacuum may have put another one
+ * in their place by then; so their ids are compared once more.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+#include "pg_once.h"
+
+#include "access/itup.h"
+#include "access/nbtree.h"
+#include "access/tableam.h"
+#include "ledger/ledger_internal.h"
+#include "miscadmin.h"
+#include "storage/bufmgr.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+static Buffer probe_leaf(LedgerProbe *probe, const OnceMark *mark);
+static bool covers(LedgerProbe *probe, Page page, const OnceMark *mark);
+static Buffer step_right(LedgerProbe *probe, Buffer buffer);
+static void keep_page(LedgerProbe *probe, int level, Page page);
+static BlockNumber child_for(LedgerProbe *probe, Page page, const OnceMark *mark);
+static OffsetNumber first_not_less(LedgerProbe *probe, Page page, const OnceMark *mark);
+static int	compare_id(LedgerProbe *probe, Page page, OffsetNumber offset,
+					   const OnceMark *mark);
+static void note_tids(LedgerProbe *probe, IndexTuple itup);
+static bool is_row_of(TupleTableSlot *slot, const OnceMark *mark);
+
+/*
+ * ledger_probe_begin prepares to look for ids.  many: more than one of them, in
+ * ascending order.
+ */
+void
+ledger_probe_begin(LedgerProbe *probe, Relation heap, Relation index, bool many)
+{
+	memset(probe, 0, sizeof(LedgerProbe));
+	probe->heap = heap;
+	probe->index = index;
+	probe->many = many;
+	probe->fetch = table_index_fetch_begin(heap);
+	probe->leaf = InvalidBuffer;
+	Assert(ActiveSnapshotSet());
+}
+
+void
+ledger_probe_end(LedgerProbe *probe)
+{
+	int			level;
+
+	ledger_probe_restart(probe);
+	table_index_fetch_end(probe->fetch);
+	for (level = 0; level < LEDGER_PROBE_LEVELS; level++)
+		if (probe->pages[level] != NULL)
+			pfree(probe->pages[level]);
+	if (probe->tids != NULL)
+		pfree(probe->tids);
+}
+
+/*
+ * ledger_probe_restart is called before an id that is less than the one before.
+ */
+void
+ledger_probe_restart(LedgerProbe *probe)
+{
+	int			level;
+
+	for (level = 0; level < LEDGER_PROBE_LEVELS; level++)
+		probe->known[level] = false;
+	if (BufferIsValid(probe->leaf))
+		ReleaseBuffer(probe->leaf);
+	probe->leaf = InvalidBuffer;
+}
+
+/*
+ * ledger_probe fetches the row of an id that is there for a snapshot which sees
+ * what open transactions do.  False: there is none.
+ */
+bool
+ledger_probe(LedgerProbe *probe, const OnceMark *mark, Snapshot any,
+			 TupleTableSlot *slot)
+{
+	bool		found = false;
+	bool		more = true;
+	int			i;
+
+	probe->ntids = 0;
+	probe->leaf = probe_leaf(probe, mark);
+	if (!BufferIsValid(probe->leaf))
+		return false;
+	while (more)
+	{
+		Page		page = BufferGetPage(probe->leaf);
+		OffsetNumber last = PageGetMaxOffsetNumber(page);
+		OffsetNumber offset;
+
+		for (offset = first_not_less(probe, page, mark); offset <= last; offset++)
+		{
+			ItemId		item = PageGetItemId(page, offset);
+
+			if (compare_id(probe, page, offset, mark) != 0)
+				break;
+			if (!ItemIdIsDead(item))
+				note_tids(probe, (IndexTuple) PageGetItem(page, item));
+		}
+
+		/* Entries of one id may go on on the next page */
+		more = offset > last && !P_RIGHTMOST(BTPageGetOpaque(page)) &&
+			compare_id(probe, page, P_HIKEY, mark) == 0;
+		if (more)
+			probe->leaf = step_right(probe, probe->leaf);
+	}
+	LockBuffer(probe->leaf, BUFFER_LOCK_UNLOCK);
+
+	for (i = 0; i < probe->ntids && !found; i++)
+	{
+		bool		again = false;
+		bool		all_dead = false;
+
+		found = table_index_fetch_tuple(probe->fetch, &probe->tids[i], any, slot,
+										&again, &all_dead) &&
+			is_row_of(slot, mark);
+	}
+	table_index_fetch_reset(probe->fetch);
+	return found;
+}
+
+/*
+ * Find the leaf on which the entries of an id begin, or would.  It is pinned and
+ * share-locked.  InvalidBuffer: the index is empty.
+ */
+static Buffer
+probe_leaf(LedgerProbe *probe, const OnceMark *mark)
+{
+	BlockNumber block = InvalidBlockNumber;
+	Buffer		buffer = probe->leaf;
+	int			level;
+
+	if (BufferIsValid(buffer))
+	{
+		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		if (covers(probe, BufferGetPage(buffer), mark))
+			return buffer;
+		UnlockReleaseBuffer(buffer);
+		probe->leaf = InvalidBuffer;
+	}
+	for (level = 1; level < LEDGER_PROBE_LEVELS && block == InvalidBlockNumber; level++)
+	{
+		if (!probe->known[level])
+			continue;
+		if (covers(probe, probe->pages[level], mark))
+			block = child_for(probe, probe->pages[level], mark);
+		else
+			probe->known[level] = false;
+	}
+	if (block != InvalidBlockNumber)
+	{
+		buffer = ReadBuffer(probe->index, block);
+		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		_bt_checkpage(probe->index, buffer);
+	}
+	else
+	{
+		buffer = once_bt_getroot(probe->index, probe->heap, BT_READ);
+		if (!BufferIsValid(buffer))
+			return InvalidBuffer;
+	}
+
+	for (;;)
+	{
+		Page		page;
+		BTPageOpaque opaque;
+
+		while (!covers(probe, BufferGetPage(buffer), mark))
+			buffer = step_right(probe, buffer);
+		page = BufferGetPage(buffer);
+		opaque = BTPageGetOpaque(page);
+		if (P_ISLEAF(opaque))
+			return buffer;
+		block = child_for(probe, page, mark);
+		if (probe->many && opaque->btpo_level < LEDGER_PROBE_LEVELS)
+			keep_page(probe, opaque->btpo_level, page);
+		UnlockReleaseBuffer(buffer);
+		buffer = ReadBuffer(probe->index, block);
+		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		_bt_checkpage(probe->index, buffer);
+	}
+}
+
+/*
+ * Is a page the one for an id, of those from it to the right?
+ */
+static bool
+covers(LedgerProbe *probe, Page page, const OnceMark *mark)
+{
+	BTPageOpaque opaque = BTPageGetOpaque(page);
+
+	if (P_IGNORE(opaque))
+		return false;
+	return P_RIGHTMOST(opaque) || compare_id(probe, page, P_HIKEY, mark) <= 0;
+}
+
+/*
+ * Exchange a pinned and share-locked page for the next one.
+ */
+static Buffer
+step_right(LedgerProbe *probe, Buffer buffer)
+{
+	BTPageOpaque opaque = BTPageGetOpaque(BufferGetPage(buffer));
+	BlockNumber next = opaque->btpo_next;
+
+	if (P_RIGHTMOST(opaque))
+		ereport(ERROR,
+				(errcode(ERRCODE_INDEX_CORRUPTED),
+				 errmsg("index \"%s\" ends at a deleted page",
+						RelationGetRelationName(probe->index)),
+				 errhint("REINDEX restores it from its table.")));
+	UnlockReleaseBuffer(buffer);
+	buffer = ReadBuffer(probe->index, next);
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	_bt_checkpage(probe->index, buffer);
+	return buffer;
+}
+
+static void
+keep_page(LedgerProbe *probe, int level, Page page)
+{
+	if (probe->pages[level] == NULL)
+		probe->pages[level] = palloc(BLCKSZ);
+	memcpy(probe->pages[level], page, BLCKSZ);
+	probe->known[level] = true;
+}
+
+/*
+ * Which page below an inner page is to be looked at: that of the last entry that
+ * is less than the id.  The first one stands for whatever is less.
+ */
+static BlockNumber
+child_for(LedgerProbe *probe, Page page, const OnceMark *mark)
+{
+	OffsetNumber low = P_FIRSTDATAKEY(BTPageGetOpaque(page));
+	OffsetNumber high = PageGetMaxOffsetNumber(page) + 1;
+
+	while (high - low > 1)
+	{
+		OffsetNumber mid = low + (high - low) / 2;
+
+		if (compare_id(probe, page, mid, mark) > 0)
+			low = mid;
+		else
+			high = mid;
+	}
+	return BTreeTupleGetDownLink((IndexTuple) PageGetItem(page, PageGetItemId(page, low)));
+}
+
+/*
+ * The first entry on a leaf that is not less than an id; behind the last one, if
+ * all are less.
+ */
+static OffsetNumber
+first_not_less(LedgerProbe *probe, Page page, const OnceMark *mark)
+{
+	OffsetNumber low = P_FIRSTDATAKEY(BTPageGetOpaque(page));
+	OffsetNumber high = PageGetMaxOffsetNumber(page) + 1;
+
+	while (low < high)
+	{
+		OffsetNumber mid = low + (high - low) / 2;
+
+		if (compare_id(probe, page, mid, mark) > 0)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low;
+}
+
+/*
+ * Compare an id with an entry, as _bt_compare does in a search for the first entry
+ * of a key: what has been truncated from an entry of an inner page, or from a high
+ * key, is less than anything.
+ */
+static int
+compare_id(LedgerProbe *probe, Page page, OffsetNumber offset, const OnceMark *mark)
+{
+	IndexTuple	itup = (IndexTuple) PageGetItem(page, PageGetItemId(page, offset));
+	bool		isnull;
+	Datum		value;
+	text	   *key;
+	int			length;
+	int			cmp;
+
+	if (BTreeTupleIsPivot(itup) && BTreeTupleGetNAtts(itup, probe->index) == 0)
+		return 1;
+	value = index_getattr(itup, 1, RelationGetDescr(probe->index), &isnull);
+	key = DatumGetTextPP(value);
+	length = VARSIZE_ANY_EXHDR(key);
+	cmp = memcmp(mark->id, VARDATA_ANY(key), Min(mark->length, length));
+	if (cmp == 0)
+		cmp = mark->length - length;
+	if ((Pointer) key != DatumGetPointer(value))
+		pfree(key);
+	if (cmp == 0 && BTreeTupleIsPivot(itup) && BTreeTupleGetHeapTID(itup) == NULL)
+		return 1;
+	return cmp;
+}
+
+/*
+ * Note the rows that an entry of a leaf points to.
+ */
+static void
+note_tids(LedgerProbe *probe, IndexTuple itup)
+{
+	int			n = BTreeTupleIsPosting(itup) ? BTreeTupleGetNPosting(itup) : 1;
+	int			i;
+
+	if (probe->ntids + n > probe->maxtids)
+	{
+		probe->maxtids = Max(16, 2 * (probe->ntids + n));
+		probe->tids = probe->tids == NULL ?
+			palloc(sizeof(ItemPointerData) * probe->maxtids) :
+			repalloc(probe->tids, sizeof(ItemPointerData) * probe->maxtids);
+	}
+	for (i = 0; i < n; i++)
+		probe->tids[probe->ntids++] = BTreeTupleIsPosting(itup) ?
+			*BTreeTupleGetPostingN(itup, i) : itup->t_tid;
+}
+
+/*
+ * Is a row that of an id?  Its place may have been taken by another one since the
+ * entry was read.
+ */
+static bool
+is_row_of(TupleTableSlot *slot, const OnceMark *mark)
+{
+	bool		isnull;
+	Datum		value = slot_getattr(slot, Anum_generation_id, &isnull);
+	text	   *id;
+	bool		same;
+
+	if (isnull)
+		return false;
+	id = DatumGetTextPP(value);
+	same = VARSIZE_ANY_EXHDR(id) == mark->length &&
+		memcmp(VARDATA_ANY(id), mark->id, mark->length) == 0;
+	if ((Pointer) id != DatumGetPointer(value))
+		pfree(id);
+	return same;
+}

@@ -8,6 +8,7 @@ CREATE TABLE once.queue (
     max_attempts    integer NOT NULL DEFAULT 10,
     retry_delay     interval NOT NULL DEFAULT '1 s',
     retry_delay_max interval NOT NULL DEFAULT '1 h',
+    dedup_window    interval NOT NULL DEFAULT '5 min',
     archive         interval,
     ttl             interval,
     ttl_action      text COLLATE "C" NOT NULL DEFAULT 'dead_letter',

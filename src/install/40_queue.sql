@@ -8,20 +8,22 @@ CREATE FUNCTION once.create_queue(
     max_attempts integer DEFAULT 10,
     retry_delay interval DEFAULT '1 s',
     retry_delay_max interval DEFAULT '1 h',
+    dedup_window interval DEFAULT '5 min',
     archive interval DEFAULT NULL,
     ttl interval DEFAULT NULL,
     ttl_action text DEFAULT 'dead_letter',
     retention interval DEFAULT NULL)
 RETURNS void
 AS 'MODULE_PATHNAME', 'once_create_queue' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION once.create_queue(text, boolean, boolean, boolean, integer, interval, interval, interval, interval, text, interval) IS
-'Creates a queue: the table once."q_<queue>", owned by the caller, with its queue index. Names: a letter or underscore, then letters, digits, underscores and hyphens, at most 47 bytes; capitals count. unlogged: faster, but empty after a crash. id_index: a primary key on id, which cancel and logical replication want. if_not_exists: a notice instead of an error. max_attempts: 1 to 1000 deliveries, then the message goes to once.dead_letters. retry_delay, retry_delay_max: 0 to 365 days; after a failed delivery a message waits about retry_delay (between 0.8 of it and all of it), and twice as long after each further one, up to retry_delay_max. archive: 1 minute to 36500 days; acked messages are kept in once."a_<queue>" for that long; NULL for not at all. ttl: more than 0, at most 36500 days; a message not delivered within that time from when it first could be has expired; NULL for never. ttl_action: expired messages go to once.dead_letters (dead_letter) or are deleted (drop). retention: more than 0, at most 36500 days; maintain deletes dead letters older than that; NULL for never. EXECUTE is not granted to PUBLIC.';
+COMMENT ON FUNCTION once.create_queue(text, boolean, boolean, boolean, integer, interval, interval, interval, interval, interval, text, interval) IS
+'Creates a queue: the table once."q_<queue>", owned by the caller, with its queue index. Names: a letter or underscore, then letters, digits, underscores and hyphens, at most 47 bytes; capitals count. unlogged: faster, but empty after a crash. id_index: a primary key on id, which cancel and logical replication want. if_not_exists: a notice instead of an error. max_attempts: 1 to 1000 deliveries, then the message goes to once.dead_letters. retry_delay, retry_delay_max: 0 to 365 days; after a failed delivery a message waits about retry_delay (between 0.8 of it and all of it), and twice as long after each further one, up to retry_delay_max. dedup_window: more than 0, at most 36500 days; a message with the dedup_id of one sent within that time is not sent. archive: 1 minute to 36500 days; acked messages are kept in once."a_<queue>" for that long; NULL for not at all. ttl: more than 0, at most 36500 days; a message not delivered within that time from when it first could be has expired; NULL for never. ttl_action: expired messages go to once.dead_letters (dead_letter) or are deleted (drop). retention: more than 0, at most 36500 days; maintain deletes dead letters older than that; NULL for never. EXECUTE is not granted to PUBLIC.';
 
 CREATE FUNCTION once.alter_queue(
     queue text,
     max_attempts integer DEFAULT NULL,
     retry_delay interval DEFAULT NULL,
     retry_delay_max interval DEFAULT NULL,
+    dedup_window interval DEFAULT NULL,
     archive interval DEFAULT NULL,
     ttl interval DEFAULT NULL,
     ttl_action text DEFAULT NULL,
@@ -29,7 +31,7 @@ CREATE FUNCTION once.alter_queue(
     reset text[] DEFAULT '{}')
 RETURNS void
 AS 'MODULE_PATHNAME', 'once_alter_queue' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION once.alter_queue(text, integer, interval, interval, interval, interval, text, interval, text[]) IS
+COMMENT ON FUNCTION once.alter_queue(text, integer, interval, interval, interval, interval, interval, text, interval, text[]) IS
 'Changes options of a queue, as create_queue takes them; NULL leaves one as it is. reset: names of options that go back to what create_queue assumes, so archive, ttl and retention are off. Running sessions follow as soon as it is committed. For the owner of the table.';
 
 CREATE FUNCTION once.drop_queue(queue text)
@@ -47,6 +49,7 @@ RETURNS TABLE (
     max_attempts integer,
     retry_delay interval,
     retry_delay_max interval,
+    dedup_window interval,
     archive interval,
     ttl interval,
     ttl_action text,
@@ -69,8 +72,8 @@ BEGIN ATOMIC
                      AND i.indnkeyatts OPERATOR(pg_catalog.=) 1
                      AND i.indpred IS NULL AND i.indexprs IS NULL
                      AND a.attname OPERATOR(pg_catalog.=) 'id'),
-           q.max_attempts, q.retry_delay, q.retry_delay_max, q.archive, q.ttl, q.ttl_action,
-           q.retention, q.send_paused, q.consume_paused, q.created_at
+           q.max_attempts, q.retry_delay, q.retry_delay_max, q.dedup_window, q.archive, q.ttl,
+           q.ttl_action, q.retention, q.send_paused, q.consume_paused, q.created_at
       FROM once.queue q
       JOIN pg_catalog.pg_class c
         ON c.relname OPERATOR(pg_catalog.=) ('q_' OPERATOR(pg_catalog.||) q.queue)

@@ -324,6 +324,7 @@ meta_fill_options(Relation heap, OnceMeta *meta)
 	meta->retry.max_attempts = options.max_attempts;
 	meta->retry.delay = once_interval_usec(&options.retry_delay);
 	meta->retry.delay_max = once_interval_usec(&options.retry_delay_max);
+	meta->dedup_window = once_interval_usec(&options.dedup_window);
 	if (options.archive.set)
 		meta->archive = once_interval_usec(&options.archive.value);
 	if (options.ttl.set)

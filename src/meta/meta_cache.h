@@ -64,6 +64,7 @@ typedef struct OnceMeta
 
 	/* Options; microseconds, 0 for off */
 	QamRetry	retry;
+	int64		dedup_window;
 	int64		archive;
 	int64		ttl;
 	bool		drop_expired;

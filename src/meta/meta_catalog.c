@@ -33,18 +33,19 @@
 #include "utils/timestamp.h"
 
 /* Columns of once.queue */
-#define Natts_once_queue					11
+#define Natts_once_queue					12
 #define Anum_once_queue_queue				1
 #define Anum_once_queue_max_attempts		2
 #define Anum_once_queue_retry_delay			3
 #define Anum_once_queue_retry_delay_max		4
-#define Anum_once_queue_archive				5
-#define Anum_once_queue_ttl					6
-#define Anum_once_queue_ttl_action			7
-#define Anum_once_queue_retention			8
-#define Anum_once_queue_send_paused			9
-#define Anum_once_queue_consume_paused		10
-#define Anum_once_queue_created_at			11
+#define Anum_once_queue_dedup_window		5
+#define Anum_once_queue_archive				6
+#define Anum_once_queue_ttl					7
+#define Anum_once_queue_ttl_action			8
+#define Anum_once_queue_retention			9
+#define Anum_once_queue_send_paused			10
+#define Anum_once_queue_consume_paused		11
+#define Anum_once_queue_created_at			12
 
 static Relation options_open(LOCKMODE lockmode);
 static void get_span(OnceSpan *span, Datum value, bool isnull);
@@ -88,6 +89,7 @@ once_options_default(OnceOptions *options)
 	options->max_attempts = ONCE_MAX_ATTEMPTS;
 	options->retry_delay.time = ONCE_RETRY_DELAY;
 	options->retry_delay_max.time = ONCE_RETRY_DELAY_MAX;
+	options->dedup_window.time = ONCE_DEDUP_WINDOW;
 }
 
 /*
@@ -111,6 +113,7 @@ once_options_read(const char *queue, OnceOptions *options)
 		options->max_attempts = DatumGetInt32(values[Anum_once_queue_max_attempts - 1]);
 		options->retry_delay = *DatumGetIntervalP(values[Anum_once_queue_retry_delay - 1]);
 		options->retry_delay_max = *DatumGetIntervalP(values[Anum_once_queue_retry_delay_max - 1]);
+		options->dedup_window = *DatumGetIntervalP(values[Anum_once_queue_dedup_window - 1]);
 		get_span(&options->archive, values[Anum_once_queue_archive - 1],
 				 isnull[Anum_once_queue_archive - 1]);
 		get_span(&options->ttl, values[Anum_once_queue_ttl - 1],
@@ -151,6 +154,7 @@ once_options_write(const char *queue, const OnceOptions *options, bool created)
 	values[Anum_once_queue_max_attempts - 1] = Int32GetDatum(options->max_attempts);
 	values[Anum_once_queue_retry_delay - 1] = IntervalPGetDatum(&options->retry_delay);
 	values[Anum_once_queue_retry_delay_max - 1] = IntervalPGetDatum(&options->retry_delay_max);
+	values[Anum_once_queue_dedup_window - 1] = IntervalPGetDatum(&options->dedup_window);
 	values[Anum_once_queue_archive - 1] =
 		put_span(&options->archive, &isnull[Anum_once_queue_archive - 1]);
 	values[Anum_once_queue_ttl - 1] =

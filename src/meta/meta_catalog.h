@@ -14,6 +14,7 @@
 #define ONCE_MAX_ATTEMPTS		10
 #define ONCE_RETRY_DELAY		USECS_PER_SEC
 #define ONCE_RETRY_DELAY_MAX	USECS_PER_HOUR
+#define ONCE_DEDUP_WINDOW		(5 * USECS_PER_MINUTE)
 
 /* ttl_action, as it is spelt */
 #define ONCE_TTL_DEAD_LETTER	"dead_letter"
@@ -32,6 +33,7 @@ typedef struct OnceOptions
 	int			max_attempts;
 	Interval	retry_delay;
 	Interval	retry_delay_max;
+	Interval	dedup_window;
 	OnceSpan	archive;
 	OnceSpan	ttl;
 	bool		drop_expired;	/* ttl_action is "drop" */

@@ -27,6 +27,7 @@ typedef enum Option
 	OPTION_MAX_ATTEMPTS,
 	OPTION_RETRY_DELAY,
 	OPTION_RETRY_DELAY_MAX,
+	OPTION_DEDUP_WINDOW,
 	OPTION_ARCHIVE,
 	OPTION_TTL,
 	OPTION_TTL_ACTION,
@@ -48,6 +49,7 @@ static const struct
 	{"max_attempts", false},
 	{"retry_delay", false},
 	{"retry_delay_max", false},
+	{"dedup_window", false},
 	{"archive", true},
 	{"ttl", true},
 	{"ttl_action", false},
@@ -155,6 +157,10 @@ set_option(FunctionCallInfo fcinfo, int argno, Option option, OnceOptions *optio
 			(void) once_arg_delay(fcinfo, argno, name, ONCE_MAX_DELAY_DAYS);
 			options->retry_delay_max = *PG_GETARG_INTERVAL_P(argno);
 			break;
+		case OPTION_DEDUP_WINDOW:
+			(void) once_arg_span(fcinfo, argno, name, 0, NULL);
+			options->dedup_window = *PG_GETARG_INTERVAL_P(argno);
+			break;
 		case OPTION_ARCHIVE:
 			(void) once_arg_span(fcinfo, argno, name, ONCE_MIN_ARCHIVE, "1 minute");
 			options->archive.set = true;
@@ -192,6 +198,9 @@ copy_option(Option option, OnceOptions *into, const OnceOptions *from)
 			break;
 		case OPTION_RETRY_DELAY_MAX:
 			into->retry_delay_max = from->retry_delay_max;
+			break;
+		case OPTION_DEDUP_WINDOW:
+			into->dedup_window = from->dedup_window;
 			break;
 		case OPTION_ARCHIVE:
 			into->archive = from->archive;
@@ -261,7 +270,7 @@ arg_reset(FunctionCallInfo fcinfo, bool *reset)
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("reset must name options of a queue"),
 					 errdetail("\"%s\" is none.", name),
-					 errhint("Options are max_attempts, retry_delay, retry_delay_max, archive, ttl, ttl_action and retention.")));
+					 errhint("Options are max_attempts, retry_delay, retry_delay_max, dedup_window, archive, ttl, ttl_action and retention.")));
 		reset[option] = true;
 	}
 }

@@ -19,7 +19,7 @@ sub value { my ($sql, $on, $database) = @_; return (split(/\n/, ($on // $node)->
 sub there { return value($_[0], $other, 'restored') }
 
 value("SELECT once.create_queue('orders', id_index => true, max_attempts => 3, retry_delay => '7 s', retry_delay_max => '5 min', "
-	  . "archive => '2 days', ttl => '30 days', ttl_action => 'drop', retention => '90 days')");
+	  . "dedup_window => '1 h', archive => '2 days', ttl => '30 days', ttl_action => 'drop', retention => '90 days')");
 value("SELECT once.create_queue('jobs', max_attempts => 1, retry_delay => '0 s', ttl_action => 'dead_letter')");
 value("SELECT once.create_queue('Mixed-Case', archive => '1 h')");
 value("SELECT once.create_queue('plain')");

@@ -12,6 +12,7 @@
 #define LEDGER_H
 
 #include "fmgr.h"
+#include "nodes/parsenodes.h"
 #include "utils/relcache.h"
 
 /* Of an id, in bytes */
@@ -52,6 +53,7 @@ typedef struct OnceMark
 extern bool once_ledger_find(OnceLedger *ledger, OnceLedgerKind kind, const char *name,
 							 int64 retention);
 extern void once_ledger_make(OnceLedgerKind kind, const char *name, bool unlogged, Oid owner);
+extern bool once_ledger_permits(const OnceLedger *ledger, AclMode rights);
 extern char *once_ledger_tables(OnceLedgerKind kind, const char *name);
 
 /* ledger_mark.c */

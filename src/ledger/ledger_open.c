@@ -31,6 +31,7 @@
 #include "miscadmin.h"
 #include "once_error.h"
 #include "storage/lmgr.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
@@ -183,6 +184,19 @@ ledger_look_up(OnceLedger *ledger, OnceLedgerKind kind, const char *name)
 		ledger->retention = once_interval_usec(&retention);
 	}
 	return true;
+}
+
+/*
+ * once_ledger_permits tells whether the caller has some rights on a ledger's
+ * tables, all of them.
+ */
+bool
+once_ledger_permits(const OnceLedger *ledger, AclMode rights)
+{
+	Oid			user = GetUserId();
+
+	return pg_class_aclmask(ledger->table[0], user, rights, ACLMASK_ALL) == rights &&
+		pg_class_aclmask(ledger->table[1], user, rights, ACLMASK_ALL) == rights;
 }
 
 /*

@@ -21,7 +21,6 @@
 #include "once_args.h"
 #include "once_error.h"
 #include "tcop/utility.h"
-#include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/tuplestore.h"
@@ -220,14 +219,11 @@ static void
 open_ledger(OnceLedger *ledger, const char *name, AclMode rights,
 			const char *rights_text)
 {
-	Oid			user = GetUserId();
-
 	if (!once_ledger_find(ledger, ONCE_LEDGER_OWN, name, 0))
 		ereport(ERROR,
 				(errcode(ERRCODE_ONCE_LEDGER_NOT_FOUND),
 				 errmsg("ledger \"%s\" does not exist", name)));
-	if (pg_class_aclmask(ledger->table[0], user, rights, ACLMASK_ALL) != rights ||
-		pg_class_aclmask(ledger->table[1], user, rights, ACLMASK_ALL) != rights)
+	if (!once_ledger_permits(ledger, rights))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied for ledger \"%s\"", name),

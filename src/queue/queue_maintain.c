@@ -5,13 +5,13 @@
  *	  consumes.
  *
  * It goes through the queues that the caller may consume from, and takes some
- * steps for each.  A step is a piece of work of bounded size, done again as
+ * steps for each, and then through the ledgers that he may mark in.  A step is a piece of work of bounded size, done again as
  * long as it finds more to do, and each time in a transaction of its own if
  * the procedure is called where it may commit.  So no lock is held for long,
  * and what has been done stays done.
  *
- * It waits for nobody: a queue that is locked against it is passed by.  Nor
- * does the trouble of one queue keep the next one waiting: an error becomes a
+ * It waits for nobody: what is locked against it is passed by.  Nor does the
+ * trouble of one queue keep the next one waiting: an error becomes a
  * warning, and takes back what the step has done.
  *
  *-------------------------------------------------------------------------
@@ -24,6 +24,7 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "executor/spi.h"
+#include "ledger/ledger.h"
 #include "meta/meta_dead.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
@@ -36,8 +37,9 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+/* Names of queues and ledgers */
 #define LIST_QUEUES_SQL \
-	"SELECT c.relname::pg_catalog.text FROM pg_catalog.pg_class c" \
+	"SELECT pg_catalog.substr(c.relname::pg_catalog.text, 3) FROM pg_catalog.pg_class c" \
 	" JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace" \
 	" WHERE n.nspname OPERATOR(pg_catalog.=) '" ONCE_SCHEMA "' AND c.relkind OPERATOR(pg_catalog.=) 'r'" \
 	" AND pg_catalog.starts_with(c.relname::pg_catalog.text, '" ONCE_QUEUE_PREFIX "')" \
@@ -45,6 +47,9 @@
 	" AND pg_catalog.has_table_privilege(c.oid, 'DELETE')" \
 	" AND NOT pg_catalog.row_security_active(c.oid)" \
 	" ORDER BY c.relname"
+
+#define LIST_LEDGERS_SQL \
+	"SELECT l.ledger FROM " ONCE_SCHEMA ".ledger l ORDER BY l.ledger"
 
 /* How much one step does, in messages */
 #define SCHEDULE_STEP		10000
@@ -54,11 +59,23 @@
 /* Does some of its work; true: there may be more of it */
 typedef bool (*Step) (OnceQueue *queue);
 
+/* What is worked at, and how */
+typedef struct Work
+{
+	const char *what;			/* "queue" or "ledger" */
+	const char *name;
+	Step		step;			/* of a queue */
+	bool		unusable;		/* out: no other step is worth trying */
+} Work;
+
 PG_FUNCTION_INFO_V1(once_maintain);
 
-static char **list_queues(int *nqueues);
-static bool try_step(const char *name, Step step, bool *unusable);
-static bool do_step(const char *name, Step step);
+static char **list_names(const char *sql, int *n);
+static void do_work(Work *work, bool atomic);
+static bool try_work(Work *work);
+static bool do_queue(const char *name, Step step);
+static bool do_ledger(const char *name);
+static bool step_dedup(OnceQueue *queue);
 static bool step_schedule(OnceQueue *queue);
 static bool step_dead(OnceQueue *queue);
 static bool step_failures(OnceQueue *queue);
@@ -70,11 +87,12 @@ static const Step steps[] = {
 	step_dead,
 	step_retention,
 	step_failures,
-	step_archive
+	step_archive,
+	step_dedup
 };
 
 /*
- * once.maintain: all steps for all queues.
+ * once.maintain: all steps for all queues, and all ledgers.
  */
 Datum
 once_maintain(PG_FUNCTION_ARGS)
@@ -82,88 +100,113 @@ once_maintain(PG_FUNCTION_ARGS)
 	bool		atomic = fcinfo->context == NULL ||
 		!IsA(fcinfo->context, CallContext) ||
 		castNode(CallContext, fcinfo->context)->atomic;
-	char	  **queues;
-	int			nqueues;
+	Work		work = {0};
+	char	  **names;
+	int			n;
 	int			i;
 	int			s;
-	bool		more;
-	bool		unusable;
 
 	PreventCommandDuringRecovery("once.maintain()");
 	PreventCommandIfReadOnly("once.maintain()");
 
 	/* Its memory outlives the transactions. */
 	SPI_connect_ext(atomic ? 0 : SPI_OPT_NONATOMIC);
-	queues = list_queues(&nqueues);
-	for (i = 0; i < nqueues; i++)
+	names = list_names(LIST_QUEUES_SQL, &n);
+	work.what = "queue";
+	for (i = 0; i < n; i++)
 	{
-		unusable = false;
-		for (s = 0; s < lengthof(steps) && !unusable; s++)
+		work.name = names[i];
+		work.unusable = false;
+		for (s = 0; s < lengthof(steps) && !work.unusable; s++)
 		{
-			do
-			{
-				CHECK_FOR_INTERRUPTS();
-				more = try_step(queues[i], steps[s], &unusable);
-				if (!atomic)
-					SPI_commit();
-			} while (more);
+			work.step = steps[s];
+			do_work(&work, atomic);
 		}
+	}
+
+	names = list_names(LIST_LEDGERS_SQL, &n);
+	work.what = "ledger";
+	work.step = NULL;
+	for (i = 0; i < n; i++)
+	{
+		work.name = names[i];
+		do_work(&work, atomic);
 	}
 	SPI_finish();
 	PG_RETURN_VOID();
 }
 
 /*
- * list_queues returns the names of the queues that the caller may consume from.
+ * list_names returns what a query says.
  */
 static char **
-list_queues(int *nqueues)
+list_names(const char *sql, int *n)
 {
-	char	  **queues;
+	char	  **names;
 	int			i;
 
 	PushActiveSnapshot(GetTransactionSnapshot());
-	once_run(LIST_QUEUES_SQL, 0, NULL, NULL);
+	once_run(sql, 0, NULL, NULL);
 	PopActiveSnapshot();
 
-	*nqueues = (int) SPI_processed;
-	queues = palloc(sizeof(char *) * Max(*nqueues, 1));
-	for (i = 0; i < *nqueues; i++)
-		queues[i] = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1) +
-			strlen(ONCE_QUEUE_PREFIX);
+	*n = (int) SPI_processed;
+	names = palloc(sizeof(char *) * Max(*n, 1));
+	for (i = 0; i < *n; i++)
+		names[i] = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
 	SPI_freetuptable(SPI_tuptable);
-	return queues;
+	return names;
 }
 
 /*
- * try_step does a step in a subtransaction, and makes a warning of its error.
- * *unusable: no other step is worth trying.
+ * do_work does a piece of work as long as there is more of it.
+ */
+static void
+do_work(Work *work, bool atomic)
+{
+	bool		more;
+
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		more = try_work(work);
+		if (!atomic)
+			SPI_commit();
+	} while (more);
+}
+
+/*
+ * try_work does some work in a subtransaction, and makes a warning of its error.
  */
 static bool
-try_step(const char *name, Step step, bool *unusable)
+try_work(Work *work)
 {
-	MemoryContext context = CurrentMemoryContext;
+	MemoryContext caller = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
+	MemoryContext context = AllocSetContextCreate(caller, "pg_once maintenance",
+												  ALLOCSET_DEFAULT_SIZES);
 	volatile bool more = false;
 
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
-		more = do_step(name, step);
+		PushActiveSnapshot(GetTransactionSnapshot());
+		more = work->step != NULL ? do_queue(work->name, work->step) :
+			do_ledger(work->name);
+		PopActiveSnapshot();
 		ReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
+		MemoryContextSwitchTo(caller);
 		CurrentResourceOwner = owner;
 	}
 	PG_CATCH();
 	{
 		ErrorData  *edata;
 
-		MemoryContextSwitchTo(context);
+		MemoryContextSwitchTo(caller);
 		edata = CopyErrorData();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
+		MemoryContextSwitchTo(caller);
 		CurrentResourceOwner = owner;
 
 		/* What is not for handlers in PL/pgSQL is not for this one either. */
@@ -171,41 +214,62 @@ try_step(const char *name, Step step, bool *unusable)
 			edata->sqlerrcode == ERRCODE_ASSERT_FAILURE)
 			ReThrowError(edata);
 		more = false;
-		*unusable = edata->sqlerrcode == ERRCODE_ONCE_QUEUE_UNUSABLE;
+		work->unusable = edata->sqlerrcode == ERRCODE_ONCE_QUEUE_UNUSABLE;
 		ereport(WARNING,
 				(errcode(edata->sqlerrcode),
-				 errmsg("maintenance of queue \"%s\" failed: %s", name, edata->message),
+				 errmsg("maintenance of %s \"%s\" failed: %s",
+						work->what, work->name, edata->message),
 				 edata->detail != NULL ? errdetail_internal("%s", edata->detail) : 0,
 				 edata->hint != NULL ? errhint("%s", edata->hint) : 0));
 		FreeErrorData(edata);
 	}
 	PG_END_TRY();
+	MemoryContextDelete(context);
 	return more;
 }
 
 /*
- * do_step opens a queue for a step, if it can be had at once.
+ * do_queue opens a queue for a step, if it can be had at once.
  */
 static bool
-do_step(const char *name, Step step)
+do_queue(const char *name, Step step)
 {
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
-												  "pg_once maintenance",
-												  ALLOCSET_DEFAULT_SIZES);
-	MemoryContext caller = MemoryContextSwitchTo(context);
 	bool		more = false;
 	OnceQueue	queue;
 
-	PushActiveSnapshot(GetTransactionSnapshot());
 	if (once_queue_try_open(&queue, name, ONCE_TO_CONSUME, "once.maintain()"))
 	{
 		more = step(&queue);
 		once_queue_close(&queue);
 	}
-	PopActiveSnapshot();
-	MemoryContextSwitchTo(caller);
-	MemoryContextDelete(context);
 	return more;
+}
+
+/*
+ * do_ledger does what is due for a ledger, if the caller may mark in it.
+ */
+static bool
+do_ledger(const char *name)
+{
+	OnceLedger	ledger;
+
+	return once_ledger_find(&ledger, ONCE_LEDGER_OWN, name, 0) &&
+		once_ledger_permits(&ledger, ACL_SELECT | ACL_INSERT) &&
+		once_ledger_advance(&ledger, true);
+}
+
+/*
+ * step_dedup does what is due for the ledger of messages that were sent with a
+ * dedup_id.
+ */
+static bool
+step_dedup(OnceQueue *queue)
+{
+	OnceLedger	ledger;
+
+	return once_ledger_find(&ledger, ONCE_LEDGER_DEDUP, once_queue_name(queue),
+							queue->meta.dedup_window) &&
+		once_ledger_advance(&ledger, true);
 }
 
 /*

@@ -73,3 +73,68 @@ CREATE SEQUENCE bench.sent MINVALUE 0 START 0 INCREMENT 10;
 CREATE SEQUENCE bench.begun MINVALUE 0 START 0;
 CREATE SEQUENCE bench.empty MINVALUE 0 START 0;
 CREATE SEQUENCE bench.false_empty MINVALUE 0 START 0;
+
+-- What everybody would write to remember ids.
+CREATE TABLE bench.processed (id text COLLATE "C" PRIMARY KEY, processed_at timestamptz NOT NULL DEFAULT now());
+
+-- So many calls with a thousand ids each, from a number on, every step-th: microseconds for each call.
+CREATE FUNCTION bench.mark_ledger(first bigint, calls integer, step integer) RETURNS float8
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    ids text[];
+    started timestamptz;
+    marked bigint;
+    total float8 := 0;
+BEGIN
+    FOR batch IN 0 .. calls - 1 LOOP
+        ids := ARRAY(SELECT md5((first + (batch * 1000 + n) * step)::text) FROM generate_series(0, 999) AS n);
+        started := clock_timestamp();
+        SELECT count(*) INTO marked FROM once.mark_processed_all('bench', ids);
+        total := total + extract(epoch FROM clock_timestamp() - started);
+    END LOOP;
+    RETURN total * 1e6 / calls;
+END $$;
+
+CREATE FUNCTION bench.mark_rival(first bigint, calls integer, step integer) RETURNS float8
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    ids text[];
+    started timestamptz;
+    total float8 := 0;
+BEGIN
+    FOR batch IN 0 .. calls - 1 LOOP
+        ids := ARRAY(SELECT md5((first + (batch * 1000 + n) * step)::text) FROM generate_series(0, 999) AS n);
+        started := clock_timestamp();
+        INSERT INTO bench.processed (id) SELECT unnest(ids) ON CONFLICT DO NOTHING;
+        total := total + extract(epoch FROM clock_timestamp() - started);
+    END LOOP;
+    RETURN total * 1e6 / calls;
+END $$;
+
+-- The same for ids beyond those that were loaded: new ones, or those of the last call once more.
+CREATE SEQUENCE bench.more START 1000000000;
+CREATE FUNCTION bench.mark_more(kind text, calls integer, fresh boolean) RETURNS float8
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    ids text[];
+    started timestamptz;
+    marked bigint;
+    total float8 := 0;
+    first bigint;
+BEGIN
+    IF fresh THEN
+        PERFORM setval('bench.more', nextval('bench.more') + calls * 1000);
+    END IF;
+    SELECT last_value - calls * 1000 INTO first FROM bench.more;
+    FOR batch IN 0 .. calls - 1 LOOP
+        ids := ARRAY(SELECT CASE kind WHEN 'random' THEN md5(n::text) ELSE 'z' || lpad(n::text, 31, '0') END
+                     FROM generate_series(first + batch * 1000, first + batch * 1000 + 999) AS n);
+        started := clock_timestamp();
+        SELECT count(*) INTO marked FROM once.mark_processed_all('bench', ids);
+        total := total + extract(epoch FROM clock_timestamp() - started);
+        IF marked <> (CASE WHEN fresh THEN 1000 ELSE 0 END) THEN
+            RAISE EXCEPTION '% of 1000 ids were new', marked;
+        END IF;
+    END LOOP;
+    RETURN total * 1e6 / calls;
+END $$;

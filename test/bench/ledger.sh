@@ -1,0 +1,148 @@
+# shellcheck shell=bash disable=SC2034,SC2154
+# Processed ids: what it costs to mark each message, against what everybody would write, and does it stay as it is?
+
+bench_ledger() {
+	sql -c "SELECT once.create_ledger('bench', '1 day')" >/dev/null
+	ledger_consumption
+	ledger_rival
+	ledger_held
+	ledger_flat
+}
+
+# Consumers who mark the id of each message, in slices that alternate with such as do not.
+ledger_consumption() {
+	local batch=100 slices messages total name
+
+	messages=$(size 100000 20000)
+	for mode in off on; do
+		commit_mode "$mode"
+		slices=$((repeats * 4))
+		total=$((slices * messages))
+		clear_all
+		other_queue marked
+		for name in once once.marked; do
+			sql -c "$(insert_statement "$name" "$total")" -c "ANALYZE $(table_of "$name")" >/dev/null
+		done
+		alternate "ledger.consume.$mode" "$slices" "$batch" "$messages" ledger_script once once.marked
+		has_effects $((total * 2))
+		has_left once 0
+		has_left once.marked 0
+		drop_queue marked
+		show_rates "ledger.consume.$mode.once" "batch $batch, synchronous_commit $mode" once
+		show_rates "ledger.consume.$mode.once.marked" "the same, each message marked" once
+	done
+	commit_mode off
+	for mode in off on; do
+		judge "marking each message, batch $batch, synchronous_commit $mode: time" \
+			"$(pretty "$(kept "ledger.consume.$mode.once.marked.rate")") msg/s" \
+			"$(pretty "$(kept "ledger.consume.$mode.once.rate")") unmarked" \
+			"$(kept "ledger.consume.$mode.once.rate") / $(kept "ledger.consume.$mode.once.marked.rate")" "<=" 1.1
+		tell "the same: CPU per message" "$(pretty "$(kept "ledger.consume.$mode.once.marked.cpu")") µs" \
+			"$(pretty "$(kept "ledger.consume.$mode.once.cpu")") µs unmarked" \
+			"$(calc "$(kept "ledger.consume.$mode.once.marked.cpu") / $(kept "ledger.consume.$mode.once.cpu")" %.2f)"
+	done
+}
+
+ledger_script() {
+	if [ "$1" = once ]; then
+		consume_script "$1" "$2"
+		return
+	fi
+	cat >"$work/ledger.consume" <<-SQL
+		WITH m AS MATERIALIZED (SELECT * FROM once.receive('$(queue_of "$1")', $2)),
+		     n AS (SELECT n FROM once.mark_processed_all('bench', (SELECT array_agg('order-$mode-' || id) FROM m)) AS n),
+		     w AS (INSERT INTO bench.effect SELECT id, (payload->>'customer')::int FROM m JOIN n ON n.n = 'order-$mode-' || id)
+		SELECT count(once.ack(receipt)) AS n FROM m;
+	SQL
+	say "$work/ledger.consume"
+}
+
+# A thousand ids a call, new ones and known ones, beside INSERT ... ON CONFLICT DO NOTHING into a table with a key.
+ledger_rival() {
+	local known calls slices slice name first
+
+	known=$(size 1000000 50000)
+	calls=$(size 100 10)
+	slices=$((repeats * 4))
+	sql -c "TRUNCATE bench.processed" -c "INSERT INTO bench.processed (id) SELECT md5(n::text) FROM generate_series(1, $known) AS n" \
+		-c "SELECT count(m) FROM (SELECT array_agg(md5(n::text)) AS ids FROM generate_series(1, $known) AS n GROUP BY n / 10000) AS batches,
+			LATERAL once.mark_processed_all('bench', ids) AS m" -c "CHECKPOINT" >/dev/null
+	first=$((known + 1))
+	for ((slice = 1; slice <= slices; slice++)); do
+		for name in ledger rival; do
+			keep "ledger.new.$name" "$(sql -c "SELECT bench.mark_$name($first, $calls, 1)")"
+			keep "ledger.known.$name" "$(sql -c "SELECT bench.mark_$name($slice, $calls, $((known / calls / 1000)))")"
+		done
+		first=$((first + calls * 1000))
+	done
+	for name in new known; do
+		judge "1,000 $name ids, $(thousands "$known") remembered, µs" "$(pretty "$(kept "ledger.$name.ledger")")" \
+			"$(pretty "$(kept "ledger.$name.rival")") ON CONFLICT" \
+			"$(kept "ledger.$name.rival") / $(kept "ledger.$name.ledger")" ">=" "$([ "$name" = new ] && say 1.0 || say 1.5)"
+	done
+}
+
+# An idle session holds the vacuum horizon, while generations are filled, retired and emptied every few seconds.
+ledger_held() {
+	local part seconds size
+
+	seconds=$(size 8 1)
+	sql -c "SELECT once.create_ledger('held', '2 s')" >/dev/null
+	cat >"$work/ledger.held" <<-SQL
+		SELECT count(*) FROM once.mark_processed_all('held', ARRAY(SELECT gen_random_uuid()::text FROM generate_series(1, 100)));
+	SQL
+	hold_horizon
+	for part in 1 2 3 4 5 6 7 8 9 10; do
+		begin_measuring
+		run_clients "$work/ledger.held" "$clients" --time="$seconds"
+		end_measuring $((transactions * 100))
+		rate=$(calc "$tps * 100")
+		keep_rates "ledger.held.$part"
+		keep ledger.held.all $((transactions * 100))
+	done
+	close_session
+	size=$(sql -c "SELECT pg_size_pretty(pg_total_relation_size('once.l_held_0') + pg_total_relation_size('once.l_held_1'))")
+	show_rates ledger.held.1 "held horizon, retention 2 s: first tenth" once
+	show_rates ledger.held.10 "held horizon, retention 2 s: last tenth" once
+	judge "held horizon, last tenth against the first, ids/s" "$(pretty "$(kept ledger.held.10.rate)")" \
+		"$(pretty "$(kept ledger.held.1.rate)")" "$(kept ledger.held.10.rate) / $(kept ledger.held.1.rate)" ">=" 0.9
+	tell "the same: size after $((seconds * 10)) s, and of the vacuum's work" "$size" "" ""
+	sql -c "SELECT once.drop_ledger('held')" >/dev/null
+}
+
+# More and more ids are remembered.  Random ones, and ascending ones, such as offsets and ids with the time in front.
+ledger_flat() {
+	local sizes remembered=0 target calls name kind
+
+	sizes=$(size "1000000 10000000 ${LEDGER_IDS:-30000000}" "10000 50000")
+	calls=$(size 200 20)
+	sql -c "SELECT once.drop_ledger('bench')" -c "SELECT once.create_ledger('bench', '1 day')" >/dev/null
+	for target in $sizes; do
+		# In bulk, into the key's table: nobody uses the ledger meanwhile
+		sql -c "ALTER TABLE once.l_bench_0 DROP CONSTRAINT l_bench_0_pkey" \
+			-c "INSERT INTO once.l_bench_0 (id, processed_at) SELECT md5(n::text), now() FROM generate_series($((remembered + 1)), $target) AS n" \
+			-c "SET maintenance_work_mem = '2GB'" -c "ALTER TABLE once.l_bench_0 ADD PRIMARY KEY (id)" -c "CHECKPOINT" >/dev/null
+		remembered=$target
+		for kind in random ascending; do
+			for name in warm measured; do
+				keep "ledger.flat.$target.$kind.new.$name" "$(sql -c "SELECT bench.mark_more('$kind', $calls, true)")"
+				keep "ledger.flat.$target.$kind.known.$name" "$(sql -c "SELECT bench.mark_more('$kind', $calls, false)")"
+			done
+		done
+	done
+	for kind in random ascending; do
+		for name in new known; do
+			for target in $sizes; do
+				if [ "$target" = "${sizes%% *}" ]; then
+					tell "1,000 $name $kind ids, $(thousands "$target") remembered, µs" \
+						"$(pretty "$(kept "ledger.flat.$target.$kind.$name.measured")")" "" ""
+				else
+					judge "1,000 $name $kind ids, $(thousands "$target") remembered, µs" \
+						"$(pretty "$(kept "ledger.flat.$target.$kind.$name.measured")")" \
+						"$(pretty "$(kept "ledger.flat.${sizes%% *}.$kind.$name.measured")") with $(thousands "${sizes%% *}")" \
+						"$(kept "ledger.flat.$target.$kind.$name.measured") / $(kept "ledger.flat.${sizes%% *}.$kind.$name.measured")" "<=" 1.1
+				fi
+			done
+		done
+	done
+}

@@ -50,6 +50,7 @@ static bool same_id(const OnceMark *a, const OnceMark *b);
 static void mark_part(LedgerView *view, OnceMark **marks, int nmarks,
 					  MemoryContext caller);
 static void insert_marks(LedgerView *view, OnceMark **marks, int nmarks);
+static void index_rows(LedgerView *view, int g, Datum *ids, ItemPointerData *tids, int n);
 static HeapTuple form_generation(Relation heap, const OnceMark *mark, TimestampTz now,
 								 Datum *id);
 static LookResult look_in(LedgerView *view, int g, const OnceMark *mark, Holder *holder);
@@ -235,18 +236,14 @@ static void
 insert_marks(LedgerView *view, OnceMark **marks, int nmarks)
 {
 	Relation	heap = view->gen[view->state.current].heap;
-	Relation	index = view->gen[view->state.current].index;
-	IndexInfo  *info;
 	CommandId	cid;
 	TimestampTz now;
 	Datum	   *ids;
 	ItemPointerData *tids;
-	bool		isnull = false;
 	int			i;
 
 	if (nmarks == 0)
 		return;
-	info = BuildIndexInfo(index);
 	cid = GetCurrentCommandId(true);
 	now = GetCurrentTimestamp();
 	ids = palloc(sizeof(Datum) * nmarks);
@@ -276,15 +273,35 @@ insert_marks(LedgerView *view, OnceMark **marks, int nmarks)
 		}
 		pfree(slots);
 	}
+	index_rows(view, view->state.current, ids, tids, nmarks);
 	for (i = 0; i < nmarks; i++)
 	{
-		index_insert(index, &ids[i], &isnull, &tids[i], heap, UNIQUE_CHECK_YES, false, info);
 		marks[i]->is_new = true;
 		pfree(DatumGetPointer(ids[i]));
 	}
 	pfree(ids);
 	pfree(tids);
-	pfree(info);
+}
+
+/*
+ * index_rows puts new rows into the indexes of a generation.
+ */
+static void
+index_rows(LedgerView *view, int g, Datum *ids, ItemPointerData *tids, int n)
+{
+	bool		isnull = false;
+	int			x;
+	int			i;
+
+	for (x = 0; x < view->gen[g].nindexes; x++)
+	{
+		IndexInfo  *info = BuildIndexInfo(view->gen[g].index[x]);
+
+		for (i = 0; i < n; i++)
+			index_insert(view->gen[g].index[x], &ids[i], &isnull, &tids[i],
+						 view->gen[g].heap, UNIQUE_CHECK_YES, false, info);
+		pfree(info);
+	}
 }
 
 static HeapTuple
@@ -405,11 +422,12 @@ once_ledger_forget(const OnceLedger *ledger, const OnceMark *mark)
 		TM_FailureData failure;
 		LookResult	result;
 
-		ledger_view_open(&view, ledger, RowExclusiveLock, RowExclusiveLock, false);
+		ledger_view_open(&view, ledger, RowExclusiveLock, AccessShareLock, false);
 		result = look(&view, mark, &g, &holder);
 		found = false;
 		if (result == LOOK_FOUND)
 		{
+			LockRelationOid(ledger->table[g], RowExclusiveLock);
 			CheckCmdReplicaIdentity(view.gen[g].heap, CMD_DELETE);
 			found = heap_delete(view.gen[g].heap, &view.gen[g].slot->tts_tid,
 								GetCurrentCommandId(true), InvalidSnapshot, true,
@@ -457,9 +475,7 @@ once_ledger_set_value(const OnceLedger *ledger, const OnceMark *mark)
 			CheckCmdReplicaIdentity(heap, CMD_UPDATE);
 			once_heap_update(heap, &old->t_self, new);
 			if (!HeapTupleIsHeapOnly(new))
-				index_insert(view.gen[g].index, &values[Anum_generation_id - 1],
-							 &isnull[Anum_generation_id - 1], &new->t_self, heap,
-							 UNIQUE_CHECK_YES, false, BuildIndexInfo(view.gen[g].index));
+				index_rows(&view, g, &values[Anum_generation_id - 1], &new->t_self, 1);
 			heap_freetuple(new);
 			found = true;
 		}

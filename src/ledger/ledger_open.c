@@ -12,6 +12,7 @@
 #include "postgres.h"
 #include "pg_once.h"
 
+#include "access/genam.h"
 #include "access/relation.h"
 #include "access/table.h"
 #include "access/tableam.h"
@@ -82,6 +83,7 @@ static HTAB *entries = NULL;
 
 static bool ledger_look_up(OnceLedger *ledger, OnceLedgerKind kind, const char *name);
 static bool open_generation(LedgerView *view, int g, LOCKMODE lockmode);
+static bool open_indexes(LedgerView *view, int g, LOCKMODE lockmode);
 static void close_generation(LedgerView *view, int g, bool unlock);
 static const char *generation_fault(OnceLedgerKind kind, Relation heap);
 
@@ -239,6 +241,20 @@ once_ledger_make(OnceLedgerKind kind, const char *name, bool unlogged, Oid owner
 
 	once_role_assume(&saved, once_schema_owner(), false);
 	SPI_connect();
+	for (g = 0; g < 3; g++)
+	{
+		char	   *relname = ledger_relname(kind, name, g == 0 ? "0" : g == 1 ? "1" : "state");
+
+		if (OidIsValid(get_relname_relid(relname, schema)))
+			ereport(ERROR,
+					(errcode(ERRCODE_DUPLICATE_TABLE),
+					 kind == ONCE_LEDGER_OWN ?
+					 errmsg("ledger \"%s\" cannot be created", name) :
+					 errmsg("deduplication of queue \"%s\" cannot be set up", name),
+					 errdetail("There is a relation %s, but not all that belongs to it.",
+							   quote_qualified_identifier(ONCE_SCHEMA, relname)),
+					 errhint("Drop it, if it is left over.")));
+	}
 	for (g = 0; g < 2; g++)
 	{
 		table[g] = quote_qualified_identifier(ONCE_SCHEMA,
@@ -357,7 +373,6 @@ open_generation(LedgerView *view, int g, LOCKMODE lockmode)
 	const OnceLedger *ledger = view->ledger;
 	Relation	heap;
 	const char *fault;
-	List	   *indexes;
 
 	if (!ConditionalLockRelationOid(ledger->table[g], lockmode))
 	{
@@ -370,22 +385,9 @@ open_generation(LedgerView *view, int g, LOCKMODE lockmode)
 		ledger_raise_not_found(ledger);
 	view->gen[g].heap = heap;
 	view->gen[g].lockmode = lockmode;
-	indexes = RelationGetIndexList(heap);
-	fault = list_length(indexes) != 1 ? "It has other indexes than its key." :
-		generation_fault(ledger->kind, heap);
-	if (fault == NULL)
-	{
-		Form_pg_index form;
-
-		view->gen[g].index = index_open(linitial_oid(indexes), lockmode);
-		form = view->gen[g].index->rd_index;
-		if (view->gen[g].index->rd_rel->relam != BTREE_AM_OID ||
-			!form->indisunique || !form->indimmediate || !form->indisvalid ||
-			form->indnatts != 1 || form->indkey.values[0] != Anum_generation_id ||
-			view->gen[g].index->rd_indcollation[0] != C_COLLATION_OID ||
-			RelationGetIndexPredicate(view->gen[g].index) != NIL)
-			fault = "It has other indexes than its key.";
-	}
+	fault = generation_fault(ledger->kind, heap);
+	if (fault == NULL && !open_indexes(view, g, lockmode))
+		fault = "It has other indexes than its key.";
 	if (fault != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_ONCE_LEDGER_UNUSABLE),
@@ -396,22 +398,75 @@ open_generation(LedgerView *view, int g, LOCKMODE lockmode)
 						   quote_qualified_identifier(ONCE_SCHEMA,
 													  RelationGetRelationName(heap)),
 						   fault)));
-	list_free(indexes);
 
 	InitDirtySnapshot(view->gen[g].any);
 	view->gen[g].slot = table_slot_create(heap, NULL);
-	ledger_probe_begin(&view->gen[g].probe, heap, view->gen[g].index, view->many);
+	ledger_probe_begin(&view->gen[g].probe, heap, view->gen[g].index[0], view->many);
 	return true;
+}
+
+/*
+ * open_indexes opens the indexes of a generation that are ready to have ids put
+ * into, the one to look into first.  False: there is none to look into, or one
+ * that is no key on id.
+ */
+static bool
+open_indexes(LedgerView *view, int g, LOCKMODE lockmode)
+{
+	List	   *indexes = RelationGetIndexList(view->gen[g].heap);
+	bool		valid = false;
+	bool		good = true;
+	ListCell   *lc;
+
+	view->gen[g].nindexes = 0;
+	foreach(lc, indexes)
+	{
+		Relation	index = index_open(lfirst_oid(lc), lockmode);
+		Form_pg_index form = index->rd_index;
+		int			n = view->gen[g].nindexes;
+
+		if (!form->indisready)
+		{
+			index_close(index, lockmode);
+			continue;
+		}
+		if (n == LEDGER_MAX_INDEXES ||
+			index->rd_rel->relam != BTREE_AM_OID ||
+			!form->indisunique || !form->indimmediate ||
+			form->indnatts != 1 || form->indkey.values[0] != Anum_generation_id ||
+			index->rd_indcollation[0] != C_COLLATION_OID ||
+			index->rd_opcintype[0] != TEXTOID ||
+			(index->rd_indoption[0] & INDOPTION_DESC) != 0 ||
+			RelationGetIndexPredicate(index) != NIL)
+		{
+			index_close(index, NoLock);
+			good = false;
+			break;
+		}
+		view->gen[g].index[n] = index;
+		if (form->indisvalid && !valid)
+		{
+			view->gen[g].index[n] = view->gen[g].index[0];
+			view->gen[g].index[0] = index;
+			valid = true;
+		}
+		view->gen[g].nindexes++;
+	}
+	list_free(indexes);
+	return good && valid;
 }
 
 static void
 close_generation(LedgerView *view, int g, bool unlock)
 {
+	int			i;
+
 	if (view->gen[g].heap == NULL)
 		return;
 	ledger_probe_end(&view->gen[g].probe);
 	ExecDropSingleTupleTableSlot(view->gen[g].slot);
-	index_close(view->gen[g].index, unlock ? view->gen[g].lockmode : NoLock);
+	for (i = 0; i < view->gen[g].nindexes; i++)
+		index_close(view->gen[g].index[i], unlock ? view->gen[g].lockmode : NoLock);
 	relation_close(view->gen[g].heap, unlock ? view->gen[g].lockmode : NoLock);
 	view->gen[g].heap = NULL;
 }

@@ -13,6 +13,7 @@
 
 #include "meta/meta_catalog.h"
 #include "once_args.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -49,6 +50,25 @@ once_arg_bool(FunctionCallInfo fcinfo, int argno, const char *name)
 	if (PG_ARGISNULL(argno))
 		once_refuse_null(name);
 	return PG_GETARG_BOOL(argno);
+}
+
+/*
+ * once_arg_role returns argument "role": the name of a role that exists, or
+ * "public".
+ */
+char *
+once_arg_role(FunctionCallInfo fcinfo, int argno)
+{
+	char	   *role;
+
+	if (PG_ARGISNULL(argno))
+		once_refuse_null("role");
+	role = text_to_cstring(PG_GETARG_TEXT_PP(argno));
+
+	/* In a command, a name that is too long would be cut off. */
+	if (strcmp(role, "public") != 0)
+		(void) get_role_oid(role, false);
+	return role;
 }
 
 /*

@@ -34,6 +34,18 @@ AS 'MODULE_PATHNAME', 'once_alter_queue' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION once.alter_queue(text, integer, interval, interval, interval, interval, interval, text, interval, text[]) IS
 'Changes options of a queue, as create_queue takes them; NULL leaves one as it is. reset: names of options that go back to what create_queue assumes, so archive, ttl and retention are off. Running sessions follow as soon as it is committed. For the owner of the table.';
 
+CREATE FUNCTION once.grant_queue(queue text, role text, what text)
+RETURNS void
+AS 'MODULE_PATHNAME', 'once_grant_queue' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION once.grant_queue(text, text, text) IS
+'Lets a role use a queue. what: ''produce'' for send and send_batch (INSERT on the table); ''consume'' for receive, lease, pop, ack, nack, release, extend, cancel and what observe is for (SELECT and DELETE); ''observe'' for peek, check, slots, pages, and to see dead letters and failures (SELECT, on the archive as well if the queue has one). role: ''public'' for everybody. For the owner of the table, and who has its grant options.';
+
+CREATE FUNCTION once.revoke_queue(queue text, role text, what text)
+RETURNS void
+AS 'MODULE_PATHNAME', 'once_revoke_queue' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION once.revoke_queue(text, text, text) IS
+'Takes back what grant_queue with the same arguments has granted, by REVOKE: so SELECT is taken by ''consume'' and by ''observe'' alike, whichever of the two has granted it. Only what the caller has granted, or the owner if the caller may act for him. For the owner of the table, and who has its grant options.';
+
 CREATE FUNCTION once.drop_queue(queue text)
 RETURNS void
 AS 'MODULE_PATHNAME', 'once_drop_queue' LANGUAGE C VOLATILE PARALLEL UNSAFE;

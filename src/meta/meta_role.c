@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * meta_role.c
- *	  Commands that run as another role than the caller.
+ *	  Commands: as another role than the caller, and about roles.
  *
  * Some of what the verbs do, callers have no right to do by themselves: making
  * tables in the schema, going through the tables of dead letters.  Such
@@ -28,6 +28,7 @@
 #include "meta/meta_catalog.h"
 #include "meta/meta_role.h"
 #include "miscadmin.h"
+#include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/syscache.h"
 
@@ -91,4 +92,33 @@ once_run(const char *sql, int nargs, Oid *types, Datum *values)
 
 	if (rc < 0)
 		elog(ERROR, "SPI_execute_with_args failed: %s", SPI_result_code_string(rc));
+}
+
+/*
+ * once_may_grant tells whether the caller may hand on all of these privileges
+ * on a table.
+ */
+bool
+once_may_grant(Oid relid, AclMode privileges)
+{
+	AclMode		options = ACL_GRANT_OPTION_FOR(privileges);
+
+	return pg_class_aclmask(relid, GetUserId(), options, ACLMASK_ALL) == options;
+}
+
+/*
+ * once_grant grants privileges on tables to a role, or revokes them, as the
+ * caller.  tables: qualified names.  role: of a role that exists, or "public".
+ *
+ * Give it one privilege at a time if the caller may have the grant options by
+ * way of different roles: a command uses those of one of them only.
+ */
+void
+once_grant(bool grant, const char *privileges, const char *tables, const char *role)
+{
+	SPI_connect();
+	once_run(psprintf(grant ? "GRANT %s ON TABLE %s TO %s" : "REVOKE %s ON TABLE %s FROM %s",
+					  privileges, tables, quote_identifier(role)),
+			 0, NULL, NULL);
+	SPI_finish();
 }

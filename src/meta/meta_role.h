@@ -1,12 +1,14 @@
 /*-------------------------------------------------------------------------
  *
  * meta_role.h
- *	  Commands that run as another role than the caller.
+ *	  Commands: as another role than the caller, and about roles.
  *
  *-------------------------------------------------------------------------
  */
 #ifndef META_ROLE_H
 #define META_ROLE_H
+
+#include "utils/acl.h"
 
 /* Who one was before */
 typedef struct OnceRole
@@ -20,5 +22,9 @@ extern Oid	once_schema_owner(void);
 extern void once_role_assume(OnceRole *saved, Oid role, bool restricted);
 extern void once_role_drop(const OnceRole *saved);
 extern void once_run(const char *sql, int nargs, Oid *types, Datum *values);
+
+extern bool once_may_grant(Oid relid, AclMode privileges);
+extern void once_grant(bool grant, const char *privileges, const char *tables,
+					   const char *role);
 
 #endif							/* META_ROLE_H */

@@ -32,6 +32,9 @@ typedef enum OnceAccess
 	ONCE_TO_REDRIVE,			/* INSERT, SELECT and DELETE; RowExclusiveLock */
 	ONCE_TO_LOOK,				/* SELECT; AccessShareLock */
 	ONCE_TO_VERIFY,				/* SELECT, and UPDATE, DELETE or TRUNCATE; ShareLock */
+	ONCE_TO_GRANT_PRODUCE,		/* to hand on INSERT; AccessShareLock */
+	ONCE_TO_GRANT_CONSUME,		/* to hand on SELECT and DELETE; AccessShareLock */
+	ONCE_TO_GRANT_OBSERVE,		/* to hand on SELECT; AccessShareLock */
 	ONCE_TO_ALTER,				/* ownership; AccessShareLock */
 	ONCE_TO_PURGE,				/* ownership; RowExclusiveLock */
 	ONCE_TO_DROP				/* ownership; AccessExclusiveLock */

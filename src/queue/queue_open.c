@@ -39,6 +39,7 @@
 
 static void check_transaction(OnceAccess access, const char *verb);
 static LOCKMODE access_lockmode(OnceAccess access);
+static bool wants_index(OnceAccess access);
 static void check_rights_callback(const RangeVar *relation, Oid relid,
 								  Oid old_relid, void *arg);
 static bool check_rights(Oid relid, OnceAccess access);
@@ -73,7 +74,7 @@ once_queue_open(OnceQueue *queue, const char *name, OnceAccess access,
 		raise_not_found(name);
 
 	setup(queue, relation_open(relid, NoLock), lockmode);
-	if (access != ONCE_TO_SEND && access != ONCE_TO_ALTER && access != ONCE_TO_DROP)
+	if (wants_index(access))
 		require_index(queue);
 	if (access == ONCE_TO_CONSUME || access == ONCE_TO_PURGE)
 		CheckCmdReplicaIdentity(queue->heap, CMD_DELETE);
@@ -296,11 +297,35 @@ access_lockmode(OnceAccess access)
 		case ONCE_TO_DROP:
 			return AccessExclusiveLock;
 		case ONCE_TO_LOOK:
+		case ONCE_TO_GRANT_PRODUCE:
+		case ONCE_TO_GRANT_CONSUME:
+		case ONCE_TO_GRANT_OBSERVE:
 		case ONCE_TO_ALTER:
 			return AccessShareLock;
 	}
 	elog(ERROR, "unrecognized access: %d", (int) access);
 	return NoLock;				/* keep compiler quiet */
+}
+
+/*
+ * wants_index tells whether messages are to be found, so that only a table will
+ * do that has them itself, and an index.
+ */
+static bool
+wants_index(OnceAccess access)
+{
+	switch (access)
+	{
+		case ONCE_TO_SEND:
+		case ONCE_TO_GRANT_PRODUCE:
+		case ONCE_TO_GRANT_CONSUME:
+		case ONCE_TO_GRANT_OBSERVE:
+		case ONCE_TO_ALTER:
+		case ONCE_TO_DROP:
+			return false;
+		default:
+			return true;
+	}
 }
 
 /*
@@ -352,7 +377,7 @@ check_rights(Oid relid, OnceAccess access)
 
 	check_acl(relid, NameStr(relname), access);
 
-	if (access == ONCE_TO_SEND || access == ONCE_TO_ALTER || access == ONCE_TO_DROP)
+	if (!wants_index(access))
 		return true;
 
 	if (relkind != RELKIND_RELATION)
@@ -397,6 +422,7 @@ static void
 check_acl(Oid relid, const char *relname, OnceAccess access)
 {
 	const char *wanted = NULL;
+	bool		to_grant = false;
 	Oid			user = GetUserId();
 
 	switch (access)
@@ -427,6 +453,21 @@ check_acl(Oid relid, const char *relname, OnceAccess access)
 								 ACLMASK_ANY) == 0)
 				wanted = "SELECT, and UPDATE, DELETE or TRUNCATE,";
 			break;
+		case ONCE_TO_GRANT_PRODUCE:
+			to_grant = true;
+			if (!once_may_grant(relid, ACL_INSERT))
+				wanted = "the grant option for INSERT";
+			break;
+		case ONCE_TO_GRANT_CONSUME:
+			to_grant = true;
+			if (!once_may_grant(relid, ACL_SELECT | ACL_DELETE))
+				wanted = "the grant option for SELECT and DELETE";
+			break;
+		case ONCE_TO_GRANT_OBSERVE:
+			to_grant = true;
+			if (!once_may_grant(relid, ACL_SELECT))
+				wanted = "the grant option for SELECT";
+			break;
 		case ONCE_TO_ALTER:
 		case ONCE_TO_PURGE:
 		case ONCE_TO_DROP:
@@ -444,7 +485,8 @@ check_acl(Oid relid, const char *relname, OnceAccess access)
 				 errmsg("permission denied for queue \"%s\"",
 						relname + strlen(ONCE_QUEUE_PREFIX)),
 				 errdetail("This needs %s on table %s.", wanted,
-						   quote_qualified_identifier(ONCE_SCHEMA, relname))));
+						   quote_qualified_identifier(ONCE_SCHEMA, relname)),
+				 to_grant ? 0 : errhint("Its owner can call once.grant_queue.")));
 }
 
 static void

@@ -1,0 +1,128 @@
+/*-------------------------------------------------------------------------
+ *
+ * queue_grant.c
+ *	  grant_queue and revoke_queue: the rights on a queue's table by the names
+ *	  of what they are for.
+ *
+ * Both are GRANT and REVOKE, as the caller, and so are their rules: who may
+ * grant what, and that one takes back only what one has given.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+#include "pg_once.h"
+
+#include "meta/meta_catalog.h"
+#include "queue/queue.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/rel.h"
+
+/* What can be granted */
+typedef struct Use
+{
+	const char *name;
+	OnceAccess	access;
+	const char *privileges[2];	/* on the table */
+	bool		archive;		/* SELECT on the archive as well */
+} Use;
+
+static const Use uses[] = {
+	{"produce", ONCE_TO_GRANT_PRODUCE, {"INSERT", NULL}, false},
+	{"consume", ONCE_TO_GRANT_CONSUME, {"SELECT", "DELETE"}, false},
+	{"observe", ONCE_TO_GRANT_OBSERVE, {"SELECT", NULL}, true}
+};
+
+PG_FUNCTION_INFO_V1(once_grant_queue);
+PG_FUNCTION_INFO_V1(once_revoke_queue);
+
+static void change_grants(FunctionCallInfo fcinfo, bool grant, const char *verb);
+static void change_archive(const char *queue, bool grant, const char *role);
+static const Use *arg_use(FunctionCallInfo fcinfo, int argno);
+
+/*
+ * once.grant_queue: lets a role use a queue.
+ */
+Datum
+once_grant_queue(PG_FUNCTION_ARGS)
+{
+	change_grants(fcinfo, true, "once.grant_queue()");
+	PG_RETURN_VOID();
+}
+
+/*
+ * once.revoke_queue: takes it back.
+ */
+Datum
+once_revoke_queue(PG_FUNCTION_ARGS)
+{
+	change_grants(fcinfo, false, "once.revoke_queue()");
+	PG_RETURN_VOID();
+}
+
+/*
+ * change_grants is grant_queue and revoke_queue.
+ *
+ * Of two commands that change the rights on a table at the same time, one
+ * fails; here they come one after the other.
+ */
+static void
+change_grants(FunctionCallInfo fcinfo, bool grant, const char *verb)
+{
+	char	   *name = once_arg_queue(fcinfo, 0);
+	char	   *role = once_arg_role(fcinfo, 1);
+	const Use  *use = arg_use(fcinfo, 2);
+	const char *table;
+	OnceQueue	queue;
+	int			i;
+
+	once_queue_open(&queue, name, use->access, verb);
+	once_options_lock(name);
+	table = quote_qualified_identifier(ONCE_SCHEMA, RelationGetRelationName(queue.heap));
+	for (i = 0; i < lengthof(use->privileges) && use->privileges[i] != NULL; i++)
+		once_grant(grant, use->privileges[i], table, role);
+	if (use->archive)
+		change_archive(name, grant, role);
+	once_queue_close(&queue);
+}
+
+/*
+ * change_archive grants SELECT on the archive of a queue, or revokes it, if
+ * there is an archive.  It may be somebody else's than the queue.
+ */
+static void
+change_archive(const char *queue, bool grant, const char *role)
+{
+	Oid			archive = once_archive_oid(queue);
+
+	if (!OidIsValid(archive))
+		return;
+	if (!once_may_grant(archive, ACL_SELECT))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for archive of queue \"%s\"", queue),
+				 errdetail("This needs the grant option for SELECT on table %s.",
+						   once_archive_table(queue))));
+	once_grant(grant, "SELECT", once_archive_table(queue), role);
+}
+
+static const Use *
+arg_use(FunctionCallInfo fcinfo, int argno)
+{
+	char	   *word;
+	int			i;
+
+	if (PG_ARGISNULL(argno))
+		once_refuse_null("what");
+	word = text_to_cstring(PG_GETARG_TEXT_PP(argno));
+	for (i = 0; i < lengthof(uses); i++)
+	{
+		if (strcmp(word, uses[i].name) == 0)
+			return &uses[i];
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("what must be \"produce\", \"consume\" or \"observe\""),
+			 errdetail("The value given is \"%s\".", word)));
+	return NULL;				/* keep compiler quiet */
+}

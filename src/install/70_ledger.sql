@@ -33,6 +33,18 @@ AS 'MODULE_PATHNAME', 'once_drop_ledger' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION once.drop_ledger(text) IS
 'Drops a ledger with all that it remembers. Waits for transactions that use it. For the owner of the tables.';
 
+CREATE FUNCTION once.grant_ledger(ledger text, role text)
+RETURNS void
+AS 'MODULE_PATHNAME', 'once_grant_ledger' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION once.grant_ledger(text, text) IS
+'Lets a role use a ledger: grants SELECT, INSERT, UPDATE and DELETE on its tables. role: the name of a role, or public for everybody. For the owner of the tables, and who may grant these rights.';
+
+CREATE FUNCTION once.revoke_ledger(ledger text, role text)
+RETURNS void
+AS 'MODULE_PATHNAME', 'once_revoke_ledger' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION once.revoke_ledger(text, text) IS
+'Takes back what grant_ledger has granted. For who may call grant_ledger.';
+
 CREATE FUNCTION once.list_ledgers()
 RETURNS TABLE (
     ledger text,

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * ledger_admin.c
- *	  create_ledger, alter_ledger and drop_ledger.
+ *	  create_ledger, alter_ledger, drop_ledger, grant_ledger and revoke_ledger.
  *
  *-------------------------------------------------------------------------
  */
@@ -27,11 +27,19 @@
 PG_FUNCTION_INFO_V1(once_create_ledger);
 PG_FUNCTION_INFO_V1(once_alter_ledger);
 PG_FUNCTION_INFO_V1(once_drop_ledger);
+PG_FUNCTION_INFO_V1(once_grant_ledger);
+PG_FUNCTION_INFO_V1(once_revoke_ledger);
+
+/* What who uses a ledger needs, on its tables */
+#define USE_RIGHTS		(ACL_SELECT | ACL_INSERT | ACL_UPDATE | ACL_DELETE)
+#define USE_RIGHTS_TEXT	"SELECT, INSERT, UPDATE, DELETE"
 
 static char *arg_ledger(FunctionCallInfo fcinfo, const char *verb);
 static Interval *arg_retention(FunctionCallInfo fcinfo, int argno);
 static void lock_options(const char *name);
 static void check_owner(const char *name);
+static void raise_not_found(const char *name);
+static void change_grants(FunctionCallInfo fcinfo, bool grant, const char *verb);
 
 /*
  * once.create_ledger: makes the tables and the options.
@@ -98,6 +106,50 @@ once_drop_ledger(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+/*
+ * once.grant_ledger: lets a role use a ledger.
+ */
+Datum
+once_grant_ledger(PG_FUNCTION_ARGS)
+{
+	change_grants(fcinfo, true, "once.grant_ledger()");
+	PG_RETURN_VOID();
+}
+
+/*
+ * once.revoke_ledger: takes it back.
+ */
+Datum
+once_revoke_ledger(PG_FUNCTION_ARGS)
+{
+	change_grants(fcinfo, false, "once.revoke_ledger()");
+	PG_RETURN_VOID();
+}
+
+/*
+ * change_grants is grant_ledger and revoke_ledger: GRANT and REVOKE, as the
+ * caller, one after the other.
+ */
+static void
+change_grants(FunctionCallInfo fcinfo, bool grant, const char *verb)
+{
+	char	   *name = arg_ledger(fcinfo, verb);
+	char	   *role = once_arg_role(fcinfo, 1);
+	OnceLedger	ledger;
+
+	if (!once_ledger_find(&ledger, ONCE_LEDGER_OWN, name, 0))
+		raise_not_found(name);
+	if (!once_may_grant(ledger.table[0], USE_RIGHTS) ||
+		!once_may_grant(ledger.table[1], USE_RIGHTS))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for ledger \"%s\"", name),
+				 errdetail("This needs grant options for %s on tables %s.", USE_RIGHTS_TEXT,
+						   once_ledger_tables(ONCE_LEDGER_OWN, name))));
+	lock_options(name);
+	once_grant(grant, USE_RIGHTS_TEXT, once_ledger_tables(ONCE_LEDGER_OWN, name), role);
+}
+
 static char *
 arg_ledger(FunctionCallInfo fcinfo, const char *verb)
 {
@@ -142,12 +194,18 @@ check_owner(const char *name)
 	OnceLedger	ledger;
 
 	if (!once_ledger_find(&ledger, ONCE_LEDGER_OWN, name, 0))
-		ereport(ERROR,
-				(errcode(ERRCODE_ONCE_LEDGER_NOT_FOUND),
-				 errmsg("ledger \"%s\" does not exist", name)));
+		raise_not_found(name);
 	if (!once_is_table_owner(ledger.table[0], GetUserId()) ||
 		!once_is_table_owner(ledger.table[1], GetUserId()))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("must be owner of ledger \"%s\"", name)));
+}
+
+static void
+raise_not_found(const char *name)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_ONCE_LEDGER_NOT_FOUND),
+			 errmsg("ledger \"%s\" does not exist", name)));
 }

@@ -81,7 +81,7 @@ once_alter_ledger(PG_FUNCTION_ARGS)
 	lock_options(name);
 	check_owner(name);
 	once_ledger_write(name, retention, false);
-	CacheInvalidateRelcacheByRelid(get_relname_relid(ledger_relname(ONCE_LEDGER_OWN, name, "0"),
+	CacheInvalidateRelcacheByRelid(get_relname_relid(once_ledger_relname(ONCE_LEDGER_OWN, name, "0"),
 													 once_schema_oid(false)));
 	PG_RETURN_VOID();
 }
@@ -181,7 +181,7 @@ arg_retention(FunctionCallInfo fcinfo, int argno)
 static void
 lock_options(const char *name)
 {
-	once_options_lock(ledger_relname(ONCE_LEDGER_OWN, name, "state"));
+	once_options_lock(once_ledger_relname(ONCE_LEDGER_OWN, name, "state"));
 }
 
 /*

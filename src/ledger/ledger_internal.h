@@ -80,25 +80,24 @@ typedef struct LedgerView
 } LedgerView;
 
 /* ledger_open.c */
-extern const char *ledger_prefix(OnceLedgerKind kind);
-extern char *ledger_relname(OnceLedgerKind kind, const char *name, const char *suffix);
-extern void ledger_raise_not_found(const OnceLedger *ledger);
-extern void ledger_view_open(LedgerView *view, const OnceLedger *ledger,
+extern char *once_ledger_relname(OnceLedgerKind kind, const char *name, const char *suffix);
+extern void once_ledger_raise_not_found(const OnceLedger *ledger);
+extern void once_ledger_view_open(LedgerView *view, const OnceLedger *ledger,
 							 LOCKMODE lockmode, LOCKMODE old_lockmode, bool many);
-extern void ledger_view_close(LedgerView *view);
+extern void once_ledger_view_close(LedgerView *view);
 
 /* ledger_probe.c */
-extern void ledger_probe_begin(LedgerProbe *probe, Relation heap, Relation index,
+extern void once_ledger_probe_begin(LedgerProbe *probe, Relation heap, Relation index,
 							   bool many);
-extern void ledger_probe_end(LedgerProbe *probe);
-extern void ledger_probe_restart(LedgerProbe *probe);
-extern bool ledger_probe(LedgerProbe *probe, const OnceMark *mark, Snapshot any,
+extern void once_ledger_probe_end(LedgerProbe *probe);
+extern void once_ledger_probe_restart(LedgerProbe *probe);
+extern bool once_ledger_probe(LedgerProbe *probe, const OnceMark *mark, Snapshot any,
 						 TupleTableSlot *slot);
 
 /* ledger_turn.c */
-extern LedgerState ledger_state(Relation sequence);
-extern bool ledger_state_is(Relation sequence, const LedgerState *state);
-extern bool ledger_lock(const OnceLedger *ledger, int part, bool wait);
-extern void ledger_unlock(const OnceLedger *ledger, int part);
+extern LedgerState once_ledger_state(Relation sequence);
+extern bool once_ledger_state_is(Relation sequence, const LedgerState *state);
+extern bool once_ledger_lock(const OnceLedger *ledger, int part, bool wait);
+extern void once_ledger_unlock(const OnceLedger *ledger, int part);
 
 #endif							/* LEDGER_INTERNAL_H */

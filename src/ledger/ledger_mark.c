@@ -119,7 +119,7 @@ once_ledger_mark(const OnceLedger *ledger, OnceMark *marks, int nmarks)
 			order[n++] = order[i];
 	}
 
-	ledger_view_open(&view, ledger, RowExclusiveLock, AccessShareLock, n > 1);
+	once_ledger_view_open(&view, ledger, RowExclusiveLock, AccessShareLock, n > 1);
 	for (i = 0; i < n;)
 	{
 		int			last = i + 1;
@@ -129,7 +129,7 @@ once_ledger_mark(const OnceLedger *ledger, OnceMark *marks, int nmarks)
 		mark_part(&view, &order[i], last - i, caller);
 		i = last;
 	}
-	ledger_view_close(&view);
+	once_ledger_view_close(&view);
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(context);
 
@@ -182,7 +182,7 @@ mark_part(LedgerView *view, OnceMark **marks, int nmarks, MemoryContext caller)
 
 	for (i = 0; i < 2; i++)
 		if (view->gen[i].heap != NULL)
-			ledger_probe_restart(&view->gen[i].probe);
+			once_ledger_probe_restart(&view->gen[i].probe);
 	while (done < nmarks)
 	{
 		LookResult	result = LOOK_NONE;
@@ -192,12 +192,12 @@ mark_part(LedgerView *view, OnceMark **marks, int nmarks, MemoryContext caller)
 		int			g;
 
 		once_debug_point("ledger_before_part");
-		(void) ledger_lock(ledger, marks[0]->part, true);
-		if (!ledger_state_is(view->sequence, &view->state))
+		(void) once_ledger_lock(ledger, marks[0]->part, true);
+		if (!once_ledger_state_is(view->sequence, &view->state))
 		{
-			ledger_unlock(ledger, marks[0]->part);
-			ledger_view_close(view);
-			ledger_view_open(view, ledger, RowExclusiveLock, AccessShareLock, view->many);
+			once_ledger_unlock(ledger, marks[0]->part);
+			once_ledger_view_close(view);
+			once_ledger_view_open(view, ledger, RowExclusiveLock, AccessShareLock, view->many);
 			continue;
 		}
 
@@ -215,14 +215,14 @@ mark_part(LedgerView *view, OnceMark **marks, int nmarks, MemoryContext caller)
 		once_debug_point("ledger_before_insert");
 		insert_marks(view, new, nnew);
 		pfree(new);
-		ledger_unlock(ledger, marks[0]->part);
+		once_ledger_unlock(ledger, marks[0]->part);
 
 		if (result == LOOK_WAIT)
 		{
 			/* Nobody is to wait for who waits: nothing is locked meanwhile */
-			ledger_view_close(view);
+			once_ledger_view_close(view);
 			wait_for(&holder);
-			ledger_view_open(view, ledger, RowExclusiveLock, AccessShareLock, view->many);
+			once_ledger_view_open(view, ledger, RowExclusiveLock, AccessShareLock, view->many);
 		}
 		CHECK_FOR_INTERRUPTS();
 	}
@@ -326,7 +326,7 @@ look_in(LedgerView *view, int g, const OnceMark *mark, Holder *holder)
 {
 	SnapshotData *any = &view->gen[g].any;
 
-	if (!ledger_probe(&view->gen[g].probe, mark, any, view->gen[g].slot))
+	if (!once_ledger_probe(&view->gen[g].probe, mark, any, view->gen[g].slot))
 		return LOOK_NONE;
 	holder->xid = TransactionIdIsValid(any->xmin) ? any->xmin : any->xmax;
 	holder->token = any->speculativeToken;
@@ -395,9 +395,9 @@ once_ledger_look(const OnceLedger *ledger, const OnceMark *mark)
 	LookResult	result;
 	int			g;
 
-	ledger_view_open(&view, ledger, AccessShareLock, AccessShareLock, false);
+	once_ledger_view_open(&view, ledger, AccessShareLock, AccessShareLock, false);
 	result = look(&view, mark, &g, &holder);
-	ledger_view_close(&view);
+	once_ledger_view_close(&view);
 	return result == LOOK_FOUND || (result == LOOK_WAIT && holder.deletes);
 }
 
@@ -422,7 +422,7 @@ once_ledger_forget(const OnceLedger *ledger, const OnceMark *mark)
 		TM_FailureData failure;
 		LookResult	result;
 
-		ledger_view_open(&view, ledger, RowExclusiveLock, AccessShareLock, false);
+		once_ledger_view_open(&view, ledger, RowExclusiveLock, AccessShareLock, false);
 		result = look(&view, mark, &g, &holder);
 		found = false;
 		if (result == LOOK_FOUND)
@@ -433,7 +433,7 @@ once_ledger_forget(const OnceLedger *ledger, const OnceMark *mark)
 								GetCurrentCommandId(true), InvalidSnapshot, true,
 								&failure, false) == TM_Ok;
 		}
-		ledger_view_close(&view);
+		once_ledger_view_close(&view);
 		if (found || result == LOOK_NONE)
 			break;
 		if (result == LOOK_WAIT)
@@ -456,7 +456,7 @@ once_ledger_set_value(const OnceLedger *ledger, const OnceMark *mark)
 	int			g;
 
 	CommandCounterIncrement();
-	ledger_view_open(&view, ledger, RowExclusiveLock, RowExclusiveLock, false);
+	once_ledger_view_open(&view, ledger, RowExclusiveLock, RowExclusiveLock, false);
 	if (look(&view, mark, &g, &holder) == LOOK_FOUND)
 	{
 		Relation	heap = view.gen[g].heap;
@@ -480,7 +480,7 @@ once_ledger_set_value(const OnceLedger *ledger, const OnceMark *mark)
 			found = true;
 		}
 	}
-	ledger_view_close(&view);
+	once_ledger_view_close(&view);
 	CommandCounterIncrement();
 	return found;
 }

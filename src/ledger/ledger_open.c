@@ -87,17 +87,11 @@ static bool open_indexes(LedgerView *view, int g, LOCKMODE lockmode);
 static void close_generation(LedgerView *view, int g, bool unlock);
 static const char *generation_fault(OnceLedgerKind kind, Relation heap);
 
-const char *
-ledger_prefix(OnceLedgerKind kind)
-{
-	return kinds[kind].prefix;
-}
-
 /*
- * ledger_relname returns the name of a relation that a ledger is made of.
+ * once_ledger_relname returns the name of a relation that a ledger is made of.
  */
 char *
-ledger_relname(OnceLedgerKind kind, const char *name, const char *suffix)
+once_ledger_relname(OnceLedgerKind kind, const char *name, const char *suffix)
 {
 	return psprintf("%s%s_%s", kinds[kind].prefix, name, suffix);
 }
@@ -169,13 +163,13 @@ ledger_look_up(OnceLedger *ledger, OnceLedgerKind kind, const char *name)
 	namestrcpy(&ledger->name, name);
 	for (g = 0; g < 2; g++)
 	{
-		ledger->table[g] = get_relname_relid(ledger_relname(kind, name, g == 0 ? "0" : "1"),
+		ledger->table[g] = get_relname_relid(once_ledger_relname(kind, name, g == 0 ? "0" : "1"),
 											 schema);
 		if (!OidIsValid(ledger->table[g]) ||
 			get_rel_relkind(ledger->table[g]) != RELKIND_RELATION)
 			return false;
 	}
-	ledger->sequence = get_relname_relid(ledger_relname(kind, name, "state"), schema);
+	ledger->sequence = get_relname_relid(once_ledger_relname(kind, name, "state"), schema);
 	if (!OidIsValid(ledger->sequence) ||
 		get_rel_relkind(ledger->sequence) != RELKIND_SEQUENCE)
 		return false;
@@ -214,7 +208,7 @@ once_ledger_tables(OnceLedgerKind kind, const char *name)
 
 	for (g = 0; g < 2; g++)
 	{
-		char	   *relname = ledger_relname(kind, name, g == 0 ? "0" : "1");
+		char	   *relname = once_ledger_relname(kind, name, g == 0 ? "0" : "1");
 		Oid			relid = get_relname_relid(relname, schema);
 
 		if (OidIsValid(relid) && get_rel_relkind(relid) == RELKIND_RELATION)
@@ -243,7 +237,7 @@ once_ledger_make(OnceLedgerKind kind, const char *name, bool unlogged, Oid owner
 	SPI_connect();
 	for (g = 0; g < 3; g++)
 	{
-		char	   *relname = ledger_relname(kind, name, g == 0 ? "0" : g == 1 ? "1" : "state");
+		char	   *relname = once_ledger_relname(kind, name, g == 0 ? "0" : g == 1 ? "1" : "state");
 
 		if (OidIsValid(get_relname_relid(relname, schema)))
 			ereport(ERROR,
@@ -258,20 +252,20 @@ once_ledger_make(OnceLedgerKind kind, const char *name, bool unlogged, Oid owner
 	for (g = 0; g < 2; g++)
 	{
 		table[g] = quote_qualified_identifier(ONCE_SCHEMA,
-											  ledger_relname(kind, name, g == 0 ? "0" : "1"));
+											  once_ledger_relname(kind, name, g == 0 ? "0" : "1"));
 		once_run(psprintf(CREATE_TABLE_SQL, logging, table[g], kinds[kind].value_column),
 				 0, NULL, NULL);
 	}
 	sequence = psprintf(CREATE_SEQUENCE_SQL, logging,
 						quote_qualified_identifier(ONCE_SCHEMA,
-												   ledger_relname(kind, name, "state")),
+												   once_ledger_relname(kind, name, "state")),
 						table[0]);
 	once_run(sequence, 0, NULL, NULL);
 	if (owner != GetUserId())
 	{
 		/* Past its permission checks: the owner may not create in the schema */
 		for (g = 0; g < 2; g++)
-			ATExecChangeOwner(get_relname_relid(ledger_relname(kind, name, g == 0 ? "0" : "1"),
+			ATExecChangeOwner(get_relname_relid(once_ledger_relname(kind, name, g == 0 ? "0" : "1"),
 												schema),
 							  owner, true, AccessExclusiveLock);
 		CommandCounterIncrement();
@@ -281,10 +275,10 @@ once_ledger_make(OnceLedgerKind kind, const char *name, bool unlogged, Oid owner
 }
 
 /*
- * ledger_raise_not_found raises once_ledger_not_found.
+ * once_ledger_raise_not_found raises once_ledger_not_found.
  */
 void
-ledger_raise_not_found(const OnceLedger *ledger)
+once_ledger_raise_not_found(const OnceLedger *ledger)
 {
 	if (ledger->kind == ONCE_LEDGER_DEDUP)
 		ereport(ERROR,
@@ -301,14 +295,14 @@ ledger_raise_not_found(const OnceLedger *ledger)
  */
 
 /*
- * ledger_view_open opens the generations that count: the current one with a
+ * once_ledger_view_open opens the generations that count: the current one with a
  * lock that is kept to the end of the transaction, unless it is AccessShareLock,
  * and the old one, if it counts, likewise.  many: to look for several ids.
  *
  * view->state is as of some moment while they were locked.
  */
 void
-ledger_view_open(LedgerView *view, const OnceLedger *ledger, LOCKMODE lockmode,
+once_ledger_view_open(LedgerView *view, const OnceLedger *ledger, LOCKMODE lockmode,
 				 LOCKMODE old_lockmode, bool many)
 {
 	memset(view, 0, sizeof(LedgerView));
@@ -316,7 +310,7 @@ ledger_view_open(LedgerView *view, const OnceLedger *ledger, LOCKMODE lockmode,
 	view->many = many;
 	view->sequence = try_relation_open(ledger->sequence, AccessShareLock);
 	if (view->sequence == NULL)
-		ledger_raise_not_found(ledger);
+		once_ledger_raise_not_found(ledger);
 
 	/* The server would refuse to plan a query of it, in the same words */
 	if (view->sequence->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT &&
@@ -329,12 +323,12 @@ ledger_view_open(LedgerView *view, const OnceLedger *ledger, LOCKMODE lockmode,
 		int			current;
 
 		CHECK_FOR_INTERRUPTS();
-		view->state = ledger_state(view->sequence);
+		view->state = once_ledger_state(view->sequence);
 		current = view->state.current;
 		if (open_generation(view, current, lockmode) &&
 			(view->state.phase == LEDGER_ALONE ||
 			 open_generation(view, 1 - current, old_lockmode)) &&
-			ledger_state_is(view->sequence, &view->state))
+			once_ledger_state_is(view->sequence, &view->state))
 			break;
 
 		/* Nothing was done under these locks */
@@ -344,11 +338,11 @@ ledger_view_open(LedgerView *view, const OnceLedger *ledger, LOCKMODE lockmode,
 }
 
 /*
- * ledger_view_close closes what is open.  AccessShareLocks are given back: nobody
+ * once_ledger_view_close closes what is open.  AccessShareLocks are given back: nobody
  * else is to wait for a transaction that only looked.
  */
 void
-ledger_view_close(LedgerView *view)
+once_ledger_view_close(LedgerView *view)
 {
 	int			g;
 
@@ -376,13 +370,13 @@ open_generation(LedgerView *view, int g, LOCKMODE lockmode)
 
 	if (!ConditionalLockRelationOid(ledger->table[g], lockmode))
 	{
-		if (!ledger_state_is(view->sequence, &view->state))
+		if (!once_ledger_state_is(view->sequence, &view->state))
 			return false;
 		LockRelationOid(ledger->table[g], lockmode);
 	}
 	heap = try_relation_open(ledger->table[g], NoLock);
 	if (heap == NULL)
-		ledger_raise_not_found(ledger);
+		once_ledger_raise_not_found(ledger);
 	view->gen[g].heap = heap;
 	view->gen[g].lockmode = lockmode;
 	fault = generation_fault(ledger->kind, heap);
@@ -401,7 +395,7 @@ open_generation(LedgerView *view, int g, LOCKMODE lockmode)
 
 	InitDirtySnapshot(view->gen[g].any);
 	view->gen[g].slot = table_slot_create(heap, NULL);
-	ledger_probe_begin(&view->gen[g].probe, heap, view->gen[g].index[0], view->many);
+	once_ledger_probe_begin(&view->gen[g].probe, heap, view->gen[g].index[0], view->many);
 	return true;
 }
 
@@ -463,7 +457,7 @@ close_generation(LedgerView *view, int g, bool unlock)
 
 	if (view->gen[g].heap == NULL)
 		return;
-	ledger_probe_end(&view->gen[g].probe);
+	once_ledger_probe_end(&view->gen[g].probe);
 	ExecDropSingleTupleTableSlot(view->gen[g].slot);
 	for (i = 0; i < view->gen[g].nindexes; i++)
 		index_close(view->gen[g].index[i], unlock ? view->gen[g].lockmode : NoLock);

@@ -45,11 +45,11 @@ static void note_tids(LedgerProbe *probe, IndexTuple itup);
 static bool is_row_of(TupleTableSlot *slot, const OnceMark *mark);
 
 /*
- * ledger_probe_begin prepares to look for ids.  many: more than one of them, in
+ * once_ledger_probe_begin prepares to look for ids.  many: more than one of them, in
  * ascending order.
  */
 void
-ledger_probe_begin(LedgerProbe *probe, Relation heap, Relation index, bool many)
+once_ledger_probe_begin(LedgerProbe *probe, Relation heap, Relation index, bool many)
 {
 	memset(probe, 0, sizeof(LedgerProbe));
 	probe->heap = heap;
@@ -61,11 +61,11 @@ ledger_probe_begin(LedgerProbe *probe, Relation heap, Relation index, bool many)
 }
 
 void
-ledger_probe_end(LedgerProbe *probe)
+once_ledger_probe_end(LedgerProbe *probe)
 {
 	int			level;
 
-	ledger_probe_restart(probe);
+	once_ledger_probe_restart(probe);
 	table_index_fetch_end(probe->fetch);
 	for (level = 0; level < LEDGER_PROBE_LEVELS; level++)
 		if (probe->pages[level] != NULL)
@@ -75,10 +75,10 @@ ledger_probe_end(LedgerProbe *probe)
 }
 
 /*
- * ledger_probe_restart is called before an id that is less than the one before.
+ * once_ledger_probe_restart is called before an id that is less than the one before.
  */
 void
-ledger_probe_restart(LedgerProbe *probe)
+once_ledger_probe_restart(LedgerProbe *probe)
 {
 	int			level;
 
@@ -90,11 +90,11 @@ ledger_probe_restart(LedgerProbe *probe)
 }
 
 /*
- * ledger_probe fetches the row of an id that is there for a snapshot which sees
+ * once_ledger_probe fetches the row of an id that is there for a snapshot which sees
  * what open transactions do.  False: there is none.
  */
 bool
-ledger_probe(LedgerProbe *probe, const OnceMark *mark, Snapshot any,
+once_ledger_probe(LedgerProbe *probe, const OnceMark *mark, Snapshot any,
 			 TupleTableSlot *slot)
 {
 	bool		found = false;

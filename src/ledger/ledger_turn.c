@@ -65,10 +65,10 @@ static bool try_turn(const OnceLedger *ledger, Relation sequence,
 static bool has_pages(Relation rel);
 
 /*
- * ledger_state reads the state.
+ * once_ledger_state reads the state.
  */
 LedgerState
-ledger_state(Relation sequence)
+once_ledger_state(Relation sequence)
 {
 	Buffer		buffer = ReadBuffer(sequence, 0);
 	Page		page;
@@ -96,23 +96,23 @@ ledger_state(Relation sequence)
 }
 
 /*
- * ledger_state_is tells whether the state is still this one.
+ * once_ledger_state_is tells whether the state is still this one.
  */
 bool
-ledger_state_is(Relation sequence, const LedgerState *state)
+once_ledger_state_is(Relation sequence, const LedgerState *state)
 {
-	LedgerState now = ledger_state(sequence);
+	LedgerState now = once_ledger_state(sequence);
 
 	return now.time == state->time && now.current == state->current &&
 		now.phase == state->phase;
 }
 
 /*
- * ledger_lock takes the lock of a part of the ids, or the turn lock.  False: it
+ * once_ledger_lock takes the lock of a part of the ids, or the turn lock.  False: it
  * is not to be had at once, and wait is false.
  */
 bool
-ledger_lock(const OnceLedger *ledger, int part, bool wait)
+once_ledger_lock(const OnceLedger *ledger, int part, bool wait)
 {
 	LOCKTAG		tag;
 
@@ -121,7 +121,7 @@ ledger_lock(const OnceLedger *ledger, int part, bool wait)
 }
 
 void
-ledger_unlock(const OnceLedger *ledger, int part)
+once_ledger_unlock(const OnceLedger *ledger, int part)
 {
 	LOCKTAG		tag;
 
@@ -153,7 +153,7 @@ once_ledger_advance(const OnceLedger *ledger, bool look)
 	while (more)
 	{
 		CHECK_FOR_INTERRUPTS();
-		state = ledger_state(sequence);
+		state = once_ledger_state(sequence);
 		switch (state.phase)
 		{
 			case LEDGER_OPEN:
@@ -246,14 +246,14 @@ try_close(const OnceLedger *ledger, Relation sequence, const LedgerState *state)
 	Relation	heap;
 	bool		done = false;
 
-	if (!ledger_lock(ledger, LEDGER_TURN_LOCK, false))
+	if (!once_ledger_lock(ledger, LEDGER_TURN_LOCK, false))
 		return false;
 	if (ConditionalLockRelationOid(old, ShareLock))
 	{
 		/* Our own insertions are not in the way of our lock */
 		heap = try_relation_open(old, NoLock);
 		if (heap != NULL && !CheckRelationLockedByMe(heap, RowExclusiveLock, false) &&
-			ledger_state_is(sequence, state))
+			once_ledger_state_is(sequence, state))
 		{
 			publish(ledger, sequence, state->current, LEDGER_CLOSED);
 			done = true;
@@ -262,7 +262,7 @@ try_close(const OnceLedger *ledger, Relation sequence, const LedgerState *state)
 			relation_close(heap, NoLock);
 		UnlockRelationOid(old, ShareLock);
 	}
-	ledger_unlock(ledger, LEDGER_TURN_LOCK);
+	once_ledger_unlock(ledger, LEDGER_TURN_LOCK);
 	return done;
 }
 
@@ -274,14 +274,14 @@ try_retire(const OnceLedger *ledger, Relation sequence, const LedgerState *state
 {
 	bool		done = false;
 
-	if (!ledger_lock(ledger, LEDGER_TURN_LOCK, false))
+	if (!once_ledger_lock(ledger, LEDGER_TURN_LOCK, false))
 		return false;
-	if (ledger_state_is(sequence, state))
+	if (once_ledger_state_is(sequence, state))
 	{
 		publish(ledger, sequence, state->current, LEDGER_ALONE);
 		done = true;
 	}
-	ledger_unlock(ledger, LEDGER_TURN_LOCK);
+	once_ledger_unlock(ledger, LEDGER_TURN_LOCK);
 	return done;
 }
 
@@ -311,7 +311,7 @@ try_empty(const OnceLedger *ledger, Relation sequence, const LedgerState *state)
 
 	/* TRUNCATE refuses a table that a cursor of ours is open on */
 	heap = try_relation_open(old, NoLock);
-	if (heap == NULL || heap->rd_refcnt != 1 || !ledger_state_is(sequence, state))
+	if (heap == NULL || heap->rd_refcnt != 1 || !once_ledger_state_is(sequence, state))
 	{
 		if (heap != NULL)
 			relation_close(heap, NoLock);
@@ -325,7 +325,7 @@ try_empty(const OnceLedger *ledger, Relation sequence, const LedgerState *state)
 	once_role_assume(&saved, sequence->rd_rel->relowner, true);
 	once_run(psprintf("TRUNCATE ONLY %s",
 					  quote_qualified_identifier(ONCE_SCHEMA,
-												 ledger_relname(ledger->kind,
+												 once_ledger_relname(ledger->kind,
 																NameStr(ledger->name),
 																state->current ? "0" : "1"))),
 			 0, NULL, NULL);
@@ -369,18 +369,18 @@ try_turn(const OnceLedger *ledger, Relation sequence, const LedgerState *state)
 		if (heap != NULL)
 			relation_close(heap, NoLock);
 	}
-	if (wanted && ledger_lock(ledger, LEDGER_TURN_LOCK, false))
+	if (wanted && once_ledger_lock(ledger, LEDGER_TURN_LOCK, false))
 	{
 		for (part = 0; part < LEDGER_PARTS; part++)
-			(void) ledger_lock(ledger, part, true);
-		if (ledger_state_is(sequence, state))
+			(void) once_ledger_lock(ledger, part, true);
+		if (once_ledger_state_is(sequence, state))
 		{
 			publish(ledger, sequence, 1 - state->current, LEDGER_OPEN);
 			done = true;
 		}
 		for (part = LEDGER_PARTS - 1; part >= 0; part--)
-			ledger_unlock(ledger, part);
-		ledger_unlock(ledger, LEDGER_TURN_LOCK);
+			once_ledger_unlock(ledger, part);
+		once_ledger_unlock(ledger, LEDGER_TURN_LOCK);
 	}
 	UnlockRelationOid(other, AccessShareLock);
 	return done;

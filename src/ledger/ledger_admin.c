@@ -33,11 +33,12 @@ PG_FUNCTION_INFO_V1(once_revoke_ledger);
 /* What who uses a ledger needs, on its tables */
 #define USE_RIGHTS		(ACL_SELECT | ACL_INSERT | ACL_UPDATE | ACL_DELETE)
 #define USE_RIGHTS_TEXT	"SELECT, INSERT, UPDATE, DELETE"
+static const char *const use_rights[] = {"SELECT", "INSERT", "UPDATE", "DELETE"};
 
 static char *arg_ledger(FunctionCallInfo fcinfo, const char *verb);
 static Interval *arg_retention(FunctionCallInfo fcinfo, int argno);
 static void lock_options(const char *name);
-static void check_owner(const char *name);
+static void check_owner(const char *name, bool any_part);
 static void raise_not_found(const char *name);
 static void change_grants(FunctionCallInfo fcinfo, bool grant, const char *verb);
 
@@ -63,6 +64,11 @@ once_create_ledger(PG_FUNCTION_ARGS)
 				 errmsg("ledger \"%s\" already exists", name)));
 		PG_RETURN_VOID();
 	}
+	if (once_ledger_tables(ONCE_LEDGER_OWN, name) != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_TABLE),
+				 errmsg("part of ledger \"%s\" already exists", name),
+				 errhint("Drop it with once.drop_ledger.")));
 	once_ledger_make(ONCE_LEDGER_OWN, name, unlogged, GetUserId());
 	once_ledger_write(name, retention, true);
 	PG_RETURN_VOID();
@@ -77,9 +83,9 @@ once_alter_ledger(PG_FUNCTION_ARGS)
 	char	   *name = arg_ledger(fcinfo, "once.alter_ledger()");
 	Interval   *retention = arg_retention(fcinfo, 1);
 
-	check_owner(name);
+	check_owner(name, false);
 	lock_options(name);
-	check_owner(name);
+	check_owner(name, false);
 	once_ledger_write(name, retention, false);
 	CacheInvalidateRelcacheByRelid(get_relname_relid(once_ledger_relname(ONCE_LEDGER_OWN, name, "0"),
 													 once_schema_oid(false)));
@@ -88,16 +94,17 @@ once_alter_ledger(PG_FUNCTION_ARGS)
 
 /*
  * once.drop_ledger: drops the tables by a command, so that event triggers and
- * extensions hear of it, and forgets the options.
+ * extensions hear of it, and forgets the options.  Of a ledger that somebody has
+ * dropped a part of it drops the rest.
  */
 Datum
 once_drop_ledger(PG_FUNCTION_ARGS)
 {
 	char	   *name = arg_ledger(fcinfo, "once.drop_ledger()");
 
-	check_owner(name);
+	check_owner(name, true);
 	lock_options(name);
-	check_owner(name);
+	check_owner(name, true);
 	SPI_connect();
 	once_run(psprintf("DROP TABLE %s", once_ledger_tables(ONCE_LEDGER_OWN, name)),
 			 0, NULL, NULL);
@@ -136,6 +143,7 @@ change_grants(FunctionCallInfo fcinfo, bool grant, const char *verb)
 	char	   *name = arg_ledger(fcinfo, verb);
 	char	   *role = once_arg_role(fcinfo, 1);
 	OnceLedger	ledger;
+	int			i;
 
 	if (!once_ledger_find(&ledger, ONCE_LEDGER_OWN, name, 0))
 		raise_not_found(name);
@@ -147,7 +155,8 @@ change_grants(FunctionCallInfo fcinfo, bool grant, const char *verb)
 				 errdetail("This needs grant options for %s on tables %s.", USE_RIGHTS_TEXT,
 						   once_ledger_tables(ONCE_LEDGER_OWN, name))));
 	lock_options(name);
-	once_grant(grant, USE_RIGHTS_TEXT, once_ledger_tables(ONCE_LEDGER_OWN, name), role);
+	for (i = 0; i < lengthof(use_rights); i++)
+		once_grant(grant, use_rights[i], once_ledger_tables(ONCE_LEDGER_OWN, name), role);
 }
 
 static char *
@@ -185,21 +194,29 @@ lock_options(const char *name)
 }
 
 /*
- * check_owner raises an error unless there is such a ledger and it is the
- * caller's.
+ * check_owner raises an error unless there is such a ledger, or with any_part one
+ * of its tables, and it is the caller's.
  */
 static void
-check_owner(const char *name)
+check_owner(const char *name, bool any_part)
 {
+	Oid			schema = once_schema_oid(false);
 	OnceLedger	ledger;
+	int			g;
 
-	if (!once_ledger_find(&ledger, ONCE_LEDGER_OWN, name, 0))
+	if (!once_ledger_find(&ledger, ONCE_LEDGER_OWN, name, 0) &&
+		!(any_part && once_ledger_tables(ONCE_LEDGER_OWN, name) != NULL))
 		raise_not_found(name);
-	if (!once_is_table_owner(ledger.table[0], GetUserId()) ||
-		!once_is_table_owner(ledger.table[1], GetUserId()))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("must be owner of ledger \"%s\"", name)));
+	for (g = 0; g < 2; g++)
+	{
+		char	   *relname = once_ledger_relname(ONCE_LEDGER_OWN, name, g == 0 ? "0" : "1");
+		Oid			table = get_relname_relid(relname, schema);
+
+		if (OidIsValid(table) && !once_is_table_owner(table, GetUserId()))
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					 errmsg("must be owner of ledger \"%s\"", name)));
+	}
 }
 
 static void

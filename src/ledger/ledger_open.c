@@ -62,10 +62,11 @@ static const struct
 	const char *prefix;
 	const char *value_column;
 	Oid			value_type;
+	bool		value_not_null;
 }			kinds[] =
 {
-	{ONCE_LEDGER_PREFIX, "result pg_catalog.jsonb", JSONBOID},
-	{ONCE_DEDUP_PREFIX, "message_id pg_catalog.int8 NOT NULL", INT8OID}
+	{ONCE_LEDGER_PREFIX, "result pg_catalog.jsonb", JSONBOID, false},
+	{ONCE_DEDUP_PREFIX, "message_id pg_catalog.int8 NOT NULL", INT8OID, true}
 };
 
 /* What a backend remembers of a ledger, as long as it hears of no change */
@@ -381,7 +382,7 @@ open_generation(LedgerView *view, int g, LOCKMODE lockmode)
 	view->gen[g].lockmode = lockmode;
 	fault = generation_fault(ledger->kind, heap);
 	if (fault == NULL && !open_indexes(view, g, lockmode))
-		fault = "It has other indexes than its key.";
+		fault = "It has no key on id, or other indexes.";
 	if (fault != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_ONCE_LEDGER_UNUSABLE),
@@ -476,7 +477,7 @@ generation_fault(OnceLedgerKind kind, Relation heap)
 	const Oid	types[Natts_generation] = {TEXTOID, TIMESTAMPTZOID, kinds[kind].value_type};
 	int			i;
 
-	if (heap->rd_rel->relkind != RELKIND_RELATION ||
+	if (heap->rd_rel->relkind != RELKIND_RELATION || heap->rd_rel->relispartition ||
 		heap->rd_tableam != GetHeapamTableAmRoutine())
 		return "It is no plain table.";
 	if (heap->trigdesc != NULL || heap->rd_rules != NULL)
@@ -491,7 +492,8 @@ generation_fault(OnceLedgerKind kind, Relation heap)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, i);
 
-		if (att->attisdropped || att->atttypid != types[i])
+		if (att->attisdropped || att->atttypid != types[i] ||
+			(i == Anum_generation_value - 1 && att->attnotnull && !kinds[kind].value_not_null))
 			return "It has other columns or constraints.";
 	}
 	return NULL;

@@ -24,6 +24,7 @@
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/hsearch.h"
@@ -287,7 +288,8 @@ try_retire(const OnceLedger *ledger, Relation sequence, const LedgerState *state
 
 /*
  * try_empty truncates the generation that does not count, if it has pages and
- * nobody uses it, in the caller's transaction, as its owner.
+ * nobody uses it, in the caller's transaction, as its owner.  What its owner may
+ * not truncate stays.
  */
 static bool
 try_empty(const OnceLedger *ledger, Relation sequence, const LedgerState *state)
@@ -295,6 +297,7 @@ try_empty(const OnceLedger *ledger, Relation sequence, const LedgerState *state)
 	Oid			old = ledger->table[1 - state->current];
 	Relation	heap;
 	bool		wanted;
+	Oid			owner;
 	OnceRole	saved;
 
 	/* A look under a lock that is in nobody's way */
@@ -302,7 +305,8 @@ try_empty(const OnceLedger *ledger, Relation sequence, const LedgerState *state)
 		return false;
 	heap = try_relation_open(old, NoLock);
 	wanted = heap != NULL && has_pages(heap) &&
-		heap->trigdesc == NULL && heap->rd_rel->relkind == RELKIND_RELATION;
+		heap->trigdesc == NULL && heap->rd_rel->relkind == RELKIND_RELATION &&
+		pg_class_aclcheck(old, heap->rd_rel->relowner, ACL_TRUNCATE) == ACLCHECK_OK;
 	if (heap != NULL)
 		relation_close(heap, NoLock);
 	UnlockRelationOid(old, AccessShareLock);
@@ -318,11 +322,12 @@ try_empty(const OnceLedger *ledger, Relation sequence, const LedgerState *state)
 		UnlockRelationOid(old, AccessExclusiveLock);
 		return false;
 	}
+	owner = heap->rd_rel->relowner;
 	relation_close(heap, NoLock);
 
 	once_debug_point("ledger_before_truncate");
 	SPI_connect();
-	once_role_assume(&saved, sequence->rd_rel->relowner, true);
+	once_role_assume(&saved, owner, true);
 	once_run(psprintf("TRUNCATE ONLY %s",
 					  quote_qualified_identifier(ONCE_SCHEMA,
 												 once_ledger_relname(ledger->kind,

@@ -1,5 +1,5 @@
-# alter_queue reaches sessions that are at work at once: the next statement heeds the new options, in an open transaction and
-# in prepared statements too.  What is rolled back was never there.
+# alter_queue and alter_ledger reach sessions that are at work at once: the next statement heeds the new options, in an open
+# transaction and in prepared statements too.  What is rolled back was never there.
 
 use strict;
 use warnings;
@@ -145,6 +145,37 @@ is(worker("EXECUTE finish"), 'nothing', 'dropped and created: it is empty');
 is(worker("EXECUTE send('n'); EXECUTE finish"), 'n:1', 'dropped and created: it works');
 is(worker("EXECUTE send('o'); EXECUTE fail; EXECUTE finish"), 'nothing', 'dropped and created: its own options');
 is(value('SELECT count(*) FROM once.a_q'), '1', 'dropped and created: its own archive');
-$worker->quit;
 clean($node, 'q', 'in the end');
+
+# A ledger's retention.  The session looks once a second, at least, whether something is to be forgotten.
+value(q(CREATE PROCEDURE mark_for(span interval, ledger text, id text) LANGUAGE plpgsql AS $$
+	DECLARE
+		enough timestamptz := clock_timestamp() + span;
+	BEGIN
+		WHILE once.is_processed(ledger, id) AND clock_timestamp() < enough LOOP
+			PERFORM once.mark_processed(ledger, 'other');
+			COMMIT;
+			PERFORM pg_sleep(0.01);
+		END LOOP;
+	END $$));
+value("SELECT once.create_ledger('l', '100 days'), once.create_ledger('m', '1 us')");
+worker("SELECT once.mark_processed('l', 'a'), once.mark_processed('m', 'a')");
+worker("CALL mark_for('60 s', 'm', 'a')");
+is(worker("SELECT once.is_processed('l', 'a') AND NOT once.is_processed('m', 'a')"), 't', 'two ledgers, each with its retention');
+my $altering = $node->background_psql('postgres');
+$altering->query_safe("BEGIN; SELECT once.alter_ledger('l', '1 us')");
+worker("CALL mark_for('1.5 s', 'l', 'a')");
+is(worker("SELECT once.is_processed('l', 'a')"), 't', 'retention: not before it is committed');
+$altering->query_safe('COMMIT');
+$altering->quit;
+worker("CALL mark_for('60 s', 'l', 'a')");
+is(worker("SELECT once.is_processed('l', 'a')"), 'f', 'retention: shorter');
+value("SELECT once.alter_ledger('m', '100 days')");
+worker("SELECT once.mark_processed('m', 'b'); CALL mark_for('1.5 s', 'm', 'b')");
+is(worker("SELECT once.is_processed('m', 'b')"), 't', 'retention: longer');
+value("SELECT once.drop_ledger('m')");
+is(worker("SELECT state_of('SELECT once.is_processed(''m'', ''b'')')"), 'ON011', 'dropped');
+value("SELECT once.create_ledger('m', '1 day')");
+is(worker("SELECT once.mark_processed('m', 'b')"), 't', 'another ledger of the same name is empty');
+$worker->quit;
 done_testing();

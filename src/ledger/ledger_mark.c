@@ -336,18 +336,19 @@ look_in(LedgerView *view, int g, const OnceMark *mark, Holder *holder)
 
 /*
  * look looks for an id in the generations that count.  *g: where it is.
+ *
+ * The current one comes first: what is repeated is repeated soon, mostly.
  */
 static LookResult
 look(LedgerView *view, const OnceMark *mark, int *g, Holder *holder)
 {
-	LookResult	result = LOOK_NONE;
+	LookResult	result;
 
-	*g = 1 - view->state.current;
-	if (view->gen[*g].heap != NULL)
-		result = look_in(view, *g, mark, holder);
-	if (result == LOOK_NONE)
+	*g = view->state.current;
+	result = look_in(view, *g, mark, holder);
+	if (result == LOOK_NONE && view->gen[1 - *g].heap != NULL)
 	{
-		*g = view->state.current;
+		*g = 1 - *g;
 		result = look_in(view, *g, mark, holder);
 	}
 	return result;

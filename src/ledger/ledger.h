@@ -58,9 +58,9 @@ extern char *once_ledger_tables(OnceLedgerKind kind, const char *name);
 
 /* ledger_mark.c */
 extern void once_ledger_mark(const OnceLedger *ledger, OnceMark *marks, int nmarks);
-extern bool once_ledger_look(const OnceLedger *ledger, const OnceMark *mark);
-extern bool once_ledger_forget(const OnceLedger *ledger, const OnceMark *mark);
-extern bool once_ledger_set_value(const OnceLedger *ledger, const OnceMark *mark);
+extern bool once_ledger_look(const OnceLedger *ledger, OnceMark *mark);
+extern bool once_ledger_forget(const OnceLedger *ledger, OnceMark *mark);
+extern bool once_ledger_set_value(const OnceLedger *ledger, OnceMark *mark);
 
 extern void once_ledger_check_id(Datum id, const char *argument, OnceMark *mark);
 

@@ -45,26 +45,27 @@ typedef struct LedgerState
 
 /* A look for ids in the key of a generation; see ledger_probe.c */
 #define LEDGER_PROBE_LEVELS	16
+#define LEDGER_PROBE_AHEAD	32
 
 typedef struct LedgerProbe
 {
 	Relation	heap;
 	Relation	index;
-	bool		many;
+	int			ahead;			/* how many ids may be looked for together */
 	struct IndexFetchTableData *fetch;
-	Buffer		leaf;			/* pinned, or invalid */
 	bool		known[LEDGER_PROBE_LEVELS];
 	char	   *pages[LEDGER_PROBE_LEVELS];	/* copies, by level */
-	ItemPointerData *tids;		/* of the rows of an id */
-	int			ntids;
+	ItemPointerData *tids;		/* of the rows of the ids looked for, */
 	int			maxtids;
+	int			first[LEDGER_PROBE_AHEAD + 1];	/* those of one from here to the next */
+	int			nheap;
+	Buffer		heap_pages[LEDGER_PROBE_AHEAD];	/* pinned */
 } LedgerProbe;
 
 /* Generations opened as a state wants them */
 typedef struct LedgerView
 {
 	const OnceLedger *ledger;
-	bool		many;			/* several ids are looked for */
 	Relation	sequence;
 	LedgerState state;
 	struct
@@ -83,16 +84,16 @@ typedef struct LedgerView
 extern char *once_ledger_relname(OnceLedgerKind kind, const char *name, const char *suffix);
 extern void once_ledger_raise_not_found(const OnceLedger *ledger);
 extern void once_ledger_view_open(LedgerView *view, const OnceLedger *ledger,
-							 LOCKMODE lockmode, LOCKMODE old_lockmode, bool many);
+							 LOCKMODE lockmode, LOCKMODE old_lockmode);
 extern void once_ledger_view_close(LedgerView *view);
 
 /* ledger_probe.c */
-extern void once_ledger_probe_begin(LedgerProbe *probe, Relation heap, Relation index,
-							   bool many);
+extern void once_ledger_probe_begin(LedgerProbe *probe, Relation heap, Relation index);
 extern void once_ledger_probe_end(LedgerProbe *probe);
 extern void once_ledger_probe_restart(LedgerProbe *probe);
-extern bool once_ledger_probe(LedgerProbe *probe, const OnceMark *mark, Snapshot any,
-						 TupleTableSlot *slot);
+extern void once_ledger_probe(LedgerProbe *probe, OnceMark *const *marks, int n);
+extern bool once_ledger_probe_fetch(LedgerProbe *probe, int i, const OnceMark *mark,
+									Snapshot any, TupleTableSlot *slot);
 
 /* ledger_turn.c */
 extern LedgerState once_ledger_state(Relation sequence);

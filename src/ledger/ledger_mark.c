@@ -45,6 +45,14 @@ typedef struct Holder
 	bool		deletes;
 } Holder;
 
+/* The look for one id */
+typedef struct Look
+{
+	LookResult	result;
+	int			g;				/* the generation, if found or to be waited for */
+	Holder		holder;
+} Look;
+
 static int	compare_marks(const void *a, const void *b);
 static bool same_id(const OnceMark *a, const OnceMark *b);
 static void mark_part(LedgerView *view, OnceMark **marks, int nmarks,
@@ -53,8 +61,10 @@ static void insert_marks(LedgerView *view, OnceMark **marks, int nmarks);
 static void index_rows(LedgerView *view, int g, Datum *ids, ItemPointerData *tids, int n);
 static HeapTuple form_generation(Relation heap, const OnceMark *mark, TimestampTz now,
 								 Datum *id);
-static LookResult look_in(LedgerView *view, int g, const OnceMark *mark, Holder *holder);
-static LookResult look(LedgerView *view, const OnceMark *mark, int *g, Holder *holder);
+static int	look(LedgerView *view, OnceMark *const *marks, int n, Look *looks,
+				 MemoryContext context);
+static void look_in(LedgerView *view, int g, OnceMark *const *marks, const int *where,
+					int n, Look *looks, MemoryContext context);
 static void wait_for(const Holder *holder);
 static void keep_value(LedgerView *view, int g, OnceMark *mark, MemoryContext context);
 
@@ -119,7 +129,7 @@ once_ledger_mark(const OnceLedger *ledger, OnceMark *marks, int nmarks)
 			order[n++] = order[i];
 	}
 
-	once_ledger_view_open(&view, ledger, RowExclusiveLock, AccessShareLock, n > 1);
+	once_ledger_view_open(&view, ledger, RowExclusiveLock, AccessShareLock);
 	for (i = 0; i < n;)
 	{
 		int			last = i + 1;
@@ -186,10 +196,10 @@ mark_part(LedgerView *view, OnceMark **marks, int nmarks, MemoryContext caller)
 	while (done < nmarks)
 	{
 		LookResult	result = LOOK_NONE;
+		Look		looks[LEDGER_PROBE_AHEAD];
 		OnceMark  **new;
 		int			nnew = 0;
 		Holder		holder;
-		int			g;
 
 		once_debug_point("ledger_before_part");
 		(void) once_ledger_lock(ledger, marks[0]->part, true);
@@ -197,20 +207,26 @@ mark_part(LedgerView *view, OnceMark **marks, int nmarks, MemoryContext caller)
 		{
 			once_ledger_unlock(ledger, marks[0]->part);
 			once_ledger_view_close(view);
-			once_ledger_view_open(view, ledger, RowExclusiveLock, AccessShareLock, view->many);
+			once_ledger_view_open(view, ledger, RowExclusiveLock, AccessShareLock);
 			continue;
 		}
 
 		new = palloc(sizeof(OnceMark *) * Min(nmarks - done, INSERT_CHUNK));
-		for (; done < nmarks && nnew < INSERT_CHUNK; done++)
+		while (result != LOOK_WAIT && done < nmarks && nnew < INSERT_CHUNK)
 		{
-			result = look(view, marks[done], &g, &holder);
-			if (result == LOOK_WAIT)
-				break;
-			if (result == LOOK_FOUND)
-				keep_value(view, g, marks[done], caller);
-			else
-				new[nnew++] = marks[done];
+			int			n = Min(Min(nmarks - done, INSERT_CHUNK - nnew), LEDGER_PROBE_AHEAD);
+
+			n = look(view, &marks[done], n, looks, caller);
+			for (i = 0; i < n && result != LOOK_WAIT; i++)
+			{
+				result = looks[i].result;
+				if (result == LOOK_NONE)
+					new[nnew++] = marks[done];
+				if (result != LOOK_WAIT)
+					done++;
+				else
+					holder = looks[i].holder;
+			}
 		}
 		once_debug_point("ledger_before_insert");
 		insert_marks(view, new, nnew);
@@ -222,7 +238,7 @@ mark_part(LedgerView *view, OnceMark **marks, int nmarks, MemoryContext caller)
 			/* Nobody is to wait for who waits: nothing is locked meanwhile */
 			once_ledger_view_close(view);
 			wait_for(&holder);
-			once_ledger_view_open(view, ledger, RowExclusiveLock, AccessShareLock, view->many);
+			once_ledger_view_open(view, ledger, RowExclusiveLock, AccessShareLock);
 		}
 		CHECK_FOR_INTERRUPTS();
 	}
@@ -318,40 +334,69 @@ form_generation(Relation heap, const OnceMark *mark, TimestampTz now, Datum *id)
 }
 
 /*
- * look_in looks for an id in one generation.  What it finds is in the
+ * look looks for some ids in the generations that count.  Returns how many of
+ * them it has looked for, at least one.  Values of those that are found are
+ * kept in a context, if there is one; else the row of the only id is in its
  * generation's slot.
+ *
+ * The current generation comes first: what is repeated is repeated soon, mostly.
  */
-static LookResult
-look_in(LedgerView *view, int g, const OnceMark *mark, Holder *holder)
+static int
+look(LedgerView *view, OnceMark *const *marks, int n, Look *looks, MemoryContext context)
 {
-	SnapshotData *any = &view->gen[g].any;
+	int			current = view->state.current;
+	int			where[LEDGER_PROBE_AHEAD] = {0};
+	OnceMark   *left[LEDGER_PROBE_AHEAD];
+	int			nleft = 0;
+	int			i;
 
-	if (!once_ledger_probe(&view->gen[g].probe, mark, any, view->gen[g].slot))
-		return LOOK_NONE;
-	holder->xid = TransactionIdIsValid(any->xmin) ? any->xmin : any->xmax;
-	holder->token = any->speculativeToken;
-	holder->deletes = !TransactionIdIsValid(any->xmin);
-	return TransactionIdIsValid(holder->xid) ? LOOK_WAIT : LOOK_FOUND;
+	n = Min(n, view->gen[current].probe.ahead);
+	for (i = 0; i < n; i++)
+		where[i] = i;
+	look_in(view, current, marks, where, n, looks, context);
+	if (view->gen[1 - current].heap == NULL)
+		return n;
+	for (i = 0; i < n; i++)
+	{
+		if (looks[i].result == LOOK_NONE)
+		{
+			left[nleft] = marks[i];
+			where[nleft++] = i;
+		}
+	}
+	look_in(view, 1 - current, left, where, nleft, looks, context);
+	return n;
 }
 
 /*
- * look looks for an id in the generations that count.  *g: where it is.
- *
- * The current one comes first: what is repeated is repeated soon, mostly.
+ * look_in looks for ids in one generation; where: of each, the look.
  */
-static LookResult
-look(LedgerView *view, const OnceMark *mark, int *g, Holder *holder)
+static void
+look_in(LedgerView *view, int g, OnceMark *const *marks, const int *where, int n,
+		Look *looks, MemoryContext context)
 {
-	LookResult	result;
+	LedgerProbe *probe = &view->gen[g].probe;
+	SnapshotData *any = &view->gen[g].any;
+	int			i;
 
-	*g = view->state.current;
-	result = look_in(view, *g, mark, holder);
-	if (result == LOOK_NONE && view->gen[1 - *g].heap != NULL)
+	if (n == 0)
+		return;
+	once_ledger_probe(probe, marks, n);
+	for (i = 0; i < n; i++)
 	{
-		*g = 1 - *g;
-		result = look_in(view, *g, mark, holder);
+		Look	   *look = &looks[where[i]];
+
+		look->g = g;
+		look->result = LOOK_NONE;
+		if (!once_ledger_probe_fetch(probe, i, marks[i], any, view->gen[g].slot))
+			continue;
+		look->holder.xid = TransactionIdIsValid(any->xmin) ? any->xmin : any->xmax;
+		look->holder.token = any->speculativeToken;
+		look->holder.deletes = !TransactionIdIsValid(any->xmin);
+		look->result = TransactionIdIsValid(look->holder.xid) ? LOOK_WAIT : LOOK_FOUND;
+		if (look->result == LOOK_FOUND && context != NULL)
+			keep_value(view, g, marks[i], context);
 	}
-	return result;
 }
 
 static void
@@ -389,17 +434,16 @@ keep_value(LedgerView *view, int g, OnceMark *mark, MemoryContext context)
  * committed or by this one.  Waits for nobody.
  */
 bool
-once_ledger_look(const OnceLedger *ledger, const OnceMark *mark)
+once_ledger_look(const OnceLedger *ledger, OnceMark *mark)
 {
 	LedgerView	view;
-	Holder		holder;
-	LookResult	result;
-	int			g;
+	Look		found;
 
-	once_ledger_view_open(&view, ledger, AccessShareLock, AccessShareLock, false);
-	result = look(&view, mark, &g, &holder);
+	once_ledger_view_open(&view, ledger, AccessShareLock, AccessShareLock);
+	(void) look(&view, &mark, 1, &found, NULL);
 	once_ledger_view_close(&view);
-	return result == LOOK_FOUND || (result == LOOK_WAIT && holder.deletes);
+	return found.result == LOOK_FOUND ||
+		(found.result == LOOK_WAIT && found.holder.deletes);
 }
 
 /*
@@ -410,38 +454,36 @@ once_ledger_look(const OnceLedger *ledger, const OnceMark *mark)
  * then waits for us.
  */
 bool
-once_ledger_forget(const OnceLedger *ledger, const OnceMark *mark)
+once_ledger_forget(const OnceLedger *ledger, OnceMark *mark)
 {
 	LedgerView	view;
-	Holder		holder;
-	bool		found;
-	int			g;
+	Look		found;
+	bool		deleted = false;
 
 	CommandCounterIncrement();
-	for (;;)
+	do
 	{
 		TM_FailureData failure;
-		LookResult	result;
 
-		once_ledger_view_open(&view, ledger, RowExclusiveLock, AccessShareLock, false);
-		result = look(&view, mark, &g, &holder);
-		found = false;
-		if (result == LOOK_FOUND)
+		once_ledger_view_open(&view, ledger, RowExclusiveLock, AccessShareLock);
+		(void) look(&view, &mark, 1, &found, NULL);
+		if (found.result == LOOK_FOUND)
 		{
-			LockRelationOid(ledger->table[g], RowExclusiveLock);
-			CheckCmdReplicaIdentity(view.gen[g].heap, CMD_DELETE);
-			found = heap_delete(view.gen[g].heap, &view.gen[g].slot->tts_tid,
-								GetCurrentCommandId(true), InvalidSnapshot, true,
-								&failure, false) == TM_Ok;
+			Relation	heap = view.gen[found.g].heap;
+
+			LockRelationOid(RelationGetRelid(heap), RowExclusiveLock);
+			CheckCmdReplicaIdentity(heap, CMD_DELETE);
+			deleted = heap_delete(heap, &view.gen[found.g].slot->tts_tid,
+								  GetCurrentCommandId(true), InvalidSnapshot, true,
+								  &failure, false) == TM_Ok;
 		}
 		once_ledger_view_close(&view);
-		if (found || result == LOOK_NONE)
-			break;
-		if (result == LOOK_WAIT)
-			wait_for(&holder);
-	}
+		if (found.result == LOOK_WAIT)
+			wait_for(&found.holder);
+		CHECK_FOR_INTERRUPTS();
+	} while (found.result != LOOK_NONE && !deleted);
 	CommandCounterIncrement();
-	return found;
+	return deleted;
 }
 
 /*
@@ -449,17 +491,18 @@ once_ledger_forget(const OnceLedger *ledger, const OnceMark *mark)
  * marked.  False: it has not.
  */
 bool
-once_ledger_set_value(const OnceLedger *ledger, const OnceMark *mark)
+once_ledger_set_value(const OnceLedger *ledger, OnceMark *mark)
 {
 	LedgerView	view;
-	Holder		holder;
-	bool		found = false;
-	int			g;
+	Look		found;
+	bool		done = false;
 
 	CommandCounterIncrement();
-	once_ledger_view_open(&view, ledger, RowExclusiveLock, RowExclusiveLock, false);
-	if (look(&view, mark, &g, &holder) == LOOK_FOUND)
+	once_ledger_view_open(&view, ledger, RowExclusiveLock, RowExclusiveLock);
+	(void) look(&view, &mark, 1, &found, NULL);
+	if (found.result == LOOK_FOUND)
 	{
+		int			g = found.g;
 		Relation	heap = view.gen[g].heap;
 		HeapTuple	old = ExecFetchSlotHeapTuple(view.gen[g].slot, false, NULL);
 
@@ -478,10 +521,10 @@ once_ledger_set_value(const OnceLedger *ledger, const OnceMark *mark)
 			if (!HeapTupleIsHeapOnly(new))
 				index_rows(&view, g, &values[Anum_generation_id - 1], &new->t_self, 1);
 			heap_freetuple(new);
-			found = true;
+			done = true;
 		}
 	}
 	once_ledger_view_close(&view);
 	CommandCounterIncrement();
-	return found;
+	return done;
 }

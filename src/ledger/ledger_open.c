@@ -298,17 +298,16 @@ once_ledger_raise_not_found(const OnceLedger *ledger)
 /*
  * once_ledger_view_open opens the generations that count: the current one with a
  * lock that is kept to the end of the transaction, unless it is AccessShareLock,
- * and the old one, if it counts, likewise.  many: to look for several ids.
+ * and the old one, if it counts, likewise.
  *
  * view->state is as of some moment while they were locked.
  */
 void
 once_ledger_view_open(LedgerView *view, const OnceLedger *ledger, LOCKMODE lockmode,
-				 LOCKMODE old_lockmode, bool many)
+				 LOCKMODE old_lockmode)
 {
 	memset(view, 0, sizeof(LedgerView));
 	view->ledger = ledger;
-	view->many = many;
 	view->sequence = try_relation_open(ledger->sequence, AccessShareLock);
 	if (view->sequence == NULL)
 		once_ledger_raise_not_found(ledger);
@@ -396,7 +395,7 @@ open_generation(LedgerView *view, int g, LOCKMODE lockmode)
 
 	InitDirtySnapshot(view->gen[g].any);
 	view->gen[g].slot = table_slot_create(heap, NULL);
-	once_ledger_probe_begin(&view->gen[g].probe, heap, view->gen[g].index[0], view->many);
+	once_ledger_probe_begin(&view->gen[g].probe, heap, view->gen[g].index[0]);
 	return true;
 }
 

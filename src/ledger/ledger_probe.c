@@ -4,11 +4,12 @@
  *	  Looking for ids in the key of a generation.
  *
  * What an index scan would do for one id, done for many in ascending order.  A
- * scan goes down from the root for each, and compares through the operator
- * class; that is three quarters of what it costs to see that an id is known.
- * Here the inner pages of the path are kept as copies, and the leaf pinned, so
- * that the next id starts from the lowest of them that it falls on, and bytes
- * are compared as what they are: text in the collation "C".
+ * scan goes down from the root for each, and compares through the operator class.
+ * Here the inner pages of the path are kept as copies, so that the next id starts
+ * from the lowest of them that it falls on, and bytes are compared as what they
+ * are: text in the collation "C".  What is left is the memory's latency: leaf and
+ * row of a random id are in no cache.  So some ids are looked for together, and
+ * what each will need next is fetched into the cache while others are at work.
  *
  * That an inner page is out of date does no harm, as everywhere in a B-tree (see
  * nbtree's README): pages split to the right, and a page that has been passed
@@ -33,7 +34,9 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
-static Buffer probe_leaf(LedgerProbe *probe, const OnceMark *mark);
+static Buffer find_leaf(LedgerProbe *probe, const OnceMark *mark, const OnceMark *next);
+static void look_up(LedgerProbe *probe, Buffer leaf, const OnceMark *mark, int *ntids);
+static void unpin_heap(LedgerProbe *probe);
 static bool covers(LedgerProbe *probe, Page page, const OnceMark *mark);
 static Buffer step_right(LedgerProbe *probe, Buffer buffer);
 static void keep_page(LedgerProbe *probe, int level, Page page);
@@ -41,22 +44,22 @@ static BlockNumber child_for(LedgerProbe *probe, Page page, const OnceMark *mark
 static OffsetNumber first_not_less(LedgerProbe *probe, Page page, const OnceMark *mark);
 static int	compare_id(LedgerProbe *probe, Page page, OffsetNumber offset,
 					   const OnceMark *mark);
-static void note_tids(LedgerProbe *probe, IndexTuple itup);
+static void note_tids(LedgerProbe *probe, IndexTuple itup, int *ntids);
 static bool is_row_of(TupleTableSlot *slot, const OnceMark *mark);
 
 /*
- * once_ledger_probe_begin prepares to look for ids.  many: more than one of them, in
- * ascending order.
+ * once_ledger_probe_begin prepares to look for ids, in ascending order.
  */
 void
-once_ledger_probe_begin(LedgerProbe *probe, Relation heap, Relation index, bool many)
+once_ledger_probe_begin(LedgerProbe *probe, Relation heap, Relation index)
 {
 	memset(probe, 0, sizeof(LedgerProbe));
 	probe->heap = heap;
 	probe->index = index;
-	probe->many = many;
+
+	/* Each takes a pin, and no backend is to have many of the buffers */
+	probe->ahead = Min(LEDGER_PROBE_AHEAD, Max(1, NBuffers / (8 * MaxBackends)));
 	probe->fetch = table_index_fetch_begin(heap);
-	probe->leaf = InvalidBuffer;
 	Assert(ActiveSnapshotSet());
 }
 
@@ -65,7 +68,7 @@ once_ledger_probe_end(LedgerProbe *probe)
 {
 	int			level;
 
-	once_ledger_probe_restart(probe);
+	unpin_heap(probe);
 	table_index_fetch_end(probe->fetch);
 	for (level = 0; level < LEDGER_PROBE_LEVELS; level++)
 		if (probe->pages[level] != NULL)
@@ -75,39 +78,101 @@ once_ledger_probe_end(LedgerProbe *probe)
 }
 
 /*
- * once_ledger_probe_restart is called before an id that is less than the one before.
+ * once_ledger_probe_restart is called before an id that is less than the one
+ * before.
  */
 void
 once_ledger_probe_restart(LedgerProbe *probe)
 {
-	int			level;
-
-	for (level = 0; level < LEDGER_PROBE_LEVELS; level++)
-		probe->known[level] = false;
-	if (BufferIsValid(probe->leaf))
-		ReleaseBuffer(probe->leaf);
-	probe->leaf = InvalidBuffer;
+	memset(probe->known, 0, sizeof(probe->known));
 }
 
 /*
- * once_ledger_probe fetches the row of an id that is there for a snapshot which sees
- * what open transactions do.  False: there is none.
+ * once_ledger_probe looks for the entries of up to probe->ahead ids, so that
+ * their rows can be fetched.
  */
-bool
-once_ledger_probe(LedgerProbe *probe, const OnceMark *mark, Snapshot any,
-			 TupleTableSlot *slot)
+void
+once_ledger_probe(LedgerProbe *probe, OnceMark *const *marks, int n)
 {
-	bool		found = false;
-	bool		more = true;
+	Buffer		leaves[LEDGER_PROBE_AHEAD];
+	int			ntids = 0;
 	int			i;
 
-	probe->ntids = 0;
-	probe->leaf = probe_leaf(probe, mark);
-	if (!BufferIsValid(probe->leaf))
-		return false;
+	Assert(n <= probe->ahead);
+	unpin_heap(probe);
+	for (i = 0; i < n; i++)
+	{
+		leaves[i] = find_leaf(probe, marks[i], i + 1 < n ? marks[i + 1] : NULL);
+		if (n > 1 && BufferIsValid(leaves[i]))
+		{
+			char	   *page = (char *) BufferGetPage(leaves[i]);
+			int			line;
+
+			/* The header, line pointers, and what is at the end */
+			for (line = 0; line < 8; line++)
+				__builtin_prefetch(page + line * 64);
+			__builtin_prefetch(page + BLCKSZ - 16);
+		}
+	}
+	for (i = 0; i < n; i++)
+	{
+		probe->first[i] = ntids;
+		if (BufferIsValid(leaves[i]))
+			look_up(probe, leaves[i], marks[i], &ntids);
+		if (n > 1 && ntids > probe->first[i])
+		{
+			ItemPointer tid = &probe->tids[probe->first[i]];
+			Buffer		buffer = ReadBuffer(probe->heap, ItemPointerGetBlockNumber(tid));
+			Page		page = BufferGetPage(buffer);
+
+			probe->heap_pages[probe->nheap++] = buffer;
+			__builtin_prefetch(page);
+			__builtin_prefetch(PageGetItemId(page, ItemPointerGetOffsetNumber(tid)));
+		}
+	}
+	probe->first[n] = ntids;
+}
+
+/*
+ * once_ledger_probe_fetch fetches the row of the i-th of the ids that were looked
+ * for, if there is one for a snapshot which sees what open transactions do.
+ */
+bool
+once_ledger_probe_fetch(LedgerProbe *probe, int i, const OnceMark *mark, Snapshot any,
+						TupleTableSlot *slot)
+{
+	bool		found = false;
+	int			t;
+
+	for (t = probe->first[i]; t < probe->first[i + 1] && !found; t++)
+	{
+		bool		again = false;
+		bool		all_dead = false;
+
+		found = table_index_fetch_tuple(probe->fetch, &probe->tids[t], any, slot,
+										&again, &all_dead) &&
+			is_row_of(slot, mark);
+	}
+	table_index_fetch_reset(probe->fetch);
+	return found;
+}
+
+/*
+ * Note the rows that the entries of an id point to, which begin on a pinned leaf,
+ * or on the right of it.  The leaf is unpinned.
+ */
+static void
+look_up(LedgerProbe *probe, Buffer leaf, const OnceMark *mark, int *ntids)
+{
+	bool		more = true;
+
+	LockBuffer(leaf, BUFFER_LOCK_SHARE);
+	_bt_checkpage(probe->index, leaf);
+	while (!covers(probe, BufferGetPage(leaf), mark))
+		leaf = step_right(probe, leaf);
 	while (more)
 	{
-		Page		page = BufferGetPage(probe->leaf);
+		Page		page = BufferGetPage(leaf);
 		OffsetNumber last = PageGetMaxOffsetNumber(page);
 		OffsetNumber offset;
 
@@ -118,49 +183,32 @@ once_ledger_probe(LedgerProbe *probe, const OnceMark *mark, Snapshot any,
 			if (compare_id(probe, page, offset, mark) != 0)
 				break;
 			if (!ItemIdIsDead(item))
-				note_tids(probe, (IndexTuple) PageGetItem(page, item));
+				note_tids(probe, (IndexTuple) PageGetItem(page, item), ntids);
 		}
 
 		/* Entries of one id may go on on the next page */
 		more = offset > last && !P_RIGHTMOST(BTPageGetOpaque(page)) &&
-			compare_id(probe, page, P_HIKEY, mark) == 0;
+			(P_IGNORE(BTPageGetOpaque(page)) ||
+			 compare_id(probe, page, P_HIKEY, mark) == 0);
 		if (more)
-			probe->leaf = step_right(probe, probe->leaf);
+			leaf = step_right(probe, leaf);
 	}
-	LockBuffer(probe->leaf, BUFFER_LOCK_UNLOCK);
-
-	for (i = 0; i < probe->ntids && !found; i++)
-	{
-		bool		again = false;
-		bool		all_dead = false;
-
-		found = table_index_fetch_tuple(probe->fetch, &probe->tids[i], any, slot,
-										&again, &all_dead) &&
-			is_row_of(slot, mark);
-	}
-	table_index_fetch_reset(probe->fetch);
-	return found;
+	UnlockReleaseBuffer(leaf);
 }
 
 /*
- * Find the leaf on which the entries of an id begin, or would.  It is pinned and
- * share-locked.  InvalidBuffer: the index is empty.
+ * Find the leaf on which the entries of an id begin, or would, or one on the left
+ * of it.  It is pinned.  InvalidBuffer: the index is empty.
+ *
+ * Inner pages are kept if the next id falls on them as well.
  */
 static Buffer
-probe_leaf(LedgerProbe *probe, const OnceMark *mark)
+find_leaf(LedgerProbe *probe, const OnceMark *mark, const OnceMark *next)
 {
 	BlockNumber block = InvalidBlockNumber;
-	Buffer		buffer = probe->leaf;
+	Buffer		buffer;
 	int			level;
 
-	if (BufferIsValid(buffer))
-	{
-		LockBuffer(buffer, BUFFER_LOCK_SHARE);
-		if (covers(probe, BufferGetPage(buffer), mark))
-			return buffer;
-		UnlockReleaseBuffer(buffer);
-		probe->leaf = InvalidBuffer;
-	}
 	for (level = 1; level < LEDGER_PROBE_LEVELS && block == InvalidBlockNumber; level++)
 	{
 		if (!probe->known[level])
@@ -170,38 +218,53 @@ probe_leaf(LedgerProbe *probe, const OnceMark *mark)
 		else
 			probe->known[level] = false;
 	}
-	if (block != InvalidBlockNumber)
-	{
-		buffer = ReadBuffer(probe->index, block);
-		LockBuffer(buffer, BUFFER_LOCK_SHARE);
-		_bt_checkpage(probe->index, buffer);
-	}
-	else
+	level -= 2;					/* that of the block */
+	if (block == InvalidBlockNumber)
 	{
 		buffer = once_bt_getroot(probe->index, probe->heap, BT_READ);
 		if (!BufferIsValid(buffer))
 			return InvalidBuffer;
+		level = BTPageGetOpaque(BufferGetPage(buffer))->btpo_level;
+		if (level == 0)
+			LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+	}
+	else
+	{
+		buffer = ReadBuffer(probe->index, block);
+		if (level > 0)
+		{
+			LockBuffer(buffer, BUFFER_LOCK_SHARE);
+			_bt_checkpage(probe->index, buffer);
+		}
 	}
 
-	for (;;)
+	/* Locked as long as it is an inner page */
+	while (level > 0)
 	{
 		Page		page;
-		BTPageOpaque opaque;
 
 		while (!covers(probe, BufferGetPage(buffer), mark))
 			buffer = step_right(probe, buffer);
 		page = BufferGetPage(buffer);
-		opaque = BTPageGetOpaque(page);
-		if (P_ISLEAF(opaque))
-			return buffer;
 		block = child_for(probe, page, mark);
-		if (probe->many && opaque->btpo_level < LEDGER_PROBE_LEVELS)
-			keep_page(probe, opaque->btpo_level, page);
+		if (next != NULL && level < LEDGER_PROBE_LEVELS && covers(probe, page, next))
+			keep_page(probe, level, page);
 		UnlockReleaseBuffer(buffer);
 		buffer = ReadBuffer(probe->index, block);
-		LockBuffer(buffer, BUFFER_LOCK_SHARE);
-		_bt_checkpage(probe->index, buffer);
+		if (--level > 0)
+		{
+			LockBuffer(buffer, BUFFER_LOCK_SHARE);
+			_bt_checkpage(probe->index, buffer);
+		}
 	}
+	return buffer;
+}
+
+static void
+unpin_heap(LedgerProbe *probe)
+{
+	while (probe->nheap > 0)
+		ReleaseBuffer(probe->heap_pages[--probe->nheap]);
 }
 
 /*
@@ -270,6 +333,12 @@ child_for(LedgerProbe *probe, Page page, const OnceMark *mark)
 	return BTreeTupleGetDownLink((IndexTuple) PageGetItem(page, PageGetItemId(page, low)));
 }
 
+static inline void
+prefetch_entry(Page page, OffsetNumber offset)
+{
+	__builtin_prefetch(PageGetItem(page, PageGetItemId(page, offset)));
+}
+
 /*
  * The first entry on a leaf that is not less than an id; behind the last one, if
  * all are less.
@@ -284,6 +353,12 @@ first_not_less(LedgerProbe *probe, Page page, const OnceMark *mark)
 	{
 		OffsetNumber mid = low + (high - low) / 2;
 
+		/* One of these two comes next */
+		if (high - low > 2)
+		{
+			prefetch_entry(page, low + (mid - low) / 2);
+			prefetch_entry(page, mid + 1 + (high - mid - 1) / 2);
+		}
 		if (compare_id(probe, page, mid, mark) > 0)
 			low = mid + 1;
 		else
@@ -326,20 +401,20 @@ compare_id(LedgerProbe *probe, Page page, OffsetNumber offset, const OnceMark *m
  * Note the rows that an entry of a leaf points to.
  */
 static void
-note_tids(LedgerProbe *probe, IndexTuple itup)
+note_tids(LedgerProbe *probe, IndexTuple itup, int *ntids)
 {
 	int			n = BTreeTupleIsPosting(itup) ? BTreeTupleGetNPosting(itup) : 1;
 	int			i;
 
-	if (probe->ntids + n > probe->maxtids)
+	if (*ntids + n > probe->maxtids)
 	{
-		probe->maxtids = Max(16, 2 * (probe->ntids + n));
+		probe->maxtids = Max(64, 2 * (*ntids + n));
 		probe->tids = probe->tids == NULL ?
 			palloc(sizeof(ItemPointerData) * probe->maxtids) :
 			repalloc(probe->tids, sizeof(ItemPointerData) * probe->maxtids);
 	}
 	for (i = 0; i < n; i++)
-		probe->tids[probe->ntids++] = BTreeTupleIsPosting(itup) ?
+		probe->tids[(*ntids)++] = BTreeTupleIsPosting(itup) ?
 			*BTreeTupleGetPostingN(itup, i) : itup->t_tid;
 }
 

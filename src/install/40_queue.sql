@@ -16,7 +16,7 @@ CREATE FUNCTION once.create_queue(
 RETURNS void
 AS 'MODULE_PATHNAME', 'once_create_queue' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION once.create_queue(text, boolean, boolean, boolean, integer, interval, interval, interval, interval, interval, text, interval) IS
-'Creates a queue: the table once."q_<queue>", owned by the caller, with its queue index. Names: a letter or underscore, then letters, digits, underscores and hyphens, at most 47 bytes; capitals count. unlogged: faster, but empty after a crash. id_index: a primary key on id, which cancel and logical replication want. if_not_exists: a notice instead of an error. max_attempts: 1 to 1000 deliveries, then the message goes to once.dead_letters. retry_delay, retry_delay_max: 0 to 365 days; after a failed delivery a message waits about retry_delay (between 0.8 of it and all of it), and twice as long after each further one, up to retry_delay_max. dedup_window: more than 0, at most 36500 days; a message with the dedup_id of one sent within that time is not sent. archive: 1 minute to 36500 days; acked messages are kept in once."a_<queue>" for that long; NULL for not at all. ttl: more than 0, at most 36500 days; a message not delivered within that time from when it first could be has expired; NULL for never. ttl_action: expired messages go to once.dead_letters (dead_letter) or are deleted (drop). retention: more than 0, at most 36500 days; maintain deletes dead letters older than that; NULL for never. EXECUTE is not granted to PUBLIC.';
+'Creates a queue: the table once."q_<queue>", owned by the caller, with its queue index. Names: a letter or underscore, then letters, digits, underscores and hyphens, at most 47 bytes; capitals count. unlogged: faster, but empty after a crash. id_index: a primary key on id, which cancel and logical replication want. if_not_exists: a notice instead of an error. max_attempts: 1 to 1000 deliveries, then the message goes to once.dead_letters. retry_delay, retry_delay_max: 0 to 365 days; after a failed delivery a message waits about retry_delay (between 0.8 of it and all of it), and twice as long after each further one, up to retry_delay_max. dedup_window: more than 0, at most 36500 days; a message with the dedup_id of one sent within that time, from its commit, is not sent; ids are remembered at least that long, and about twice as long at most on a queue in use. archive: 1 minute to 36500 days; acked messages are kept in once."a_<queue>" for that long; NULL for not at all. ttl: more than 0, at most 36500 days; a message not delivered within that time from when it first could be has expired; NULL for never. ttl_action: expired messages go to once.dead_letters (dead_letter) or are deleted (drop). retention: more than 0, at most 36500 days; maintain deletes dead letters older than that; NULL for never. EXECUTE is not granted to PUBLIC.';
 
 CREATE FUNCTION once.alter_queue(
     queue text,
@@ -38,7 +38,7 @@ CREATE FUNCTION once.grant_queue(queue text, role text, what text)
 RETURNS void
 AS 'MODULE_PATHNAME', 'once_grant_queue' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION once.grant_queue(text, text, text) IS
-'Lets a role use a queue. what: ''produce'' for send and send_batch (INSERT on the table); ''consume'' for receive, lease, pop, ack, nack, release, extend, cancel and what observe is for (SELECT and DELETE); ''observe'' for peek, check, slots, pages, and to see dead letters and failures (SELECT, on the archive as well if the queue has one). role: ''public'' for everybody. For the owner of the table, and who has its grant options.';
+'Lets a role use a queue. what: ''produce'' for send, send_dedup and send_batch (INSERT on the table); ''consume'' for receive, lease, pop, ack, nack, release, extend, cancel and what observe is for (SELECT and DELETE); ''observe'' for peek, check, slots, pages, and to see dead letters and failures (SELECT, on the archive as well if the queue has one). role: ''public'' for everybody. For the owner of the table, and who has its grant options.';
 
 CREATE FUNCTION once.revoke_queue(queue text, role text, what text)
 RETURNS void
@@ -50,7 +50,7 @@ CREATE FUNCTION once.drop_queue(queue text)
 RETURNS void
 AS 'MODULE_PATHNAME', 'once_drop_queue' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION once.drop_queue(text) IS
-'Drops a queue with all its messages, dead letters, failures and its archive. Waits for transactions that use it. For the owner of the table.';
+'Drops a queue with all its messages, dead letters, failures, its archive, and the dedup_ids it remembers. Waits for transactions that use it. For the owner of the table.';
 
 CREATE FUNCTION once.list_queues()
 RETURNS TABLE (
@@ -125,11 +125,12 @@ CREATE FUNCTION once.send(
     deliver_at timestamptz DEFAULT NULL,
     priority integer DEFAULT 4,
     group_id text DEFAULT NULL,
+    dedup_id text DEFAULT NULL,
     ttl interval DEFAULT NULL)
 RETURNS bigint
 AS 'MODULE_PATHNAME', 'once_send' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION once.send(text, jsonb, jsonb, interval, timestamptz, integer, text, interval) IS
-'Sends a message in the caller''s transaction and returns its id. delay (0 to 36500 days) or deliver_at: not delivered before; only one of the two. priority: 0 to 9, 9 first. group_id: 1 to 1000 bytes; messages of one group are delivered strictly in order, one call''s worth at a time, and have priority 4. ttl: more than 0, at most 36500 days; if not delivered within that time from when it first could be, the message has expired. Wants INSERT on the table.';
+COMMENT ON FUNCTION once.send(text, jsonb, jsonb, interval, timestamptz, integer, text, text, interval) IS
+'Sends a message in the caller''s transaction and returns its id. delay (0 to 36500 days) or deliver_at: not delivered before; only one of the two. priority: 0 to 9, 9 first. group_id: 1 to 1000 bytes; messages of one group are delivered strictly in order, one call''s worth at a time, and have priority 4. dedup_id: 1 to 1000 bytes; if a message with the same one has been sent within the queue''s dedup_window (see create_queue), nothing is sent, and the id of that message is returned, also when it has been consumed; if its transaction is still open, this waits for its end. ttl: more than 0, at most 36500 days; if not delivered within that time from when it first could be, the message has expired. Wants INSERT on the table.';
 
 CREATE FUNCTION once.send_batch(
     queue text,
@@ -139,11 +140,27 @@ CREATE FUNCTION once.send_batch(
     deliver_at timestamptz DEFAULT NULL,
     priority integer DEFAULT 4,
     group_ids text[] DEFAULT NULL,
+    dedup_ids text[] DEFAULT NULL,
     ttl interval DEFAULT NULL)
 RETURNS SETOF bigint
 AS 'MODULE_PATHNAME', 'once_send_batch' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 100;
-COMMENT ON FUNCTION once.send_batch(text, jsonb[], jsonb[], interval, timestamptz, integer, text[], interval) IS
-'Sends many messages at once, far cheaper than one by one, and returns their ids in the order of payloads. headers, group_ids: NULL, or one element for each payload; a NULL in group_ids is no group. Everything else as for send. Wants INSERT on the table.';
+COMMENT ON FUNCTION once.send_batch(text, jsonb[], jsonb[], interval, timestamptz, integer, text[], text[], interval) IS
+'Sends many messages at once, far cheaper than one by one, and returns their ids in the order of payloads. headers, group_ids, dedup_ids: NULL, or one element for each payload; a NULL in group_ids is no group, and one in dedup_ids a message that repeats none. Two calls with the same dedup_ids in another order do not deadlock. Everything else as for send. Wants INSERT on the table.';
+
+CREATE FUNCTION once.send_dedup(
+    queue text,
+    payload jsonb,
+    headers jsonb DEFAULT NULL,
+    delay interval DEFAULT NULL,
+    deliver_at timestamptz DEFAULT NULL,
+    priority integer DEFAULT 4,
+    group_id text DEFAULT NULL,
+    dedup_id text DEFAULT NULL,
+    ttl interval DEFAULT NULL)
+RETURNS TABLE (id bigint, duplicate boolean)
+AS 'MODULE_PATHNAME', 'once_send_dedup' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1;
+COMMENT ON FUNCTION once.send_dedup(text, jsonb, jsonb, interval, timestamptz, integer, text, text, interval) IS
+'As send, for those who want to know: one row with the message''s id, and whether it is that of a message sent before with the same dedup_id, so that nothing was sent. Wants INSERT on the table.';
 
 -- Consuming.
 

@@ -14,6 +14,7 @@
 #define QUEUE_H
 
 #include "fmgr.h"
+#include "ledger/ledger.h"
 #include "meta/meta_cache.h"
 #include "meta/meta_dead.h"
 #include "meta/meta_catalog.h"
@@ -118,6 +119,20 @@ extern void once_row_flatten(const OnceQueue *queue, HeapTuple *tuple);
 extern int64 once_row_id(const OnceQueue *queue, HeapTuple tuple);
 extern bool once_row_delete_spi(OnceQueue *queue, ItemPointer tid, int64 id);
 extern bool once_row_is_there(OnceQueue *queue, ItemPointer tid, int64 id);
+
+/* queue_dedup.c: which of the rows of a call have a dedup_id, in ascending order */
+typedef struct OnceDedup
+{
+	OnceMark   *marks;
+	int		   *rows;
+	int			n;
+} OnceDedup;
+
+extern void once_dedup_begin(OnceDedup *dedup, int max);
+extern void once_dedup_add(OnceDedup *dedup, int row, Datum dedup_id,
+						   const char *argument);
+extern void once_rows_insert_new(OnceQueue *queue, OnceNewRows *batch, OnceDedup *dedup);
+extern void once_dedup_forget_queue(const char *queue);
 
 /* queue_take.c */
 #define ONCE_MAX_DEAD		100 /* that one call does away with, */

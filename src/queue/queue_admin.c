@@ -120,6 +120,7 @@ once_create_queue(PG_FUNCTION_ARGS)
 
 	/* What a dropped table of that name has left behind is not the caller's. */
 	once_dead_forget_queue(name);
+	once_dedup_forget_queue(name);
 	if (options.archive.set)
 	{
 		Relation	heap = table_open(relid, NoLock);
@@ -169,6 +170,7 @@ once_drop_queue(PG_FUNCTION_ARGS)
 	SPI_finish();
 	once_options_delete(name);
 	once_dead_forget_queue(name);
+	once_dedup_forget_queue(name);
 	PG_RETURN_VOID();
 }
 

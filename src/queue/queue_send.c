@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * queue_send.c
- *	  send and send_batch.
+ *	  send, send_dedup and send_batch.
  *
  *-------------------------------------------------------------------------
  */
@@ -18,7 +18,7 @@
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
-/* Arguments that send and send_batch share: numbers and names are the same */
+/* Arguments that all of them share: numbers and names are the same */
 #define ARG_QUEUE			0
 #define ARG_PAYLOAD			1
 #define ARG_HEADERS			2
@@ -26,11 +26,14 @@
 #define ARG_DELIVER_AT		4
 #define ARG_PRIORITY		5
 #define ARG_GROUP_ID		6
-#define ARG_TTL				7
+#define ARG_DEDUP_ID		7
+#define ARG_TTL				8
 
 PG_FUNCTION_INFO_V1(once_send);
+PG_FUNCTION_INFO_V1(once_send_dedup);
 PG_FUNCTION_INFO_V1(once_send_batch);
 
+static int64 send_one(FunctionCallInfo fcinfo, const char *verb, bool *duplicate);
 static TimestampTz arg_deliver_at(FunctionCallInfo fcinfo);
 static TimestampTz arg_expires_at(FunctionCallInfo fcinfo, TimestampTz deliver_at);
 static Datum *arg_array(FunctionCallInfo fcinfo, int argno, Oid type,
@@ -44,29 +47,27 @@ static Datum *arg_companion_array(FunctionCallInfo fcinfo, int argno, Oid type,
 Datum
 once_send(PG_FUNCTION_ARGS)
 {
-	char	   *name = once_arg_queue(fcinfo, ARG_QUEUE);
-	OnceNewRow	row;
-	OnceNewRows batch = {.rows = &row,.nrows = 1};
-	OnceQueue	queue;
+	bool		duplicate;
 
-	batch.deliver_at = arg_deliver_at(fcinfo);
-	batch.expires_at = arg_expires_at(fcinfo, batch.deliver_at);
-	row.priority = once_arg_priority(fcinfo, ARG_PRIORITY);
-	row.group_id_null = PG_ARGISNULL(ARG_GROUP_ID);
-	row.group_id = row.group_id_null ? (Datum) 0 : PG_GETARG_DATUM(ARG_GROUP_ID);
-	if (!row.group_id_null)
-		once_check_group(row.group_id, row.priority);
-	row.payload_null = PG_ARGISNULL(ARG_PAYLOAD);
-	row.payload = row.payload_null ? (Datum) 0 : PG_GETARG_DATUM(ARG_PAYLOAD);
-	row.headers_null = PG_ARGISNULL(ARG_HEADERS);
-	row.headers = row.headers_null ? (Datum) 0 : PG_GETARG_DATUM(ARG_HEADERS);
+	PG_RETURN_INT64(send_one(fcinfo, "once.send()", &duplicate));
+}
 
-	once_queue_open(&queue, name, ONCE_TO_SEND, "once.send()");
-	once_queue_check_sending(&queue);
-	once_rows_insert(&queue, &batch);
-	once_queue_close(&queue);
+/*
+ * once.send_dedup: one message, and whether it repeats one.
+ */
+Datum
+once_send_dedup(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	Datum		values[2];
+	bool		isnull[2] = {false, false};
+	bool		duplicate;
 
-	PG_RETURN_INT64(row.id);
+	InitMaterializedSRF(fcinfo, 0);
+	values[0] = Int64GetDatum(send_one(fcinfo, "once.send_dedup()", &duplicate));
+	values[1] = BoolGetDatum(duplicate);
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, isnull);
+	return (Datum) 0;
 }
 
 /*
@@ -85,8 +86,11 @@ once_send_batch(PG_FUNCTION_ARGS)
 	bool	   *headers_null;
 	Datum	   *groups;
 	bool	   *groups_null;
+	Datum	   *dedup_ids;
+	bool	   *dedup_ids_null;
 	OnceNewRow *rows;
 	OnceNewRows batch = {0};
+	OnceDedup	dedup = {0};
 	OnceQueue	queue;
 	int			i;
 
@@ -99,6 +103,8 @@ once_send_batch(PG_FUNCTION_ARGS)
 								  npayloads, &headers_null);
 	groups = arg_companion_array(fcinfo, ARG_GROUP_ID, TEXTOID, "group_ids",
 								 npayloads, &groups_null);
+	dedup_ids = arg_companion_array(fcinfo, ARG_DEDUP_ID, TEXTOID, "dedup_ids",
+									npayloads, &dedup_ids_null);
 
 	rows = palloc_extended(sizeof(OnceNewRow) * Max(npayloads, 1), MCXT_ALLOC_HUGE);
 	for (i = 0; i < npayloads; i++)
@@ -113,6 +119,13 @@ once_send_batch(PG_FUNCTION_ARGS)
 		if (!rows[i].group_id_null)
 			once_check_group(rows[i].group_id, priority);
 	}
+	if (dedup_ids != NULL)
+	{
+		once_dedup_begin(&dedup, npayloads);
+		for (i = 0; i < npayloads; i++)
+			if (!dedup_ids_null[i])
+				once_dedup_add(&dedup, i, dedup_ids[i], "dedup_ids");
+	}
 	batch.rows = rows;
 	batch.nrows = npayloads;
 	batch.together = true;
@@ -120,7 +133,7 @@ once_send_batch(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 	once_queue_open(&queue, name, ONCE_TO_SEND, "once.send_batch()");
 	once_queue_check_sending(&queue);
-	once_rows_insert(&queue, &batch);
+	once_rows_insert_new(&queue, &batch, &dedup);
 	once_queue_close(&queue);
 
 	for (i = 0; i < npayloads; i++)
@@ -131,6 +144,45 @@ once_send_batch(PG_FUNCTION_ARGS)
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, &id, &isnull);
 	}
 	return (Datum) 0;
+}
+
+/*
+ * send_one is send and send_dedup.  *duplicate: the message repeats one that has
+ * been sent before, whose id is returned.
+ */
+static int64
+send_one(FunctionCallInfo fcinfo, const char *verb, bool *duplicate)
+{
+	char	   *name = once_arg_queue(fcinfo, ARG_QUEUE);
+	OnceNewRow	row;
+	OnceNewRows batch = {.rows = &row,.nrows = 1};
+	OnceDedup	dedup = {0};
+	OnceQueue	queue;
+
+	batch.deliver_at = arg_deliver_at(fcinfo);
+	batch.expires_at = arg_expires_at(fcinfo, batch.deliver_at);
+	row.priority = once_arg_priority(fcinfo, ARG_PRIORITY);
+	row.group_id_null = PG_ARGISNULL(ARG_GROUP_ID);
+	row.group_id = row.group_id_null ? (Datum) 0 : PG_GETARG_DATUM(ARG_GROUP_ID);
+	if (!row.group_id_null)
+		once_check_group(row.group_id, row.priority);
+	if (!PG_ARGISNULL(ARG_DEDUP_ID))
+	{
+		once_dedup_begin(&dedup, 1);
+		once_dedup_add(&dedup, 0, PG_GETARG_DATUM(ARG_DEDUP_ID), "dedup_id");
+	}
+	row.payload_null = PG_ARGISNULL(ARG_PAYLOAD);
+	row.payload = row.payload_null ? (Datum) 0 : PG_GETARG_DATUM(ARG_PAYLOAD);
+	row.headers_null = PG_ARGISNULL(ARG_HEADERS);
+	row.headers = row.headers_null ? (Datum) 0 : PG_GETARG_DATUM(ARG_HEADERS);
+
+	once_queue_open(&queue, name, ONCE_TO_SEND, verb);
+	once_queue_check_sending(&queue);
+	once_rows_insert_new(&queue, &batch, &dedup);
+	once_queue_close(&queue);
+
+	*duplicate = dedup.n > 0 && !dedup.marks[0].is_new;
+	return row.id;
 }
 
 /*

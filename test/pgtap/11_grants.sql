@@ -43,6 +43,7 @@ SELECT v.who, s.what, v.expected
   FROM (VALUES
 	--																producer consumer observer
 	('SELECT once.send(''q'', ''3'')',								'yes', 'no',  'no'),
+	('SELECT once.send_dedup(''q'', ''3'', dedup_id => ''d'')',		'yes', 'no',  'no'),
 	('SELECT once.send_batch(''q'', ARRAY[''3'', ''4'']::jsonb[])',	'yes', 'no',  'no'),
 	('SELECT once.receive(''q'')',									'no',  'yes', 'no'),
 	('SELECT once.lease(''q'', ''1 microsecond'')',					'no',  'yes', 'no'),

@@ -81,6 +81,7 @@ for my $call (
 	"once.send('q', '1')", "once.send_batch('q', ARRAY['1'::jsonb])", "once.receive('q')", "once.lease('q')", "once.pop('q')",
 	"once.ack('$receipt')", "once.try_ack('$receipt')", "once.ack_all('{$receipt}')", "once.try_ack_all('{$receipt}')",
 	"once.nack('$receipt')", "once.release('$receipt')", "once.extend('$receipt', '1 h')", "once.purge('q')",
+	"once.send_dedup('q', '1', dedup_id => 'a')", "once.grant_queue('q', 'public', 'produce')", "once.revoke_queue('q', 'public', 'produce')",
 	"once.create_queue('r')", "once.drop_queue('q')", "once.pause('q')", "once.check('q', strict => true)")
 {
 	my $state = sqlstate_of($standby, "SELECT $call");

@@ -15,7 +15,10 @@ my $standby = once_standby($node, 'standby');
 sub value { return (split(/\n/, $node->safe_psql('postgres', $_[0]) // '', -1))[-1] // '' }
 
 value("SELECT once.create_queue('u', unlogged => true, retry_delay => '0 s')");
-value("SELECT count(*) FROM once.send_batch('u', array_fill('1'::jsonb, ARRAY[1000]))");
+value("SELECT count(*) FROM once.send_batch('u', array_fill('1'::jsonb, ARRAY[999]))");
+value("SELECT once.send('u', '1', dedup_id => 'a')");
+value("SELECT once.create_queue('l', retry_delay => '0 s')");
+my $first = value("SELECT once.send('l', '1', dedup_id => 'a')");
 value("CREATE TABLE held AS SELECT id, receipt FROM once.lease('u', '1 h', 300)");
 clean($node, 'u', 'before');
 
@@ -26,6 +29,7 @@ is(value("SELECT pg_wal_lsn_diff('" . $node->lsn('insert') . "', '$before') < 10
 
 $node->restart;
 is(value("SELECT count(*) FROM once.q_u"), '1000', 'a clean restart keeps the messages');
+is(value("SELECT duplicate FROM once.send_dedup('u', '1', dedup_id => 'a')"), 't', 'and the dedup_ids');
 is(value('SELECT count(once.ack(receipt)) FROM held WHERE id <= 10'), '10', 'and the receipts');
 clean($node, 'u', 'after a restart');
 
@@ -37,7 +41,12 @@ for my $round (1, 2)
 	is(value("SELECT count(*) FROM once.receive('u', 10)"), '0', "crash $round: nothing is offered");
 	is(sqlstate_of($node, 'SELECT once.ack(receipt) FROM held WHERE id = 11'), 'ON003', "crash $round: old receipts are refused");
 	clean($node, 'u', "crash $round");
-	is(value("SELECT count(*) FROM once.send_batch('u', array_fill('1'::jsonb, ARRAY[1000]))"), '1000', "crash $round: it takes messages");
+	# What was lost can be sent again; what was not, is not.
+	is(value("SELECT duplicate FROM once.send_dedup('u', '1', dedup_id => 'a')"), 'f', "crash $round: dedup_ids went with the messages");
+	is(value("SELECT once.send('u', '1', dedup_id => 'a') = id FROM once.q_u"), 't', "crash $round: and are remembered from then on");
+	is(value("SELECT once.send('l', '1', dedup_id => 'a')"), $first, "crash $round: a logged queue has not forgotten");
+	is(value('SELECT count(*) FROM once.q_l'), '1', "crash $round: nor sent it again");
+	is(value("SELECT count(*) FROM once.send_batch('u', array_fill('1'::jsonb, ARRAY[999]))"), '999', "crash $round: it takes messages");
 	is(value("SELECT count(*) FROM once.lease('u', '1 h', 200)"), '200', "crash $round: and hands them out");
 	is(sqlstate_of($node, 'SELECT once.ack(receipt) FROM held WHERE id = 11'), 'ON003', "crash $round: old receipts are still refused");
 	is(value("SELECT count(once.ack(receipt)) FROM once.receive('u', 500)"), '500', "crash $round: and acks them");

@@ -1,5 +1,5 @@
-# pg_dump and pg_restore keep all that a queue holds: delayed messages, groups, dead letters, errors, the archive and every
-# option.  Elsewhere only leases and attempts are forgotten, and groups are still in order.
+# pg_dump and pg_restore keep all that a queue holds: delayed messages, groups, dead letters, errors, the archive, dedup_ids and
+# every option.  Elsewhere only leases and attempts are forgotten, and groups are still in order.
 
 use strict;
 use warnings;
@@ -33,6 +33,11 @@ value(q(SELECT count(once.send('orders', to_jsonb(i), headers => '{"h": 1}', pri
 value(q(SELECT count(once.send('orders', to_jsonb(i), group_id => 'g' || i % 20)) FROM generate_series(1, 600) i));
 value(q(SELECT count(once.send('orders', to_jsonb(i), delay => i * interval '1 hour', group_id => CASE WHEN i % 2 = 0 THEN 'g1' END)) FROM generate_series(1, 200) i));
 value(q(SELECT count(once.send('orders', to_jsonb(i), ttl => i * interval '1 day')) FROM generate_series(1, 50) i));
+# With a dedup_id, some of them done
+value(q(SELECT count(*) FROM once.send_batch('plain', (SELECT array_agg(to_jsonb(i)) FROM generate_series(1, 50) i),
+	dedup_ids => (SELECT array_agg('id ' || i) FROM generate_series(1, 50) i))));
+value("SELECT once.send('Mixed-Case', '1', dedup_id => 'mixed')");
+value("DELETE FROM once.q_plain WHERE id % 2 = 0");
 # Acked and kept
 value("SELECT count(once.ack(receipt)) FROM once.receive('orders', 120)");
 value("SELECT count(*) FROM once.pop('orders', 30)");
@@ -52,6 +57,7 @@ value("SELECT count(*) FROM once.lease('orders', '1 h', 200)");
 my %content = (
 	(map { ("messages of $_" => "SELECT md5(string_agg(t::text, chr(10) ORDER BY id)), count(*) FROM once.\"q_$_\" t") } 'orders', 'jobs', 'Mixed-Case', 'plain'),
 	(map { ("archive of $_" => "SELECT md5(string_agg(t::text, chr(10) ORDER BY id)), count(*) FROM once.\"a_$_\" t") } 'orders', 'Mixed-Case'),
+	(map { ("dedup_ids of $_" => "SELECT string_agg(d::text, chr(10) ORDER BY id) FROM once.\"d_${_}_0\" d") } 'plain', 'Mixed-Case'),
 	'options' => 'SELECT string_agg(l::text, chr(10) ORDER BY queue) FROM once.list_queues() l',
 	'option table' => 'SELECT string_agg(to_jsonb(q)::text, chr(10) ORDER BY queue) FROM once.queue q',
 	'dead letters' => 'SELECT string_agg(d::text, chr(10) ORDER BY queue, id) FROM once.dead_letters d',
@@ -90,11 +96,14 @@ is(there("SELECT once.redrive('jobs')"), '4', 'dead letters can be sent again');
 is(there("SELECT string_agg(payload #>> '{}', ' ' ORDER BY n) FROM (SELECT m.*, once.ack(receipt) FROM once.receive('jobs', 10) WITH ORDINALITY "
 		. 'AS m (id, receipt, a, e, l, p, group_id, h, payload, n)) m'), '4 5 alive 1 2 3 late', 'and delivered');
 is(there("SELECT once.replay('Mixed-Case', '-infinity', 'infinity')"), '5', 'the archive can be replayed');
+is(there("SELECT count(*) FROM unnest(ARRAY['id 7', 'id 8', 'id 50']) d, once.send_dedup('plain', '1', dedup_id => d) s WHERE s.duplicate"), '3', 'repeats are repeats');
+is(there('SELECT count(*) FROM once.q_plain'), '25', 'and not sent');
+is(there("SELECT duplicate FROM once.send_dedup('plain', '1', dedup_id => 'id 51')"), 'f', 'others are');
 value('SET ROLE worker; SELECT count(*) FROM once.peek($$orders$$)', $other, 'restored');
 value('CALL once.maintain()', $other, 'restored');
 clean($other, $_, "$_, in use", database => 'restored') for 'orders', 'jobs', 'Mixed-Case', 'plain';
 value("SELECT once.drop_queue(queue) FROM once.list_queues()", $other, 'restored');
-is(there(q(SELECT count(*) FROM pg_class WHERE relnamespace = 'once'::regnamespace AND relname ~ '^[qa]_')), '0', 'they can be dropped');
+is(there(q(SELECT count(*) FROM pg_class WHERE relnamespace = 'once'::regnamespace AND relname ~ '^[qad]_')), '0', 'they can be dropped');
 is(there('SELECT count(*) FROM once.dead_letter'), '0', 'with their dead letters');
 
 # Under load

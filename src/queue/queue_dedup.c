@@ -1,0 +1,161 @@
+/*-------------------------------------------------------------------------
+ *
+ * queue_dedup.c
+ *	  Messages with a dedup_id: a repeat is not sent.
+ *
+ * A queue remembers the dedup_ids of its messages in a ledger of its own (see
+ * src/ledger), the tables once."d_<queue>_0" and "d_<queue>_1", which the first
+ * message with a dedup_id makes.  Sending marks the id with the message's id, in
+ * the same transaction: so of messages with one dedup_id one is sent, whoever
+ * sends them, and who repeats it waits for the first one's end.
+ *
+ * Ids of messages are drawn before, for all of a call in their order: so they are
+ * in the order of the rows, which an index that is built anew goes by.  Those of
+ * repeats are never used.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+#include "pg_once.h"
+
+#include "catalog/pg_class.h"
+#include "commands/sequence.h"
+#include "executor/spi.h"
+#include "ledger/ledger.h"
+#include "meta/meta_catalog.h"
+#include "meta/meta_role.h"
+#include "miscadmin.h"
+#include "queue/queue.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+static void open_ledger(const OnceQueue *queue, OnceLedger *ledger);
+
+/*
+ * once_dedup_begin prepares for a call that sends up to so many messages with a
+ * dedup_id.
+ */
+void
+once_dedup_begin(OnceDedup *dedup, int max)
+{
+	dedup->n = 0;
+	dedup->marks = palloc_extended(sizeof(OnceMark) * Max(max, 1), MCXT_ALLOC_HUGE);
+	dedup->rows = palloc_extended(sizeof(int) * Max(max, 1), MCXT_ALLOC_HUGE);
+}
+
+/*
+ * once_dedup_add notes the dedup_id of a row, which is greater than those noted
+ * before, or raises an error that names the argument.
+ */
+void
+once_dedup_add(OnceDedup *dedup, int row, Datum dedup_id, const char *argument)
+{
+	once_ledger_check_id(dedup_id, argument, &dedup->marks[dedup->n]);
+	dedup->rows[dedup->n] = row;
+	dedup->n++;
+}
+
+/*
+ * once_rows_insert_new is once_rows_insert for rows of which some have a dedup_id:
+ * stores those that are no repeats.  The ids of the others become those of the
+ * messages that they repeat, and dedup->marks[].is_new says which they are.
+ *
+ * Waits for open transactions that have sent one of them.
+ */
+void
+once_rows_insert_new(OnceQueue *queue, OnceNewRows *batch, OnceDedup *dedup)
+{
+	OnceNewRows new;
+	OnceLedger	ledger;
+	int			repeats = 0;
+	int			i;
+	int			d;
+
+	if (dedup->n == 0)
+	{
+		once_rows_insert(queue, batch);
+		return;
+	}
+
+	open_ledger(queue, &ledger);
+	(void) once_ledger_advance(&ledger, false);
+	for (i = 0; i < batch->nrows; i++)
+		batch->rows[i].id = nextval_internal(queue->meta.sequence, false);
+	for (d = 0; d < dedup->n; d++)
+	{
+		dedup->marks[d].value = Int64GetDatum(batch->rows[dedup->rows[d]].id);
+		dedup->marks[d].value_null = false;
+	}
+	once_ledger_mark(&ledger, dedup->marks, dedup->n);
+	for (d = 0; d < dedup->n; d++)
+	{
+		if (!dedup->marks[d].is_new)
+		{
+			batch->rows[dedup->rows[d]].id = DatumGetInt64(dedup->marks[d].value);
+			repeats++;
+		}
+	}
+
+	new = *batch;
+	new.have_ids = true;
+	if (repeats > 0)
+	{
+		new.rows = palloc_extended(sizeof(OnceNewRow) * batch->nrows, MCXT_ALLOC_HUGE);
+		new.nrows = 0;
+		for (i = 0, d = 0; i < batch->nrows; i++)
+		{
+			bool		repeat = d < dedup->n && dedup->rows[d] == i &&
+				!dedup->marks[d++].is_new;
+
+			if (!repeat)
+				new.rows[new.nrows++] = batch->rows[i];
+		}
+	}
+	once_rows_insert(queue, &new);
+}
+
+/*
+ * once_dedup_forget_queue drops what remembers the dedup_ids of a queue that is
+ * being dropped, or made.  The caller holds once_options_lock.
+ *
+ * Whosever it is: what a queue of that name has left behind, with whatever owner,
+ * is nobody's.
+ */
+void
+once_dedup_forget_queue(const char *queue)
+{
+	char	   *tables = once_ledger_tables(ONCE_LEDGER_DEDUP, queue);
+	OnceRole	saved;
+
+	if (tables == NULL)
+		return;
+	SPI_connect();
+	once_role_assume(&saved, once_schema_owner(), false);
+	once_run(psprintf("DROP TABLE %s", tables), 0, NULL, NULL);
+	once_role_drop(&saved);
+	SPI_finish();
+}
+
+/*
+ * open_ledger finds the ledger of a queue's dedup_ids, and makes it if there is
+ * none.
+ */
+static void
+open_ledger(const OnceQueue *queue, OnceLedger *ledger)
+{
+	const char *name = once_queue_name(queue);
+	int64		window = queue->meta.dedup_window;
+
+	if (once_ledger_find(ledger, ONCE_LEDGER_DEDUP, name, window))
+		return;
+
+	/* Of two who would make it, the second finds it made. */
+	once_options_lock(name);
+	if (once_ledger_find(ledger, ONCE_LEDGER_DEDUP, name, window))
+		return;
+	once_ledger_make(ONCE_LEDGER_DEDUP, name,
+					 queue->heap->rd_rel->relpersistence == RELPERSISTENCE_UNLOGGED,
+					 queue->heap->rd_rel->relowner);
+	if (!once_ledger_find(ledger, ONCE_LEDGER_DEDUP, name, window))
+		elog(ERROR, "could not find what remembers the dedup_ids of queue \"%s\"", name);
+}

@@ -5,6 +5,7 @@ bench_ledger() {
 	sql -c "SELECT once.create_ledger('bench', '1 day')" >/dev/null
 	ledger_consumption
 	ledger_rival
+	ledger_dedup
 	ledger_held
 	ledger_flat
 }
@@ -59,37 +60,76 @@ ledger_script() {
 
 # A thousand ids a call, new ones and known ones, beside INSERT ... ON CONFLICT DO NOTHING into a table with a key.
 ledger_rival() {
-	local known calls slices slice name first statements=() times
+	local size
 
-	known=$(size 1000000 50000)
+	for size in $(size "100000 1000000" "20000 50000"); do
+		ledger_rival_with "$size"
+	done
+}
+
+# ledger_rival_with NUMBER: so many are remembered, and have come a thousand at a time.
+ledger_rival_with() {
+	local known=$1 calls slices slice name first statements=() times
+
 	calls=$(size 100 10)
 	slices=$((repeats * 4))
-	sql -c "TRUNCATE bench.processed" -c "INSERT INTO bench.processed (id) SELECT md5(n::text) FROM generate_series(1, $known) AS n" \
-		-c "SELECT count(m) FROM (SELECT array_agg(md5(n::text)) AS ids FROM generate_series(1, $known) AS n GROUP BY n / 10000) AS batches,
-			LATERAL once.mark_processed_all('bench', ids) AS m" -c "CHECKPOINT" >/dev/null
+	sql -c "SELECT once.drop_ledger('bench')" -c "SELECT once.create_ledger('bench', '1 day')" -c "TRUNCATE bench.processed" \
+		-c "SELECT bench.mark_ledger(0, $((known / 1000)), 1), bench.mark_rival(0, $((known / 1000)), 1)" -c "CHECKPOINT" >/dev/null
+
 	# One session for all: a new one would first have to map the pages that it touches.  Its first slice is not counted.
-	first=$((known + 1))
+	# Known ids are every so many-th of all, from another one on in each slice.
+	first=$known
+	for ((slice = 0; slice <= slices; slice++)); do
+		for name in ledger rival; do
+			statements+=(-c "SELECT bench.mark_$name($((slice % (known / calls / 1000))), $calls, $((known / calls / 1000)))")
+		done
+	done
 	for ((slice = 0; slice <= slices; slice++)); do
 		for name in ledger rival; do
 			statements+=(-c "SELECT bench.mark_$name($first, $calls, 1)")
-			statements+=(-c "SELECT bench.mark_$name($slice, $calls, $((known / calls / 1000)))")
 		done
 		first=$((first + calls * 1000))
 	done
 	mapfile -t times < <(sql "${statements[@]}")
 	[ "${#times[@]}" -eq $((4 * slices + 4)) ] || wrong "${#times[@]} slices of ids were marked"
 	for ((slice = 1; slice <= slices; slice++)); do
-		keep ledger.new.ledger "${times[4 * slice]}"
-		keep ledger.known.ledger "${times[4 * slice + 1]}"
-		keep ledger.new.rival "${times[4 * slice + 2]}"
-		keep ledger.known.rival "${times[4 * slice + 3]}"
+		keep "ledger.known.$known.ledger" "${times[2 * slice]}"
+		keep "ledger.known.$known.rival" "${times[2 * slice + 1]}"
+		keep "ledger.new.$known.ledger" "${times[2 * (slices + 1 + slice)]}"
+		keep "ledger.new.$known.rival" "${times[2 * (slices + 1 + slice) + 1]}"
 	done
 	for name in new known; do
-		judge "1,000 $name ids, $(thousands "$known") remembered, µs" "$(pretty "$(kept "ledger.$name.ledger")")" \
-			"$(pretty "$(kept "ledger.$name.rival")") ON CONFLICT" \
-			"$(kept "ledger.$name.rival") / $(kept "ledger.$name.ledger")" ">=" "$([ "$name" = new ] && say 1.0 || say 1.5)"
+		judge "1,000 $name ids, $(thousands "$known") remembered, µs" "$(pretty "$(kept "ledger.$name.$known.ledger")")" \
+			"$(pretty "$(kept "ledger.$name.$known.rival")") ON CONFLICT" \
+			"$(kept "ledger.$name.$known.rival") / $(kept "ledger.$name.$known.ledger")" ">=" "$([ "$name" = new ] && say 1.0 || say 1.5)"
 	done
 }
+
+# The cost of a dedup_id: singly, and a hundred at a time.
+ledger_dedup() {
+	local slices messages name
+
+	slices=$((repeats * 4))
+	for name in plain dedup; do
+		say "SELECT once.send('bench', bench.payload()$([ "$name" = plain ] || say ", dedup_id => gen_random_uuid()::text"));" >"$work/ledger.send.$name.1"
+		say "SELECT count(*) FROM once.send_batch('bench', array_fill(bench.payload(), ARRAY[100])$([ "$name" = plain ] ||
+			say ", dedup_ids => ARRAY(SELECT gen_random_uuid()::text FROM generate_series(1, 100))"));" >"$work/ledger.send.$name.100"
+	done
+	for batch in 1 100; do
+		clear_all
+		messages=$((batch == 1 ? $(size 20000 2000) : $(size 100000 10000)))
+		alternate "ledger.send.$batch" "$slices" "$batch" "$messages" ledger_send_script plain dedup
+		has_left once $((messages * slices * 2))
+		index_is_sound
+		show_rates "ledger.send.$batch.plain" "sending, batch $batch" once
+		show_rates "ledger.send.$batch.dedup" "sending with a new dedup_id, batch $batch" once
+		tell "sending with a new dedup_id, batch $batch: CPU per message" "$(pretty "$(kept "ledger.send.$batch.dedup.cpu")") µs" \
+			"$(pretty "$(kept "ledger.send.$batch.plain.cpu")") µs without" \
+			"$(calc "$(kept "ledger.send.$batch.dedup.cpu") / $(kept "ledger.send.$batch.plain.cpu")" %.2f)"
+	done
+}
+
+ledger_send_script() { say "$work/ledger.send.$1.$2"; }
 
 # An idle session holds the vacuum horizon, while generations are filled, retired and emptied every few seconds.
 ledger_held() {
@@ -115,41 +155,47 @@ ledger_held() {
 	show_rates ledger.held.10 "held horizon, retention 2 s: last tenth" once
 	judge "held horizon, last tenth against the first, ids/s" "$(pretty "$(kept ledger.held.10.rate)")" \
 		"$(pretty "$(kept ledger.held.1.rate)")" "$(kept ledger.held.10.rate) / $(kept ledger.held.1.rate)" ">=" 0.9
-	tell "the same: size after $((seconds * 10)) s, and of the vacuum's work" "$size" "" ""
+	tell "the same: size after $((seconds * 10)) s, $(thousands $(($(calc "$(printf '%s + ' ${figures[ledger.held.all]})0" %.0f)))) ids" "$size" "" ""
 	sql -c "SELECT once.drop_ledger('held')" >/dev/null
 }
 
 # More and more ids are remembered.  Random ones, and ascending ones, such as offsets and ids with the time in front.
 ledger_flat() {
-	local sizes remembered=0 target calls name kind
+	local sizes remembered=0 target calls name kind statements times
 
 	sizes=$(size "1000000 10000000 ${LEDGER_IDS:-30000000}" "10000 50000")
 	calls=$(size 200 20)
 	sql -c "SELECT once.drop_ledger('bench')" -c "SELECT once.create_ledger('bench', '1 day')" >/dev/null
 	for target in $sizes; do
-		# In bulk, into the key's table: nobody uses the ledger meanwhile
+		# In bulk, into the current generation, which is to stay that: the old one counts, and is complete since now
 		sql -c "ALTER TABLE once.l_bench_0 DROP CONSTRAINT l_bench_0_pkey" \
 			-c "INSERT INTO once.l_bench_0 (id, processed_at) SELECT md5(n::text), now() FROM generate_series($((remembered + 1)), $target) AS n" \
-			-c "SET maintenance_work_mem = '2GB'" -c "ALTER TABLE once.l_bench_0 ADD PRIMARY KEY (id)" -c "CHECKPOINT" >/dev/null
+			-c "SET maintenance_work_mem = '2GB'" -c "ALTER TABLE once.l_bench_0 ADD PRIMARY KEY (id)" \
+			-c "SELECT setval('once.l_bench_state', ((extract(epoch FROM now()) - 946684800) * 1e6)::bigint << 3 | 2)" -c "CHECKPOINT" >/dev/null
 		remembered=$target
-		for kind in random ascending; do
-			for name in warm measured; do
-				keep "ledger.flat.$target.$kind.new.$name" "$(sql -c "SELECT bench.mark_more('$kind', $calls, true)")"
-				keep "ledger.flat.$target.$kind.known.$name" "$(sql -c "SELECT bench.mark_more('$kind', $calls, false)")"
+		statements=()
+		for name in warm measured; do
+			for kind in random ascending; do
+				statements+=(-c "SELECT bench.mark_more('$kind', $calls, true)" -c "SELECT bench.mark_more('$kind', $calls, false)")
 			done
 		done
+		mapfile -t times < <(sql "${statements[@]}")
+		keep "ledger.flat.$target.random.new" "${times[4]}"
+		keep "ledger.flat.$target.random.known" "${times[5]}"
+		keep "ledger.flat.$target.ascending.new" "${times[6]}"
+		keep "ledger.flat.$target.ascending.known" "${times[7]}"
 	done
 	for kind in random ascending; do
 		for name in new known; do
 			for target in $sizes; do
 				if [ "$target" = "${sizes%% *}" ]; then
 					tell "1,000 $name $kind ids, $(thousands "$target") remembered, µs" \
-						"$(pretty "$(kept "ledger.flat.$target.$kind.$name.measured")")" "" ""
+						"$(pretty "$(kept "ledger.flat.$target.$kind.$name")")" "" ""
 				else
 					judge "1,000 $name $kind ids, $(thousands "$target") remembered, µs" \
-						"$(pretty "$(kept "ledger.flat.$target.$kind.$name.measured")")" \
-						"$(pretty "$(kept "ledger.flat.${sizes%% *}.$kind.$name.measured")") with $(thousands "${sizes%% *}")" \
-						"$(kept "ledger.flat.$target.$kind.$name.measured") / $(kept "ledger.flat.${sizes%% *}.$kind.$name.measured")" "<=" 1.1
+						"$(pretty "$(kept "ledger.flat.$target.$kind.$name")")" \
+						"$(pretty "$(kept "ledger.flat.${sizes%% *}.$kind.$name")") with $(thousands "${sizes%% *}")" \
+						"$(kept "ledger.flat.$target.$kind.$name") / $(kept "ledger.flat.${sizes%% *}.$kind.$name")" "<=" 1.1
 				fi
 			done
 		done

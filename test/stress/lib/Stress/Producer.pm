@@ -1,4 +1,5 @@
 # A producer: sends messages by every path there is, and notes each one's key in stress.intended in the same transaction.
+# Some are sent with a dedup_id, and then again and again: they must be there once.
 # With --policy they have groups, delays and times to live, and some are poison: no consumer will ever be done with them.
 
 package Stress::Producer;
@@ -95,6 +96,7 @@ sub quote { return defined $_[0] ? "'$_[0]'" : 'NULL' }
 sub part
 {
 	my ($self) = @_;
+	return $self->repeated_part() if $self->{dedup} and $self->chance(12);
 	my $how = $self->pick(send => 40, send_batch => 30, insert => 15, copy => 15);
 	my @messages = $self->messages($how eq 'send' ? 1 : $self->size($how eq 'send_batch' ? 200 : 60));
 	my $grouped = grep { defined $_->{group} } @messages;
@@ -130,15 +132,39 @@ sub part_by_verb
 	my $options = "delay => $delay, priority => $priority";
 	$options .= ", ttl => $ttl" if $ttl ne 'NULL';
 	my $intend = $self->intend($delay, $ttl, @messages);
+	# The order in a group is that of the numbers, so its messages cannot be sent again later
+	my $dedup = !(grep { $_->{group} } @messages) && $self->chance(30);
 
 	if ($how eq 'send')
 	{
+		$options .= ", dedup_id => '$messages[0]{key}'" if $dedup;
 		$options .= ", group_id => '$messages[0]{group}'" if $messages[0]{group};
-		return ($intend, "SELECT once.send('$self->{queue}', '$messages[0]{payload}', $options)");
+		return $self->remember($dedup, $intend, "SELECT once.send('$self->{queue}', '$messages[0]{payload}', $options)");
 	}
 	my $payloads = join(', ', map { "'$_->{payload}'" } @messages);
 	$options .= ', group_ids => ARRAY[' . join(', ', map { quote($_->{group}) } @messages) . ']::text[]' if grep { $_->{group} } @messages;
-	return ($intend, "SELECT count(*) FROM once.send_batch('$self->{queue}', ARRAY[$payloads]::jsonb[], $options)");
+	$options .= ', dedup_ids => ARRAY[' . join(', ', map { "'$_->{key}'" } @messages) . ']' if $dedup;
+	return $self->remember($dedup, $intend, "SELECT count(*) FROM once.send_batch('$self->{queue}', ARRAY[$payloads]::jsonb[], $options)");
+}
+
+# Note statements that may be executed once more, whatever became of the transaction.
+sub remember
+{
+	my ($self, $dedup, $intend, $send) = @_;
+
+	return ($intend, $send) unless $dedup;
+	push @{ $self->{dedup} }, [ "$intend ON CONFLICT DO NOTHING", $send ];
+	shift @{ $self->{dedup} } if @{ $self->{dedup} } > 20;
+	return ($intend, $send);
+}
+
+# The same once more: of the transaction that goes on, of one that was committed, rolled back or prepared.
+sub repeated_part
+{
+	my ($self) = @_;
+
+	$self->count('sent again');
+	return @{ $self->{dedup}[ rand @{ $self->{dedup} } ] };
 }
 
 1;

@@ -30,6 +30,7 @@
 #include "meta/meta_ledger.h"
 #include "meta/meta_role.h"
 #include "miscadmin.h"
+#include "once_debug.h"
 #include "once_error.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
@@ -324,6 +325,7 @@ once_ledger_view_open(LedgerView *view, const OnceLedger *ledger, LOCKMODE lockm
 
 		CHECK_FOR_INTERRUPTS();
 		view->state = once_ledger_state(view->sequence);
+		once_debug_point("ledger_before_open");
 		current = view->state.current;
 		if (open_generation(view, current, lockmode) &&
 			(view->state.phase == LEDGER_ALONE ||

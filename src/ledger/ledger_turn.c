@@ -155,6 +155,7 @@ once_ledger_advance(const OnceLedger *ledger, bool look)
 	{
 		CHECK_FOR_INTERRUPTS();
 		state = once_ledger_state(sequence);
+		once_debug_point("ledger_before_step");
 		switch (state.phase)
 		{
 			case LEDGER_OPEN:

@@ -68,6 +68,7 @@ typedef struct LedgerView
 	const OnceLedger *ledger;
 	Relation	sequence;
 	LedgerState state;
+	bool		settled;		/* what others have marked in open transactions does not count */
 	struct
 	{
 		Relation	heap;		/* NULL: not open */
@@ -92,8 +93,9 @@ extern void once_ledger_probe_begin(LedgerProbe *probe, Relation heap, Relation 
 extern void once_ledger_probe_end(LedgerProbe *probe);
 extern void once_ledger_probe_restart(LedgerProbe *probe);
 extern void once_ledger_probe(LedgerProbe *probe, OnceMark *const *marks, int n);
+extern bool once_ledger_probe_has(const LedgerProbe *probe, int i);
 extern bool once_ledger_probe_fetch(LedgerProbe *probe, int i, const OnceMark *mark,
-									Snapshot any, TupleTableSlot *slot);
+									Snapshot any, bool settled, TupleTableSlot *slot);
 
 /* ledger_turn.c */
 extern LedgerState once_ledger_state(Relation sequence);

@@ -42,15 +42,17 @@ typedef struct Holder
 {
 	TransactionId xid;
 	uint32		token;			/* of a speculative insertion, or 0 */
-	bool		deletes;
 } Holder;
 
 /* The look for one id */
 typedef struct Look
 {
 	LookResult	result;
+	bool		entries;		/* there are entries of it, of whatever rows */
 	int			g;				/* the generation, if found or to be waited for */
 	Holder		holder;
+	Datum		value;			/* if found, and asked for */
+	bool		value_null;
 } Look;
 
 static int	compare_marks(const void *a, const void *b);
@@ -66,7 +68,7 @@ static int	look(LedgerView *view, OnceMark *const *marks, int n, Look *looks,
 static void look_in(LedgerView *view, int g, OnceMark *const *marks, const int *where,
 					int n, Look *looks, MemoryContext context);
 static void wait_for(const Holder *holder);
-static void keep_value(LedgerView *view, int g, OnceMark *mark, MemoryContext context);
+static void copy_value(LedgerView *view, Look *look, MemoryContext context);
 
 /*
  * once_ledger_check_id sets a mark's id from a text that is not null, or raises
@@ -219,9 +221,16 @@ mark_part(LedgerView *view, OnceMark **marks, int nmarks, MemoryContext caller)
 			n = look(view, &marks[done], n, looks, caller);
 			for (i = 0; i < n && result != LOOK_WAIT; i++)
 			{
+				OnceMark   *mark = marks[done];
+
 				result = looks[i].result;
 				if (result == LOOK_NONE)
-					new[nnew++] = marks[done];
+					new[nnew++] = mark;
+				else if (result == LOOK_FOUND)
+				{
+					mark->value = looks[i].value;
+					mark->value_null = looks[i].value_null;
+				}
 				if (result != LOOK_WAIT)
 					done++;
 				else
@@ -336,10 +345,16 @@ form_generation(Relation heap, const OnceMark *mark, TimestampTz now, Datum *id)
 /*
  * look looks for some ids in the generations that count.  Returns how many of
  * them it has looked for, at least one.  Values of those that are found are
- * kept in a context, if there is one; else the row of the only id is in its
+ * copied into a context, if there is one; else the row of the only id is in its
  * generation's slot.
  *
  * The current generation comes first: what is repeated is repeated soon, mostly.
+ *
+ * A transaction that stores a result, or forgets an id and marks it again, may
+ * put a new row in place of one whose entry we have read, and commit before we
+ * fetch that row; then we would see neither.  But then it has ended, and a second
+ * look sees the new row.  Such an id has an entry, which those that are new
+ * seldom have.
  */
 static int
 look(LedgerView *view, OnceMark *const *marks, int n, Look *looks, MemoryContext context)
@@ -348,23 +363,38 @@ look(LedgerView *view, OnceMark *const *marks, int n, Look *looks, MemoryContext
 	int			where[LEDGER_PROBE_AHEAD] = {0};
 	OnceMark   *left[LEDGER_PROBE_AHEAD];
 	int			nleft = 0;
+	int			g;
 	int			i;
 
 	n = Min(n, view->gen[current].probe.ahead);
 	for (i = 0; i < n; i++)
+	{
 		where[i] = i;
+		looks[i].entries = false;
+	}
 	look_in(view, current, marks, where, n, looks, context);
-	if (view->gen[1 - current].heap == NULL)
-		return n;
+	if (view->gen[1 - current].heap != NULL)
+	{
+		for (i = 0; i < n; i++)
+		{
+			if (looks[i].result == LOOK_NONE)
+			{
+				left[nleft] = marks[i];
+				where[nleft++] = i;
+			}
+		}
+		look_in(view, 1 - current, left, where, nleft, looks, context);
+	}
 	for (i = 0; i < n; i++)
 	{
-		if (looks[i].result == LOOK_NONE)
+		for (g = 0; g < 2 && looks[i].result == LOOK_NONE && looks[i].entries; g++)
 		{
-			left[nleft] = marks[i];
-			where[nleft++] = i;
+			if (view->gen[g].heap == NULL)
+				continue;
+			once_ledger_probe_restart(&view->gen[g].probe);
+			look_in(view, g, &marks[i], &i, 1, looks, context);
 		}
 	}
-	look_in(view, 1 - current, left, where, nleft, looks, context);
 	return n;
 }
 
@@ -388,14 +418,18 @@ look_in(LedgerView *view, int g, OnceMark *const *marks, const int *where, int n
 
 		look->g = g;
 		look->result = LOOK_NONE;
-		if (!once_ledger_probe_fetch(probe, i, marks[i], any, view->gen[g].slot))
+		if (!once_ledger_probe_has(probe, i))
+			continue;
+		look->entries = true;
+		once_debug_point("ledger_before_fetch");
+		if (!once_ledger_probe_fetch(probe, i, marks[i], any, view->settled,
+									 view->gen[g].slot))
 			continue;
 		look->holder.xid = TransactionIdIsValid(any->xmin) ? any->xmin : any->xmax;
 		look->holder.token = any->speculativeToken;
-		look->holder.deletes = !TransactionIdIsValid(any->xmin);
 		look->result = TransactionIdIsValid(look->holder.xid) ? LOOK_WAIT : LOOK_FOUND;
 		if (look->result == LOOK_FOUND && context != NULL)
-			keep_value(view, g, marks[i], context);
+			copy_value(view, look, context);
 	}
 }
 
@@ -409,23 +443,19 @@ wait_for(const Holder *holder)
 }
 
 /*
- * keep_value copies the value that is kept with an id that was found.
+ * copy_value copies the value that is kept with an id that was found.
  */
 static void
-keep_value(LedgerView *view, int g, OnceMark *mark, MemoryContext context)
+copy_value(LedgerView *view, Look *look, MemoryContext context)
 {
 	MemoryContext old = MemoryContextSwitchTo(context);
-	bool		isnull;
-	Datum		value = slot_getattr(view->gen[g].slot, Anum_generation_value, &isnull);
 
-	mark->is_new = false;
-	mark->value_null = isnull;
-	if (isnull)
-		mark->value = (Datum) 0;
+	look->value = slot_getattr(view->gen[look->g].slot, Anum_generation_value,
+							   &look->value_null);
+	if (look->value_null)
+		look->value = (Datum) 0;
 	else if (view->ledger->kind == ONCE_LEDGER_OWN)
-		mark->value = PointerGetDatum(PG_DETOAST_DATUM_COPY(value));
-	else
-		mark->value = value;
+		look->value = PointerGetDatum(PG_DETOAST_DATUM_COPY(look->value));
 	MemoryContextSwitchTo(old);
 }
 
@@ -440,10 +470,10 @@ once_ledger_look(const OnceLedger *ledger, OnceMark *mark)
 	Look		found;
 
 	once_ledger_view_open(&view, ledger, AccessShareLock, AccessShareLock);
+	view.settled = true;
 	(void) look(&view, &mark, 1, &found, NULL);
 	once_ledger_view_close(&view);
-	return found.result == LOOK_FOUND ||
-		(found.result == LOOK_WAIT && found.holder.deletes);
+	return found.result != LOOK_NONE;
 }
 
 /*
@@ -498,7 +528,7 @@ once_ledger_set_value(const OnceLedger *ledger, OnceMark *mark)
 	bool		done = false;
 
 	CommandCounterIncrement();
-	once_ledger_view_open(&view, ledger, RowExclusiveLock, RowExclusiveLock);
+	once_ledger_view_open(&view, ledger, AccessShareLock, AccessShareLock);
 	(void) look(&view, &mark, 1, &found, NULL);
 	if (found.result == LOOK_FOUND)
 	{
@@ -512,6 +542,7 @@ once_ledger_set_value(const OnceLedger *ledger, OnceMark *mark)
 			bool		isnull[Natts_generation];
 			HeapTuple	new;
 
+			LockRelationOid(RelationGetRelid(heap), RowExclusiveLock);
 			heap_deform_tuple(old, RelationGetDescr(heap), values, isnull);
 			values[Anum_generation_value - 1] = mark->value;
 			isnull[Anum_generation_value - 1] = mark->value_null;

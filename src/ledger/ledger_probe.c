@@ -30,6 +30,7 @@
 #include "access/tableam.h"
 #include "ledger/ledger_internal.h"
 #include "miscadmin.h"
+#include "once_debug.h"
 #include "storage/bufmgr.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -134,12 +135,23 @@ once_ledger_probe(LedgerProbe *probe, OnceMark *const *marks, int n)
 }
 
 /*
+ * once_ledger_probe_has tells whether the i-th of the ids that were looked for has
+ * entries.
+ */
+bool
+once_ledger_probe_has(const LedgerProbe *probe, int i)
+{
+	return probe->first[i + 1] > probe->first[i];
+}
+
+/*
  * once_ledger_probe_fetch fetches the row of the i-th of the ids that were looked
  * for, if there is one for a snapshot which sees what open transactions do.
+ * settled: not one that another open transaction has inserted.
  */
 bool
 once_ledger_probe_fetch(LedgerProbe *probe, int i, const OnceMark *mark, Snapshot any,
-						TupleTableSlot *slot)
+						bool settled, TupleTableSlot *slot)
 {
 	bool		found = false;
 	int			t;
@@ -151,6 +163,7 @@ once_ledger_probe_fetch(LedgerProbe *probe, int i, const OnceMark *mark, Snapsho
 
 		found = table_index_fetch_tuple(probe->fetch, &probe->tids[t], any, slot,
 										&again, &all_dead) &&
+			!(settled && TransactionIdIsValid(any->xmin)) &&
 			is_row_of(slot, mark);
 	}
 	table_index_fetch_reset(probe->fetch);
@@ -166,6 +179,7 @@ look_up(LedgerProbe *probe, Buffer leaf, const OnceMark *mark, int *ntids)
 {
 	bool		more = true;
 
+	once_debug_point("ledger_before_leaf");
 	LockBuffer(leaf, BUFFER_LOCK_SHARE);
 	_bt_checkpage(probe->index, leaf);
 	while (!covers(probe, BufferGetPage(leaf), mark))
@@ -188,8 +202,7 @@ look_up(LedgerProbe *probe, Buffer leaf, const OnceMark *mark, int *ntids)
 
 		/* Entries of one id may go on on the next page */
 		more = offset > last && !P_RIGHTMOST(BTPageGetOpaque(page)) &&
-			(P_IGNORE(BTPageGetOpaque(page)) ||
-			 compare_id(probe, page, P_HIKEY, mark) == 0);
+			compare_id(probe, page, P_HIKEY, mark) == 0;
 		if (more)
 			leaf = step_right(probe, leaf);
 	}
@@ -281,24 +294,32 @@ covers(LedgerProbe *probe, Page page, const OnceMark *mark)
 }
 
 /*
- * Exchange a pinned and share-locked page for the next one.
+ * Exchange a pinned and share-locked page for the next one that is not deleted.
+ * One may have been deleted since the link to it was read, and has no entries to
+ * be looked at.
  */
 static Buffer
 step_right(LedgerProbe *probe, Buffer buffer)
 {
 	BTPageOpaque opaque = BTPageGetOpaque(BufferGetPage(buffer));
-	BlockNumber next = opaque->btpo_next;
 
-	if (P_RIGHTMOST(opaque))
-		ereport(ERROR,
-				(errcode(ERRCODE_INDEX_CORRUPTED),
-				 errmsg("index \"%s\" ends at a deleted page",
-						RelationGetRelationName(probe->index)),
-				 errhint("REINDEX restores it from its table.")));
-	UnlockReleaseBuffer(buffer);
-	buffer = ReadBuffer(probe->index, next);
-	LockBuffer(buffer, BUFFER_LOCK_SHARE);
-	_bt_checkpage(probe->index, buffer);
+	do
+	{
+		BlockNumber next = opaque->btpo_next;
+
+		if (P_RIGHTMOST(opaque))
+			ereport(ERROR,
+					(errcode(ERRCODE_INDEX_CORRUPTED),
+					 errmsg("index \"%s\" ends at a deleted page",
+							RelationGetRelationName(probe->index)),
+					 errhint("REINDEX restores it from its table.")));
+		UnlockReleaseBuffer(buffer);
+		once_debug_point("ledger_before_right");
+		buffer = ReadBuffer(probe->index, next);
+		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		_bt_checkpage(probe->index, buffer);
+		opaque = BTPageGetOpaque(BufferGetPage(buffer));
+	} while (P_IGNORE(opaque));
 	return buffer;
 }
 

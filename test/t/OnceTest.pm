@@ -130,8 +130,8 @@ sub run_stress
 # The SQLSTATE that a statement ends with ('00000': none)
 sub sqlstate_of
 {
-	my ($node, $statement) = @_;
-	my ($status, $out, $error) = $node->psql('postgres', $statement, extra_params => [ '-v', 'VERBOSITY=sqlstate' ]);
+	my ($node, $statement, $database) = @_;
+	my ($status, $out, $error) = $node->psql($database // 'postgres', $statement, extra_params => [ '-v', 'VERBOSITY=sqlstate' ]);
 
 	return $status == 0 ? '00000' : $error =~ /(?:ERROR|FATAL):\s+(\w{5})$/m ? $1 : $error;
 }

@@ -1,5 +1,5 @@
-# pg_upgrade --link takes over tables and indexes as they are: claims, attempts, receipts, delays, groups, dead letters, errors and
-# the archive are all there in the new cluster.
+# pg_upgrade --link takes over tables and indexes as they are: claims, attempts, receipts, delays, groups, dead letters, errors,
+# the archive, ledgers and dedup_ids are all there in the new cluster.
 
 use strict;
 use warnings;
@@ -32,6 +32,21 @@ value("SELECT count(once.nack(receipt, '0 s', 'never')) FROM (SELECT receipt FRO
 value('CALL once.maintain()');
 value("BEGIN; SELECT count(*) FROM once.pop('orders', 30); ROLLBACK");
 
+# Ledgers: with one generation, with two, with one that a transaction that has written to it has not left yet.  Each statement is
+# a session of its own, which looks at once whether something is due.
+my $mark = q(SELECT count(once.set_result('%1$s', id, to_jsonb(id))) FROM once.mark_processed_all('%1$s', ARRAY(SELECT '%2$s ' || i FROM generate_series(1, 30) i)) AS id);
+value("SELECT once.create_ledger('$_', '30 days', unlogged => '$_' = 'fast')") for 'alone', 'closed', 'open', 'fast';
+value(sprintf($mark, $_, 'first')) for 'alone', 'closed', 'fast';
+value(sprintf($mark, $_, 'second')) for 'closed', 'fast';
+my $holder = $old->background_psql('postgres');
+$holder->query_safe("BEGIN; SELECT once.mark_processed('open', 'held')");
+value(sprintf($mark, 'open', $_)) for 'first', 'second';
+value("SELECT once.alter_queue('orders', dedup_window => '30 days')");
+my @sent = map { value(qq(SELECT once.send('orders', '"$_"', dedup_id => '$_'))) } 'first', 'second';
+my $states = "SELECT string_agg(concat_ws(' ', ledger, phase), ', ' ORDER BY ledger) FROM ("
+  . join(' UNION ALL ', map { "SELECT '$_', last_value & 3 FROM once.l_${_}_state" } 'alone', 'closed', 'open', 'fast') . ') s (ledger, phase)';
+is(value($states), 'alone 0, closed 2, fast 2, open 1', 'ledgers in each phase');
+
 my %content = (
 	'slots' => "SELECT string_agg(s::text, chr(10) ORDER BY block, slot) FROM once.slots('orders') s",
 	'peek' => "SELECT string_agg(id || state || attempt || payload, chr(10) ORDER BY n) FROM once.peek('orders', 10000) WITH ORDINALITY AS p (id, attempt, e, r, priority, g, h, payload, state, n)",
@@ -39,6 +54,10 @@ my %content = (
 	'dead letters' => 'SELECT string_agg(d::text, chr(10) ORDER BY queue, id) FROM once.dead_letters d',
 	'failures' => 'SELECT string_agg(f::text, chr(10) ORDER BY queue, id, attempt) FROM once.failures f',
 	'archive' => 'SELECT string_agg(a::text, chr(10) ORDER BY id) FROM once.a_orders a',
+	'ledgers' => 'SELECT string_agg(l::text, chr(10) ORDER BY ledger) FROM once.list_ledgers() l',
+	'states of ledgers' => $states,
+	(map { ("ids of $_" => "SELECT string_agg(l::text, chr(10) ORDER BY g, id) FROM (SELECT 0 AS g, * FROM once.l_${_}_0 UNION ALL SELECT 1, * FROM once.l_${_}_1) l") } 'alone', 'closed', 'open', 'fast'),
+	'dedup_ids' => 'SELECT string_agg(d::text, chr(10) ORDER BY id) FROM (SELECT * FROM once.d_orders_0 UNION ALL SELECT * FROM once.d_orders_1) d',
 	'unlogged' => 'SELECT string_agg(u::text, chr(10) ORDER BY id) FROM once.q_u u');
 my %before = map { $_ => $old->safe_psql('postgres', $content{$_}) } keys %content;
 isnt($before{$_}, '', "there is something to keep: $_") for sort keys %content;
@@ -69,6 +88,17 @@ is(value("SELECT count(once.ack(receipt)) FROM (SELECT receipt $live ORDER BY id
 	'receipts from before are good');
 is(sqlstate_of($new, 'SELECT once.ack(receipt) FROM held WHERE receipt IS NOT NULL LIMIT 1'), 'ON004', 'once');
 clean($new, 'orders', 'after acks');
+
+# Ledgers know what they knew, and go on.
+is(value("SELECT string_agg(ledger || ' ' || call, ', ' ORDER BY ledger, call) FROM once.list_ledgers(), unnest(ARRAY['first', 'second', 'third']) call WHERE once.is_processed(ledger, call || ' 17')", $new),
+	'alone first, closed first, closed second, fast first, fast second, open first, open second', 'what was processed is known');
+for my $ledger ('alone', 'closed', 'open', 'fast')
+{
+	is(value("SELECT result FROM once.process('$ledger', 'first 17')", $new), '"first 17"', "$ledger: with its result");
+	is(join(' ', map { value(sprintf($mark, $ledger, $_), $new) } 'first', 'second', 'third', 'third'), $ledger eq 'alone' ? '0 30 30 0' : '0 0 30 0', "$ledger: marking goes on");
+	is(value("SELECT once.is_processed('$ledger', 'held')", $new), 'f', "$ledger: what was open is not");
+}
+is(value(qq(SELECT once.send('orders', '"again"', dedup_id => '$_')), $new), shift @sent, "dedup_id $_: known") for 'first', 'second';
 
 # And the queue is in use.
 cmp_ok(value("SELECT once.redrive('orders')", $new), '>', 0, 'dead letters are sent again');

@@ -100,10 +100,10 @@ is(value('SELECT last_value & 3 FROM once.d_orders_state'), '2', 'dedup: both ge
 
 my %content = (
 	options => 'SELECT string_agg(l::text, chr(10) ORDER BY ledger) FROM once.list_ledgers() l',
-	states => 'SELECT string_agg(ledger || s, chr(10) ORDER BY ledger) FROM once.list_ledgers(), '
-	  . q(LATERAL (SELECT query_to_xml(format('SELECT last_value FROM once.%I', 'l_' || ledger || '_state'), true, true, '')::text AS s) x),
-	rows => 'SELECT string_agg(ledger || s, chr(10) ORDER BY ledger) FROM once.list_ledgers(), '
-	  . q(LATERAL (SELECT md5(query_to_xml(format('SELECT 0 AS g, * FROM once.%I UNION ALL SELECT 1, * FROM once.%I ORDER BY g, id', 'l_' || ledger || '_0', 'l_' || ledger || '_1'), true, true, '')::text) AS s) x));
+	map {
+		("state of $_" => qq(SELECT last_value FROM once."l_${_}_state"),
+		 "rows of $_" => qq(SELECT count(*), md5(string_agg(l::text, chr(10) ORDER BY g, id)) FROM (SELECT 0 AS g, * FROM once."l_${_}_0" UNION ALL SELECT 1, * FROM once."l_${_}_1") l))
+	} keys %phase);
 
 # restore DATABASE OPTION...: dump as the options say, and restore into a database on the other server
 sub restore

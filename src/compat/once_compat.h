@@ -89,6 +89,15 @@ once_extend(Relation rel, ForkNumber fork)
 	((void) (heap), _bt_getroot(index, access))
 #endif
 
+/* 17 has LockHeldByMe count stronger locks, if asked to */
+#if PG_VERSION_NUM >= 170000
+#define once_lock_held(tag, mode) \
+	LockHeldByMe(tag, mode, false)
+#else
+#define once_lock_held(tag, mode) \
+	LockHeldByMe(tag, mode)
+#endif
+
 /* 16 has simple_heap_update tell which indexes are concerned */
 #if PG_VERSION_NUM >= 160000
 #define once_heap_update(rel, tid, tuple) \

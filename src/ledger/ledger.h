@@ -39,7 +39,7 @@ typedef struct OnceMark
 {
 	const char *id;				/* not terminated */
 	int			length;
-	Datum		value;			/* in: to be kept with a new one.  out: that of the first */
+	Datum		value;			/* in: to be kept with a new one.  out: that of the first, if wanted */
 	bool		value_null;
 	bool		is_new;			/* out: marked by this call */
 
@@ -57,7 +57,8 @@ extern bool once_ledger_permits(const OnceLedger *ledger, AclMode rights);
 extern char *once_ledger_tables(OnceLedgerKind kind, const char *name);
 
 /* ledger_mark.c */
-extern void once_ledger_mark(const OnceLedger *ledger, OnceMark *marks, int nmarks);
+extern void once_ledger_mark(const OnceLedger *ledger, OnceMark *marks, int nmarks,
+							 bool want_values);
 extern bool once_ledger_look(const OnceLedger *ledger, OnceMark *mark);
 extern bool once_ledger_forget(const OnceLedger *ledger, OnceMark *mark);
 extern bool once_ledger_set_value(const OnceLedger *ledger, OnceMark *mark);

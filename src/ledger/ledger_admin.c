@@ -17,6 +17,7 @@
 #include "miscadmin.h"
 #include "once_args.h"
 #include "once_error.h"
+#include "storage/lmgr.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -38,6 +39,7 @@ static const char *const use_rights[] = {"SELECT", "INSERT", "UPDATE", "DELETE"}
 static char *arg_ledger(FunctionCallInfo fcinfo, const char *verb);
 static Interval *arg_retention(FunctionCallInfo fcinfo, int argno);
 static void lock_options(const char *name);
+static void lock_to_drop(const char *name);
 static void check_owner(const char *name, bool any_part);
 static void raise_not_found(const char *name);
 static void change_grants(FunctionCallInfo fcinfo, bool grant, const char *verb);
@@ -104,6 +106,7 @@ once_drop_ledger(PG_FUNCTION_ARGS)
 
 	check_owner(name, true);
 	lock_options(name);
+	lock_to_drop(name);
 	check_owner(name, true);
 	SPI_connect();
 	once_run(psprintf("DROP TABLE %s", once_ledger_tables(ONCE_LEDGER_OWN, name)),
@@ -191,6 +194,48 @@ static void
 lock_options(const char *name)
 {
 	once_options_lock(once_ledger_relname(ONCE_LEDGER_OWN, name, "state"));
+}
+
+/*
+ * lock_to_drop locks what a ledger is made of, and waits for those who use it.
+ *
+ * They lock one relation after the other, as they come to need them.  So nobody
+ * is waited for while another one is locked.
+ */
+static void
+lock_to_drop(const char *name)
+{
+	const char *const suffixes[] = {"0", "1", "state"};
+	Oid			relations[lengthof(suffixes)];
+	Oid			schema = once_schema_oid(false);
+	int			first = 0;
+	int			i;
+
+	for (i = 0; i < lengthof(relations); i++)
+		relations[i] = get_relname_relid(once_ledger_relname(ONCE_LEDGER_OWN, name, suffixes[i]),
+										 schema);
+	for (;;)
+	{
+		int			busy = -1;
+
+		CHECK_FOR_INTERRUPTS();
+		if (OidIsValid(relations[first]))
+			LockRelationOid(relations[first], AccessExclusiveLock);
+		for (i = 0; i < lengthof(relations) && busy < 0; i++)
+		{
+			if (i != first && OidIsValid(relations[i]) &&
+				!ConditionalLockRelationOid(relations[i], AccessExclusiveLock))
+				busy = i;
+		}
+		if (busy < 0)
+			return;
+		for (i = 0; i < lengthof(relations); i++)
+		{
+			if ((i == first || i < busy) && OidIsValid(relations[i]))
+				UnlockRelationOid(relations[i], AccessExclusiveLock);
+		}
+		first = busy;
+	}
 }
 
 /*

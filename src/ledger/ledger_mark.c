@@ -26,8 +26,8 @@
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
-/* Rows handed to the heap at once */
-#define INSERT_CHUNK		1000
+/* So many ids are dealt with while the lock of their part is held */
+#define MARK_CHUNK			1000
 
 /* What a look for an id has found */
 typedef enum LookResult
@@ -58,7 +58,7 @@ typedef struct Look
 static int	compare_marks(const void *a, const void *b);
 static bool same_id(const OnceMark *a, const OnceMark *b);
 static void mark_part(LedgerView *view, OnceMark **marks, int nmarks,
-					  MemoryContext caller);
+					  MemoryContext context);
 static void insert_marks(LedgerView *view, OnceMark **marks, int nmarks);
 static void index_rows(LedgerView *view, int g, Datum *ids, ItemPointerData *tids, int n);
 static HeapTuple form_generation(Relation heap, const OnceMark *mark, TimestampTz now,
@@ -101,11 +101,11 @@ once_ledger_check_id(Datum id, const char *argument, OnceMark *mark)
  * and tells which ones these were.  Waits for open transactions that have marked
  * one of them.
  *
- * Values that a mark gets are allocated in the caller's context.  An id that is
- * there twice is new once, the first time.
+ * want_values: marks that are not new get the value of the first, allocated in the
+ * caller's context.  An id that is there twice is new once, the first time.
  */
 void
-once_ledger_mark(const OnceLedger *ledger, OnceMark *marks, int nmarks)
+once_ledger_mark(const OnceLedger *ledger, OnceMark *marks, int nmarks, bool want_values)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	MemoryContext context;
@@ -138,7 +138,7 @@ once_ledger_mark(const OnceLedger *ledger, OnceMark *marks, int nmarks)
 
 		while (last < n && order[last]->part == order[i]->part)
 			last++;
-		mark_part(&view, &order[i], last - i, caller);
+		mark_part(&view, &order[i], last - i, want_values ? caller : NULL);
 		i = last;
 	}
 	once_ledger_view_close(&view);
@@ -147,9 +147,11 @@ once_ledger_mark(const OnceLedger *ledger, OnceMark *marks, int nmarks)
 
 	for (i = 0; i < nmarks; i++)
 	{
-		if (marks[i].same != NULL)
+		if (marks[i].same == NULL)
+			continue;
+		marks[i].is_new = false;
+		if (want_values)
 		{
-			marks[i].is_new = false;
 			marks[i].value = marks[i].same->value;
 			marks[i].value_null = marks[i].same->value_null;
 		}
@@ -183,10 +185,11 @@ same_id(const OnceMark *a, const OnceMark *b)
 }
 
 /*
- * mark_part marks ids of one part, in their order.
+ * mark_part marks ids of one part, in their order.  Values go into a context, or
+ * nowhere if that is NULL.
  */
 static void
-mark_part(LedgerView *view, OnceMark **marks, int nmarks, MemoryContext caller)
+mark_part(LedgerView *view, OnceMark **marks, int nmarks, MemoryContext context)
 {
 	const OnceLedger *ledger = view->ledger;
 	int			done = 0;
@@ -201,6 +204,7 @@ mark_part(LedgerView *view, OnceMark **marks, int nmarks, MemoryContext caller)
 		Look		looks[LEDGER_PROBE_AHEAD];
 		OnceMark  **new;
 		int			nnew = 0;
+		int			end;
 		Holder		holder;
 
 		once_debug_point("ledger_before_part");
@@ -213,12 +217,13 @@ mark_part(LedgerView *view, OnceMark **marks, int nmarks, MemoryContext caller)
 			continue;
 		}
 
-		new = palloc(sizeof(OnceMark *) * Min(nmarks - done, INSERT_CHUNK));
-		while (result != LOOK_WAIT && done < nmarks && nnew < INSERT_CHUNK)
+		end = Min(nmarks, done + MARK_CHUNK);
+		new = palloc(sizeof(OnceMark *) * (end - done));
+		while (result != LOOK_WAIT && done < end)
 		{
-			int			n = Min(Min(nmarks - done, INSERT_CHUNK - nnew), LEDGER_PROBE_AHEAD);
+			int			n = look(view, &marks[done], Min(end - done, LEDGER_PROBE_AHEAD),
+								 looks, context);
 
-			n = look(view, &marks[done], n, looks, caller);
 			for (i = 0; i < n && result != LOOK_WAIT; i++)
 			{
 				OnceMark   *mark = marks[done];
@@ -226,7 +231,7 @@ mark_part(LedgerView *view, OnceMark **marks, int nmarks, MemoryContext caller)
 				result = looks[i].result;
 				if (result == LOOK_NONE)
 					new[nnew++] = mark;
-				else if (result == LOOK_FOUND)
+				else if (result == LOOK_FOUND && context != NULL)
 				{
 					mark->value = looks[i].value;
 					mark->value_null = looks[i].value_null;

@@ -432,7 +432,7 @@ open_indexes(LedgerView *view, int g, LOCKMODE lockmode)
 			form->indnatts != 1 || form->indkey.values[0] != Anum_generation_id ||
 			index->rd_indcollation[0] != C_COLLATION_OID ||
 			index->rd_opcintype[0] != TEXTOID ||
-			(index->rd_indoption[0] & INDOPTION_DESC) != 0 ||
+			index->rd_indoption[0] != 0 ||
 			RelationGetIndexPredicate(index) != NIL)
 		{
 			index_close(index, NoLock);
@@ -494,6 +494,7 @@ generation_fault(OnceLedgerKind kind, Relation heap)
 		Form_pg_attribute att = TupleDescAttr(desc, i);
 
 		if (att->attisdropped || att->atttypid != types[i] ||
+			(i == Anum_generation_id - 1 && !att->attnotnull) ||
 			(i == Anum_generation_value - 1 && att->attnotnull && !kinds[kind].value_not_null))
 			return "It has other columns or constraints.";
 	}

@@ -406,6 +406,10 @@ compare_id(LedgerProbe *probe, Page page, OffsetNumber offset, const OnceMark *m
 	if (BTreeTupleIsPivot(itup) && BTreeTupleGetNAtts(itup, probe->index) == 0)
 		return 1;
 	value = index_getattr(itup, 1, RelationGetDescr(probe->index), &isnull);
+
+	/* Of a dead row, from a time when the column could be null; nulls come last */
+	if (isnull)
+		return -1;
 	key = DatumGetTextPP(value);
 	length = VARSIZE_ANY_EXHDR(key);
 	cmp = memcmp(mark->id, VARDATA_ANY(key), Min(mark->length, length));

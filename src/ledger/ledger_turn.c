@@ -18,6 +18,7 @@
 #include "commands/sequence.h"
 #include "executor/spi.h"
 #include "ledger/ledger_internal.h"
+#include "meta/meta_catalog.h"
 #include "meta/meta_role.h"
 #include "miscadmin.h"
 #include "once_debug.h"
@@ -51,6 +52,7 @@ typedef struct LedgerLook
 
 static HTAB *looks = NULL;
 
+static bool may_have_altered(const OnceLedger *ledger);
 static bool look_is_due(const OnceLedger *ledger);
 static void look_again(const OnceLedger *ledger, const LedgerState *state);
 static void publish(const OnceLedger *ledger, Relation sequence, int current,
@@ -163,7 +165,7 @@ once_ledger_advance(const OnceLedger *ledger, bool look)
 				break;
 			case LEDGER_CLOSED:
 				more = GetCurrentTimestamp() - state.time >= ledger->retention &&
-					try_retire(ledger, sequence, &state);
+					!may_have_altered(ledger) && try_retire(ledger, sequence, &state);
 				break;
 			case LEDGER_ALONE:
 				more = try_empty(ledger, sequence, &state) ||
@@ -175,6 +177,19 @@ once_ledger_advance(const OnceLedger *ledger, bool look)
 	look_again(ledger, &state);
 	relation_close(sequence, AccessShareLock);
 	return done;
+}
+
+/*
+ * may_have_altered tells whether this transaction may have changed the retention:
+ * that may roll back, while what is published does not.
+ */
+static bool
+may_have_altered(const OnceLedger *ledger)
+{
+	const char *name = NameStr(ledger->name);
+
+	return once_options_locked(ledger->kind == ONCE_LEDGER_DEDUP ? name :
+							   once_ledger_relname(ledger->kind, name, "state"));
 }
 
 /*
@@ -298,16 +313,14 @@ try_empty(const OnceLedger *ledger, Relation sequence, const LedgerState *state)
 	Oid			old = ledger->table[1 - state->current];
 	Relation	heap;
 	bool		wanted;
-	Oid			owner;
+	Oid			owner = InvalidOid;
 	OnceRole	saved;
 
 	/* A look under a lock that is in nobody's way */
 	if (!ConditionalLockRelationOid(old, AccessShareLock))
 		return false;
 	heap = try_relation_open(old, NoLock);
-	wanted = heap != NULL && has_pages(heap) &&
-		heap->trigdesc == NULL && heap->rd_rel->relkind == RELKIND_RELATION &&
-		pg_class_aclcheck(old, heap->rd_rel->relowner, ACL_TRUNCATE) == ACLCHECK_OK;
+	wanted = heap != NULL && has_pages(heap);
 	if (heap != NULL)
 		relation_close(heap, NoLock);
 	UnlockRelationOid(old, AccessShareLock);
@@ -316,15 +329,23 @@ try_empty(const OnceLedger *ledger, Relation sequence, const LedgerState *state)
 
 	/* TRUNCATE refuses a table that a cursor of ours is open on */
 	heap = try_relation_open(old, NoLock);
-	if (heap == NULL || heap->rd_refcnt != 1 || !once_ledger_state_is(sequence, state))
+	if (heap != NULL)
 	{
-		if (heap != NULL)
-			relation_close(heap, NoLock);
+		Oid			toast = heap->rd_rel->reltoastrelid;
+
+		owner = heap->rd_rel->relowner;
+		wanted = heap->rd_refcnt == 1 &&
+			heap->rd_rel->relkind == RELKIND_RELATION && heap->trigdesc == NULL &&
+			pg_class_aclcheck(old, owner, ACL_TRUNCATE) == ACLCHECK_OK &&
+			once_ledger_state_is(sequence, state) &&
+			(!OidIsValid(toast) || ConditionalLockRelationOid(toast, AccessExclusiveLock));
+		relation_close(heap, NoLock);
+	}
+	if (heap == NULL || !wanted)
+	{
 		UnlockRelationOid(old, AccessExclusiveLock);
 		return false;
 	}
-	owner = heap->rd_rel->relowner;
-	relation_close(heap, NoLock);
 
 	once_debug_point("ledger_before_truncate");
 	SPI_connect();

@@ -53,7 +53,7 @@ once_mark_processed(PG_FUNCTION_ARGS)
 	open_to_write(&ledger, name, ACL_SELECT | ACL_INSERT, "SELECT and INSERT",
 				  "once.mark_processed()");
 	(void) once_ledger_advance(&ledger, false);
-	once_ledger_mark(&ledger, &mark, 1);
+	once_ledger_mark(&ledger, &mark, 1, false);
 	PG_RETURN_BOOL(mark.is_new);
 }
 
@@ -96,7 +96,7 @@ once_mark_processed_all(PG_FUNCTION_ARGS)
 	open_to_write(&ledger, name, ACL_SELECT | ACL_INSERT, "SELECT and INSERT",
 				  "once.mark_processed_all()");
 	(void) once_ledger_advance(&ledger, false);
-	once_ledger_mark(&ledger, marks, n);
+	once_ledger_mark(&ledger, marks, n, false);
 	for (i = 0; i < n; i++)
 	{
 		bool		null = false;
@@ -157,7 +157,7 @@ once_process(PG_FUNCTION_ARGS)
 	open_to_write(&ledger, name, ACL_SELECT | ACL_INSERT, "SELECT and INSERT",
 				  "once.process()");
 	(void) once_ledger_advance(&ledger, false);
-	once_ledger_mark(&ledger, &mark, 1);
+	once_ledger_mark(&ledger, &mark, 1, true);
 	values[0] = BoolGetDatum(mark.is_new);
 	values[1] = mark.value;
 	isnull[1] = mark.is_new || mark.value_null;

@@ -25,7 +25,9 @@
 #include "common/hashfn.h"
 #include "common/int.h"
 #include "meta/meta_catalog.h"
+#include "miscadmin.h"
 #include "storage/lmgr.h"
+#include "storage/lock.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -47,6 +49,7 @@
 #define Anum_once_queue_consume_paused		11
 #define Anum_once_queue_created_at			12
 
+static uint16 options_key(const char *queue);
 static Relation options_open(LOCKMODE lockmode);
 static void get_span(OnceSpan *span, Datum value, bool isnull);
 static Datum put_span(const OnceSpan *span, bool *isnull);
@@ -214,10 +217,28 @@ once_options_delete(const char *queue)
 void
 once_options_lock(const char *queue)
 {
-	uint16		key = (uint16) hash_bytes((const unsigned char *) queue, strlen(queue));
-
-	LockDatabaseObject(NamespaceRelationId, once_schema_oid(false), key,
+	LockDatabaseObject(NamespaceRelationId, once_schema_oid(false), options_key(queue),
 					   ExclusiveLock);
+}
+
+/*
+ * once_options_locked tells whether this transaction holds once_options_lock, and
+ * so may have changed options.
+ */
+bool
+once_options_locked(const char *queue)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, NamespaceRelationId, once_schema_oid(false),
+					   options_key(queue));
+	return once_lock_held(&tag, ExclusiveLock);
+}
+
+static uint16
+options_key(const char *queue)
+{
+	return (uint16) hash_bytes((const unsigned char *) queue, strlen(queue));
 }
 
 static Relation

@@ -50,5 +50,6 @@ extern void once_options_write(const char *queue, const OnceOptions *options,
 							   bool created);
 extern void once_options_delete(const char *queue);
 extern void once_options_lock(const char *queue);
+extern bool once_options_locked(const char *queue);
 
 #endif							/* META_CATALOG_H */

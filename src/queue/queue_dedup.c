@@ -86,7 +86,7 @@ once_rows_insert_new(OnceQueue *queue, OnceNewRows *batch, OnceDedup *dedup)
 		dedup->marks[d].value = Int64GetDatum(batch->rows[dedup->rows[d]].id);
 		dedup->marks[d].value_null = false;
 	}
-	once_ledger_mark(&ledger, dedup->marks, dedup->n);
+	once_ledger_mark(&ledger, dedup->marks, dedup->n, true);
 	for (d = 0; d < dedup->n; d++)
 	{
 		if (!dedup->marks[d].is_new)

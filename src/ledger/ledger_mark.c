@@ -201,7 +201,7 @@ mark_part(LedgerView *view, OnceMark **marks, int nmarks, MemoryContext caller)
 		Look		looks[LEDGER_PROBE_AHEAD];
 		OnceMark  **new;
 		int			nnew = 0;
-		Holder		holder;
+		Holder		holder = {0};
 
 		once_debug_point("ledger_before_part");
 		(void) once_ledger_lock(ledger, marks[0]->part, true);

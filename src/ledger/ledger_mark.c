@@ -205,7 +205,7 @@ mark_part(LedgerView *view, OnceMark **marks, int nmarks, MemoryContext context)
 		OnceMark  **new;
 		int			nnew = 0;
 		int			end;
-		Holder		holder;
+		Holder		holder = {0};
 
 		once_debug_point("ledger_before_part");
 		(void) once_ledger_lock(ledger, marks[0]->part, true);

@@ -570,6 +570,30 @@ CALL mark_until_forgotten('brief', 'a');
 SELECT once.mark_processed('brief', 'a');
 SELECT once.drop_ledger('brief');
 
+-- A retention that is changed and rolled back again makes nothing be forgotten: the ledger goes on for good, the change does not.
+SELECT once.create_ledger('trial', '7 days');
+SELECT once.mark_processed('trial', 'a');
+CALL once.maintain();
+SELECT last_value & 3 = 2 AS closed FROM once.l_trial_state;
+BEGIN;
+SELECT once.alter_ledger('trial', '1 ms');
+SELECT pg_sleep(0.01);
+CALL once.maintain();
+SELECT once.mark_processed('trial', 'b');
+ROLLBACK;
+SELECT last_value & 3 = 2 AS closed FROM once.l_trial_state;
+SELECT once.mark_processed('trial', 'a');
+SELECT once.drop_ledger('trial');
+
+-- A key that may be null is none.
+SELECT once.create_ledger('nulls', '7 days');
+ALTER TABLE once.l_nulls_0 DROP CONSTRAINT l_nulls_0_pkey;
+ALTER TABLE once.l_nulls_0 ALTER id DROP NOT NULL;
+CREATE UNIQUE INDEX l_nulls_0_key ON once.l_nulls_0 (id);
+INSERT INTO once.l_nulls_0 VALUES (NULL, now(), NULL);
+SELECT once.mark_processed('nulls', 'a');
+SELECT once.drop_ledger('nulls');
+
 -- With a ledger about, the extension is not dropped by mistake.
 \set VERBOSITY terse
 DROP EXTENSION pg_once;

@@ -1,0 +1,172 @@
+# No id is new twice within the retention, and none is forgotten within it, whatever sessions do and whatever kills them: single
+# marks, arrays, results, savepoints, rollbacks, prepared and long transactions, all isolation levels, turns all the time, kill -9.
+#
+# Whoever is told that an id is new leaves an effect in the same transaction, with the time after the call.  The promise counts
+# from a commit that is later than that.  So of two effects of an id, the later one's time must be that of the earlier one and the
+# retention, or more.  ONCE_LEDGER_SECONDS=... makes each round so long.
+
+use strict;
+use warnings;
+
+use IPC::Run;
+use FindBin;
+use lib $FindBin::RealBin;
+use OnceTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $seconds = $ENV{ONCE_LEDGER_SECONDS} // 4;
+my $retention = '300 ms';
+my $node = once_node('main', 'restart_after_crash = on', 'wal_writer_delay = 10ms', 'deadlock_timeout = 100ms',
+	'idle_in_transaction_session_timeout = 2s');
+my $scripts = PostgreSQL::Test::Utils::tempdir();
+
+sub value { return $node->safe_psql('postgres', $_[0]) // '' }
+
+value(<<END);
+	CREATE EXTENSION amcheck;
+	CREATE TABLE effect (id text, after timestamptz, result jsonb);
+	CREATE TABLE lost (id text, why text, at timestamptz DEFAULT clock_timestamp());
+	SELECT once.create_ledger('l', '$retention');
+
+	-- Few of them, of all lengths; some are too long for an index tuple to keep them as they are.
+	CREATE FUNCTION an_id(n int) RETURNS text LANGUAGE sql IMMUTABLE
+	RETURN 'id' || repeat('x', CASE n % 5 WHEN 0 THEN 0 WHEN 1 THEN 40 WHEN 2 THEN 600 ELSE 7 END) || n;
+	CREATE FUNCTION some_ids(many int) RETURNS text[] LANGUAGE sql VOLATILE
+	RETURN ARRAY(SELECT an_id((random() * 400)::int) FROM generate_series(1, 1 + (random() * many)::int));
+
+	CREATE FUNCTION mark(ids text[]) RETURNS void LANGUAGE plpgsql AS \$\$
+	DECLARE
+		new text[] := ARRAY(SELECT * FROM once.mark_processed_all('l', ids));
+	BEGIN
+		INSERT INTO effect SELECT id, clock_timestamp() FROM unnest(new) AS id;
+	END \$\$;
+
+	CREATE FUNCTION mark_singly(ids text[]) RETURNS void LANGUAGE plpgsql AS \$\$
+	DECLARE
+		id text;
+	BEGIN
+		-- In one order, or they would deadlock
+		FOR id IN SELECT DISTINCT i COLLATE "C" FROM unnest(ids) AS i ORDER BY 1 LOOP
+			IF once.mark_processed('l', id) THEN
+				INSERT INTO effect VALUES (id, clock_timestamp());
+			END IF;
+		END LOOP;
+	END \$\$;
+
+	CREATE FUNCTION mark_and_undo(ids text[]) RETURNS void LANGUAGE plpgsql AS \$\$
+	BEGIN
+		PERFORM mark(ids);
+		RAISE 'undo';
+	EXCEPTION WHEN raise_exception THEN
+	END \$\$;
+
+	-- A repeat gets the result of the first, and that is one that is not older than the time for which it is kept for sure.
+	CREATE FUNCTION process(id text) RETURNS void LANGUAGE plpgsql AS \$\$
+	DECLARE
+		done record;
+		token jsonb := jsonb_build_object('id', id, 'token', random(), 'pad', repeat('y', (random() * 3000)::int));
+	BEGIN
+		SELECT * INTO done FROM once.process('l', 'p' || id);
+		IF done.first_time THEN
+			PERFORM once.set_result('l', 'p' || id, token);
+			INSERT INTO effect VALUES ('p' || id, clock_timestamp(), token);
+		ELSIF done.result->>'id' IS DISTINCT FROM id THEN
+			INSERT INTO lost VALUES (id, 'wrong result');
+		END IF;
+	END \$\$;
+
+	-- What was committed a moment ago is known.
+	CREATE PROCEDURE mark_and_look() LANGUAGE plpgsql AS \$\$
+	DECLARE
+		marked text[] := some_ids(5);
+		e effect;
+		known boolean;
+	BEGIN
+		PERFORM mark(marked);
+		COMMIT;
+		FOR e IN SELECT DISTINCT ON (id) * FROM effect WHERE id = ANY (marked) ORDER BY id, after DESC LOOP
+			known := once.is_processed('l', e.id);
+			IF NOT known AND clock_timestamp() < e.after + interval '$retention' THEN
+				INSERT INTO lost VALUES (e.id, 'not known');
+			END IF;
+		END LOOP;
+	END \$\$;
+END
+
+my %script = (
+	array => [ 8, 'SELECT mark(some_ids(50));' ],
+	single => [ 6, 'SELECT mark_singly(some_ids(5));' ],
+	process => [ 6, "SELECT process('id' || (random() * 100)::int);" ],
+	look => [ 4, 'CALL mark_and_look();' ],
+	undo => [ 3, 'SELECT mark_and_undo(some_ids(20));' ],
+	rollback => [ 3, "BEGIN;\nSELECT mark(some_ids(20));\nROLLBACK;" ],
+	savepoint => [ 3, "BEGIN;\nSAVEPOINT a;\nSELECT mark(some_ids(20));\nROLLBACK TO a;\nSELECT process('id' || (random() * 100)::int);\nCOMMIT;" ],
+	repeatable => [ 3, "BEGIN ISOLATION LEVEL REPEATABLE READ;\nSELECT count(*) FROM lost;\n\\sleep 20 ms\nSELECT mark(some_ids(10));\nCOMMIT;" ],
+	serializable => [ 2, "BEGIN ISOLATION LEVEL SERIALIZABLE;\nSELECT txid_current();\nSELECT mark_singly(some_ids(3));\nCOMMIT;" ],
+	long => [ 1, "BEGIN;\nSELECT mark(some_ids(3));\n\\sleep 500 ms\nCOMMIT;" ],
+	prepared => [ 1, "\\set n random(1, 2000000000)\nBEGIN;\nSELECT mark(some_ids(3));\nPREPARE TRANSACTION 'p:n';\n\\sleep 30 ms\nCOMMIT PREPARED 'p:n';" ],
+	maintain => [ 3, "CALL once.maintain();\n\\sleep 10 ms" ]);
+for my $name (keys %script)
+{
+	# pgbench puts variables into no literals
+	my $text = $script{$name}[1] =~ s/'p:n'/:gid/gr;
+	$text =~ s/\\set n .*\n/SELECT quote_literal('p' || (random() * 1e15)::bigint) AS gid \\gset\n/;
+	append_to_file("$scripts/$name", "$text\n");
+}
+my @files = map { ('-f', "$scripts/$_\@$script{$_}[0]") } sort keys %script;
+
+sub resolve_prepared
+{
+	for (1 .. 3)
+	{
+		for my $gid (split(/\n/, value('SELECT quote_literal(gid) FROM pg_prepared_xacts')))
+		{
+			$node->psql('postgres', (rand() < 0.5 ? 'COMMIT' : 'ROLLBACK') . " PREPARED $gid");
+		}
+	}
+}
+
+# Sessions for some seconds; in the middle of them something happens.
+sub round
+{
+	my ($what, $event) = @_;
+	my $output = '';
+	my $pgbench = $node->config_data('--bindir') . '/pgbench';
+
+	local %ENV = (%ENV, PGHOST => $node->host, PGPORT => $node->port);
+	my $run = IPC::Run::start([ $pgbench, '-n', '-c', 10, '-j', 1, '-T', $seconds, '--max-tries=1', @files, 'postgres' ],
+		'<', \undef, '>&', \$output, IPC::Run::timeout(120));
+	select(undef, undef, undef, $seconds * (0.4 + 0.4 * rand()));
+	$event->() if $event;
+	eval { IPC::Run::finish($run) };
+	note($output);
+	my @unexpected = grep { !/connection|terminat|lost|crash|aborted in command|Run was aborted|40001|40P01|deadlock|serializ|shutdown|recovery/i }
+	  grep { /ERROR|FATAL|PANIC|error/ } split(/\n/, $output);
+	is(join("\n", @unexpected), '', "$what: no other errors than those of the kill");
+	$node->poll_query_until('postgres', 'SELECT true') or die 'the server does not come back';
+	resolve_prepared();
+}
+
+sub backend { return value("SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() ORDER BY random() LIMIT 1") }
+
+round('quiet');
+round('terminated', sub { value("SELECT pg_terminate_backend(" . backend() . ")") for 1 .. 3 });
+round('backend killed', sub { kill 'KILL', backend() });
+round('server killed', sub { $node->stop('immediate'); $node->start });
+
+is(value(<<END), '', 'no id is new twice within the retention');
+	SELECT id, after, before, after - before FROM (
+		SELECT *, lag(after) OVER (PARTITION BY id ORDER BY after) AS before FROM effect) AS e
+	WHERE after - before < interval '$retention' ORDER BY after LIMIT 10
+END
+is(value('SELECT * FROM lost LIMIT 10'), '', 'none is forgotten within it, and results are those of the first');
+cmp_ok(value('SELECT count(*) FROM (SELECT FROM effect GROUP BY id HAVING count(*) > 2) AS e'), '>', 50, 'many were forgotten after it');
+is(value("SELECT count(bt_index_check(indexrelid, true)) FROM pg_index WHERE indrelid IN ('once.l_l_0'::regclass, 'once.l_l_1'::regclass)"),
+	'2', 'keys and tables agree');
+value("CALL once.maintain(); SELECT pg_sleep(0.4); CALL once.maintain(); SELECT pg_sleep(0.4); CALL once.maintain()");
+is(value("SELECT count(*) FROM pg_locks WHERE locktype = 'object' AND classid = 'pg_class'::regclass"), '0', 'no lock is left');
+cmp_ok(value("SELECT pg_relation_size('once.l_l_0') + pg_relation_size('once.l_l_1')"), '<', 2_000_000, 'and the ledger does not grow');
+$node->stop;
+done_testing();

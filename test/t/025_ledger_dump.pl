@@ -1,6 +1,7 @@
 # pg_dump and pg_restore keep ledgers, whatever phase of their turn they are in: the same ids are known elsewhere, with their
 # results, for as long as they would have been here, and marking goes on.  A dump that takes its time keeps no one from marking;
-# what would be emptied meanwhile is left until it is done, and the dump has all that was known when it began.
+# what would be emptied meanwhile is left until it is done, and the dump has all that was known when it began.  A standby knows
+# what the primary knows.
 
 use strict;
 use warnings;
@@ -229,4 +230,28 @@ restore('bare', '--schema-only');
 is(sqlstate_of($other, "SELECT once.mark_processed('quick', 'first 1')", 'bare'), 'ON011', 'schema only: no ledger');
 is(value("SELECT once.drop_ledger('quick'), once.create_ledger('quick', '1 day')", $other, 'bare'), '|', 'schema only: dropped and made');
 is(mark('quick', 'first', $other, 'bare'), '3 of 30', 'schema only: a ledger');
+
+# A standby
+value("SELECT once.create_ledger('fast', '1 day', unlogged => true)");
+my $standby = once_standby($node, 'standby');
+make('streamed');
+mark('streamed', 'second');
+catch_up($node, $standby);
+is(known('streamed', $standby), 'first, second', 'standby: the same is known');
+is(state('streamed', $standby), 'CLOSED 1', 'standby: in the same phase');
+is(sqlstate_of($standby, "SELECT once.$_"), '25006', "standby: no $_")
+  for "mark_processed('streamed', 'a')", "mark_processed_all('streamed', '{a}')", "process('streamed', 'a')", "forget_processed('streamed', 'first 1')", "set_result('streamed', 'first 1', '1')";
+is(sqlstate_of($standby, "SELECT once.is_processed('fast', 'a')"), '0A000', 'standby: unlogged ones are not there');
+value("SELECT once.alter_ledger('streamed', '1 us')");
+mark('streamed', 'third');
+catch_up($node, $standby);
+is(known('streamed', $standby), known('streamed'), 'standby: what is forgotten is forgotten there');
+value("SELECT once.alter_ledger('streamed', '1 day')");
+mark('streamed', 'later');
+catch_up($node, $standby);
+$node->stop;
+$standby->promote;
+is(mark('streamed', 'later', $standby), '0 of 0', 'promoted: a repeat is one');
+is(mark('streamed', 'first', $standby), '3 of 30', 'promoted: marking goes on');
+is(mark('fast', 'first', $standby), '3 of 30', 'promoted: unlogged ones begin anew');
 done_testing();

@@ -69,9 +69,10 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION once.list_ledgers() IS 'All ledgers of the database with their options.';
 
+-- Dear, so that of several conditions in a WHERE the planner takes these last.
 CREATE FUNCTION once.mark_processed(ledger text, id text)
 RETURNS boolean
-AS 'MODULE_PATHNAME', 'once_mark_processed' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+AS 'MODULE_PATHNAME', 'once_mark_processed' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000;
 COMMENT ON FUNCTION once.mark_processed(text, text) IS
 'Marks an id as processed, in the caller''s transaction: true if it is new, false if it has been marked before, by a transaction that has committed or by this one. Waits for an open transaction that has marked it. Also under REPEATABLE READ and SERIALIZABLE an id that was marked after the snapshot was taken is not new. id: 1 to 1000 bytes. Wants SELECT and INSERT on the ledger''s tables (once.grant_ledger).';
 
@@ -83,13 +84,13 @@ COMMENT ON FUNCTION once.mark_processed_all(text, text[]) IS
 
 CREATE FUNCTION once.is_processed(ledger text, id text)
 RETURNS boolean
-AS 'MODULE_PATHNAME', 'once_is_processed' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+AS 'MODULE_PATHNAME', 'once_is_processed' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000;
 COMMENT ON FUNCTION once.is_processed(text, text) IS
 'Tells whether an id is marked as processed, by a transaction that has committed or by this one, as of now, whatever the snapshot. Never waits, and promises nothing: who wants to process the id calls mark_processed. Works on standbys. Wants SELECT on the ledger''s tables.';
 
 CREATE FUNCTION once.forget_processed(ledger text, id text)
 RETURNS boolean
-AS 'MODULE_PATHNAME', 'once_forget_processed' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+AS 'MODULE_PATHNAME', 'once_forget_processed' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000;
 COMMENT ON FUNCTION once.forget_processed(text, text) IS
 'Makes an id new again, in the caller''s transaction. False: it was not marked. Waits for an open transaction that has marked or forgotten it. Wants SELECT and DELETE on the ledger''s tables.';
 

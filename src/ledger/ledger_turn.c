@@ -153,6 +153,14 @@ once_ledger_advance(const OnceLedger *ledger, bool look)
 	sequence = try_relation_open(ledger->sequence, AccessShareLock);
 	if (sequence == NULL)
 		return false;
+
+	/* It is written as its owner, who may have given the right away */
+	if (pg_class_aclcheck(ledger->sequence, sequence->rd_rel->relowner,
+						  ACL_UPDATE) != ACLCHECK_OK)
+	{
+		relation_close(sequence, AccessShareLock);
+		return false;
+	}
 	while (more)
 	{
 		CHECK_FOR_INTERRUPTS();

@@ -88,9 +88,11 @@ once_alter_ledger(PG_FUNCTION_ARGS)
 	check_owner(name, false);
 	lock_options(name);
 	check_owner(name, false);
-	once_ledger_write(name, retention, false);
+
+	/* Before it is written: if this rolls back, so must what we remember */
 	CacheInvalidateRelcacheByRelid(get_relname_relid(once_ledger_relname(ONCE_LEDGER_OWN, name, "0"),
 													 once_schema_oid(false)));
+	once_ledger_write(name, retention, false);
 	PG_RETURN_VOID();
 }
 

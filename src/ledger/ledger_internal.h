@@ -20,6 +20,9 @@
 #define LEDGER_PARTS		16
 #define LEDGER_TURN_LOCK	LEDGER_PARTS
 
+/* On the sequence, also to read it: ALTER SEQUENCE gives it another file */
+#define LEDGER_STATE_LOCK	RowExclusiveLock
+
 /* Columns of a generation; the third is result or message_id */
 #define Natts_generation			3
 #define Anum_generation_id			1

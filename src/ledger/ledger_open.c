@@ -309,7 +309,7 @@ once_ledger_view_open(LedgerView *view, const OnceLedger *ledger, LOCKMODE lockm
 {
 	memset(view, 0, sizeof(LedgerView));
 	view->ledger = ledger;
-	view->sequence = try_relation_open(ledger->sequence, AccessShareLock);
+	view->sequence = try_relation_open(ledger->sequence, LEDGER_STATE_LOCK);
 	if (view->sequence == NULL)
 		once_ledger_raise_not_found(ledger);
 
@@ -351,7 +351,7 @@ once_ledger_view_close(LedgerView *view)
 	for (g = 0; g < 2; g++)
 		if (view->gen[g].heap != NULL)
 			close_generation(view, g, view->gen[g].lockmode == AccessShareLock);
-	relation_close(view->sequence, AccessShareLock);
+	relation_close(view->sequence, LEDGER_STATE_LOCK);
 }
 
 /*

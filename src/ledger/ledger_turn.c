@@ -43,6 +43,12 @@
 /* and no more often. */
 #define LOOK_OFTEN			1000
 
+/*
+ * The lock that emptying a generation takes stays to the end of the transaction.
+ * So that is left to maintain() for a quarter of the retention, at most this.
+ */
+#define EMPTY_BY_MARKER		USECS_PER_HOUR
+
 /* When this backend is to look at a ledger again */
 typedef struct LedgerLook
 {
@@ -150,7 +156,7 @@ once_ledger_advance(const OnceLedger *ledger, bool look)
 
 	if (!look && !look_is_due(ledger))
 		return false;
-	sequence = try_relation_open(ledger->sequence, AccessShareLock);
+	sequence = try_relation_open(ledger->sequence, LEDGER_STATE_LOCK);
 	if (sequence == NULL)
 		return false;
 
@@ -158,7 +164,7 @@ once_ledger_advance(const OnceLedger *ledger, bool look)
 	if (pg_class_aclcheck(ledger->sequence, sequence->rd_rel->relowner,
 						  ACL_UPDATE) != ACLCHECK_OK)
 	{
-		relation_close(sequence, AccessShareLock);
+		relation_close(sequence, LEDGER_STATE_LOCK);
 		return false;
 	}
 	while (more)
@@ -176,14 +182,16 @@ once_ledger_advance(const OnceLedger *ledger, bool look)
 					!may_have_altered(ledger) && try_retire(ledger, sequence, &state);
 				break;
 			case LEDGER_ALONE:
-				more = try_empty(ledger, sequence, &state) ||
-					try_turn(ledger, sequence, &state);
+				more = (look || GetCurrentTimestamp() - state.time >=
+						Min(ledger->retention / 4, EMPTY_BY_MARKER)) &&
+					try_empty(ledger, sequence, &state);
+				more = more || try_turn(ledger, sequence, &state);
 				break;
 		}
 		done |= more;
 	}
 	look_again(ledger, &state);
-	relation_close(sequence, AccessShareLock);
+	relation_close(sequence, LEDGER_STATE_LOCK);
 	return done;
 }
 

@@ -291,8 +291,8 @@ set_paused(FunctionCallInfo fcinfo, bool paused, const char *verb)
 		options.send_paused = paused;
 	if (what.consume)
 		options.consume_paused = paused;
-	once_options_write(name, &options, false);
 	CacheInvalidateRelcache(queue.heap);
+	once_options_write(name, &options, false);
 	once_queue_close(&queue);
 }
 

@@ -122,10 +122,12 @@ once_alter_queue(PG_FUNCTION_ARGS)
 			copy_option(i, &options, &given);
 	}
 	check_retry_delays(&options);
+
+	/* Before they are written: if this rolls back, so must what we remember */
+	CacheInvalidateRelcache(queue.heap);
 	once_options_write(name, &options, false);
 	if (given.archive.set)
 		once_archive_make(queue.heap, name);
-	CacheInvalidateRelcache(queue.heap);
 	once_queue_close(&queue);
 	PG_RETURN_VOID();
 }

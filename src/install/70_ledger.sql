@@ -80,13 +80,13 @@ CREATE FUNCTION once.mark_processed_all(ledger text, ids text[])
 RETURNS SETOF text
 AS 'MODULE_PATHNAME', 'once_mark_processed_all' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 100;
 COMMENT ON FUNCTION once.mark_processed_all(text, text[]) IS
-'Marks many ids, far cheaper than one by one, and returns those that are new, in the order given, each once. Two calls with the same ids in another order do not deadlock. Everything else as for mark_processed.';
+'Marks many ids, far cheaper than one by one, and returns those that are new, in the order given, each once. All are marked before the first is returned. Two calls with the same ids in another order do not deadlock. Everything else as for mark_processed.';
 
 CREATE FUNCTION once.is_processed(ledger text, id text)
 RETURNS boolean
 AS 'MODULE_PATHNAME', 'once_is_processed' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000;
 COMMENT ON FUNCTION once.is_processed(text, text) IS
-'Tells whether an id is marked as processed, by a transaction that has committed or by this one, as of now, whatever the snapshot. Never waits, and promises nothing: who wants to process the id calls mark_processed. Works on standbys. Wants SELECT on the ledger''s tables.';
+'Tells whether an id is marked as processed, by a transaction that has committed or by this one, as of now, whatever the snapshot. Never waits for who is marking it, and promises nothing: who wants to process the id calls mark_processed. Works on standbys. Wants SELECT on the ledger''s tables.';
 
 CREATE FUNCTION once.forget_processed(ledger text, id text)
 RETURNS boolean

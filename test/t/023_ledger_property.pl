@@ -2,8 +2,9 @@
 # marks, arrays, results, savepoints, rollbacks, prepared and long transactions, all isolation levels, turns all the time, kill -9.
 #
 # Whoever is told that an id is new leaves an effect in the same transaction, with the time after the call.  The promise counts
-# from a commit that is later than that.  So of two effects of an id, the later one's time must be that of the earlier one and the
-# retention, or more.  ONCE_LEDGER_SECONDS=... makes each round so long.
+# from the commit, whose time the server keeps.  So of two effects of an id, the later one's time must be that of the earlier one's
+# commit and the retention, or more, unless the id was forgotten on request in between.  ONCE_LEDGER_SECONDS=... makes each round
+# so long.
 
 use strict;
 use warnings;
@@ -19,7 +20,7 @@ use Test::More;
 my $seconds = $ENV{ONCE_LEDGER_SECONDS} // 4;
 my $retention = '300 ms';
 my $node = once_node('main', 'restart_after_crash = on', 'wal_writer_delay = 10ms', 'deadlock_timeout = 100ms',
-	'idle_in_transaction_session_timeout = 2s');
+	'idle_in_transaction_session_timeout = 2s', 'track_commit_timestamp = on');
 my $scripts = PostgreSQL::Test::Utils::tempdir();
 
 sub value { return $node->safe_psql('postgres', $_[0]) // '' }
@@ -27,6 +28,7 @@ sub value { return $node->safe_psql('postgres', $_[0]) // '' }
 value(<<END);
 	CREATE EXTENSION amcheck;
 	CREATE TABLE effect (id text, after timestamptz, result jsonb);
+	CREATE TABLE forgotten (id text, after timestamptz);
 	CREATE TABLE lost (id text, why text, at timestamptz DEFAULT clock_timestamp());
 	SELECT once.create_ledger('l', '$retention');
 
@@ -60,6 +62,21 @@ value(<<END);
 		PERFORM mark(ids);
 		RAISE 'undo';
 	EXCEPTION WHEN raise_exception THEN
+	END \$\$;
+
+	-- Ids of their own are forgotten, and some of them marked again at once
+	CREATE FUNCTION forget(many int) RETURNS void LANGUAGE plpgsql AS \$\$
+	DECLARE
+		id text;
+	BEGIN
+		FOR id IN SELECT DISTINCT 'f' || (random() * 30)::int FROM generate_series(1, many) ORDER BY 1 LOOP
+			IF random() < 0.4 AND once.forget_processed('l', id) THEN
+				INSERT INTO forgotten VALUES (id, clock_timestamp());
+			END IF;
+			IF random() < 0.7 AND once.mark_processed('l', id) THEN
+				INSERT INTO effect VALUES (id, clock_timestamp());
+			END IF;
+		END LOOP;
 	END \$\$;
 
 	-- A repeat gets the result of the first, and that is one that is not older than the time for which it is kept for sure.
@@ -107,6 +124,10 @@ my %script = (
 	serializable => [ 2, "BEGIN ISOLATION LEVEL SERIALIZABLE;\nSELECT txid_current();\nSELECT mark_singly(some_ids(3));\nCOMMIT;" ],
 	long => [ 1, "BEGIN;\nSELECT mark(some_ids(3));\n\\sleep 500 ms\nCOMMIT;" ],
 	prepared => [ 1, "\\set n random(1, 2000000000)\nBEGIN;\nSELECT mark(some_ids(3));\nPREPARE TRANSACTION 'p:n';\n\\sleep 30 ms\nCOMMIT PREPARED 'p:n';" ],
+	forget => [ 4, 'SELECT forget(4);' ],
+	held => [ 1, "BEGIN;\nSELECT forget(2);\n\\sleep 200 ms\nCOMMIT;" ],
+	locked => [ 1, "BEGIN;\nLOCK TABLE once.l_l_0, once.l_l_1 IN ACCESS SHARE MODE;\n\\sleep 200 ms\nCOMMIT;" ],
+	vacuum => [ 1, 'VACUUM (INDEX_CLEANUP ON) once.l_l_0, once.l_l_1;' ],
 	maintain => [ 3, "CALL once.maintain();\n\\sleep 10 ms" ]);
 for my $name (keys %script)
 {
@@ -154,12 +175,15 @@ sub backend { return value("SELECT pid FROM pg_stat_activity WHERE backend_type 
 round('quiet');
 round('terminated', sub { value("SELECT pg_terminate_backend(" . backend() . ")") for 1 .. 3 });
 round('backend killed', sub { kill 'KILL', backend() });
-round('server killed', sub { $node->stop('immediate'); $node->start });
+round('server killed', sub { kill_server($node) });
 
 is(value(<<END), '', 'no id is new twice within the retention');
-	SELECT id, after, before, after - before FROM (
-		SELECT *, lag(after) OVER (PARTITION BY id ORDER BY after) AS before FROM effect) AS e
-	WHERE after - before < interval '$retention' ORDER BY after LIMIT 10
+	SELECT id, after, before, committed, after - committed FROM (
+		SELECT id, after, lag(after) OVER e AS before, lag(pg_xact_commit_timestamp(xmin)) OVER e AS committed
+		FROM effect WINDOW e AS (PARTITION BY id ORDER BY after)) AS e
+	WHERE after - committed < interval '$retention'
+		AND NOT EXISTS (SELECT FROM forgotten AS f WHERE f.id = e.id AND f.after > before AND f.after <= e.after)
+	ORDER BY after LIMIT 10
 END
 is(value('SELECT * FROM lost LIMIT 10'), '', 'none is forgotten within it, and results are those of the first');
 cmp_ok(value('SELECT count(*) FROM (SELECT FROM effect GROUP BY id HAVING count(*) > 2) AS e'), '>', 50, 'many were forgotten after it');

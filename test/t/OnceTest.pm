@@ -14,7 +14,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 our @EXPORT = qw(once_node once_standby catch_up clean same_structure start_stress end_stress run_stress sqlstate_of
-  flush_wal);
+  flush_wal kill_server);
 
 my $stress = dirname(abs_path(__FILE__)) . '/../stress/run';
 
@@ -125,6 +125,24 @@ sub run_stress
 
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	return end_stress(start_stress($node, @options), $what);
+}
+
+# kill -9 of the server and all its processes, and its start
+sub kill_server
+{
+	my ($node) = @_;
+	my ($server) = slurp_file($node->data_dir . '/postmaster.pid') =~ /^(\d+)/;
+	my @all = ($server, split(' ', `ps -o pid= --ppid $server`));
+
+	$node->kill9;
+	kill 'KILL', @all;
+	# What is dying still holds the server's memory.
+	for (1 .. 600)
+	{
+		last unless grep { kill 0, $_ } @all;
+		select(undef, undef, undef, 0.05);
+	}
+	$node->start;
 }
 
 # The SQLSTATE that a statement ends with ('00000': none)

@@ -493,6 +493,7 @@ once_ledger_forget(const OnceLedger *ledger, OnceMark *mark)
 {
 	LedgerView	view;
 	Look		found;
+	LOCKMODE	old_lockmode = AccessShareLock;
 	bool		deleted = false;
 
 	CommandCounterIncrement();
@@ -500,13 +501,17 @@ once_ledger_forget(const OnceLedger *ledger, OnceMark *mark)
 	{
 		TM_FailureData failure;
 
-		once_ledger_view_open(&view, ledger, RowExclusiveLock, AccessShareLock);
+		once_ledger_view_open(&view, ledger, RowExclusiveLock, old_lockmode);
 		(void) look(&view, &mark, 1, &found, NULL);
-		if (found.result == LOOK_FOUND)
+		if (found.result == LOOK_FOUND && view.gen[found.g].lockmode == AccessShareLock)
+		{
+			/* Once more, with a stronger lock, and nothing locked meanwhile */
+			old_lockmode = RowExclusiveLock;
+		}
+		else if (found.result == LOOK_FOUND)
 		{
 			Relation	heap = view.gen[found.g].heap;
 
-			LockRelationOid(RelationGetRelid(heap), RowExclusiveLock);
 			CheckCmdReplicaIdentity(heap, CMD_DELETE);
 			deleted = heap_delete(heap, &view.gen[found.g].slot->tts_tid,
 								  GetCurrentCommandId(true), InvalidSnapshot, true,

@@ -32,7 +32,7 @@ value(q(CREATE FUNCTION work(queue text, m once.message) RETURNS text LANGUAGE p
 # The deliveries that the log tells of
 sub deliveries { return join(' ', slurp_file($node->logfile) =~ /delivery of \Q$_[0]\E attempt (\d+)/g) }
 
-# Work until nothing is left; returns how often that failed.
+# Work until nothing is left; returns how often that failed.  The server restarts after each failure of the queue killed.
 sub work_off
 {
 	my ($queue) = @_;
@@ -40,6 +40,7 @@ sub work_off
 
 	for (1 .. 20)
 	{
+		my $starts = starts($node);
 		my ($status) = $node->psql('postgres', <<END, timeout => 60);
 			WITH m AS MATERIALIZED (SELECT m, m.id, m.receipt FROM once.receive('$queue') m),
 			w AS (INSERT INTO effect SELECT work('$queue', m), id FROM m)
@@ -48,7 +49,7 @@ END
 		if ($status != 0)
 		{
 			$failed++;
-			$node->poll_query_until('postgres', 'SELECT true') or die 'the server does not come back';
+			await_start($node, $starts) if $queue eq 'killed';
 		}
 		last if value("SELECT count(*) FROM once.q_$queue") == 0;
 	}

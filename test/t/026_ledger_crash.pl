@@ -1,6 +1,8 @@
-# A crash at every step of a ledger's turn: what was marked before is known after it, what was not is new, and the turn goes on.
+# The server is killed at every step of a ledger's turn, and in the middle of marking.  What was marked by transactions that have
+# committed is known afterwards, what was marked by others is not, and the ledger goes on from the state before the step or after
+# it.  A standby that has replayed the same is promoted, and is as good.
 #
-# A session is held at the step, and the server stopped at once.
+# Each case has a ledger of its own, in which a session advances and marks; it is stopped at a debug point on its way.
 
 use strict;
 use warnings;
@@ -9,106 +11,222 @@ use FindBin;
 use lib $FindBin::RealBin;
 use OnceTest;
 use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = once_node('main');
+# Nothing reaches disk unasked.
+my $node = once_node('main', 'wal_writer_delay = 10s', 'checkpoint_timeout = 1h');
+my $standby;
 $node->safe_psql('postgres', 'CREATE EXTENSION amcheck');
 
-sub value { return $node->safe_psql('postgres', $_[0]) // '' }
+sub rows { my ($sql, $on) = @_; return split(/\n/, ($on // $node)->safe_psql('postgres', $sql) // '', -1) }
+sub value { return (rows(@_))[-1] // '' }
 
-# The phase of the ledger, and its current generation
-sub state_of { return value("SELECT (ARRAY['alone', 'open', 'closed'])[(last_value & 3) + 1] || ' ' || (last_value >> 2 & 1) FROM once.l_$_[0]_state") }
+# Marks ids, each in a session of its own, which looks at once whether something is due for the ledger.
+sub mark { my ($ledger, @ids) = @_; return value(join("\n\\c -\n", map { "SELECT once.mark_processed('$ledger', '$_');" } @ids)) }
 
-# Stop the server at once while maintain() is at the point.
-sub crash_at
+# Of each ledger: its state, and which of the ids are known
+sub look
 {
-	my ($point) = @_;
-	my $keeper = $node->background_psql('postgres');
-	my $held = $node->background_psql('postgres');
+	my ($on, @ledgers) = @_;
+	my %found;
 
-	$keeper->query_safe('SELECT pg_advisory_lock(1869505381, 1)');
-	$held->query_until(qr/begun/, "SET once.debug_point = '$point';\n\\echo begun\nCALL once.maintain();\n");
-	$node->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'CALL%'")
-	  or die "nobody comes to $point";
-	$node->stop('immediate');
-	eval { $_->quit } for $keeper, $held;
-	$node->start;
+	my $sql = join(' UNION ALL ', map { <<END } @ledgers);
+		SELECT '$_', (ARRAY['ALONE', 'OPEN', 'CLOSED'])[1 + (last_value & 3)] || ' ' || (last_value >> 2 & 1),
+			(SELECT string_agg(id, ' ' ORDER BY id) FROM unnest('{x,y,z}'::text[]) id WHERE once.is_processed('$_', id)) FROM once."l_${_}_state"
+END
+	for (rows($sql, $on))
+	{
+		my ($ledger, $state, $known) = split(/\|/, $_, -1);
+		$found{$ledger} = { state => $state, known => $known };
+	}
+	return %found;
 }
 
-sub known { return value("SELECT string_agg(i::text, ' ' ORDER BY i) FROM generate_series(1, 9) i WHERE once.is_processed('$_[0]', 'id ' || i)") }
-
-# What must hold after any crash; known: which of the ids 1 to 9 are.
-sub good
+# Each ledger's ids are marked, and marked again: which of them are new
+sub mark_all
 {
-	my ($ledger, $known, $what) = @_;
+	my ($on, @ledgers) = @_;
 
-	is(known($ledger), $known, "$what: what was marked is known");
-	is(value("SELECT count(*) FROM once.mark_processed_all('$ledger', ARRAY(SELECT 'id ' || i FROM unnest('{" . ($known =~ s/ /,/gr) . "}'::int[]) i))"),
-		'0', "$what: and not new") if $known ne '';
-	is(value("SELECT once.mark_processed('$ledger', 'new after $what'), once.mark_processed('$ledger', 'new after $what')"), 't|f',
-		"$what: marking goes on");
-	is(value("SELECT count(bt_index_check(indexrelid, true)) FROM pg_index WHERE indrelid IN ('once.l_${ledger}_0'::regclass, 'once.l_${ledger}_1'::regclass)"),
-		'2', "$what: keys and tables agree");
+	return map { split(/\|/, $_, -1) } rows(join(' UNION ALL ', map { <<END } @ledgers), $on);
+		SELECT '$_', string_agg(id, ' ' ORDER BY n) FROM (
+			SELECT id, n, once.mark_processed('$_', id) AS new FROM unnest('{x,y,z,x,y,z}'::text[]) WITH ORDINALITY AS u (id, n) ORDER BY n) AS m WHERE new
+END
 }
 
-# The turn: not yet published, and published.
-for my $point ('ledger_before_publish', 'ledger_published')
+sub retention { my ($time, $on, @ledgers) = @_; value(join(';', map { "SELECT once.alter_ledger('$_', '$time')" } @ledgers), $on) }
+
+sub session
 {
-	my $ledger = "turn_$point" =~ s/ledger_//r;
-	value("SELECT once.create_ledger('$ledger', '1 day'); SELECT once.mark_processed('$ledger', 'id ' || i) FROM generate_series(1, 3) i");
-	is(state_of($ledger), 'alone 0', "$ledger: before");
-	crash_at($point);
-	like(state_of($ledger), $point eq 'ledger_before_publish' ? qr/alone 0/ : qr/alone 0|open 1/, "$ledger: after the crash");
-	good($ledger, '1 2 3', $ledger);
-	value('CALL once.maintain()');
-	is(state_of($ledger), 'closed 1', "$ledger: in the end");
-	is(known($ledger), '1 2 3', "$ledger: all are known in the end");
-	value("SELECT once.drop_ledger('$ledger')");
+	my ($sql) = @_;
+	my $session = $node->background_psql('postgres', on_error_stop => 0);
+	$session->query_safe($sql);
+	return $session;
 }
 
-# The closing, when the last who has marked in the old generation has ended.
-for my $point ('ledger_before_publish', 'ledger_published')
-{
-	my $ledger = "close_$point" =~ s/ledger_//r;
-	my $marker = $node->background_psql('postgres');
+# What brings a new ledger, with its first id x in generation 0, to where the step is due
+my %due = (
+	turn => sub { mark($_[0], 'x') },
+	close => sub {
+		my $session = session("BEGIN; SELECT once.mark_processed('$_[0]', 'x')");
+		mark($_[0], 'y');
+		$session->query_safe('COMMIT');
+		$session->quit;
+	},
+	retire => sub { mark($_[0], 'x', 'y'); retention('1 us', $node, $_[0]) },
+	mark => sub { mark($_[0], 'x', 'y') });
 
-	value("SELECT once.create_ledger('$ledger', '1 day')");
-	$marker->query_safe("BEGIN; SELECT once.mark_processed('$ledger', 'id 4')");
-	value("SELECT once.mark_processed('$ledger', 'id ' || i) FROM generate_series(1, 3) i");
-	is(state_of($ledger), 'open 1', "$ledger: before");
-	value("SELECT once.mark_processed('$ledger', 'id 5')");
-	$marker->query_safe('COMMIT');
-	$marker->quit;
-	crash_at($point);
-	like(state_of($ledger), $point eq 'ledger_before_publish' ? qr/open 1/ : qr/open 1|closed 1/, "$ledger: after the crash");
-	good($ledger, '1 2 3 4 5', $ledger);
-	value('CALL once.maintain()');
-	is(state_of($ledger), 'closed 1', "$ledger: in the end");
-	is(known($ledger), '1 2 3 4 5', "$ledger: all are known in the end");
-	value("SELECT once.drop_ledger('$ledger')");
+# The steps: the state before and after, and what is known then.
+my %step = (
+	turn => [ 'ALONE 0' => 'x', 'OPEN 1' => 'x' ],
+	close => [ 'OPEN 1' => 'x y', 'CLOSED 1' => 'x y' ],
+	retire => [ 'CLOSED 1' => 'x y', 'ALONE 1' => 'y' ],
+	mark => [ 'CLOSED 1' => 'x y' ]);
+
+# Where the session is stopped, in which step, and whether the step has been taken
+my @cases;
+for my $step ('turn', 'close', 'retire')
+{
+	push @cases, [ $step, "ledger_$_->[0]", $_->[1] ] for [ 'before_step', 0 ], [ 'before_publish', 0 ], [ 'published', 1 ];
+}
+push @cases, map { [ 'retire', "ledger_$_", 1 ] } 'before_truncate', 'truncated';
+push @cases, map { [ 'mark', "ledger_$_", 0 ] } 'before_open', 'before_part', 'before_insert';
+
+# One session at each of these points, and others that have come to the end of their statement and not of their transaction
+my $number = 0;
+my (@held, %case, @sessions);
+sub hold_all
+{
+	my $holder = session('SELECT pg_advisory_lock(1869505381, 1)');
+
+	@held = ();
+	%case = ();
+	@sessions = ($holder);
+	for my $case (@cases)
+	{
+		my ($step, $point) = @$case;
+		my $ledger = 'l' . ++$number;
+
+		value("SELECT once.create_ledger('$ledger', '1 day')");
+		$due{$step}->($ledger);
+		$case{$ledger} = $case;
+		push @held, $ledger;
+	}
+	# A turn and an emptying by transactions that are open; a prepared one
+	value("SELECT once.create_ledger('$_$number', '1 day')") for 'turned', 'emptied', 'prepared';
+	mark("turned$number", 'x');
+	push @sessions, session("BEGIN; SELECT once.mark_processed('turned$number', 'z')");
+	is(mark("turned$number", 'y'), 't', 'turned: others mark, as of the turn');
+	mark("emptied$number", 'x', 'y');
+	retention('1 us', $node, "emptied$number");
+	push @sessions, session("BEGIN; SELECT once.mark_processed('emptied$number', 'z')");
+	is(value("SELECT pg_relation_size('once.l_prepared${number}_0')"), 0, 'emptied');
+	value("BEGIN; SELECT once.mark_processed('prepared$number', 'x'); PREPARE TRANSACTION 'prepared$number'");
+	mark("prepared$number", 'y');
+
+	# Nobody comes after them who might flush what they have written.
+	my @stopped = map { session("SET once.debug_point = '$case{$_}[1]'") } @held;
+	push @sessions, @stopped;
+	$stopped[$_]->query_until(qr/begun/, "\\echo begun\nSELECT once.mark_processed('$held[$_]', 'z');\n") for 0 .. $#held;
+	my $stopped = 0;
+	for (my $tries = 0; $stopped < @held and $tries < 600; $tries++)
+	{
+		select(undef, undef, undef, 0.05);
+		$stopped = $holder->query_safe("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted");
+	}
+	is($stopped, scalar @held, 'all of them are stopped');
 }
 
-# Retirement, and the emptying: what is in the current generation is remembered, what was in the old one is forgotten now or later.
-for my $point ('ledger_before_publish', 'ledger_published', 'ledger_before_truncate', 'ledger_truncated')
+# What must be true afterwards.  written: all that happened before was on disk.
+sub verify
 {
-	my $ledger = "retire_$point" =~ s/ledger_//r;
-	value("SELECT once.create_ledger('$ledger', '1 day'); SELECT once.mark_processed('$ledger', 'id ' || i) FROM generate_series(1, 3) i");
-	value('CALL once.maintain()');
-	value("SELECT once.mark_processed('$ledger', 'id ' || i) FROM generate_series(5, 7) i");
-	is(state_of($ledger), 'closed 1', "$ledger: before");
-	value("SELECT once.alter_ledger('$ledger', '1 ms'); SELECT pg_sleep(0.01)");
-	crash_at($point);
-	value("SELECT once.alter_ledger('$ledger', '1 day')");
-	my $state = state_of($ledger);
-	like($state, $point eq 'ledger_before_publish' ? qr/closed 1/ : qr/closed 1|alone 1/, "$ledger: after the crash");
-	good($ledger, $state eq 'closed 1' ? '1 2 3 5 6 7' : '5 6 7', $ledger);
-	value("SELECT once.alter_ledger('$ledger', '1 ms'); SELECT pg_sleep(0.01)") if $state eq 'closed 1';
-	value('CALL once.maintain()');
-	value("SELECT once.alter_ledger('$ledger', '1 day')");
-	is(value("SELECT count(*) FROM once.l_${ledger}_0 WHERE id LIKE 'id _'"), '0', "$ledger: emptied in the end");
-	is(value("SELECT once.mark_processed('$ledger', 'id 1'), once.mark_processed('$ledger', 'id 1')"), 't|f', "$ledger: and new again, once");
-	value("SELECT once.drop_ledger('$ledger')");
+	my ($what, $on, $written) = @_;
+	my %found = look($on, @held);
+
+	for my $ledger (@held)
+	{
+		my ($step, $point, $taken) = @{ $case{$ledger} };
+		my %good = @{ $step{$step} };
+		my $name = "$what: $step, $point";
+		my $state = $found{$ledger}{state};
+
+		ok(exists $good{$state}, "$name: a state that may be") or diag("it is $state");
+		note("$name: $state") if $taken;
+		is($state, $step{$step}[$taken ? 2 : 0], "$name: the right one") if $written or !$taken;
+		is($found{$ledger}{known}, $good{$state}, "$name: what was marked is known");
+	}
+	return if value('SELECT pg_is_in_recovery()', $on) eq 't';
+	is(value('SELECT count(bt_index_check(indexrelid, true)) FROM pg_index JOIN pg_class c ON c.oid = indrelid WHERE relname ~ \'^l_.*_[01]$\'', $on),
+		2 * (@held + 3), "$what: keys and tables agree");
+	retention('1 day', $on, @held);
+	my %new = mark_all($on, @held);
+	for my $ledger (@held)
+	{
+		my ($step, $point) = @{ $case{$ledger} };
+		my %known = map { $_ => 1 } split(/ /, $found{$ledger}{known});
+
+		is($new{$ledger}, join(' ', grep { !$known{$_} } 'x', 'y', 'z'), "$what: $step, $point: the others are new, once");
+	}
 }
-is(value("SELECT count(*) FROM pg_locks WHERE locktype = 'object' AND classid = 'pg_class'::regclass"), '0', 'no lock is left');
-$node->stop;
+
+sub verify_others
+{
+	my ($what, $on) = @_;
+	my ($turned, $emptied, $prepared) = map { "$_$number" } 'turned', 'emptied', 'prepared';
+	my %found = look($on, $turned, $emptied, $prepared);
+
+	is($found{$turned}{known}, 'x y', "$what: what was marked after a turn that was never committed");
+	is($found{$emptied}{known}, 'y', "$what: what is retired stays retired");
+	retention('1 day', $on, $emptied);
+	is({ mark_all($on, $emptied) }->{$emptied}, 'x z', "$what: and is new");
+
+	# A prepared transaction holds what it has marked, and the ledger at its turn.
+	is($found{$prepared}{known}, 'y', "$what: of a prepared transaction");
+	retention('1 us', $on, $prepared);
+	value('CALL once.maintain()', $on) for 1 .. 2;
+	is({ look($on, $prepared) }->{$prepared}{state}, 'OPEN 1', "$what: it keeps the old generation open");
+	is(sqlstate_of($on, "SET lock_timeout = '10ms'; SELECT once.mark_processed('$prepared', 'x')"), '55P03', "$what: it is waited for");
+	retention('1 day', $on, $prepared);
+	value("COMMIT PREPARED '$prepared'", $on);
+	is({ mark_all($on, $prepared) }->{$prepared}, 'z', "$what: until it is committed");
+}
+
+# In the end everything retires, and nothing is left.
+sub verify_end
+{
+	my ($what, $on) = @_;
+	my @ledgers = (@held, map { "$_$number" } 'turned', 'emptied', 'prepared');
+
+	retention('1 us', $on, @ledgers);
+	value('CALL once.maintain()', $on) for 1 .. 3;
+	my %found = look($on, @ledgers);
+	is(join('', map { $_->{known} } values %found), '', "$what: what has had its time is forgotten");
+	is(value("SELECT count(*) FROM pg_locks WHERE locktype = 'object' AND classid = 'pg_class'::regclass", $on), '0', "$what: no lock is left");
+	is(value('SELECT sum(pg_relation_size(oid)) FROM pg_class WHERE relname ~ \'^l_.*_[01]$\'', $on), '0', "$what: and nothing is left of it");
+	value(join(';', map { "SELECT once.drop_ledger('$_')" } @ledgers), $on);
+}
+
+hold_all();
+kill_server($node);
+eval { $_->quit } for @sessions;
+verify('killed', $node, 0);
+verify_others('killed', $node);
+verify_end('killed', $node);
+
+# The same, when all of it is on disk and on a standby
+$standby = once_standby($node, 'standby');
+hold_all();
+catch_up($node, $standby);
+verify('standby', $standby, 1);
+kill_server($node);
+eval { $_->quit } for @sessions;
+$standby->promote;
+for my $on ($node, $standby)
+{
+	my $what = $on == $node ? 'killed when it was written' : 'promoted';
+
+	verify($what, $on, 1);
+	verify_others($what, $on);
+	verify_end($what, $on);
+}
 done_testing();

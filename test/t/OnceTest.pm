@@ -14,7 +14,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 our @EXPORT = qw(once_node once_standby catch_up clean same_structure start_stress end_stress run_stress sqlstate_of
-  flush_wal kill_server);
+  flush_wal kill_server starts await_start);
 
 my $stress = dirname(abs_path(__FILE__)) . '/../stress/run';
 
@@ -143,6 +143,26 @@ sub kill_server
 		select(undef, undef, undef, 0.05);
 	}
 	$node->start;
+}
+
+# How often the server has started, also by itself after a crash
+sub starts
+{
+	my ($node) = @_;
+	return scalar(() = slurp_file($node->logfile) =~ /database system is ready to accept connections/g);
+}
+
+# Wait until it has started more often than that.  That it answers proves nothing: it may not have begun to restart.
+sub await_start
+{
+	my ($node, $before) = @_;
+
+	for (1 .. 1200)
+	{
+		return if starts($node) > $before;
+		select(undef, undef, undef, 0.05);
+	}
+	die 'the server does not restart';
 }
 
 # The SQLSTATE that a statement ends with ('00000': none)

@@ -180,7 +180,7 @@ look_up(LedgerProbe *probe, Buffer leaf, const OnceMark *mark, int *ntids)
 	bool		more = true;
 
 	once_debug_point("ledger_before_leaf");
-	LockBuffer(leaf, BUFFER_LOCK_SHARE);
+	_bt_lockbuf(probe->index, leaf, BT_READ);
 	_bt_checkpage(probe->index, leaf);
 	while (!covers(probe, BufferGetPage(leaf), mark))
 		leaf = step_right(probe, leaf);
@@ -206,7 +206,7 @@ look_up(LedgerProbe *probe, Buffer leaf, const OnceMark *mark, int *ntids)
 		if (more)
 			leaf = step_right(probe, leaf);
 	}
-	UnlockReleaseBuffer(leaf);
+	_bt_relbuf(probe->index, leaf);
 }
 
 /*
@@ -239,14 +239,14 @@ find_leaf(LedgerProbe *probe, const OnceMark *mark, const OnceMark *next)
 			return InvalidBuffer;
 		level = BTPageGetOpaque(BufferGetPage(buffer))->btpo_level;
 		if (level == 0)
-			LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+			_bt_unlockbuf(probe->index, buffer);
 	}
 	else
 	{
 		buffer = ReadBuffer(probe->index, block);
 		if (level > 0)
 		{
-			LockBuffer(buffer, BUFFER_LOCK_SHARE);
+			_bt_lockbuf(probe->index, buffer, BT_READ);
 			_bt_checkpage(probe->index, buffer);
 		}
 	}
@@ -262,11 +262,11 @@ find_leaf(LedgerProbe *probe, const OnceMark *mark, const OnceMark *next)
 		block = child_for(probe, page, mark);
 		if (next != NULL && level < LEDGER_PROBE_LEVELS && covers(probe, page, next))
 			keep_page(probe, level, page);
-		UnlockReleaseBuffer(buffer);
+		_bt_relbuf(probe->index, buffer);
 		buffer = ReadBuffer(probe->index, block);
 		if (--level > 0)
 		{
-			LockBuffer(buffer, BUFFER_LOCK_SHARE);
+			_bt_lockbuf(probe->index, buffer, BT_READ);
 			_bt_checkpage(probe->index, buffer);
 		}
 	}
@@ -313,10 +313,10 @@ step_right(LedgerProbe *probe, Buffer buffer)
 					 errmsg("index \"%s\" ends at a deleted page",
 							RelationGetRelationName(probe->index)),
 					 errhint("REINDEX restores it from its table.")));
-		UnlockReleaseBuffer(buffer);
+		_bt_relbuf(probe->index, buffer);
 		once_debug_point("ledger_before_right");
 		buffer = ReadBuffer(probe->index, next);
-		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		_bt_lockbuf(probe->index, buffer, BT_READ);
 		_bt_checkpage(probe->index, buffer);
 		opaque = BTPageGetOpaque(BufferGetPage(buffer));
 	} while (P_IGNORE(opaque));

@@ -49,6 +49,9 @@
  */
 #define EMPTY_BY_MARKER		USECS_PER_HOUR
 
+/* So many ledgers are noted, before all of them are forgotten */
+#define MAX_LOOKS			1000
+
 /* When this backend is to look at a ledger again */
 typedef struct LedgerLook
 {
@@ -233,6 +236,11 @@ look_again(const OnceLedger *ledger, const LedgerState *state)
 	int64		pause = ledger->retention / 16;
 	LedgerLook *look;
 
+	if (looks != NULL && hash_get_num_entries(looks) >= MAX_LOOKS)
+	{
+		hash_destroy(looks);
+		looks = NULL;
+	}
 	if (looks == NULL)
 	{
 		HASHCTL		ctl;

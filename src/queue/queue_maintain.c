@@ -5,10 +5,10 @@
  *	  consumes.
  *
  * It goes through the queues that the caller may consume from, and takes some
- * steps for each, and then through the ledgers that he may mark in.  A step is a piece of work of bounded size, done again as
- * long as it finds more to do, and each time in a transaction of its own if
- * the procedure is called where it may commit.  So no lock is held for long,
- * and what has been done stays done.
+ * steps for each, and then through the ledgers that he may mark in.  A step is
+ * a piece of work of bounded size, done again as long as it finds more to do,
+ * and each time in a transaction of its own if the procedure is called where it
+ * may commit.  So no lock is held for long, and what has been done stays done.
  *
  * It waits for nobody: what is locked against it is passed by.  Nor does the
  * trouble of one queue keep the next one waiting: an error becomes a

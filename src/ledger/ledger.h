@@ -44,8 +44,7 @@ typedef struct OnceMark
 	bool		is_new;			/* out: marked by this call */
 
 	/* private */
-	int			part;
-	uint64		order;			/* part and first bytes, to sort by */
+	uint64		order;			/* the first bytes, to sort by */
 	struct OnceMark *same;		/* an earlier one of this call, or NULL */
 } OnceMark;
 

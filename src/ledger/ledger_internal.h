@@ -16,9 +16,9 @@
 #include "storage/lockdefs.h"
 #include "utils/snapshot.h"
 
-/* IDs are divided into so many parts; the turn lock counts as one more */
-#define LEDGER_PARTS		16
-#define LEDGER_TURN_LOCK	LEDGER_PARTS
+/* The locks of a ledger; see README */
+#define LEDGER_GATE			1
+#define LEDGER_TURN			2
 
 /* On the sequence, also to read it: ALTER SEQUENCE gives it another file */
 #define LEDGER_STATE_LOCK	RowExclusiveLock
@@ -103,7 +103,7 @@ extern bool once_ledger_probe_fetch(LedgerProbe *probe, int i, const OnceMark *m
 /* ledger_turn.c */
 extern LedgerState once_ledger_state(Relation sequence);
 extern bool once_ledger_state_is(Relation sequence, const LedgerState *state);
-extern bool once_ledger_lock(const OnceLedger *ledger, int part, bool wait);
-extern void once_ledger_unlock(const OnceLedger *ledger, int part);
+extern bool once_ledger_lock(const OnceLedger *ledger, int which, LOCKMODE mode, bool wait);
+extern void once_ledger_unlock(const OnceLedger *ledger, int which, LOCKMODE mode);
 
 #endif							/* LEDGER_INTERNAL_H */

@@ -13,7 +13,6 @@
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/index.h"
-#include "common/hashfn.h"
 #include "executor/executor.h"
 #include "ledger/ledger_internal.h"
 #include "miscadmin.h"
@@ -26,8 +25,8 @@
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
-/* So many ids are dealt with while the lock of their part is held */
-#define MARK_CHUNK			1000
+/* So many ids are dealt with in the gate before it is left */
+#define MARK_CHUNK			256
 
 /* What a look for an id has found */
 typedef enum LookResult
@@ -57,10 +56,12 @@ typedef struct Look
 
 static int	compare_marks(const void *a, const void *b);
 static bool same_id(const OnceMark *a, const OnceMark *b);
-static void mark_part(LedgerView *view, OnceMark **marks, int nmarks,
-					  MemoryContext context);
-static void insert_marks(LedgerView *view, OnceMark **marks, int nmarks);
-static void index_rows(LedgerView *view, int g, Datum *ids, ItemPointerData *tids, int n);
+static void mark_in_order(LedgerView *view, OnceMark **marks, int nmarks,
+						  MemoryContext context);
+static int	insert_marks(LedgerView *view, OnceMark *const *marks, int nmarks, bool alone);
+static int	index_rows(LedgerView *view, int g, Datum *ids, ItemPointerData *tids, int n,
+					   bool alone);
+static void delete_rows(Relation heap, ItemPointerData *tids, int n);
 static HeapTuple form_generation(Relation heap, const OnceMark *mark, TimestampTz now,
 								 Datum *id);
 static int	look(LedgerView *view, OnceMark *const *marks, int n, Look *looks,
@@ -88,9 +89,8 @@ once_ledger_check_id(Datum id, const char *argument, OnceMark *mark)
 				 errdetail("The value given is %zu bytes long.", length)));
 	mark->id = VARDATA_ANY(value);
 	mark->length = (int) length;
-	mark->part = hash_bytes((const unsigned char *) mark->id, mark->length) % LEDGER_PARTS;
-	mark->order = (uint64) mark->part;
-	for (i = 0; i < 7; i++)
+	mark->order = 0;
+	for (i = 0; i < sizeof(mark->order); i++)
 		mark->order = (mark->order << 8) | (i < mark->length ? (unsigned char) mark->id[i] : 0);
 	mark->same = NULL;
 	mark->is_new = false;
@@ -132,15 +132,7 @@ once_ledger_mark(const OnceLedger *ledger, OnceMark *marks, int nmarks, bool wan
 	}
 
 	once_ledger_view_open(&view, ledger, RowExclusiveLock, AccessShareLock);
-	for (i = 0; i < n;)
-	{
-		int			last = i + 1;
-
-		while (last < n && order[last]->part == order[i]->part)
-			last++;
-		mark_part(&view, &order[i], last - i, want_values ? caller : NULL);
-		i = last;
-	}
+	mark_in_order(&view, order, n, want_values ? caller : NULL);
 	once_ledger_view_close(&view);
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(context);
@@ -159,7 +151,7 @@ once_ledger_mark(const OnceLedger *ledger, OnceMark *marks, int nmarks, bool wan
 }
 
 /*
- * By part, then by bytes, then in the order given.
+ * By bytes, then in the order given.
  */
 static int
 compare_marks(const void *a, const void *b)
@@ -185,95 +177,114 @@ same_id(const OnceMark *a, const OnceMark *b)
 }
 
 /*
- * mark_part marks ids of one part, in their order.  Values go into a context, or
- * nowhere if that is NULL.
+ * mark_in_order marks ids, in their order.  Values go into a context, or nowhere
+ * if that is NULL.
  */
 static void
-mark_part(LedgerView *view, OnceMark **marks, int nmarks, MemoryContext context)
+mark_in_order(LedgerView *view, OnceMark **marks, int nmarks, MemoryContext context)
 {
 	const OnceLedger *ledger = view->ledger;
+	Look	   *looks = palloc(sizeof(Look) * MARK_CHUNK);
+	OnceMark  **new = palloc(sizeof(OnceMark *) * MARK_CHUNK);
 	int			done = 0;
+	bool		alone = false;
 	int			i;
 
-	for (i = 0; i < 2; i++)
-		if (view->gen[i].heap != NULL)
-			once_ledger_probe_restart(&view->gen[i].probe);
 	while (done < nmarks)
 	{
-		LookResult	result = LOOK_NONE;
-		Look		looks[LEDGER_PROBE_AHEAD];
-		OnceMark  **new;
+		LOCKMODE	mode = alone ? ExclusiveLock : ShareLock;
+		int			most = alone ? 1 : MARK_CHUNK;
+		int			n = 0;		/* looked for */
+		int			good = 0;	/* and not to be waited for */
 		int			nnew = 0;
-		int			end;
-		Holder		holder = {0};
+		int			inserted;
+		bool		wait = false;
 
-		once_debug_point("ledger_before_part");
-		(void) once_ledger_lock(ledger, marks[0]->part, true);
+		once_debug_point("ledger_before_gate");
+		(void) once_ledger_lock(ledger, LEDGER_GATE, mode, true);
 		if (!once_ledger_state_is(view->sequence, &view->state))
 		{
-			once_ledger_unlock(ledger, marks[0]->part);
+			once_ledger_unlock(ledger, LEDGER_GATE, mode);
 			once_ledger_view_close(view);
 			once_ledger_view_open(view, ledger, RowExclusiveLock, AccessShareLock);
 			continue;
 		}
 
-		end = Min(nmarks, done + MARK_CHUNK);
-		new = palloc(sizeof(OnceMark *) * (end - done));
-		while (result != LOOK_WAIT && done < end)
+		for (i = 0; i < 2; i++)
+			if (view->gen[i].heap != NULL)
+				once_ledger_probe_restart(&view->gen[i].probe);
+		most = Min(most, nmarks - done);
+		while (!wait && good < most)
 		{
-			int			n = look(view, &marks[done], Min(end - done, LEDGER_PROBE_AHEAD),
-								 looks, context);
-
-			for (i = 0; i < n && result != LOOK_WAIT; i++)
+			n += look(view, &marks[done + good], Min(most - good, LEDGER_PROBE_AHEAD),
+					  &looks[good], context);
+			for (; good < n && !wait; good++)
 			{
-				OnceMark   *mark = marks[done];
-
-				result = looks[i].result;
-				if (result == LOOK_NONE)
-					new[nnew++] = mark;
-				else if (result == LOOK_FOUND && context != NULL)
-				{
-					mark->value = looks[i].value;
-					mark->value_null = looks[i].value_null;
-				}
-				if (result != LOOK_WAIT)
-					done++;
-				else
-					holder = looks[i].holder;
+				wait = looks[good].result == LOOK_WAIT;
+				if (wait)
+					break;
+				if (looks[good].result == LOOK_NONE)
+					new[nnew++] = marks[done + good];
 			}
 		}
 		once_debug_point("ledger_before_insert");
-		insert_marks(view, new, nnew);
-		pfree(new);
-		once_ledger_unlock(ledger, marks[0]->part);
+		inserted = insert_marks(view, new, nnew, alone);
+		once_ledger_unlock(ledger, LEDGER_GATE, mode);
 
-		if (result == LOOK_WAIT)
+		/* What is behind an id that somebody else was faster with is as nothing */
+		for (i = 0; i < good; i++)
 		{
+			OnceMark   *mark = marks[done + i];
+
+			if (inserted < nnew && mark == new[inserted])
+				break;
+			if (looks[i].result == LOOK_FOUND && context != NULL)
+			{
+				mark->value = looks[i].value;
+				mark->value_null = looks[i].value_null;
+			}
+		}
+		done += i;
+		if (inserted < nnew)
+			alone = true;
+		else if (wait)
+		{
+			Holder		holder = looks[good].holder;
+
 			/* Nobody is to wait for who waits: nothing is locked meanwhile */
 			once_ledger_view_close(view);
 			wait_for(&holder);
 			once_ledger_view_open(view, ledger, RowExclusiveLock, AccessShareLock);
 		}
+		else
+			alone = false;
 		CHECK_FOR_INTERRUPTS();
 	}
+	pfree(looks);
+	pfree(new);
 }
 
 /*
- * insert_marks puts ids into the current generation that are in neither.  The
- * caller holds the lock of their part.
+ * insert_marks puts ids into the current generation that are in neither, in their
+ * order.  The caller is in the gate, alone there or not.
+ *
+ * Returns how many of them.  If that is less than all, somebody else has put the
+ * next one into the key since it was looked for.  Then it and what follows is as if
+ * it had never been.
  */
-static void
-insert_marks(LedgerView *view, OnceMark **marks, int nmarks)
+static int
+insert_marks(LedgerView *view, OnceMark *const *marks, int nmarks, bool alone)
 {
 	Relation	heap = view->gen[view->state.current].heap;
 	CommandId	cid;
 	TimestampTz now;
 	Datum	   *ids;
 	ItemPointerData *tids;
+	int			inserted;
 	int			i;
 
 	if (nmarks == 0)
-		return;
+		return 0;
 	cid = GetCurrentCommandId(true);
 	now = GetCurrentTimestamp();
 	ids = palloc(sizeof(Datum) * nmarks);
@@ -303,35 +314,62 @@ insert_marks(LedgerView *view, OnceMark **marks, int nmarks)
 		}
 		pfree(slots);
 	}
-	index_rows(view, view->state.current, ids, tids, nmarks);
+	inserted = index_rows(view, view->state.current, ids, tids, nmarks, alone);
 	for (i = 0; i < nmarks; i++)
 	{
-		marks[i]->is_new = true;
+		marks[i]->is_new = i < inserted;
 		pfree(DatumGetPointer(ids[i]));
 	}
+	if (inserted < nmarks)
+		delete_rows(heap, &tids[inserted], nmarks - inserted);
 	pfree(ids);
 	pfree(tids);
+	return inserted;
 }
 
 /*
- * index_rows puts new rows into the indexes of a generation.
+ * index_rows puts new rows into the indexes of a generation.  Returns how many: of
+ * the next one, if there is one, the id is in an index already, unless the caller
+ * knows better.
  */
-static void
-index_rows(LedgerView *view, int g, Datum *ids, ItemPointerData *tids, int n)
+static int
+index_rows(LedgerView *view, int g, Datum *ids, ItemPointerData *tids, int n, bool alone)
 {
+	IndexInfo  *info[LEDGER_MAX_INDEXES];
 	bool		isnull = false;
+	bool		only = true;
 	int			x;
 	int			i;
 
+	once_debug_point("ledger_before_index");
 	for (x = 0; x < view->gen[g].nindexes; x++)
+		info[x] = BuildIndexInfo(view->gen[g].index[x]);
+	for (i = 0; i < n && only; i++)
 	{
-		IndexInfo  *info = BuildIndexInfo(view->gen[g].index[x]);
-
-		for (i = 0; i < n; i++)
-			index_insert(view->gen[g].index[x], &ids[i], &isnull, &tids[i],
-						 view->gen[g].heap, UNIQUE_CHECK_YES, false, info);
-		pfree(info);
+		for (x = 0; x < view->gen[g].nindexes && only; x++)
+			only = index_insert(view->gen[g].index[x], &ids[i], &isnull, &tids[i],
+								view->gen[g].heap, UNIQUE_CHECK_PARTIAL, false,
+								info[x]) || alone;
 	}
+	for (x = 0; x < view->gen[g].nindexes; x++)
+		pfree(info[x]);
+	return only ? n : i - 1;
+}
+
+/*
+ * delete_rows deletes rows that this command has inserted.
+ */
+static void
+delete_rows(Relation heap, ItemPointerData *tids, int n)
+{
+	TM_FailureData failure;
+	int			i;
+
+	CommandCounterIncrement();
+	for (i = 0; i < n; i++)
+		if (heap_delete(heap, &tids[i], GetCurrentCommandId(true), InvalidSnapshot, true,
+						&failure, false) != TM_Ok)
+			elog(ERROR, "could not take back an id");
 }
 
 static HeapTuple
@@ -485,7 +523,7 @@ once_ledger_look(const OnceLedger *ledger, OnceMark *mark)
  * once_ledger_forget deletes an id, in the caller's transaction.  False: it was
  * not marked.  Waits for an open transaction that has marked or forgotten it.
  *
- * This wants no lock of a part: who looks sees the row as long as it is there, and
+ * This is not done in the gate: who looks sees the row as long as it is there, and
  * then waits for us.
  */
 bool
@@ -560,7 +598,8 @@ once_ledger_set_value(const OnceLedger *ledger, OnceMark *mark)
 			CheckCmdReplicaIdentity(heap, CMD_UPDATE);
 			once_heap_update(heap, &old->t_self, new);
 			if (!HeapTupleIsHeapOnly(new))
-				index_rows(&view, g, &values[Anum_generation_id - 1], &new->t_self, 1);
+				(void) index_rows(&view, g, &values[Anum_generation_id - 1], &new->t_self,
+								  1, true);
 			heap_freetuple(new);
 			done = true;
 		}

@@ -25,6 +25,7 @@
 #include "postgres.h"
 #include "pg_once.h"
 
+#include "access/htup_details.h"
 #include "access/itup.h"
 #include "access/nbtree.h"
 #include "access/tableam.h"
@@ -46,6 +47,7 @@ static OffsetNumber first_not_less(LedgerProbe *probe, Page page, const OnceMark
 static int	compare_id(LedgerProbe *probe, Page page, OffsetNumber offset,
 					   const OnceMark *mark);
 static void note_tids(LedgerProbe *probe, IndexTuple itup, int *ntids);
+static bool is_undone(TupleTableSlot *slot);
 static bool is_row_of(TupleTableSlot *slot, const OnceMark *mark);
 
 /*
@@ -148,6 +150,9 @@ once_ledger_probe_has(const LedgerProbe *probe, int i)
  * once_ledger_probe_fetch fetches the row of the i-th of the ids that were looked
  * for, if there is one for a snapshot which sees what open transactions do.
  * settled: not one that another open transaction has inserted.
+ *
+ * What an open transaction has inserted and deleted does not count, although the
+ * snapshot sees it.
  */
 bool
 once_ledger_probe_fetch(LedgerProbe *probe, int i, const OnceMark *mark, Snapshot any,
@@ -163,7 +168,7 @@ once_ledger_probe_fetch(LedgerProbe *probe, int i, const OnceMark *mark, Snapsho
 
 		found = table_index_fetch_tuple(probe->fetch, &probe->tids[t], any, slot,
 										&again, &all_dead) &&
-			!(settled && TransactionIdIsValid(any->xmin)) &&
+			!(TransactionIdIsValid(any->xmin) && (settled || is_undone(slot))) &&
 			is_row_of(slot, mark);
 	}
 	table_index_fetch_reset(probe->fetch);
@@ -441,6 +446,28 @@ note_tids(LedgerProbe *probe, IndexTuple itup, int *ntids)
 	for (i = 0; i < n; i++)
 		probe->tids[(*ntids)++] = BTreeTupleIsPosting(itup) ?
 			*BTreeTupleGetPostingN(itup, i) : itup->t_tid;
+}
+
+/*
+ * Has a row been deleted by the very (sub)transaction that has inserted it?  Then
+ * it is never there for anybody else.  One that was updated is still there, in
+ * another version, which may have no entry yet.
+ */
+static bool
+is_undone(TupleTableSlot *slot)
+{
+	HeapTuple	tuple = ((HeapTupleTableSlot *) slot)->tuple;
+	HeapTupleHeader header = tuple->t_data;
+	Buffer		buffer = ((BufferHeapTupleTableSlot *) slot)->buffer;
+	bool		undone;
+
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	undone = !(header->t_infomask & (HEAP_XMAX_INVALID | HEAP_XMAX_IS_MULTI)) &&
+		!HEAP_XMAX_IS_LOCKED_ONLY(header->t_infomask) &&
+		HeapTupleHeaderGetRawXmin(header) == HeapTupleHeaderGetRawXmax(header) &&
+		ItemPointerEquals(&header->t_ctid, &tuple->t_self);
+	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+	return undone;
 }
 
 /*

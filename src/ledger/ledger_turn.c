@@ -120,25 +120,25 @@ once_ledger_state_is(Relation sequence, const LedgerState *state)
 }
 
 /*
- * once_ledger_lock takes the lock of a part of the ids, or the turn lock.  False: it
- * is not to be had at once, and wait is false.
+ * once_ledger_lock takes one of the ledger's locks.  False: it is not to be had at
+ * once, and wait is false.
  */
 bool
-once_ledger_lock(const OnceLedger *ledger, int part, bool wait)
+once_ledger_lock(const OnceLedger *ledger, int which, LOCKMODE mode, bool wait)
 {
 	LOCKTAG		tag;
 
-	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, RelationRelationId, ledger->table[0], part + 1);
-	return LockAcquire(&tag, ExclusiveLock, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, RelationRelationId, ledger->table[0], which);
+	return LockAcquire(&tag, mode, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
 }
 
 void
-once_ledger_unlock(const OnceLedger *ledger, int part)
+once_ledger_unlock(const OnceLedger *ledger, int which, LOCKMODE mode)
 {
 	LOCKTAG		tag;
 
-	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, RelationRelationId, ledger->table[0], part + 1);
-	LockRelease(&tag, ExclusiveLock, false);
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, RelationRelationId, ledger->table[0], which);
+	LockRelease(&tag, mode, false);
 }
 
 /*
@@ -146,7 +146,7 @@ once_ledger_unlock(const OnceLedger *ledger, int part)
  * closes, retires or empties its old generation, or turns it.  look: also if this
  * backend has looked a moment ago.  Returns whether it has done something.
  *
- * The caller has no lock on a part.  What it locks it gives back, but for the
+ * The caller is not in the gate.  What it locks it gives back, but for the
  * generation that it empties: see README.
  */
 bool
@@ -287,7 +287,7 @@ try_close(const OnceLedger *ledger, Relation sequence, const LedgerState *state)
 	Relation	heap;
 	bool		done = false;
 
-	if (!once_ledger_lock(ledger, LEDGER_TURN_LOCK, false))
+	if (!once_ledger_lock(ledger, LEDGER_TURN, ExclusiveLock, false))
 		return false;
 	if (ConditionalLockRelationOid(old, ShareLock))
 	{
@@ -303,7 +303,7 @@ try_close(const OnceLedger *ledger, Relation sequence, const LedgerState *state)
 			relation_close(heap, NoLock);
 		UnlockRelationOid(old, ShareLock);
 	}
-	once_ledger_unlock(ledger, LEDGER_TURN_LOCK);
+	once_ledger_unlock(ledger, LEDGER_TURN, ExclusiveLock);
 	return done;
 }
 
@@ -315,14 +315,14 @@ try_retire(const OnceLedger *ledger, Relation sequence, const LedgerState *state
 {
 	bool		done = false;
 
-	if (!once_ledger_lock(ledger, LEDGER_TURN_LOCK, false))
+	if (!once_ledger_lock(ledger, LEDGER_TURN, ExclusiveLock, false))
 		return false;
 	if (once_ledger_state_is(sequence, state))
 	{
 		publish(ledger, sequence, state->current, LEDGER_ALONE);
 		done = true;
 	}
-	once_ledger_unlock(ledger, LEDGER_TURN_LOCK);
+	once_ledger_unlock(ledger, LEDGER_TURN, ExclusiveLock);
 	return done;
 }
 
@@ -398,7 +398,6 @@ try_turn(const OnceLedger *ledger, Relation sequence, const LedgerState *state)
 	Relation	heap;
 	bool		wanted = false;
 	bool		done = false;
-	int			part;
 
 	/* This keeps it from being emptied, or tells that it is just being */
 	if (!ConditionalLockRelationOid(other, AccessShareLock))
@@ -420,18 +419,16 @@ try_turn(const OnceLedger *ledger, Relation sequence, const LedgerState *state)
 		if (heap != NULL)
 			relation_close(heap, NoLock);
 	}
-	if (wanted && once_ledger_lock(ledger, LEDGER_TURN_LOCK, false))
+	if (wanted && once_ledger_lock(ledger, LEDGER_TURN, ExclusiveLock, false))
 	{
-		for (part = 0; part < LEDGER_PARTS; part++)
-			(void) once_ledger_lock(ledger, part, true);
+		(void) once_ledger_lock(ledger, LEDGER_GATE, ExclusiveLock, true);
 		if (once_ledger_state_is(sequence, state))
 		{
 			publish(ledger, sequence, 1 - state->current, LEDGER_OPEN);
 			done = true;
 		}
-		for (part = LEDGER_PARTS - 1; part >= 0; part--)
-			once_ledger_unlock(ledger, part);
-		once_ledger_unlock(ledger, LEDGER_TURN_LOCK);
+		once_ledger_unlock(ledger, LEDGER_GATE, ExclusiveLock);
+		once_ledger_unlock(ledger, LEDGER_TURN, ExclusiveLock);
 	}
 	UnlockRelationOid(other, AccessShareLock);
 	return done;

@@ -90,7 +90,7 @@ for my $step ('turn', 'close', 'retire')
 	push @cases, [ $step, "ledger_$_->[0]", $_->[1] ] for [ 'before_step', 0 ], [ 'before_publish', 0 ], [ 'published', 1 ];
 }
 push @cases, map { [ 'retire', "ledger_$_", 1 ] } 'before_truncate', 'truncated';
-push @cases, map { [ 'mark', "ledger_$_", 0 ] } 'before_open', 'before_part', 'before_insert';
+push @cases, map { [ 'mark', "ledger_$_", 0 ] } 'before_open', 'before_gate', 'before_insert', 'before_index';
 
 # One session at each of these points, and others that have come to the end of their statement and not of their transaction
 my $number = 0;

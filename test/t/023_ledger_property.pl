@@ -64,6 +64,10 @@ value(<<END);
 	EXCEPTION WHEN raise_exception THEN
 	END \$\$;
 
+	-- An id that all want at the same time, and what is around it
+	CREATE FUNCTION storm() RETURNS void LANGUAGE sql
+	RETURN mark(ARRAY(SELECT 's' || floor(extract(epoch FROM clock_timestamp()) * 40) + n FROM generate_series(-1, 1) n WHERE random() < 0.7));
+
 	-- Ids of their own are forgotten, and some of them marked again at once
 	CREATE FUNCTION forget(many int) RETURNS void LANGUAGE plpgsql AS \$\$
 	DECLARE
@@ -117,6 +121,9 @@ my %script = (
 	single => [ 6, 'SELECT mark_singly(some_ids(5));' ],
 	process => [ 6, "SELECT process('id' || (random() * 100)::int);" ],
 	look => [ 4, 'CALL mark_and_look();' ],
+	storm => [ 3, 'SELECT storm();' ],
+	storm_long => [ 1, "BEGIN;\nSELECT storm();\n\\sleep 3 ms\nCOMMIT;" ],
+	storm_undo => [ 1, "BEGIN;\nSELECT storm();\n\\sleep 3 ms\nROLLBACK;" ],
 	undo => [ 3, 'SELECT mark_and_undo(some_ids(20));' ],
 	rollback => [ 3, "BEGIN;\nSELECT mark(some_ids(20));\nROLLBACK;" ],
 	savepoint => [ 3, "BEGIN;\nSAVEPOINT a;\nSELECT mark(some_ids(20));\nROLLBACK TO a;\nSELECT process('id' || (random() * 100)::int);\nCOMMIT;" ],
@@ -136,7 +143,7 @@ for my $name (keys %script)
 	$text =~ s/\\set n .*\n/SELECT quote_literal('p' || (random() * 1e15)::bigint) AS gid \\gset\n/;
 	append_to_file("$scripts/$name", "$text\n");
 }
-my @files = map { ('-f', "$scripts/$_\@$script{$_}[0]") } sort keys %script;
+append_to_file("$scripts/hold", "SELECT pg_advisory_lock(1869505381, 1);\n\\sleep 5 ms\nSELECT pg_advisory_unlock(1869505381, 1);\n");
 
 sub resolve_prepared
 {
@@ -149,14 +156,17 @@ sub resolve_prepared
 	}
 }
 
-# Sessions for some seconds; in the middle of them something happens.
+# Sessions for some seconds; in the middle of them something happens.  point: they are after the same ids, and now and then all of
+# them that come there are held up for a moment.
 sub round
 {
-	my ($what, $event) = @_;
+	my ($what, $event, $point) = @_;
 	my $output = '';
 	my $pgbench = $node->config_data('--bindir') . '/pgbench';
+	my @files = $point ? ('-f', "$scripts/hold\@4", map { ('-f', "$scripts/$_") } grep { /storm|forget|maintain|process/ } sort keys %script)
+	  : map { ('-f', "$scripts/$_\@$script{$_}[0]") } sort keys %script;
 
-	local %ENV = (%ENV, PGHOST => $node->host, PGPORT => $node->port);
+	local %ENV = (%ENV, PGHOST => $node->host, PGPORT => $node->port, $point ? (PGOPTIONS => "-c once.debug_point=$point") : ());
 	my $run = IPC::Run::start([ $pgbench, '-n', '-c', 10, '-j', 1, '-T', $seconds, '--max-tries=1', @files, 'postgres' ],
 		'<', \undef, '>&', \$output, IPC::Run::timeout(120));
 	select(undef, undef, undef, $seconds * (0.4 + 0.4 * rand()));
@@ -173,6 +183,8 @@ sub round
 sub backend { return value("SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() ORDER BY random() LIMIT 1") }
 
 round('quiet');
+round('held behind the look', undef, 'ledger_before_insert');
+round('held before the key', undef, 'ledger_before_index');
 round('terminated', sub { value("SELECT pg_terminate_backend(" . backend() . ")") for 1 .. 3 });
 round('backend killed', sub { my $starts = starts($node); kill 'KILL', backend(); await_start($node, $starts) });
 round('server killed', sub { kill_server($node) });

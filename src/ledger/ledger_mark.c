@@ -184,8 +184,9 @@ static void
 mark_in_order(LedgerView *view, OnceMark **marks, int nmarks, MemoryContext context)
 {
 	const OnceLedger *ledger = view->ledger;
-	Look	   *looks = palloc(sizeof(Look) * MARK_CHUNK);
-	OnceMark  **new = palloc(sizeof(OnceMark *) * MARK_CHUNK);
+	int			chunk = Min(nmarks, MARK_CHUNK);
+	Look	   *looks = palloc(sizeof(Look) * chunk);
+	OnceMark  **new = palloc(sizeof(OnceMark *) * chunk);
 	int			done = 0;
 	bool		alone = false;
 	int			i;
@@ -193,7 +194,7 @@ mark_in_order(LedgerView *view, OnceMark **marks, int nmarks, MemoryContext cont
 	while (done < nmarks)
 	{
 		LOCKMODE	mode = alone ? ExclusiveLock : ShareLock;
-		int			most = alone ? 1 : MARK_CHUNK;
+		int			most = Min(alone ? 1 : chunk, nmarks - done);
 		int			n = 0;		/* looked for */
 		int			good = 0;	/* and not to be waited for */
 		int			nnew = 0;
@@ -213,18 +214,15 @@ mark_in_order(LedgerView *view, OnceMark **marks, int nmarks, MemoryContext cont
 		for (i = 0; i < 2; i++)
 			if (view->gen[i].heap != NULL)
 				once_ledger_probe_restart(&view->gen[i].probe);
-		most = Min(most, nmarks - done);
 		while (!wait && good < most)
 		{
 			n += look(view, &marks[done + good], Min(most - good, LEDGER_PROBE_AHEAD),
 					  &looks[good], context);
-			for (; good < n && !wait; good++)
+			while (good < n && !(wait = looks[good].result == LOOK_WAIT))
 			{
-				wait = looks[good].result == LOOK_WAIT;
-				if (wait)
-					break;
 				if (looks[good].result == LOOK_NONE)
 					new[nnew++] = marks[done + good];
+				good++;
 			}
 		}
 		once_debug_point("ledger_before_insert");

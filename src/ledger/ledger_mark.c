@@ -363,6 +363,7 @@ delete_rows(Relation heap, ItemPointerData *tids, int n)
 	TM_FailureData failure;
 	int			i;
 
+	once_debug_point("ledger_before_delete");
 	CommandCounterIncrement();
 	for (i = 0; i < n; i++)
 		if (heap_delete(heap, &tids[i], GetCurrentCommandId(true), InvalidSnapshot, true,

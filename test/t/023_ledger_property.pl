@@ -183,6 +183,8 @@ sub round
 sub backend { return value("SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() ORDER BY random() LIMIT 1") }
 
 round('quiet');
+# One at a time: two of them would deadlock, and leave indexes behind that are not valid.
+round('reindexed', sub { value("REINDEX TABLE CONCURRENTLY once.l_l_$_") for 0, 1, 0, 1 });
 round('held behind the look', undef, 'ledger_before_insert');
 round('held before the key', undef, 'ledger_before_index');
 round('terminated', sub { value("SELECT pg_terminate_backend(" . backend() . ")") for 1 .. 3 });

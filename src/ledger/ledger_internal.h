@@ -29,8 +29,6 @@
 #define Anum_generation_processed_at 2
 #define Anum_generation_value		3
 
-#define LEDGER_MAX_INDEXES	4
-
 /* What the generation that is not the current one is */
 typedef enum LedgerPhase
 {
@@ -75,8 +73,8 @@ typedef struct LedgerView
 	struct
 	{
 		Relation	heap;		/* NULL: not open */
-		int			nindexes;	/* more than one while REINDEX CONCURRENTLY runs */
-		Relation	index[LEDGER_MAX_INDEXES];	/* to put ids into; the first is the key */
+		int			nindexes;	/* more than one since REINDEX CONCURRENTLY has begun */
+		Relation   *index;		/* to put ids into; the first is the key */
 		LedgerProbe probe;
 		TupleTableSlot *slot;
 		SnapshotData any;		/* what open transactions do counts */

@@ -12,6 +12,7 @@
 #include "access/heapam.h"
 #include "access/htup_details.h"
 #include "access/xact.h"
+#include "catalog/catalog.h"
 #include "catalog/index.h"
 #include "executor/executor.h"
 #include "ledger/ledger_internal.h"
@@ -25,7 +26,7 @@
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
-/* So many ids are dealt with in the gate before it is left */
+/* At most so many ids are dealt with in the gate before it is left */
 #define MARK_CHUNK			256
 
 /* What a look for an id has found */
@@ -58,6 +59,7 @@ static int	compare_marks(const void *a, const void *b);
 static bool same_id(const OnceMark *a, const OnceMark *b);
 static void mark_in_order(LedgerView *view, OnceMark **marks, int nmarks,
 						  MemoryContext context);
+static bool marks_alone(LedgerView *view);
 static int	insert_marks(LedgerView *view, OnceMark *const *marks, int nmarks, bool alone);
 static int	index_rows(LedgerView *view, int g, Datum *ids, ItemPointerData *tids, int n,
 					   bool alone);
@@ -70,6 +72,8 @@ static void look_in(LedgerView *view, int g, OnceMark *const *marks, const int *
 					int n, Look *looks, MemoryContext context);
 static void wait_for(const Holder *holder);
 static void copy_value(LedgerView *view, Look *look, MemoryContext context);
+static void return_value(LedgerView *view, OnceMark *mark, const Look *look,
+						 MemoryContext context);
 
 /*
  * once_ledger_check_id sets a mark's id from a text that is not null, or raises
@@ -179,6 +183,9 @@ same_id(const OnceMark *a, const OnceMark *b)
 /*
  * mark_in_order marks ids, in their order.  Values go into a context, or nowhere
  * if that is NULL.
+ *
+ * What is not plain is decided alone in the gate, one id at a time: whom to wait
+ * for, and what to do about an id that somebody else has just put into the key.
  */
 static void
 mark_in_order(LedgerView *view, OnceMark **marks, int nmarks, MemoryContext context)
@@ -188,13 +195,15 @@ mark_in_order(LedgerView *view, OnceMark **marks, int nmarks, MemoryContext cont
 	Look	   *looks = palloc(sizeof(Look) * chunk);
 	OnceMark  **new = palloc(sizeof(OnceMark *) * chunk);
 	int			done = 0;
-	bool		alone = false;
+	int			most = chunk;	/* so many at a time */
+	bool		decide = false;
 	int			i;
 
 	while (done < nmarks)
 	{
+		bool		alone = decide || marks_alone(view);
 		LOCKMODE	mode = alone ? ExclusiveLock : ShareLock;
-		int			most = Min(alone ? 1 : chunk, nmarks - done);
+		int			last = Min(decide ? 1 : most, nmarks - done);
 		int			n = 0;		/* looked for */
 		int			good = 0;	/* and not to be waited for */
 		int			nnew = 0;
@@ -214,9 +223,9 @@ mark_in_order(LedgerView *view, OnceMark **marks, int nmarks, MemoryContext cont
 		for (i = 0; i < 2; i++)
 			if (view->gen[i].heap != NULL)
 				once_ledger_probe_restart(&view->gen[i].probe);
-		while (!wait && good < most)
+		while (!wait && good < last)
 		{
-			n += look(view, &marks[done + good], Min(most - good, LEDGER_PROBE_AHEAD),
+			n += look(view, &marks[done + good], Min(last - good, LEDGER_PROBE_AHEAD),
 					  &looks[good], context);
 			while (good < n && !(wait = looks[good].result == LOOK_WAIT))
 			{
@@ -230,22 +239,13 @@ mark_in_order(LedgerView *view, OnceMark **marks, int nmarks, MemoryContext cont
 		once_ledger_unlock(ledger, LEDGER_GATE, mode);
 
 		/* What is behind an id that somebody else was faster with is as nothing */
-		for (i = 0; i < good; i++)
-		{
-			OnceMark   *mark = marks[done + i];
-
-			if (inserted < nnew && mark == new[inserted])
-				break;
+		for (i = 0; i < good && !(inserted < nnew && marks[done + i] == new[inserted]); i++)
 			if (looks[i].result == LOOK_FOUND && context != NULL)
-			{
-				mark->value = looks[i].value;
-				mark->value_null = looks[i].value_null;
-			}
-		}
+				return_value(view, marks[done + i], &looks[i], context);
 		done += i;
-		if (inserted < nnew)
-			alone = true;
-		else if (wait)
+		most = inserted < nnew ? 1 : Min(2 * most, chunk);
+
+		if (wait && inserted == nnew && alone)
 		{
 			Holder		holder = looks[good].holder;
 
@@ -253,13 +253,24 @@ mark_in_order(LedgerView *view, OnceMark **marks, int nmarks, MemoryContext cont
 			once_ledger_view_close(view);
 			wait_for(&holder);
 			once_ledger_view_open(view, ledger, RowExclusiveLock, AccessShareLock);
+			decide = false;
 		}
 		else
-			alone = false;
+			decide = wait || inserted < nnew;
 		CHECK_FOR_INTERRUPTS();
 	}
 	pfree(looks);
 	pfree(new);
+}
+
+/*
+ * marks_alone tells whether nobody may be second: logical decoding would tell its
+ * readers what he takes back, an id that is there already.
+ */
+static bool
+marks_alone(LedgerView *view)
+{
+	return RelationIsLogicallyLogged(view->gen[view->state.current].heap);
 }
 
 /*
@@ -333,7 +344,7 @@ insert_marks(LedgerView *view, OnceMark *const *marks, int nmarks, bool alone)
 static int
 index_rows(LedgerView *view, int g, Datum *ids, ItemPointerData *tids, int n, bool alone)
 {
-	IndexInfo  *info[LEDGER_MAX_INDEXES];
+	IndexInfo **info = palloc(sizeof(IndexInfo *) * view->gen[g].nindexes);
 	bool		isnull = false;
 	bool		only = true;
 	int			x;
@@ -351,6 +362,7 @@ index_rows(LedgerView *view, int g, Datum *ids, ItemPointerData *tids, int n, bo
 	}
 	for (x = 0; x < view->gen[g].nindexes; x++)
 		pfree(info[x]);
+	pfree(info);
 	return only ? n : i - 1;
 }
 
@@ -485,7 +497,8 @@ wait_for(const Holder *holder)
 }
 
 /*
- * copy_value copies the value that is kept with an id that was found.
+ * copy_value copies the value that is kept with an id that was found, as it is in
+ * the row.
  */
 static void
 copy_value(LedgerView *view, Look *look, MemoryContext context)
@@ -497,7 +510,23 @@ copy_value(LedgerView *view, Look *look, MemoryContext context)
 	if (look->value_null)
 		look->value = (Datum) 0;
 	else if (view->ledger->kind == ONCE_LEDGER_OWN)
-		look->value = PointerGetDatum(PG_DETOAST_DATUM_COPY(look->value));
+		look->value = datumCopy(look->value, false, -1);
+	MemoryContextSwitchTo(old);
+}
+
+/*
+ * return_value gives a mark the value that was found, whole.  Not in the gate:
+ * somebody may have the TOAST table locked.
+ */
+static void
+return_value(LedgerView *view, OnceMark *mark, const Look *look, MemoryContext context)
+{
+	MemoryContext old = MemoryContextSwitchTo(context);
+
+	mark->value = look->value;
+	mark->value_null = look->value_null;
+	if (!mark->value_null && view->ledger->kind == ONCE_LEDGER_OWN)
+		mark->value = PointerGetDatum(PG_DETOAST_DATUM(look->value));
 	MemoryContextSwitchTo(old);
 }
 

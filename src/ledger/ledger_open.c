@@ -415,6 +415,7 @@ open_indexes(LedgerView *view, int g, LOCKMODE lockmode)
 	ListCell   *lc;
 
 	view->gen[g].nindexes = 0;
+	view->gen[g].index = palloc(sizeof(Relation) * Max(list_length(indexes), 1));
 	foreach(lc, indexes)
 	{
 		Relation	index = index_open(lfirst_oid(lc), lockmode);
@@ -426,8 +427,7 @@ open_indexes(LedgerView *view, int g, LOCKMODE lockmode)
 			index_close(index, lockmode);
 			continue;
 		}
-		if (n == LEDGER_MAX_INDEXES ||
-			index->rd_rel->relam != BTREE_AM_OID ||
+		if (index->rd_rel->relam != BTREE_AM_OID ||
 			!form->indisunique || !form->indimmediate ||
 			form->indnatts != 1 || form->indkey.values[0] != Anum_generation_id ||
 			index->rd_indcollation[0] != C_COLLATION_OID ||
@@ -463,6 +463,7 @@ close_generation(LedgerView *view, int g, bool unlock)
 	ExecDropSingleTupleTableSlot(view->gen[g].slot);
 	for (i = 0; i < view->gen[g].nindexes; i++)
 		index_close(view->gen[g].index[i], unlock ? view->gen[g].lockmode : NoLock);
+	pfree(view->gen[g].index);
 	relation_close(view->gen[g].heap, unlock ? view->gen[g].lockmode : NoLock);
 	view->gen[g].heap = NULL;
 }

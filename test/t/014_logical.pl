@@ -59,4 +59,19 @@ value("SELECT once.send('orders', '\"last\"')");
 $publisher->wait_for_catchup('orders');
 is(value('SELECT payload FROM once.q_orders', $subscriber), '"last"', 'deletes of what is gone are passed over');
 clean($_, 'orders', 'in the end') for $publisher, $subscriber;
+
+# A ledger: of two who bring the same id at once, the one who is second leaves nothing for others to trip over.
+value("SELECT once.create_ledger('l', '1 day'); SELECT once.mark_processed('l', 'old'); CALL once.maintain()");
+value("SELECT pg_create_logical_replication_slot('changes', 'test_decoding')");
+my ($first, $second, $keeper) = map { $publisher->background_psql('postgres') } 1 .. 3;
+$keeper->query_safe('SELECT pg_advisory_lock(1869505381, 1)');
+$_->query_safe("SET once.debug_point = 'ledger_before_index'") for $first, $second;
+$_->query_until(qr/begun/, "\\echo begun\nSELECT count(*) FROM once.mark_processed_all('l', '{a,b,c}');\n") for $first, $second;
+$publisher->poll_query_until('postgres', "SELECT count(*) = 2 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%mark_processed_all%'")
+  or die 'they do not wait';
+$keeper->query_safe('SELECT pg_advisory_unlock(1869505381, 1)');
+$_->query_safe('SELECT 1') for $first, $second;
+is($publisher->safe_psql('postgres', "SELECT regexp_replace(data, ' processed_at.*', '') FROM pg_logical_slot_get_changes('changes', NULL, NULL) WHERE data LIKE '%l_l_%' ORDER BY 1"),
+	join("\n", map { "table once.l_l_1: INSERT: id[text]:'$_'" } 'a', 'b', 'c'), 'ledger: each id is inserted once, and nothing is taken back');
+$_->quit for $first, $second, $keeper;
 done_testing();

@@ -19,7 +19,8 @@ use Test::More;
 
 my $seconds = $ENV{ONCE_LEDGER_SECONDS} // 4;
 my $retention = '300 ms';
-my $node = once_node('main', 'restart_after_crash = on', 'wal_writer_delay = 10ms', 'deadlock_timeout = 100ms',
+# Where changes are decoded, nobody marks beside another one.
+my $node = once_node('main', 'wal_level = replica', 'restart_after_crash = on', 'wal_writer_delay = 10ms', 'deadlock_timeout = 100ms',
 	'idle_in_transaction_session_timeout = 2s', 'track_commit_timestamp = on');
 my $scripts = PostgreSQL::Test::Utils::tempdir();
 

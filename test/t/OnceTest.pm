@@ -18,13 +18,13 @@ our @EXPORT = qw(once_node once_standby catch_up clean same_structure start_stre
 
 my $stress = dirname(abs_path(__FILE__)) . '/../stress/run';
 
-# A primary with the extension in database postgres.  Checksums on; autovacuum off, so that nothing moves unasked.
+# A primary with the extension in database postgres.  UTF-8, whatever the machine's locale; checksums on; autovacuum off, so that nothing moves unasked.
 sub once_node
 {
 	my ($name, @settings) = @_;
 	my $node = PostgreSQL::Test::Cluster->new($name);
 
-	$node->init(allows_streaming => 1, extra => ['--data-checksums']);
+	$node->init(allows_streaming => 1, extra => [ '--data-checksums', '--encoding=UTF8', '--locale=C' ]);
 	$node->append_conf('postgresql.conf', "$_\n") for 'autovacuum = off', 'max_prepared_transactions = 50',
 	  'max_connections = 60', 'max_wal_senders = 5', 'wal_level = logical', @settings;
 	$node->start;

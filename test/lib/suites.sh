@@ -23,7 +23,7 @@ record() {
 
 # What the suites expect of a server.  Autovacuum is busy on purpose.
 start_suite_server() {
-	start_server "fsync=off" "max_connections=100" "max_prepared_transactions=20" "wal_level=logical" \
+	start_server "fsync=off" "max_connections=100" "max_prepared_transactions=20" \
 		"max_wal_size=4GB" "autovacuum_naptime=1s" "log_line_prefix='%m [%p] %q%a '" "log_min_messages=warning" "$@"
 }
 

@@ -56,7 +56,7 @@ my $send = "SELECT count(once.send('delayed', to_jsonb(i), headers => jsonb_buil
 step('create_queue', map { "SELECT once.create_queue('$_', retry_delay => '0 s')" } @queues);
 step('delays from milliseconds to years', sprintf($send, 3, "'1 ms', '40 ms', '10 min', '3 h', '2 days', '40 days', '3 years', '90 years'"));
 step('many for one time', sprintf($send, 1200, "'1 h'"));
-step('many for random times', "SELECT count(once.send('delayed', '1', headers => '{\"delay\": \"random\"}', deliver_at => now() + random() * interval '30 days')) "
+step('many for random times', "SELECT count(once.send('delayed', '1', headers => '{\"delay\": \"random\"}', deliver_at => now() + interval '1 hour' + random() * interval '30 days')) "
 	  . 'FROM generate_series(1, 1500)');
 step('a plain INSERT, and one that is rolled back',
 	q(INSERT INTO once.q_delayed (payload, headers, deliver_at) SELECT '1', '{"delay": "insert"}', now() + i * interval '1 min' FROM generate_series(10, 50) i),

@@ -69,6 +69,7 @@ typedef struct LedgerView
 	const OnceLedger *ledger;
 	Relation	sequence;
 	LedgerState state;
+	bool		decoded;		/* changes are, logically */
 	bool		settled;		/* what others have marked in open transactions does not count */
 	struct
 	{
@@ -96,7 +97,8 @@ extern void once_ledger_probe_restart(LedgerProbe *probe);
 extern void once_ledger_probe(LedgerProbe *probe, OnceMark *const *marks, int n);
 extern bool once_ledger_probe_has(const LedgerProbe *probe, int i);
 extern bool once_ledger_probe_fetch(LedgerProbe *probe, int i, const OnceMark *mark,
-									Snapshot any, bool settled, TupleTableSlot *slot);
+									Snapshot any, bool settled, bool skip_undone,
+									TupleTableSlot *slot);
 
 /* ledger_turn.c */
 extern LedgerState once_ledger_state(Relation sequence);

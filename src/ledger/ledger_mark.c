@@ -12,7 +12,6 @@
 #include "access/heapam.h"
 #include "access/htup_details.h"
 #include "access/xact.h"
-#include "catalog/catalog.h"
 #include "catalog/index.h"
 #include "executor/executor.h"
 #include "ledger/ledger_internal.h"
@@ -59,10 +58,9 @@ static int	compare_marks(const void *a, const void *b);
 static bool same_id(const OnceMark *a, const OnceMark *b);
 static void mark_in_order(LedgerView *view, OnceMark **marks, int nmarks,
 						  MemoryContext context);
-static bool marks_alone(LedgerView *view);
-static int	insert_marks(LedgerView *view, OnceMark *const *marks, int nmarks, bool alone);
+static int	insert_marks(LedgerView *view, OnceMark *const *marks, int nmarks, bool lost);
 static int	index_rows(LedgerView *view, int g, Datum *ids, ItemPointerData *tids, int n,
-					   bool alone);
+					   bool lost);
 static void delete_rows(Relation heap, ItemPointerData *tids, int n);
 static HeapTuple form_generation(Relation heap, const OnceMark *mark, TimestampTz now,
 								 Datum *id);
@@ -197,11 +195,12 @@ mark_in_order(LedgerView *view, OnceMark **marks, int nmarks, MemoryContext cont
 	int			done = 0;
 	int			most = chunk;	/* so many at a time */
 	bool		decide = false;
+	bool		lost = false;	/* the next id, in this generation */
 	int			i;
 
 	while (done < nmarks)
 	{
-		bool		alone = decide || marks_alone(view);
+		bool		alone = decide || view->decoded;
 		LOCKMODE	mode = alone ? ExclusiveLock : ShareLock;
 		int			last = Min(decide ? 1 : most, nmarks - done);
 		int			n = 0;		/* looked for */
@@ -217,6 +216,7 @@ mark_in_order(LedgerView *view, OnceMark **marks, int nmarks, MemoryContext cont
 			once_ledger_unlock(ledger, LEDGER_GATE, mode);
 			once_ledger_view_close(view);
 			once_ledger_view_open(view, ledger, RowExclusiveLock, AccessShareLock);
+			lost = false;
 			continue;
 		}
 
@@ -235,7 +235,7 @@ mark_in_order(LedgerView *view, OnceMark **marks, int nmarks, MemoryContext cont
 			}
 		}
 		once_debug_point("ledger_before_insert");
-		inserted = insert_marks(view, new, nnew, alone);
+		inserted = insert_marks(view, new, nnew, lost);
 		once_ledger_unlock(ledger, LEDGER_GATE, mode);
 
 		/* What is behind an id that somebody else was faster with is as nothing */
@@ -243,9 +243,9 @@ mark_in_order(LedgerView *view, OnceMark **marks, int nmarks, MemoryContext cont
 			if (looks[i].result == LOOK_FOUND && context != NULL)
 				return_value(view, marks[done + i], &looks[i], context);
 		done += i;
-		most = inserted < nnew ? 1 : Min(2 * most, chunk);
-
-		if (wait && inserted == nnew && alone)
+		lost = inserted < nnew;
+		most = lost ? 1 : Min(2 * most, chunk);
+		if (wait && alone && !lost)
 		{
 			Holder		holder = looks[good].holder;
 
@@ -256,7 +256,7 @@ mark_in_order(LedgerView *view, OnceMark **marks, int nmarks, MemoryContext cont
 			decide = false;
 		}
 		else
-			decide = wait || inserted < nnew;
+			decide = wait || lost;
 		CHECK_FOR_INTERRUPTS();
 	}
 	pfree(looks);
@@ -264,25 +264,16 @@ mark_in_order(LedgerView *view, OnceMark **marks, int nmarks, MemoryContext cont
 }
 
 /*
- * marks_alone tells whether nobody may be second: logical decoding would tell its
- * readers what he takes back, an id that is there already.
- */
-static bool
-marks_alone(LedgerView *view)
-{
-	return RelationIsLogicallyLogged(view->gen[view->state.current].heap);
-}
-
-/*
  * insert_marks puts ids into the current generation that are in neither, in their
- * order.  The caller is in the gate, alone there or not.
+ * order.  The caller is in the gate.  lost: he is alone there, and has lost the only
+ * one of them before.
  *
  * Returns how many of them.  If that is less than all, somebody else has put the
  * next one into the key since it was looked for.  Then it and what follows is as if
  * it had never been.
  */
 static int
-insert_marks(LedgerView *view, OnceMark *const *marks, int nmarks, bool alone)
+insert_marks(LedgerView *view, OnceMark *const *marks, int nmarks, bool lost)
 {
 	Relation	heap = view->gen[view->state.current].heap;
 	CommandId	cid;
@@ -323,7 +314,7 @@ insert_marks(LedgerView *view, OnceMark *const *marks, int nmarks, bool alone)
 		}
 		pfree(slots);
 	}
-	inserted = index_rows(view, view->state.current, ids, tids, nmarks, alone);
+	inserted = index_rows(view, view->state.current, ids, tids, nmarks, lost);
 	for (i = 0; i < nmarks; i++)
 	{
 		marks[i]->is_new = i < inserted;
@@ -338,11 +329,12 @@ insert_marks(LedgerView *view, OnceMark *const *marks, int nmarks, bool alone)
 
 /*
  * index_rows puts new rows into the indexes of a generation.  Returns how many: of
- * the next one, if there is one, the id is in an index already, unless the caller
- * knows better.
+ * the next one, if there is one, the id is in an index already.
+ *
+ * lost: that is so anyway, by a row that does not count.
  */
 static int
-index_rows(LedgerView *view, int g, Datum *ids, ItemPointerData *tids, int n, bool alone)
+index_rows(LedgerView *view, int g, Datum *ids, ItemPointerData *tids, int n, bool lost)
 {
 	IndexInfo **info = palloc(sizeof(IndexInfo *) * view->gen[g].nindexes);
 	bool		isnull = false;
@@ -358,7 +350,7 @@ index_rows(LedgerView *view, int g, Datum *ids, ItemPointerData *tids, int n, bo
 		for (x = 0; x < view->gen[g].nindexes && only; x++)
 			only = index_insert(view->gen[g].index[x], &ids[i], &isnull, &tids[i],
 								view->gen[g].heap, UNIQUE_CHECK_PARTIAL, false,
-								info[x]) || alone;
+								info[x]) || lost;
 	}
 	for (x = 0; x < view->gen[g].nindexes; x++)
 		pfree(info[x]);
@@ -476,7 +468,7 @@ look_in(LedgerView *view, int g, OnceMark *const *marks, const int *where, int n
 			continue;
 		look->entries = true;
 		once_debug_point("ledger_before_fetch");
-		if (!once_ledger_probe_fetch(probe, i, marks[i], any, view->settled,
+		if (!once_ledger_probe_fetch(probe, i, marks[i], any, view->settled, !view->decoded,
 									 view->gen[g].slot))
 			continue;
 		look->holder.xid = TransactionIdIsValid(any->xmin) ? any->xmin : any->xmax;

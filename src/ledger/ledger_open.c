@@ -17,6 +17,7 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xlog.h"
+#include "catalog/catalog.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_collation.h"
@@ -331,7 +332,10 @@ once_ledger_view_open(LedgerView *view, const OnceLedger *ledger, LOCKMODE lockm
 			(view->state.phase == LEDGER_ALONE ||
 			 open_generation(view, 1 - current, old_lockmode)) &&
 			once_ledger_state_is(view->sequence, &view->state))
+		{
+			view->decoded = RelationIsLogicallyLogged(view->gen[current].heap);
 			break;
+		}
 
 		/* Nothing was done under these locks */
 		close_generation(view, current, true);

@@ -151,12 +151,12 @@ once_ledger_probe_has(const LedgerProbe *probe, int i)
  * for, if there is one for a snapshot which sees what open transactions do.
  * settled: not one that another open transaction has inserted.
  *
- * What an open transaction has inserted and deleted does not count, although the
- * snapshot sees it.
+ * skip_undone: what an open transaction has inserted and deleted does not count,
+ * although the snapshot sees it.
  */
 bool
 once_ledger_probe_fetch(LedgerProbe *probe, int i, const OnceMark *mark, Snapshot any,
-						bool settled, TupleTableSlot *slot)
+						bool settled, bool skip_undone, TupleTableSlot *slot)
 {
 	bool		found = false;
 	int			t;
@@ -168,7 +168,7 @@ once_ledger_probe_fetch(LedgerProbe *probe, int i, const OnceMark *mark, Snapsho
 
 		found = table_index_fetch_tuple(probe->fetch, &probe->tids[t], any, slot,
 										&again, &all_dead) &&
-			!(TransactionIdIsValid(any->xmin) && (settled || is_undone(slot))) &&
+			!(TransactionIdIsValid(any->xmin) && (settled || (skip_undone && is_undone(slot)))) &&
 			is_row_of(slot, mark);
 	}
 	table_index_fetch_reset(probe->fetch);

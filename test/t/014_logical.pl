@@ -73,5 +73,16 @@ $keeper->query_safe('SELECT pg_advisory_unlock(1869505381, 1)');
 $_->query_safe('SELECT 1') for $first, $second;
 is($publisher->safe_psql('postgres', "SELECT regexp_replace(data, ' processed_at.*', '') FROM pg_logical_slot_get_changes('changes', NULL, NULL) WHERE data LIKE '%l_l_%' ORDER BY 1"),
 	join("\n", map { "table once.l_l_1: INSERT: id[text]:'$_'" } 'a', 'b', 'c'), 'ledger: each id is inserted once, and nothing is taken back');
+
+# Who marks and forgets before it is committed is waited for: else his id would come behind that of the next one.
+$keeper->query_safe("BEGIN; SELECT once.mark_processed('l', 'd'); SELECT once.forget_processed('l', 'd')");
+$first->query_safe('RESET once.debug_point');
+$first->query_until(qr/begun/, "\\echo begun\nSELECT once.mark_processed('l', 'd');\n");
+$publisher->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = 'transactionid' AND query LIKE '%mark_processed%'")
+  or die 'nobody waits';
+$keeper->query_safe('COMMIT');
+$first->query_safe('SELECT 1');
+is($publisher->safe_psql('postgres', "SELECT regexp_replace(data, '.*l_l_1: (\\w+): .*', '\\1') FROM pg_logical_slot_get_changes('changes', NULL, NULL) WHERE data LIKE '%l_l_%'"),
+	"INSERT\nDELETE\nINSERT", 'ledger: what is forgotten at once goes before what is marked next');
 $_->quit for $first, $second, $keeper;
 done_testing();

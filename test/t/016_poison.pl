@@ -40,7 +40,7 @@ sub work_off
 
 	for (1 .. 20)
 	{
-		my $starts = starts($node);
+		my $offset = -s $node->logfile;
 		my ($status) = $node->psql('postgres', <<END, timeout => 60);
 			WITH m AS MATERIALIZED (SELECT m, m.id, m.receipt FROM once.receive('$queue') m),
 			w AS (INSERT INTO effect SELECT work('$queue', m), id FROM m)
@@ -49,7 +49,8 @@ END
 		if ($status != 0)
 		{
 			$failed++;
-			await_start($node, $starts) if $queue eq 'killed';
+			# That it answers proves nothing: it may not have begun to restart.
+			$node->wait_for_log(qr/database system is ready to accept connections/, $offset) if $queue eq 'killed';
 		}
 		last if value("SELECT count(*) FROM once.q_$queue") == 0;
 	}

@@ -96,32 +96,14 @@ value(<<'END');
 	END $$;
 END
 
-# Options for pgbench to run these scripts; and it runs them.
-sub scripts
-{
-	my (%script) = @_;
-
-	append_to_file("$scripts/$_", "$script{$_}[1]\n") for keys %script;
-	return map { ('-f', "$scripts/$_\@$script{$_}[0]") } sort keys %script;
-}
-
-sub pgbench
-{
-	my ($output, @options) = @_;
-
-	local %ENV = (%ENV, PGHOST => $node->host, PGPORT => $node->port);
-	return IPC::Run::start([ $node->config_data('--bindir') . '/pgbench', '-n', '-j', 1, '-T', $seconds, '--max-tries=1', @options, 'postgres' ],
-		'<', \undef, '>&', $output, IPC::Run::timeout(60 + 4 * $seconds));
-}
-
-my @load = scripts(
+my @load = pgbench_scripts($scripts,
 	commit => [ 8, 'SELECT mark(some_ids(:client_id));' ],
 	singly => [ 2, 'SELECT mark_singly(some_ids(:client_id));' ],
 	undone => [ 4, "BEGIN;\nSELECT mark(some_ids(:client_id));\nROLLBACK;" ],
 	savepoint => [ 3, 'SELECT mark_and_undo(some_ids(:client_id));' ],
 	forget => [ 4, 'SELECT forget(some_ids(:client_id));' ],
 	look => [ 2, 'SELECT look(some_ids(:client_id));' ]);
-my @care = scripts(
+my @care = pgbench_scripts($scripts,
 	vacuum => [ 6, "VACUUM (INDEX_CLEANUP ON) once.l_l_0, once.l_l_1;\n\\sleep 50 ms" ],
 	reindex => [ 1, "REINDEX TABLE CONCURRENTLY once.l_l_1;\nREINDEX TABLE CONCURRENTLY once.l_l_0;\n\\sleep 100 ms" ],
 	long => [ 1, "BEGIN ISOLATION LEVEL REPEATABLE READ;\nSELECT count(*) FROM model WHERE n < 0;\n\\sleep 300 ms\nCOMMIT;" ]);
@@ -131,7 +113,7 @@ sub round
 {
 	my ($what) = @_;
 	my ($load, $care) = ('', '');
-	my @runs = (pgbench(\$load, '-c', $sessions, @load), pgbench(\$care, '-c', 1, @care));
+	my @runs = (start_pgbench($node, \$load, $seconds, '-c', $sessions, @load), start_pgbench($node, \$care, $seconds, '-c', 1, @care));
 
 	IPC::Run::finish($_) for @runs;
 	is(join('', grep { /ERROR|FATAL|PANIC|error/ } split(/^/, $load . $care)), '', "$what: what was new was told");

@@ -131,20 +131,19 @@ my %script = (
 	repeatable => [ 3, "BEGIN ISOLATION LEVEL REPEATABLE READ;\nSELECT count(*) FROM lost;\n\\sleep 20 ms\nSELECT mark(some_ids(10));\nCOMMIT;" ],
 	serializable => [ 2, "BEGIN ISOLATION LEVEL SERIALIZABLE;\nSELECT txid_current();\nSELECT mark_singly(some_ids(3));\nCOMMIT;" ],
 	long => [ 1, "BEGIN;\nSELECT mark(some_ids(3));\n\\sleep 500 ms\nCOMMIT;" ],
-	prepared => [ 1, "\\set n random(1, 2000000000)\nBEGIN;\nSELECT mark(some_ids(3));\nPREPARE TRANSACTION 'p:n';\n\\sleep 30 ms\nCOMMIT PREPARED 'p:n';" ],
+	prepared => [ 1, "SELECT quote_literal('p' || (random() * 1e15)::bigint) AS gid \\gset\n"
+		  . "BEGIN;\nSELECT mark(some_ids(3));\nPREPARE TRANSACTION :gid;\n\\sleep 30 ms\nCOMMIT PREPARED :gid;" ],
 	forget => [ 4, 'SELECT forget(4);' ],
 	held => [ 1, "BEGIN;\nSELECT forget(2);\n\\sleep 200 ms\nCOMMIT;" ],
 	locked => [ 1, "BEGIN;\nLOCK TABLE once.l_l_0, once.l_l_1 IN ACCESS SHARE MODE;\n\\sleep 200 ms\nCOMMIT;" ],
 	vacuum => [ 1, 'VACUUM (INDEX_CLEANUP ON) once.l_l_0, once.l_l_1;' ],
 	maintain => [ 3, "CALL once.maintain();\n\\sleep 10 ms" ]);
-for my $name (keys %script)
-{
-	# pgbench puts variables into no literals
-	my $text = $script{$name}[1] =~ s/'p:n'/:gid/gr;
-	$text =~ s/\\set n .*\n/SELECT quote_literal('p' || (random() * 1e15)::bigint) AS gid \\gset\n/;
-	append_to_file("$scripts/$name", "$text\n");
-}
-append_to_file("$scripts/hold", "SELECT pg_advisory_lock(1869505381, 1);\n\\sleep 5 ms\nSELECT pg_advisory_unlock(1869505381, 1);\n");
+my @scripts = pgbench_scripts($scripts, %script);
+
+# Of those who are after the same ids, and of who holds them up
+my @storm = pgbench_scripts(PostgreSQL::Test::Utils::tempdir(),
+	(map { $_ => [ 1, $script{$_}[1] ] } grep { /storm|forget|maintain|process/ } keys %script),
+	hold => [ 4, "SELECT pg_advisory_lock(1869505381, 1);\n\\sleep 5 ms\nSELECT pg_advisory_unlock(1869505381, 1);" ]);
 
 sub resolve_prepared
 {
@@ -163,13 +162,9 @@ sub round
 {
 	my ($what, $event, $point) = @_;
 	my $output = '';
-	my $pgbench = $node->config_data('--bindir') . '/pgbench';
-	my @files = $point ? ('-f', "$scripts/hold\@4", map { ('-f', "$scripts/$_") } grep { /storm|forget|maintain|process/ } sort keys %script)
-	  : map { ('-f', "$scripts/$_\@$script{$_}[0]") } sort keys %script;
 
-	local %ENV = (%ENV, PGHOST => $node->host, PGPORT => $node->port, $point ? (PGOPTIONS => "-c once.debug_point=$point") : ());
-	my $run = IPC::Run::start([ $pgbench, '-n', '-c', 10, '-j', 1, '-T', $seconds, '--max-tries=1', @files, 'postgres' ],
-		'<', \undef, '>&', \$output, IPC::Run::timeout(120));
+	local $ENV{PGOPTIONS} = $point ? "-c once.debug_point=$point" : '';
+	my $run = start_pgbench($node, \$output, $seconds, '-c', 10, $point ? @storm : @scripts);
 	select(undef, undef, undef, $seconds * (0.4 + 0.4 * rand()));
 	$event->() if $event;
 	eval { IPC::Run::finish($run) };
@@ -189,7 +184,12 @@ round('reindexed', sub { value("REINDEX TABLE CONCURRENTLY once.l_l_$_") for 0, 
 round('held behind the look', undef, 'ledger_before_insert');
 round('held before the key', undef, 'ledger_before_index');
 round('terminated', sub { value("SELECT pg_terminate_backend(" . backend() . ")") for 1 .. 3 });
-round('backend killed', sub { my $starts = starts($node); kill 'KILL', backend(); await_start($node, $starts) });
+round('backend killed', sub {
+	my $offset = -s $node->logfile;
+
+	kill 'KILL', backend();
+	$node->wait_for_log(qr/database system is ready to accept connections/, $offset);
+});
 round('server killed', sub { kill_server($node) });
 
 is(value(<<END), '', 'no id is new twice within the retention');

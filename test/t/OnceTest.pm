@@ -14,11 +14,12 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 our @EXPORT = qw(once_node once_standby catch_up clean same_structure start_stress end_stress run_stress sqlstate_of
-  flush_wal kill_server starts await_start);
+  flush_wal kill_server pgbench_scripts start_pgbench);
 
 my $stress = dirname(abs_path(__FILE__)) . '/../stress/run';
 
-# A primary with the extension in database postgres.  UTF-8, whatever the machine's locale; checksums on; autovacuum off, so that nothing moves unasked.
+# A primary with the extension in database postgres.  UTF-8, whatever the machine's locale; checksums on; autovacuum off, so that
+# nothing moves unasked.
 sub once_node
 {
 	my ($name, @settings) = @_;
@@ -145,24 +146,23 @@ sub kill_server
 	$node->start;
 }
 
-# How often the server has started, also by itself after a crash
-sub starts
+# Write pgbench scripts, given as NAME => [WEIGHT, TEXT], into a directory; returns the options that name them.
+sub pgbench_scripts
 {
-	my ($node) = @_;
-	return scalar(() = slurp_file($node->logfile) =~ /database system is ready to accept connections/g);
+	my ($directory, %script) = @_;
+
+	append_to_file("$directory/$_", "$script{$_}[1]\n") for keys %script;
+	return map { ('-f', "$directory/$_\@$script{$_}[0]") } sort keys %script;
 }
 
-# Wait until it has started more often than that.  That it answers proves nothing: it may not have begun to restart.
-sub await_start
+# Start pgbench for some seconds; what it prints goes to where output refers to.
+sub start_pgbench
 {
-	my ($node, $before) = @_;
+	my ($node, $output, $seconds, @options) = @_;
 
-	for (1 .. 1200)
-	{
-		return if starts($node) > $before;
-		select(undef, undef, undef, 0.05);
-	}
-	die 'the server does not restart';
+	local %ENV = (%ENV, PGHOST => $node->host, PGPORT => $node->port);
+	return IPC::Run::start([ $node->config_data('--bindir') . '/pgbench', '-n', '-j', 1, '-T', $seconds, '--max-tries=1', @options, 'postgres' ],
+		'<', \undef, '>&', $output, IPC::Run::timeout(120 + 4 * $seconds));
 }
 
 # The SQLSTATE that a statement ends with ('00000': none)

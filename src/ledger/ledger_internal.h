@@ -53,14 +53,13 @@ typedef struct LedgerProbe
 	Relation	heap;
 	Relation	index;
 	int			ahead;			/* how many ids may be looked for together */
-	struct IndexFetchTableData *fetch;
 	bool		known[LEDGER_PROBE_LEVELS];
 	char	   *pages[LEDGER_PROBE_LEVELS];	/* copies, by level */
 	ItemPointerData *tids;		/* of the rows of the ids looked for, */
 	int			maxtids;
 	int			first[LEDGER_PROBE_AHEAD + 1];	/* those of one from here to the next */
 	int			nheap;
-	Buffer		heap_pages[LEDGER_PROBE_AHEAD];	/* pinned */
+	Buffer		heap_pages[LEDGER_PROBE_AHEAD];	/* of each the first, pinned, if any */
 } LedgerProbe;
 
 /* Generations opened as a state wants them */

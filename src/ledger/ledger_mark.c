@@ -301,9 +301,12 @@ insert_marks(LedgerView *view, OnceMark *const *marks, int nmarks, bool lost)
 	{
 		TupleTableSlot **slots = palloc(sizeof(TupleTableSlot *) * nmarks);
 
+		/* A copy: each slot's reference to the table's own would be counted */
+		TupleDesc	desc = CreateTupleDescCopy(RelationGetDescr(heap));
+
 		for (i = 0; i < nmarks; i++)
 		{
-			slots[i] = MakeSingleTupleTableSlot(RelationGetDescr(heap), &TTSOpsHeapTuple);
+			slots[i] = MakeSingleTupleTableSlot(desc, &TTSOpsHeapTuple);
 			ExecStoreHeapTuple(form_generation(heap, marks[i], now, &ids[i]), slots[i], true);
 		}
 		heap_multi_insert(heap, slots, nmarks, cid, 0, NULL);
@@ -313,6 +316,7 @@ insert_marks(LedgerView *view, OnceMark *const *marks, int nmarks, bool lost)
 			ExecDropSingleTupleTableSlot(slots[i]);
 		}
 		pfree(slots);
+		FreeTupleDesc(desc);
 	}
 	inserted = index_rows(view, view->state.current, ids, tids, nmarks, lost);
 	for (i = 0; i < nmarks; i++)

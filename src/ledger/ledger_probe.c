@@ -9,7 +9,10 @@
  * from the lowest of them that it falls on, and bytes are compared as what they
  * are: text in the collation "C".  What is left is the memory's latency: leaf and
  * row of a random id are in no cache.  So some ids are looked for together, and
- * what each will need next is fetched into the cache while others are at work.
+ * what each will need next is fetched into the cache while others are at work: first
+ * the beginning of each leaf, then the entries that a search of it begins with, then
+ * the rows.  Those that begin on one leaf are looked for under one lock.  No two pages
+ * are locked at a time.
  *
  * That an inner page is out of date does no harm, as everywhere in a B-tree (see
  * nbtree's README): pages split to the right, and a page that has been passed
@@ -25,20 +28,34 @@
 #include "postgres.h"
 #include "pg_once.h"
 
+#include "access/heapam.h"
 #include "access/htup_details.h"
 #include "access/itup.h"
 #include "access/nbtree.h"
-#include "access/tableam.h"
 #include "ledger/ledger_internal.h"
 #include "miscadmin.h"
 #include "once_debug.h"
+#include "port/pg_bitutils.h"
+#include "port/pg_bswap.h"
 #include "storage/bufmgr.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
-static Buffer find_leaf(LedgerProbe *probe, const OnceMark *mark, const OnceMark *next);
-static void look_up(LedgerProbe *probe, Buffer leaf, const OnceMark *mark, int *ntids);
+/* What is fetched of a leaf before it is searched */
+#define CACHE_LINE			64
+#define PREFETCH_LINES		8
+#define PREFETCH_STEPS		3
+
+static Buffer find_leaf(LedgerProbe *probe, const OnceMark *mark, const OnceMark *next,
+						Buffer last);
+static Buffer go_down(LedgerProbe *probe, BlockNumber block, int level, Buffer last);
+static void look_up(LedgerProbe *probe, Buffer leaf, OnceMark *const *marks, int i, int end,
+					int *ntids);
+static void pin_heap(LedgerProbe *probe, int i);
 static void unpin_heap(LedgerProbe *probe);
+static void prefetch_search(LedgerProbe *probe, Buffer leaf);
+static inline OffsetNumber middle(OffsetNumber low, OffsetNumber high);
+static inline void prefetch_entry(Page page, OffsetNumber offset);
 static bool covers(LedgerProbe *probe, Page page, const OnceMark *mark);
 static Buffer step_right(LedgerProbe *probe, Buffer buffer);
 static void keep_page(LedgerProbe *probe, int level, Page page);
@@ -47,6 +64,8 @@ static OffsetNumber first_not_less(LedgerProbe *probe, Page page, const OnceMark
 static int	compare_id(LedgerProbe *probe, Page page, OffsetNumber offset,
 					   const OnceMark *mark);
 static void note_tids(LedgerProbe *probe, IndexTuple itup, int *ntids);
+static bool fetch_row(LedgerProbe *probe, const ItemPointerData *entry, Buffer pinned,
+					  Snapshot any, TupleTableSlot *slot);
 static bool is_undone(TupleTableSlot *slot);
 static bool is_row_of(TupleTableSlot *slot, const OnceMark *mark);
 
@@ -62,7 +81,6 @@ once_ledger_probe_begin(LedgerProbe *probe, Relation heap, Relation index)
 
 	/* Each takes a pin, and no backend is to have many of the buffers */
 	probe->ahead = Min(LEDGER_PROBE_AHEAD, Max(1, NBuffers / (8 * MaxBackends)));
-	probe->fetch = table_index_fetch_begin(heap);
 	Assert(ActiveSnapshotSet());
 }
 
@@ -72,7 +90,6 @@ once_ledger_probe_end(LedgerProbe *probe)
 	int			level;
 
 	unpin_heap(probe);
-	table_index_fetch_end(probe->fetch);
 	for (level = 0; level < LEDGER_PROBE_LEVELS; level++)
 		if (probe->pages[level] != NULL)
 			pfree(probe->pages[level]);
@@ -98,42 +115,41 @@ void
 once_ledger_probe(LedgerProbe *probe, OnceMark *const *marks, int n)
 {
 	Buffer		leaves[LEDGER_PROBE_AHEAD];
+	Buffer		leaf = InvalidBuffer;
 	int			ntids = 0;
+	int			end;
 	int			i;
 
 	Assert(n <= probe->ahead);
 	unpin_heap(probe);
 	for (i = 0; i < n; i++)
 	{
-		leaves[i] = find_leaf(probe, marks[i], i + 1 < n ? marks[i + 1] : NULL);
-		if (n > 1 && BufferIsValid(leaves[i]))
+		leaves[i] = find_leaf(probe, marks[i], i + 1 < n ? marks[i + 1] : NULL, leaf);
+		if (n > 1 && leaves[i] != leaf)
 		{
 			char	   *page = (char *) BufferGetPage(leaves[i]);
 			int			line;
 
 			/* The header, line pointers, and what is at the end */
-			for (line = 0; line < 8; line++)
-				__builtin_prefetch(page + line * 64);
-			__builtin_prefetch(page + BLCKSZ - 16);
+			for (line = 0; line < PREFETCH_LINES; line++)
+				__builtin_prefetch(page + line * CACHE_LINE);
+			__builtin_prefetch(page + BLCKSZ - sizeof(BTPageOpaqueData));
 		}
+		leaf = leaves[i];
 	}
-	for (i = 0; i < n; i++)
+	for (i = 1; i < n; i++)
+		if (leaves[i] != leaves[i - 1])
+			prefetch_search(probe, leaves[i]);
+	for (i = 0; i < n; i = end)
 	{
-		probe->first[i] = ntids;
-		if (BufferIsValid(leaves[i]))
-			look_up(probe, leaves[i], marks[i], &ntids);
-		if (n > 1 && ntids > probe->first[i])
-		{
-			ItemPointer tid = &probe->tids[probe->first[i]];
-			Buffer		buffer = ReadBuffer(probe->heap, ItemPointerGetBlockNumber(tid));
-			Page		page = BufferGetPage(buffer);
-
-			probe->heap_pages[probe->nheap++] = buffer;
-			__builtin_prefetch(page);
-			__builtin_prefetch(PageGetItemId(page, ItemPointerGetOffsetNumber(tid)));
-		}
+		/* Those on one leaf at once */
+		for (end = i + 1; end < n && leaves[end] == leaves[i]; end++)
+			;
+		look_up(probe, leaves[i], marks, i, end, &ntids);
+		probe->first[end] = ntids;
+		for (; n > 1 && i < end; i++)
+			pin_heap(probe, i);
 	}
-	probe->first[n] = ntids;
 }
 
 /*
@@ -158,70 +174,105 @@ bool
 once_ledger_probe_fetch(LedgerProbe *probe, int i, const OnceMark *mark, Snapshot any,
 						bool settled, bool skip_undone, TupleTableSlot *slot)
 {
+	Buffer		pinned = i < probe->nheap ? probe->heap_pages[i] : InvalidBuffer;
 	bool		found = false;
 	int			t;
 
 	for (t = probe->first[i]; t < probe->first[i + 1] && !found; t++)
 	{
-		bool		again = false;
-		bool		all_dead = false;
-
-		found = table_index_fetch_tuple(probe->fetch, &probe->tids[t], any, slot,
-										&again, &all_dead) &&
+		found = fetch_row(probe, &probe->tids[t], pinned, any, slot) &&
 			!(TransactionIdIsValid(any->xmin) && (settled || (skip_undone && is_undone(slot)))) &&
 			is_row_of(slot, mark);
+		pinned = InvalidBuffer;
 	}
-	table_index_fetch_reset(probe->fetch);
 	return found;
 }
 
 /*
- * Note the rows that the entries of an id point to, which begin on a pinned leaf,
- * or on the right of it.  The leaf is unpinned.
+ * Fetch the row that an entry points to, or a newer version of it on the same page,
+ * if a snapshot sees it.  Its page may be pinned.
+ */
+static bool
+fetch_row(LedgerProbe *probe, const ItemPointerData *entry, Buffer pinned, Snapshot any,
+		  TupleTableSlot *slot)
+{
+	BufferHeapTupleTableSlot *row = (BufferHeapTupleTableSlot *) slot;
+	ItemPointerData tid = *entry;
+	Buffer		buffer = pinned;
+	bool		found;
+
+	if (!BufferIsValid(buffer))
+		buffer = ReadBuffer(probe->heap, ItemPointerGetBlockNumber(&tid));
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	found = heap_hot_search_buffer(&tid, probe->heap, buffer, any, &row->base.tupdata, NULL, true);
+	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+	if (found)
+	{
+		row->base.tupdata.t_self = tid;
+		slot->tts_tableOid = RelationGetRelid(probe->heap);
+		ExecStoreBufferHeapTuple(&row->base.tupdata, slot, buffer);
+	}
+	if (!BufferIsValid(pinned))
+		ReleaseBuffer(buffer);
+	return found;
+}
+
+/*
+ * Note the rows that the entries of ids point to, from the i-th one to before the
+ * end-th.  All begin on a pinned leaf, or on the right of it.  The leaf is unpinned.
  */
 static void
-look_up(LedgerProbe *probe, Buffer leaf, const OnceMark *mark, int *ntids)
+look_up(LedgerProbe *probe, Buffer leaf, OnceMark *const *marks, int i, int end, int *ntids)
 {
-	bool		more = true;
-
-	once_debug_point("ledger_before_leaf");
-	_bt_lockbuf(probe->index, leaf, BT_READ);
-	_bt_checkpage(probe->index, leaf);
-	while (!covers(probe, BufferGetPage(leaf), mark))
-		leaf = step_right(probe, leaf);
-	while (more)
+	if (BufferIsValid(leaf))
 	{
-		Page		page = BufferGetPage(leaf);
-		OffsetNumber last = PageGetMaxOffsetNumber(page);
-		OffsetNumber offset;
-
-		for (offset = first_not_less(probe, page, mark); offset <= last; offset++)
-		{
-			ItemId		item = PageGetItemId(page, offset);
-
-			if (compare_id(probe, page, offset, mark) != 0)
-				break;
-			if (!ItemIdIsDead(item))
-				note_tids(probe, (IndexTuple) PageGetItem(page, item), ntids);
-		}
-
-		/* Entries of one id may go on on the next page */
-		more = offset > last && !P_RIGHTMOST(BTPageGetOpaque(page)) &&
-			compare_id(probe, page, P_HIKEY, mark) == 0;
-		if (more)
-			leaf = step_right(probe, leaf);
+		once_debug_point("ledger_before_leaf");
+		_bt_lockbuf(probe->index, leaf, BT_READ);
+		_bt_checkpage(probe->index, leaf);
 	}
-	_bt_relbuf(probe->index, leaf);
+	for (; i < end; i++)
+	{
+		bool		more = BufferIsValid(leaf);
+
+		probe->first[i] = *ntids;
+		while (more && !covers(probe, BufferGetPage(leaf), marks[i]))
+			leaf = step_right(probe, leaf);
+		while (more)
+		{
+			Page		page = BufferGetPage(leaf);
+			OffsetNumber last = PageGetMaxOffsetNumber(page);
+			OffsetNumber offset;
+
+			for (offset = first_not_less(probe, page, marks[i]); offset <= last; offset++)
+			{
+				ItemId		item = PageGetItemId(page, offset);
+
+				if (compare_id(probe, page, offset, marks[i]) != 0)
+					break;
+				if (!ItemIdIsDead(item))
+					note_tids(probe, (IndexTuple) PageGetItem(page, item), ntids);
+			}
+
+			/* Entries of one id may go on on the next page */
+			more = offset > last && !P_RIGHTMOST(BTPageGetOpaque(page)) &&
+				compare_id(probe, page, P_HIKEY, marks[i]) == 0;
+			if (more)
+				leaf = step_right(probe, leaf);
+		}
+	}
+	if (BufferIsValid(leaf))
+		_bt_relbuf(probe->index, leaf);
 }
 
 /*
  * Find the leaf on which the entries of an id begin, or would, or one on the left
- * of it.  It is pinned.  InvalidBuffer: the index is empty.
+ * of it.  It is pinned, but not once more if it is the last one that was found.
+ * InvalidBuffer: the index is empty.
  *
  * Inner pages are kept if the next id falls on them as well.
  */
 static Buffer
-find_leaf(LedgerProbe *probe, const OnceMark *mark, const OnceMark *next)
+find_leaf(LedgerProbe *probe, const OnceMark *mark, const OnceMark *next, Buffer last)
 {
 	BlockNumber block = InvalidBlockNumber;
 	Buffer		buffer;
@@ -237,22 +288,19 @@ find_leaf(LedgerProbe *probe, const OnceMark *mark, const OnceMark *next)
 			probe->known[level] = false;
 	}
 	level -= 2;					/* that of the block */
-	if (block == InvalidBlockNumber)
+	if (block != InvalidBlockNumber)
+		buffer = go_down(probe, block, level, last);
+	else
 	{
 		buffer = once_bt_getroot(probe->index, probe->heap, BT_READ);
 		if (!BufferIsValid(buffer))
 			return InvalidBuffer;
 		level = BTPageGetOpaque(BufferGetPage(buffer))->btpo_level;
 		if (level == 0)
-			_bt_unlockbuf(probe->index, buffer);
-	}
-	else
-	{
-		buffer = ReadBuffer(probe->index, block);
-		if (level > 0)
 		{
-			_bt_lockbuf(probe->index, buffer, BT_READ);
-			_bt_checkpage(probe->index, buffer);
+			_bt_unlockbuf(probe->index, buffer);
+			if (buffer == last)
+				ReleaseBuffer(buffer);
 		}
 	}
 
@@ -268,21 +316,114 @@ find_leaf(LedgerProbe *probe, const OnceMark *mark, const OnceMark *next)
 		if (next != NULL && level < LEDGER_PROBE_LEVELS && covers(probe, page, next))
 			keep_page(probe, level, page);
 		_bt_relbuf(probe->index, buffer);
-		buffer = ReadBuffer(probe->index, block);
-		if (--level > 0)
-		{
-			_bt_lockbuf(probe->index, buffer, BT_READ);
-			_bt_checkpage(probe->index, buffer);
-		}
+		buffer = go_down(probe, block, --level, last);
 	}
 	return buffer;
+}
+
+/*
+ * Pin a page, and lock it if it is an inner one.  A leaf that is the last one that
+ * was found is pinned already.
+ */
+static Buffer
+go_down(LedgerProbe *probe, BlockNumber block, int level, Buffer last)
+{
+	Buffer		buffer;
+
+	if (level == 0 && BufferIsValid(last) && BufferGetBlockNumber(last) == block)
+		return last;
+	buffer = ReadBuffer(probe->index, block);
+	if (level > 0)
+	{
+		_bt_lockbuf(probe->index, buffer, BT_READ);
+		_bt_checkpage(probe->index, buffer);
+	}
+	return buffer;
+}
+
+/*
+ * Pin the page of the first of the rows that the entries of an id point to, which is
+ * the only one mostly, and fetch its beginning into the cache.
+ */
+static void
+pin_heap(LedgerProbe *probe, int i)
+{
+	const ItemPointerData *tid = &probe->tids[probe->first[i]];
+	Buffer		buffer = InvalidBuffer;
+
+	if (once_ledger_probe_has(probe, i))
+	{
+		Page		page;
+
+		buffer = ReadBuffer(probe->heap, ItemPointerGetBlockNumber(tid));
+		page = BufferGetPage(buffer);
+		__builtin_prefetch(page);
+		__builtin_prefetch(PageGetItemId(page, ItemPointerGetOffsetNumber(tid)));
+	}
+	probe->heap_pages[probe->nheap++] = buffer;
 }
 
 static void
 unpin_heap(LedgerProbe *probe)
 {
 	while (probe->nheap > 0)
-		ReleaseBuffer(probe->heap_pages[--probe->nheap]);
+	{
+		probe->nheap--;
+		if (BufferIsValid(probe->heap_pages[probe->nheap]))
+			ReleaseBuffer(probe->heap_pages[probe->nheap]);
+	}
+}
+
+/*
+ * Fetch into the cache what a search of a leaf begins with: its high key, and the
+ * entries that its first steps can come to.
+ */
+static void
+prefetch_search(LedgerProbe *probe, Buffer leaf)
+{
+	Page		page = BufferGetPage(leaf);
+	BTPageOpaque opaque = BTPageGetOpaque(page);
+	int			node;
+
+	_bt_lockbuf(probe->index, leaf, BT_READ);
+	_bt_checkpage(probe->index, leaf);
+	if (!P_IGNORE(opaque) && !P_RIGHTMOST(opaque))
+		prefetch_entry(page, P_HIKEY);
+
+	/* Numbered as in a heap: the bits after the first one are turns to the right */
+	for (node = 1; !P_IGNORE(opaque) && node < (1 << PREFETCH_STEPS); node++)
+	{
+		OffsetNumber low = P_FIRSTDATAKEY(opaque);
+		OffsetNumber high = PageGetMaxOffsetNumber(page) + 1;
+		int			bit;
+
+		for (bit = pg_leftmost_one_pos32(node) - 1; bit >= 0 && low < high; bit--)
+		{
+			if (node & (1 << bit))
+				low = middle(low, high) + 1;
+			else
+				high = middle(low, high);
+		}
+		if (low < high)
+			prefetch_entry(page, middle(low, high));
+	}
+	_bt_unlockbuf(probe->index, leaf);
+}
+
+static inline OffsetNumber
+middle(OffsetNumber low, OffsetNumber high)
+{
+	return low + (high - low) / 2;
+}
+
+/*
+ * To be inlined: GCC takes a function that does nothing but prefetch for one without
+ * any effect, and leaves out calls of it.
+ */
+static inline void
+prefetch_entry(Page page, OffsetNumber offset)
+{
+	__builtin_prefetch(PageGetItem(page, PageGetItemId(page, offset)));
 }
 
 /*
@@ -349,7 +490,7 @@ child_for(LedgerProbe *probe, Page page, const OnceMark *mark)
 
 	while (high - low > 1)
 	{
-		OffsetNumber mid = low + (high - low) / 2;
+		OffsetNumber mid = middle(low, high);
 
 		if (compare_id(probe, page, mid, mark) > 0)
 			low = mid;
@@ -357,12 +498,6 @@ child_for(LedgerProbe *probe, Page page, const OnceMark *mark)
 			high = mid;
 	}
 	return BTreeTupleGetDownLink((IndexTuple) PageGetItem(page, PageGetItemId(page, low)));
-}
-
-static inline void
-prefetch_entry(Page page, OffsetNumber offset)
-{
-	__builtin_prefetch(PageGetItem(page, PageGetItemId(page, offset)));
 }
 
 /*
@@ -377,13 +512,13 @@ first_not_less(LedgerProbe *probe, Page page, const OnceMark *mark)
 
 	while (low < high)
 	{
-		OffsetNumber mid = low + (high - low) / 2;
+		OffsetNumber mid = middle(low, high);
 
 		/* One of these two comes next */
 		if (high - low > 2)
 		{
-			prefetch_entry(page, low + (mid - low) / 2);
-			prefetch_entry(page, mid + 1 + (high - mid - 1) / 2);
+			prefetch_entry(page, middle(low, mid));
+			prefetch_entry(page, middle(mid + 1, high));
 		}
 		if (compare_id(probe, page, mid, mark) > 0)
 			low = mid + 1;
@@ -405,6 +540,7 @@ compare_id(LedgerProbe *probe, Page page, OffsetNumber offset, const OnceMark *m
 	bool		isnull;
 	Datum		value;
 	text	   *key;
+	const char *id;
 	int			length;
 	int			cmp;
 
@@ -415,9 +551,25 @@ compare_id(LedgerProbe *probe, Page page, OffsetNumber offset, const OnceMark *m
 	/* Of a dead row, from a time when the column could be null; nulls come last */
 	if (isnull)
 		return -1;
-	key = DatumGetTextPP(value);
+	key = (text *) DatumGetPointer(value);
+	if (!VARATT_IS_1B(key) || VARATT_IS_1B_E(key))
+		key = DatumGetTextPP(value);
+	id = VARDATA_ANY(key);
 	length = VARSIZE_ANY_EXHDR(key);
-	cmp = memcmp(mark->id, VARDATA_ANY(key), Min(mark->length, length));
+
+	/* Mostly the first bytes tell */
+	if (length >= sizeof(uint64) && mark->length >= sizeof(uint64))
+	{
+		uint64		order;
+
+		memcpy(&order, id, sizeof(uint64));
+		order = pg_ntoh64(order);
+		cmp = (mark->order > order) - (mark->order < order);
+	}
+	else
+		cmp = 0;
+	if (cmp == 0)
+		cmp = memcmp(mark->id, id, Min(mark->length, length));
 	if (cmp == 0)
 		cmp = mark->length - length;
 	if ((Pointer) key != DatumGetPointer(value))

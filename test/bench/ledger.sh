@@ -10,9 +10,15 @@ bench_ledger() {
 	ledger_flat
 }
 
-# Consumers who mark the id of each message, in slices that alternate with such as do not.
+# Consumers who mark the id of each message, in slices that alternate with such as do not.  And beside them, how little any
+# marking could cost, and what everybody would write:
+#
+#   passed    the same statement, but the ids are only passed through a function, and all are new
+#   kept      the ids are inserted into a table without a key, and nobody asks whether they are new
+#   marked    mark_processed_all
+#   conflict  the ids are inserted into a table with a key, ON CONFLICT DO NOTHING RETURNING id
 ledger_consumption() {
-	local batch=100 slices messages total name
+	local batch=100 slices messages total name mode
 
 	messages=$(size 100000 20000)
 	for mode in off on; do
@@ -20,17 +26,23 @@ ledger_consumption() {
 		slices=$((repeats * 4))
 		total=$((slices * messages))
 		clear_all
-		other_queue marked
-		for name in once once.marked; do
+		sql -c "TRUNCATE bench.processed, bench.kept" >/dev/null
+		for name in passed kept marked conflict; do
+			other_queue "$name"
+		done
+		for name in once once.passed once.kept once.marked once.conflict; do
 			sql -c "$(insert_statement "$name" "$total")" -c "ANALYZE $(table_of "$name")" >/dev/null
 		done
-		alternate "ledger.consume.$mode" "$slices" "$batch" "$messages" ledger_script once once.marked
-		has_effects $((total * 2))
-		has_left once 0
-		has_left once.marked 0
-		drop_queue marked
+		alternate "ledger.consume.$mode" "$slices" "$batch" "$messages" ledger_script once once.passed once.kept once.marked once.conflict
+		has_effects $((total * 5))
+		for name in once once.passed once.kept once.marked once.conflict; do
+			has_left "$name" 0
+		done
 		show_rates "ledger.consume.$mode.once" "batch $batch, synchronous_commit $mode" once
-		show_rates "ledger.consume.$mode.once.marked" "the same, each message marked" once
+		for name in passed kept marked conflict; do
+			drop_queue "$name"
+			show_rates "ledger.consume.$mode.once.$name" "the same, $(ledger_way "$name")" once
+		done
 	done
 	commit_mode off
 	for mode in off on; do
@@ -38,21 +50,47 @@ ledger_consumption() {
 			"$(pretty "$(kept "ledger.consume.$mode.once.marked.rate")") msg/s" \
 			"$(pretty "$(kept "ledger.consume.$mode.once.rate")") unmarked" \
 			"$(kept "ledger.consume.$mode.once.rate") / $(kept "ledger.consume.$mode.once.marked.rate")" "<=" 1.1
-		tell "the same: CPU per message" "$(pretty "$(kept "ledger.consume.$mode.once.marked.cpu")") µs" \
-			"$(pretty "$(kept "ledger.consume.$mode.once.cpu")") µs unmarked" \
-			"$(calc "$(kept "ledger.consume.$mode.once.marked.cpu") / $(kept "ledger.consume.$mode.once.cpu")" %.2f)"
+		for name in passed kept conflict; do
+			tell "the same, $(ledger_way "$name"): time" "$(pretty "$(kept "ledger.consume.$mode.once.$name.rate")") msg/s" "" \
+				"$(calc "$(kept "ledger.consume.$mode.once.rate") / $(kept "ledger.consume.$mode.once.$name.rate")" %.2f)"
+		done
+		for name in passed kept marked conflict; do
+			tell "the same, $(ledger_way "$name"): CPU per message" "$(pretty "$(kept "ledger.consume.$mode.once.$name.cpu")") µs" \
+				"$(pretty "$(kept "ledger.consume.$mode.once.cpu")") µs unmarked" \
+				"$(calc "$(kept "ledger.consume.$mode.once.$name.cpu") / $(kept "ledger.consume.$mode.once.cpu")" %.2f)"
+		done
 	done
 }
 
+ledger_way() {
+	case $1 in
+		passed) say "ids passed through a function that does nothing" ;;
+		kept) say "ids kept without a key" ;;
+		marked) say "ids marked" ;;
+		conflict) say "INSERT ON CONFLICT" ;;
+	esac
+}
+
 ledger_script() {
+	local queue ids new
+
 	if [ "$1" = once ]; then
 		consume_script "$1" "$2"
 		return
 	fi
+	queue=$(queue_of "$1")
+	ids="(SELECT array_agg('order-$mode-' || id) FROM m)"
+	case $queue in
+		passed) new="SELECT id FROM unnest($ids) AS id" ;;
+		kept) new="INSERT INTO bench.kept (id) SELECT 'order-$mode-' || id FROM m" ;;
+		marked) new="SELECT id FROM once.mark_processed_all('bench', $ids) AS id" ;;
+		conflict) new="INSERT INTO bench.processed (id) SELECT 'order-$mode-' || id FROM m ON CONFLICT DO NOTHING RETURNING id" ;;
+	esac
 	cat >"$work/ledger.consume" <<-SQL
-		WITH m AS MATERIALIZED (SELECT * FROM once.receive('$(queue_of "$1")', $2)),
-		     n AS (SELECT n FROM once.mark_processed_all('bench', (SELECT array_agg('order-$mode-' || id) FROM m)) AS n),
-		     w AS (INSERT INTO bench.effect SELECT id, (payload->>'customer')::int FROM m JOIN n ON n.n = 'order-$mode-' || id)
+		WITH m AS MATERIALIZED (SELECT * FROM once.receive('$queue', $2)),
+		     n AS ($new),
+		     w AS (INSERT INTO bench.effect SELECT m.id, (payload->>'customer')::int FROM m$(
+			[ "$queue" = kept ] || say " JOIN n ON n.id = 'order-$mode-' || m.id"))
 		SELECT count(once.ack(receipt)) AS n FROM m;
 	SQL
 	say "$work/ledger.consume"

@@ -224,11 +224,13 @@ insert_statement() { say "INSERT INTO $(table_of "$1") (payload) SELECT bench.pa
 # first changes after one out of what is measured.
 clear_all() { sql -c "TRUNCATE once.q_bench, once.q_warm, bench.textbook, bench.timeout, bench.effect" -c "CHECKPOINT" >/dev/null; }
 
-# A second queue beside "bench", for what is compared with it slice by slice: other_queue NAME [OPTION => VALUE, ...].  Its ids
-# are not those of the first.  drop_queue ends it.
+# Another queue beside "bench", for what is compared with it slice by slice: other_queue NAME [OPTION => VALUE, ...].  Its ids
+# are not those of any other one.  drop_queue ends it.
+others=0
 other_queue() {
+	others=$((others + 1))
 	sql -c "SELECT once.create_queue('$1'${2:+, $2})" \
-		-c "ALTER TABLE once.q_$1 ALTER COLUMN id RESTART WITH 1000000000" -c "CHECKPOINT" >/dev/null
+		-c "ALTER TABLE once.q_$1 ALTER COLUMN id RESTART WITH ${others}000000000" -c "CHECKPOINT" >/dev/null
 }
 drop_queue() { sql -c "SET client_min_messages = warning" -c "SELECT once.drop_queue('$1')" >/dev/null; }
 

@@ -77,6 +77,9 @@ CREATE SEQUENCE bench.false_empty MINVALUE 0 START 0;
 -- What everybody would write to remember ids.
 CREATE TABLE bench.processed (id text COLLATE "C" PRIMARY KEY, processed_at timestamptz NOT NULL DEFAULT now());
 
+-- The least that can be done to keep them.
+CREATE TABLE bench.kept (id text COLLATE "C" NOT NULL, processed_at timestamptz NOT NULL DEFAULT now());
+
 -- So many calls with a thousand ids each, from a number on, every step-th: microseconds for each call.
 CREATE FUNCTION bench.mark_ledger(first bigint, calls integer, step integer) RETURNS float8
 LANGUAGE plpgsql VOLATILE AS $$

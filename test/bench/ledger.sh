@@ -7,7 +7,6 @@ bench_ledger() {
 	ledger_rival
 	ledger_dedup
 	ledger_held
-	ledger_flat
 }
 
 # Consumers who mark the id of each message, in slices that alternate with such as do not.  And beside them, how little any
@@ -195,47 +194,4 @@ ledger_held() {
 		"$(pretty "$(kept ledger.held.1.rate)")" "$(kept ledger.held.10.rate) / $(kept ledger.held.1.rate)" ">=" 0.9
 	tell "the same: size after $((seconds * 10)) s, $(thousands $(($(calc "$(printf '%s + ' ${figures[ledger.held.all]})0" %.0f)))) ids" "$size" "" ""
 	sql -c "SELECT once.drop_ledger('held')" >/dev/null
-}
-
-# More and more ids are remembered.  Random ones, and ascending ones, such as offsets and ids with the time in front.
-ledger_flat() {
-	local sizes remembered=0 target calls name kind statements times
-
-	sizes=$(size "1000000 10000000 ${LEDGER_IDS:-30000000}" "10000 50000")
-	calls=$(size 200 20)
-	sql -c "SELECT once.drop_ledger('bench')" -c "SELECT once.create_ledger('bench', '1 day')" >/dev/null
-	for target in $sizes; do
-		# In bulk, into the current generation, which is to stay that: the old one counts, and is complete since now
-		sql -c "ALTER TABLE once.l_bench_0 DROP CONSTRAINT l_bench_0_pkey" \
-			-c "INSERT INTO once.l_bench_0 (id, processed_at) SELECT md5(n::text), now() FROM generate_series($((remembered + 1)), $target) AS n" \
-			-c "SET maintenance_work_mem = '2GB'" -c "ALTER TABLE once.l_bench_0 ADD PRIMARY KEY (id)" \
-			-c "SELECT setval('once.l_bench_state', ((extract(epoch FROM now()) - 946684800) * 1e6)::bigint << 3 | 2)" -c "CHECKPOINT" >/dev/null
-		remembered=$target
-		statements=()
-		for name in warm measured; do
-			for kind in random ascending; do
-				statements+=(-c "SELECT bench.mark_more('$kind', $calls, true)" -c "SELECT bench.mark_more('$kind', $calls, false)")
-			done
-		done
-		mapfile -t times < <(sql "${statements[@]}")
-		keep "ledger.flat.$target.random.new" "${times[4]}"
-		keep "ledger.flat.$target.random.known" "${times[5]}"
-		keep "ledger.flat.$target.ascending.new" "${times[6]}"
-		keep "ledger.flat.$target.ascending.known" "${times[7]}"
-	done
-	for kind in random ascending; do
-		for name in new known; do
-			for target in $sizes; do
-				if [ "$target" = "${sizes%% *}" ]; then
-					tell "1,000 $name $kind ids, $(thousands "$target") remembered, µs" \
-						"$(pretty "$(kept "ledger.flat.$target.$kind.$name")")" "" ""
-				else
-					judge "1,000 $name $kind ids, $(thousands "$target") remembered, µs" \
-						"$(pretty "$(kept "ledger.flat.$target.$kind.$name")")" \
-						"$(pretty "$(kept "ledger.flat.${sizes%% *}.$kind.$name")") with $(thousands "${sizes%% *}")" \
-						"$(kept "ledger.flat.$target.$kind.$name") / $(kept "ledger.flat.${sizes%% *}.$kind.$name")" "<=" 1.1
-				fi
-			done
-		done
-	done
 }

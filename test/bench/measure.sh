@@ -17,6 +17,14 @@ start_bench_server() {
 	commit_mode off
 }
 
+# restart_bench_server [SETTING]: with another setting beside those it was started with.
+restart_bench_server() {
+	say "${1:-}" | as_server tee "$work/data/postgresql.auto.conf" >/dev/null
+	as_server "$bindir/pg_ctl" --pgdata="$work/data" --log="$work/server.log" --wait --timeout="$start_timeout" restart \
+		</dev/null >"$work/pg_ctl.log" 2>&1 || die "the server did not restart: $(cat "$work/pg_ctl.log" "$work/server.log")"
+	postmaster=$(head -n 1 "$work/data/postmaster.pid")
+}
+
 # commit_mode on|off: synchronous_commit from here on.
 commit_mode() { export PGOPTIONS="-c synchronous_commit=$1"; }
 

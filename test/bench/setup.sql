@@ -133,7 +133,7 @@ BEGIN
         ids := ARRAY(SELECT CASE kind WHEN 'random' THEN md5(n::text) ELSE 'z' || lpad(n::text, 31, '0') END
                      FROM generate_series(first + batch * 1000, first + batch * 1000 + 999) AS n);
         started := clock_timestamp();
-        SELECT count(*) INTO marked FROM once.mark_processed_all('bench', ids);
+        SELECT count(*) INTO marked FROM once.mark_processed_all('flat', ids);
         total := total + extract(epoch FROM clock_timestamp() - started);
         IF marked <> (CASE WHEN fresh THEN 1000 ELSE 0 END) THEN
             RAISE EXCEPTION '% of 1000 ids were new', marked;

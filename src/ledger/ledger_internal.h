@@ -59,7 +59,7 @@ typedef struct LedgerProbe
 	int			maxtids;
 	int			first[LEDGER_PROBE_AHEAD + 1];	/* those of one from here to the next */
 	int			nheap;
-	Buffer		heap_pages[LEDGER_PROBE_AHEAD];	/* of each the first, pinned, if any */
+	Buffer		heap_pages[LEDGER_PROBE_AHEAD];	/* of several, the first of each, pinned */
 } LedgerProbe;
 
 /* Generations opened as a state wants them */

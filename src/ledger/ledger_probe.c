@@ -49,13 +49,13 @@
 static Buffer find_leaf(LedgerProbe *probe, const OnceMark *mark, const OnceMark *next,
 						Buffer last);
 static Buffer go_down(LedgerProbe *probe, BlockNumber block, int level, Buffer last);
-static void look_up(LedgerProbe *probe, Buffer leaf, OnceMark *const *marks, int i, int end,
-					int *ntids);
+static void look_up(LedgerProbe *probe, Buffer leaf, OnceMark *const *marks, int begin,
+					int end, int *ntids);
 static void pin_heap(LedgerProbe *probe, int i);
 static void unpin_heap(LedgerProbe *probe);
 static void prefetch_search(LedgerProbe *probe, Buffer leaf);
 static inline OffsetNumber middle(OffsetNumber low, OffsetNumber high);
-static inline void prefetch_entry(Page page, OffsetNumber offset);
+static pg_attribute_always_inline void prefetch_entry(Page page, OffsetNumber offset);
 static bool covers(LedgerProbe *probe, Page page, const OnceMark *mark);
 static Buffer step_right(LedgerProbe *probe, Buffer buffer);
 static void keep_page(LedgerProbe *probe, int level, Page page);
@@ -70,7 +70,7 @@ static bool is_undone(TupleTableSlot *slot);
 static bool is_row_of(TupleTableSlot *slot, const OnceMark *mark);
 
 /*
- * once_ledger_probe_begin prepares to look for ids, in ascending order.
+ * once_ledger_probe_begin prepares to look for ids, in ascending order, each once.
  */
 void
 once_ledger_probe_begin(LedgerProbe *probe, Relation heap, Relation index)
@@ -98,7 +98,7 @@ once_ledger_probe_end(LedgerProbe *probe)
 }
 
 /*
- * once_ledger_probe_restart is called before an id that is less than the one
+ * once_ledger_probe_restart is called before an id that is not greater than the one
  * before.
  */
 void
@@ -119,6 +119,7 @@ once_ledger_probe(LedgerProbe *probe, OnceMark *const *marks, int n)
 	int			ntids = 0;
 	int			end;
 	int			i;
+	int			j;
 
 	Assert(n <= probe->ahead);
 	unpin_heap(probe);
@@ -137,6 +138,8 @@ once_ledger_probe(LedgerProbe *probe, OnceMark *const *marks, int n)
 		}
 		leaf = leaves[i];
 	}
+
+	/* The first leaf is searched at once */
 	for (i = 1; i < n; i++)
 		if (leaves[i] != leaves[i - 1])
 			prefetch_search(probe, leaves[i]);
@@ -147,8 +150,8 @@ once_ledger_probe(LedgerProbe *probe, OnceMark *const *marks, int n)
 			;
 		look_up(probe, leaves[i], marks, i, end, &ntids);
 		probe->first[end] = ntids;
-		for (; n > 1 && i < end; i++)
-			pin_heap(probe, i);
+		for (j = i; n > 1 && j < end; j++)
+			pin_heap(probe, j);
 	}
 }
 
@@ -190,7 +193,8 @@ once_ledger_probe_fetch(LedgerProbe *probe, int i, const OnceMark *mark, Snapsho
 
 /*
  * Fetch the row that an entry points to, or a newer version of it on the same page,
- * if a snapshot sees it.  Its page may be pinned.
+ * if a snapshot sees it.  Its page may be pinned; else it is pruned, if that is due,
+ * as by an index scan: nothing but VACUUM would take away what set_result replaces.
  */
 static bool
 fetch_row(LedgerProbe *probe, const ItemPointerData *entry, Buffer pinned, Snapshot any,
@@ -202,35 +206,38 @@ fetch_row(LedgerProbe *probe, const ItemPointerData *entry, Buffer pinned, Snaps
 	bool		found;
 
 	if (!BufferIsValid(buffer))
+	{
 		buffer = ReadBuffer(probe->heap, ItemPointerGetBlockNumber(&tid));
+		heap_page_prune_opt(probe->heap, buffer);
+	}
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
 	found = heap_hot_search_buffer(&tid, probe->heap, buffer, any, &row->base.tupdata, NULL, true);
 	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
 	if (found)
-	{
-		row->base.tupdata.t_self = tid;
-		slot->tts_tableOid = RelationGetRelid(probe->heap);
 		ExecStoreBufferHeapTuple(&row->base.tupdata, slot, buffer);
-	}
 	if (!BufferIsValid(pinned))
 		ReleaseBuffer(buffer);
 	return found;
 }
 
 /*
- * Note the rows that the entries of ids point to, from the i-th one to before the
+ * Note the rows that the entries of ids point to, from the begin-th one to before the
  * end-th.  All begin on a pinned leaf, or on the right of it.  The leaf is unpinned.
+ * InvalidBuffer: there are no entries.
  */
 static void
-look_up(LedgerProbe *probe, Buffer leaf, OnceMark *const *marks, int i, int end, int *ntids)
+look_up(LedgerProbe *probe, Buffer leaf, OnceMark *const *marks, int begin, int end,
+		int *ntids)
 {
+	int			i;
+
 	if (BufferIsValid(leaf))
 	{
 		once_debug_point("ledger_before_leaf");
 		_bt_lockbuf(probe->index, leaf, BT_READ);
 		_bt_checkpage(probe->index, leaf);
 	}
-	for (; i < end; i++)
+	for (i = begin; i < end; i++)
 	{
 		bool		more = BufferIsValid(leaf);
 
@@ -417,10 +424,10 @@ middle(OffsetNumber low, OffsetNumber high)
 }
 
 /*
- * To be inlined: GCC takes a function that does nothing but prefetch for one without
+ * Always inlined: GCC takes a function that does nothing but prefetch for one without
  * any effect, and leaves out calls of it.
  */
-static inline void
+static pg_attribute_always_inline void
 prefetch_entry(Page page, OffsetNumber offset)
 {
 	__builtin_prefetch(PageGetItem(page, PageGetItemId(page, offset)));
@@ -551,6 +558,8 @@ compare_id(LedgerProbe *probe, Page page, OffsetNumber offset, const OnceMark *m
 	/* Of a dead row, from a time when the column could be null; nulls come last */
 	if (isnull)
 		return -1;
+
+	/* Most are as short as to need no call */
 	key = (text *) DatumGetPointer(value);
 	if (!VARATT_IS_1B(key) || VARATT_IS_1B_E(key))
 		key = DatumGetTextPP(value);

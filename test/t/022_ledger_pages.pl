@@ -139,5 +139,18 @@ value('BEGIN; SELECT mark(ARRAY(SELECT n FROM ids ORDER BY random())); ROLLBACK;
 is(value('SELECT mark(ARRAY(SELECT n FROM ids ORDER BY random() LIMIT 8000)) > 0'), 't', 'many at once, of which some are known');
 is(value('SELECT mark(ARRAY(SELECT n FROM ids ORDER BY random())) > 0'), 't', 'and all of them');
 is(value("SELECT mark(ARRAY(SELECT n FROM ids ORDER BY $_))"), '0', "none is new, by $_") for 'n', 'id DESC';
+
+# A look for one id prunes the page of its row, as an index scan does: what set_result replaces makes room for the next.
+value("SELECT once.create_ledger('r', '1 day')");
+value(<<'END');
+	DO $$ BEGIN
+		FOR i IN 1 .. 3000 LOOP
+			PERFORM once.process('r', i::text);
+			PERFORM once.set_result('r', i::text, to_jsonb(repeat('x', 40)));
+			COMMIT;
+		END LOOP;
+	END $$;
+END
+cmp_ok(value("SELECT (pg_relation_size('once.l_r_0') + pg_relation_size('once.l_r_1')) / 8192"), '<=', 46, 'replaced rows make room (else 54 pages)');
 $node->stop;
 done_testing();

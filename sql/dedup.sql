@@ -2,11 +2,11 @@
 SELECT once.create_queue('d', retry_delay => '0', retry_delay_max => '0');
 CREATE VIEW sent AS SELECT id, payload FROM once.q_d ORDER BY id;
 
--- Who does not use it does not pay for it: the tables come with the first dedup_id.
+-- The tables come with the queue, and a message without a dedup_id leaves them alone.
 SELECT once.send('d', '1');
 SELECT * FROM once.send_batch('d', ARRAY['2', '3']::jsonb[], dedup_ids => ARRAY[NULL, NULL]);
 SELECT * FROM once.send_dedup('d', '4');
-SELECT count(*) FROM pg_class WHERE relname LIKE 'd\_d\_%';
+SELECT count(*) FROM once.d_d_0;
 SELECT once.send('d', '5', dedup_id => 'a');
 SELECT relname, relkind, relpersistence FROM pg_class WHERE relname LIKE 'd\_d\_%' AND relkind <> 'i' ORDER BY 1;
 
@@ -104,8 +104,9 @@ BEGIN
   PERFORM once.send('d', '8', dedup_id => 'n');
 END $$;
 SELECT payload FROM once.pop('d', 10);
--- Also the tables, when the first to need them rolls back.
+-- Also the tables, where they are missing and the owner, who makes them, rolls back.
 SELECT once.create_queue('r', unlogged => true);
+DROP TABLE once.d_r_0, once.d_r_1;
 BEGIN;
 SELECT once.send('r', '1', dedup_id => 'a');
 ROLLBACK;
@@ -117,6 +118,22 @@ ROLLBACK TO a;
 SELECT duplicate FROM once.send_dedup('r', '1', dedup_id => 'a');
 COMMIT;
 SELECT duplicate FROM once.send_dedup('r', '1', dedup_id => 'a');
+-- Nobody makes them but the owner: by sending, or by alter_queue.
+CREATE ROLE regress_once_producer;
+SELECT once.grant_queue('r', 'regress_once_producer', 'produce');
+DROP TABLE once.d_r_0, once.d_r_1;
+SET ROLE regress_once_producer;
+SELECT once.send('r', '2', dedup_id => 'b');
+\echo :SQLSTATE
+SELECT once.send('r', '2') IS NOT NULL AS sent;
+RESET ROLE;
+SELECT once.alter_queue('r');
+SET ROLE regress_once_producer;
+SELECT duplicate FROM once.send_dedup('r', '2', dedup_id => 'b');
+SELECT duplicate FROM once.send_dedup('r', '2', dedup_id => 'b');
+RESET ROLE;
+SELECT once.revoke_queue('r', 'regress_once_producer', 'produce');
+DROP ROLE regress_once_producer;
 -- They are as safe as the queue.
 SELECT relname, relpersistence FROM pg_class WHERE relname LIKE 'd\_r\_%' AND relkind <> 'i' ORDER BY 1;
 

@@ -110,4 +110,54 @@ once_extend(Relation rel, ForkNumber fork)
 	simple_heap_update(rel, tid, tuple)
 #endif
 
+/*
+ * once_define_index makes an index past the right to create in its schema.  16
+ * gave DefineIndex the number of a partitioned table's partitions, -1 if it is
+ * not known.
+ */
+#include "commands/defrem.h"
+
+static inline ObjectAddress
+once_define_index(Oid relid, IndexStmt *stmt)
+{
+#if PG_VERSION_NUM >= 160000
+	return DefineIndex(relid, stmt, InvalidOid, InvalidOid, InvalidOid, -1,
+					   false, false, true, false, false);
+#else
+	return DefineIndex(relid, stmt, InvalidOid, InvalidOid, InvalidOid,
+					   false, false, true, false, false);
+#endif
+}
+
+/*
+ * once_toast_options checks the options of a TOAST table among those of CREATE
+ * TABLE.  18 made the list of namespaces constant.
+ */
+#include "access/reloptions.h"
+#include "catalog/pg_class.h"
+
+static inline Datum
+once_toast_options(List *options)
+{
+#if PG_VERSION_NUM >= 180000
+	static const char *const namespaces[] = HEAP_RELOPT_NAMESPACES;
+#else
+	static char *namespaces[] = HEAP_RELOPT_NAMESPACES;
+#endif
+	Datum		toast_options = transformRelOptions((Datum) 0, options, "toast",
+													namespaces, true, false);
+
+	(void) heap_reloptions(RELKIND_TOASTVALUE, toast_options, true);
+	return toast_options;
+}
+
+/* 16 has a membership that does not allow to SET ROLE */
+#if PG_VERSION_NUM >= 160000
+#define once_may_set_role(user, role) \
+	member_can_set_role(user, role)
+#else
+#define once_may_set_role(user, role) \
+	is_member_of_role(user, role)
+#endif
+
 #endif							/* ONCE_COMPAT_H */

@@ -53,6 +53,7 @@ extern bool once_ledger_find(OnceLedger *ledger, OnceLedgerKind kind, const char
 							 int64 retention);
 extern void once_ledger_make(OnceLedgerKind kind, const char *name, bool unlogged, Oid owner);
 extern bool once_ledger_permits(const OnceLedger *ledger, AclMode rights);
+extern List *once_ledger_relnames(OnceLedgerKind kind, const char *name);
 extern char *once_ledger_tables(OnceLedgerKind kind, const char *name);
 
 /* ledger_mark.c */

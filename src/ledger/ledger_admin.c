@@ -195,7 +195,7 @@ arg_retention(FunctionCallInfo fcinfo, int argno)
 static void
 lock_options(const char *name)
 {
-	once_options_lock(once_ledger_relname(ONCE_LEDGER_OWN, name, "state"));
+	once_options_lock(ONCE_LEDGER_PREFIX, name);
 }
 
 /*

@@ -23,13 +23,11 @@
 #include "catalog/pg_collation.h"
 #include "catalog/pg_index.h"
 #include "catalog/pg_type.h"
-#include "commands/tablecmds.h"
-#include "executor/spi.h"
 #include "ledger/ledger_internal.h"
 #include "meta/meta_cache.h"
 #include "meta/meta_catalog.h"
+#include "meta/meta_ddl.h"
 #include "meta/meta_ledger.h"
-#include "meta/meta_role.h"
 #include "miscadmin.h"
 #include "once_debug.h"
 #include "once_error.h"
@@ -199,14 +197,14 @@ once_ledger_permits(const OnceLedger *ledger, AclMode rights)
 }
 
 /*
- * once_ledger_tables returns the names of a ledger's tables, quoted and with a
- * comma, as DROP TABLE and GRANT want them; NULL: there are none.
+ * once_ledger_relnames returns the names of a ledger's tables, those that there
+ * are.
  */
-char *
-once_ledger_tables(OnceLedgerKind kind, const char *name)
+List *
+once_ledger_relnames(OnceLedgerKind kind, const char *name)
 {
 	Oid			schema = once_schema_oid(false);
-	char	   *tables = NULL;
+	List	   *relnames = NIL;
 	int			g;
 
 	for (g = 0; g < 2; g++)
@@ -215,33 +213,48 @@ once_ledger_tables(OnceLedgerKind kind, const char *name)
 		Oid			relid = get_relname_relid(relname, schema);
 
 		if (OidIsValid(relid) && get_rel_relkind(relid) == RELKIND_RELATION)
-			tables = psprintf("%s%s%s", tables ? tables : "", tables ? ", " : "",
-							  quote_qualified_identifier(ONCE_SCHEMA, relname));
+			relnames = lappend(relnames, relname);
 	}
+	return relnames;
+}
+
+/*
+ * once_ledger_tables returns them quoted and with a comma, as DROP TABLE and
+ * GRANT want them; NULL: there are none.
+ */
+char *
+once_ledger_tables(OnceLedgerKind kind, const char *name)
+{
+	char	   *tables = NULL;
+	ListCell   *lc;
+
+	foreach(lc, once_ledger_relnames(kind, name))
+		tables = psprintf("%s%s%s", tables ? tables : "", tables ? ", " : "",
+						  quote_qualified_identifier(ONCE_SCHEMA, lfirst(lc)));
 	return tables;
 }
 
 /*
- * once_ledger_make makes the tables of a ledger and gives them to a role.  The
- * caller has seen that there is none, and holds a lock that keeps others from
- * making it.
+ * once_ledger_make makes the tables of a ledger and gives them to a role, for
+ * which the caller may act.  The caller has seen that there is none, and holds a
+ * lock that keeps others from making it.
  */
 void
 once_ledger_make(OnceLedgerKind kind, const char *name, bool unlogged, Oid owner)
 {
+	static const char *const suffixes[] = {"0", "1", "state"};
+
 	Oid			schema = once_schema_oid(false);
 	const char *logging = unlogged ? "UNLOGGED " : "";
-	const char *table[2];
-	char	   *sequence;
-	OnceRole	saved;
-	int			g;
+	const char *relation[lengthof(suffixes)];
+	List	   *commands = NIL;
+	int			i;
 
-	once_role_assume(&saved, once_schema_owner(), false);
-	SPI_connect();
-	for (g = 0; g < 3; g++)
+	for (i = 0; i < lengthof(suffixes); i++)
 	{
-		char	   *relname = once_ledger_relname(kind, name, g == 0 ? "0" : g == 1 ? "1" : "state");
+		char	   *relname = once_ledger_relname(kind, name, suffixes[i]);
 
+		relation[i] = quote_qualified_identifier(ONCE_SCHEMA, relname);
 		if (OidIsValid(get_relname_relid(relname, schema)))
 			ereport(ERROR,
 					(errcode(ERRCODE_DUPLICATE_TABLE),
@@ -249,32 +262,14 @@ once_ledger_make(OnceLedgerKind kind, const char *name, bool unlogged, Oid owner
 					 errmsg("ledger \"%s\" cannot be created", name) :
 					 errmsg("deduplication of queue \"%s\" cannot be set up", name),
 					 errdetail("There is a relation %s, but not all that belongs to it.",
-							   quote_qualified_identifier(ONCE_SCHEMA, relname)),
+							   relation[i]),
 					 errhint("Drop it, if it is left over.")));
 	}
-	for (g = 0; g < 2; g++)
-	{
-		table[g] = quote_qualified_identifier(ONCE_SCHEMA,
-											  once_ledger_relname(kind, name, g == 0 ? "0" : "1"));
-		once_run(psprintf(CREATE_TABLE_SQL, logging, table[g], kinds[kind].value_column),
-				 0, NULL, NULL);
-	}
-	sequence = psprintf(CREATE_SEQUENCE_SQL, logging,
-						quote_qualified_identifier(ONCE_SCHEMA,
-												   once_ledger_relname(kind, name, "state")),
-						table[0]);
-	once_run(sequence, 0, NULL, NULL);
-	if (owner != GetUserId())
-	{
-		/* Past its permission checks: the owner may not create in the schema */
-		for (g = 0; g < 2; g++)
-			ATExecChangeOwner(get_relname_relid(once_ledger_relname(kind, name, g == 0 ? "0" : "1"),
-												schema),
-							  owner, true, AccessExclusiveLock);
-		CommandCounterIncrement();
-	}
-	SPI_finish();
-	once_role_drop(&saved);
+	for (i = 0; i < 2; i++)
+		commands = lappend(commands, psprintf(CREATE_TABLE_SQL, logging, relation[i],
+											  kinds[kind].value_column));
+	commands = lappend(commands, psprintf(CREATE_SEQUENCE_SQL, logging, relation[2], relation[0]));
+	once_create_relations(commands, owner);
 }
 
 /*

@@ -205,10 +205,8 @@ once_ledger_advance(const OnceLedger *ledger, bool look)
 static bool
 may_have_altered(const OnceLedger *ledger)
 {
-	const char *name = NameStr(ledger->name);
-
-	return once_options_locked(ledger->kind == ONCE_LEDGER_DEDUP ? name :
-							   once_ledger_relname(ledger->kind, name, "state"));
+	return once_options_locked(ledger->kind == ONCE_LEDGER_DEDUP ? ONCE_QUEUE_PREFIX :
+							   ONCE_LEDGER_PREFIX, NameStr(ledger->name));
 }
 
 /*

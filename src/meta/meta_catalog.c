@@ -21,12 +21,9 @@
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_collation.h"
-#include "catalog/pg_namespace.h"
-#include "common/hashfn.h"
 #include "common/int.h"
 #include "meta/meta_catalog.h"
 #include "miscadmin.h"
-#include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -49,7 +46,7 @@
 #define Anum_once_queue_consume_paused		11
 #define Anum_once_queue_created_at			12
 
-static uint16 options_key(const char *queue);
+static void options_tag(LOCKTAG *tag, const char *prefix, const char *name);
 static Relation options_open(LOCKMODE lockmode);
 static void get_span(OnceSpan *span, Datum value, bool isnull);
 static Datum put_span(const OnceSpan *span, bool *isnull);
@@ -207,18 +204,23 @@ once_options_delete(const char *queue)
 }
 
 /*
- * once_options_lock waits until nobody else makes, changes or drops a queue of
- * this name, and keeps them out to the end of the transaction.
+ * once_options_lock waits until nobody else makes, changes or drops what is of a
+ * name, and keeps them out to the end of the transaction.  prefix: that of the
+ * tables, ONCE_QUEUE_PREFIX or ONCE_LEDGER_PREFIX.
  *
- * Not a lock on the queue's table: pausing a queue must not wait for a VACUUM
- * of it, and when it is being made there is no table yet.  Names may collide
- * in the lock's 16 bits, which costs waiting and nothing else.
+ * Not a lock on a table: pausing a queue must not wait for a VACUUM of it, and
+ * when it is being made there is no table yet.  The lock is of a kind that
+ * nothing in PostgreSQL uses any more, and no SQL can take; its 80 bits are those
+ * of a cryptographic hash, so that nobody can find a name which shares the lock
+ * of another's queue.
  */
 void
-once_options_lock(const char *queue)
+once_options_lock(const char *prefix, const char *name)
 {
-	LockDatabaseObject(NamespaceRelationId, once_schema_oid(false), options_key(queue),
-					   ExclusiveLock);
+	LOCKTAG		tag;
+
+	options_tag(&tag, prefix, name);
+	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 }
 
 /*
@@ -226,19 +228,27 @@ once_options_lock(const char *queue)
  * so may have changed options.
  */
 bool
-once_options_locked(const char *queue)
+once_options_locked(const char *prefix, const char *name)
 {
 	LOCKTAG		tag;
 
-	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, NamespaceRelationId, once_schema_oid(false),
-					   options_key(queue));
+	options_tag(&tag, prefix, name);
 	return once_lock_held(&tag, ExclusiveLock);
 }
 
-static uint16
-options_key(const char *queue)
+static void
+options_tag(LOCKTAG *tag, const char *prefix, const char *name)
 {
-	return (uint16) hash_bytes((const unsigned char *) queue, strlen(queue));
+	text	   *whole = cstring_to_text(psprintf("%s%s", prefix, name));
+	bytea	   *hash = DatumGetByteaPP(DirectFunctionCall1(sha256_bytea, PointerGetDatum(whole)));
+
+	memset(tag, 0, sizeof(LOCKTAG));
+	tag->locktag_field1 = MyDatabaseId;
+	memcpy(&tag->locktag_field2, VARDATA_ANY(hash), 4);
+	memcpy(&tag->locktag_field3, VARDATA_ANY(hash) + 4, 4);
+	memcpy(&tag->locktag_field4, VARDATA_ANY(hash) + 8, 2);
+	tag->locktag_type = LOCKTAG_USERLOCK;
+	tag->locktag_lockmethodid = DEFAULT_LOCKMETHOD;
 }
 
 static Relation

@@ -15,9 +15,9 @@
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_publication.h"
 #include "commands/defrem.h"
-#include "commands/tablecmds.h"
 #include "executor/spi.h"
 #include "meta/meta_catalog.h"
+#include "meta/meta_ddl.h"
 #include "meta/meta_dead.h"
 #include "miscadmin.h"
 #include "queue/queue.h"
@@ -57,6 +57,9 @@
 	" toast.vacuum_truncate = off," \
 	" toast.autovacuum_vacuum_scale_factor = 0, toast.autovacuum_vacuum_threshold = 10000)"
 
+#define CREATE_INDEX_SQL \
+	"CREATE INDEX %s ON %s USING %s (id, priority, deliver_at, group_id)"
+
 /* What pause and resume are about */
 typedef struct Paused
 {
@@ -87,6 +90,7 @@ once_create_queue(PG_FUNCTION_ARGS)
 	bool		if_not_exists = once_arg_bool(fcinfo, 3, "if_not_exists");
 	char	   *relname = psprintf("%s%s", ONCE_QUEUE_PREFIX, name);
 	OnceOptions options;
+	Relation	heap;
 	Oid			relid;
 
 	once_arg_new_options(fcinfo, 4, &options);
@@ -96,7 +100,7 @@ once_create_queue(PG_FUNCTION_ARGS)
 	PreventCommandIfParallelMode("once.create_queue()");
 
 	/* Of two who create the same queue, the second finds it made. */
-	once_options_lock(name);
+	once_options_lock(ONCE_QUEUE_PREFIX, name);
 	relid = get_relname_relid(relname, once_schema_oid(false));
 	if (OidIsValid(relid))
 	{
@@ -121,13 +125,11 @@ once_create_queue(PG_FUNCTION_ARGS)
 	/* What a dropped table of that name has left behind is not the caller's. */
 	once_dead_forget_queue(name);
 	once_dedup_forget_queue(name);
+	heap = table_open(relid, NoLock);
+	once_dedup_make(heap, name);
 	if (options.archive.set)
-	{
-		Relation	heap = table_open(relid, NoLock);
-
 		once_archive_make(heap, name);
-		table_close(heap, NoLock);
-	}
+	table_close(heap, NoLock);
 	if (!unlogged && !id_index)
 		warn_of_publication(relid, name);
 	PG_RETURN_VOID();
@@ -147,7 +149,7 @@ once_drop_queue(PG_FUNCTION_ARGS)
 	int			rc;
 
 	once_queue_open(&queue, name, ONCE_TO_DROP, "once.drop_queue()");
-	once_options_lock(name);
+	once_options_lock(ONCE_QUEUE_PREFIX, name);
 	sql = psprintf("DROP TABLE %s",
 				   quote_qualified_identifier(ONCE_SCHEMA,
 											  RelationGetRelationName(queue.heap)));
@@ -195,48 +197,21 @@ once_resume(PG_FUNCTION_ARGS)
 }
 
 /*
- * create_table makes the table and its indexes, owned by the caller.
- *
- * Only the schema's owner can create anything in it, so the commands run as
- * that role, and the result is handed over.
+ * create_table makes the table and its index, owned by the caller.
  */
 static Oid
 create_table(const char *relname, bool unlogged, bool id_index)
 {
 	const char *table = quote_qualified_identifier(ONCE_SCHEMA, relname);
 	Oid			schema = once_schema_oid(false);
-	Oid			caller = GetUserId();
-	Oid			owner = once_schema_owner();
-	OnceRole	saved;
-	char	   *create_table;
-	char	   *create_index;
-	Oid			relid;
+	const char *index = quote_identifier(ChooseRelationName(relname, NULL, "queue_idx",
+															schema, false));
 
-	create_table = psprintf(CREATE_TABLE_SQL, unlogged ? "UNLOGGED " : "", table,
-							id_index ? " PRIMARY KEY" : "");
-	create_index = psprintf("CREATE INDEX %s ON %s USING %s (id, priority, deliver_at, group_id)",
-							quote_identifier(ChooseRelationName(relname, NULL, "queue_idx",
-																schema, false)),
-							table, QAM_AM_NAME);
-
-	once_role_assume(&saved, owner, false);
-
-	SPI_connect();
-	if (SPI_execute(create_table, false, 0) != SPI_OK_UTILITY ||
-		SPI_execute(create_index, false, 0) != SPI_OK_UTILITY)
-		elog(ERROR, "could not create the table of a queue");
-	SPI_finish();
-
-	relid = get_relname_relid(relname, schema);
-	if (caller != owner)
-	{
-		/* Past its permission checks: the caller may not create in the schema */
-		ATExecChangeOwner(relid, caller, true, AccessExclusiveLock);
-		CommandCounterIncrement();
-	}
-
-	once_role_drop(&saved);
-	return relid;
+	once_create_relations(list_make2(psprintf(CREATE_TABLE_SQL, unlogged ? "UNLOGGED " : "",
+											  table, id_index ? " PRIMARY KEY" : ""),
+									 psprintf(CREATE_INDEX_SQL, index, table, QAM_AM_NAME)),
+						  GetUserId());
+	return get_relname_relid(relname, schema);
 }
 
 /*
@@ -284,7 +259,7 @@ set_paused(FunctionCallInfo fcinfo, bool paused, const char *verb)
 	OnceQueue	queue;
 
 	once_queue_open(&queue, name, ONCE_TO_ALTER, verb);
-	once_options_lock(name);
+	once_options_lock(ONCE_QUEUE_PREFIX, name);
 	if (!once_options_read(name, &options))
 		once_options_default(&options);
 	if (what.send)

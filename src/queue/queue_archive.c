@@ -32,8 +32,8 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_index.h"
 #include "catalog/pg_type.h"
-#include "commands/tablecmds.h"
 #include "executor/spi.h"
+#include "meta/meta_ddl.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "once_debug.h"
@@ -54,8 +54,7 @@
 #define Anum_archive_archived_at	(ONCE_NCOLUMNS + 2)
 #define Anum_archive_generation		(ONCE_NCOLUMNS + 3)
 
-#define CREATE_ARCHIVE_SQL \
-	"CREATE TABLE %s (" \
+#define ARCHIVE_COLUMNS \
 	" id pg_catalog.int8," \
 	" enqueued_at pg_catalog.timestamptz," \
 	" deliver_at pg_catalog.timestamptz," \
@@ -66,11 +65,16 @@
 	" payload pg_catalog.jsonb," \
 	" attempts pg_catalog.int4," \
 	" archived_at pg_catalog.timestamptz," \
-	" generation pg_catalog.int2" \
-	") PARTITION BY LIST (generation)"
+	" generation pg_catalog.int2"
+
+#define CREATE_ARCHIVE_SQL \
+	"CREATE TABLE %s (" ARCHIVE_COLUMNS ") PARTITION BY LIST (generation)"
 
 #define CREATE_PARTITION_SQL \
-	"CREATE %sTABLE %s PARTITION OF %s FOR VALUES IN (%d) USING heap"
+	"CREATE %sTABLE %s (" ARCHIVE_COLUMNS ") USING heap"
+
+#define ATTACH_SQL \
+	"ALTER TABLE %s ATTACH PARTITION %s FOR VALUES IN (%d)"
 
 #define CREATE_INDEX_SQL \
 	"CREATE INDEX ON %s USING brin (archived_at) WITH (autosummarize = on)"
@@ -83,7 +87,6 @@ static const Oid archive_types[Natts_archive] = {
 static char *archive_name(const char *queue);
 static char *partition_name(const char *queue, int generation);
 static char *qualified(const char *relname);
-static void change_owner(const char *relname, Oid owner);
 static int	current_generation(int64 archive, TimestampTz now);
 static Relation open_partition(const char *relname);
 static const char *partition_fault(const OnceQueue *queue, Relation partition);
@@ -97,8 +100,8 @@ static bool retire_partition(OnceQueue *queue, const char *relname, TimestampTz 
 static bool has_newer(const char *table, TimestampTz before);
 
 /*
- * once_archive_make makes the archive of a queue, unless there is one.  The
- * caller holds once_options_lock.
+ * once_archive_make makes the archive of a queue, unless there is one, for the
+ * queue's owner.  The caller may act for him, and holds once_options_lock.
  */
 void
 once_archive_make(Relation heap, const char *queue)
@@ -109,7 +112,7 @@ once_archive_make(Relation heap, const char *queue)
 	char	   *name = archive_name(queue);
 	char	   *table = qualified(name);
 	Oid			relid = get_relname_relid(name, schema);
-	OnceRole	saved;
+	List	   *commands;
 	int			i;
 
 	if (OidIsValid(relid))
@@ -133,20 +136,17 @@ once_archive_make(Relation heap, const char *queue)
 		return;
 	}
 
-	once_role_assume(&saved, once_schema_owner(), false);
-	SPI_connect();
-	once_run(psprintf(CREATE_ARCHIVE_SQL, table), 0, NULL, NULL);
+	commands = list_make2(psprintf(CREATE_ARCHIVE_SQL, table),
+						  psprintf(CREATE_INDEX_SQL, table));
 	for (i = 0; i < ARCHIVE_PARTITIONS; i++)
-		once_run(psprintf(CREATE_PARTITION_SQL, unlogged ? "UNLOGGED " : "",
-						  qualified(partition_name(queue, i)), table, i),
-				 0, NULL, NULL);
-	once_run(psprintf(CREATE_INDEX_SQL, table), 0, NULL, NULL);
-	SPI_finish();
+	{
+		char	   *partition = qualified(partition_name(queue, i));
 
-	change_owner(name, owner);
-	for (i = 0; i < ARCHIVE_PARTITIONS; i++)
-		change_owner(partition_name(queue, i), owner);
-	once_role_drop(&saved);
+		commands = lappend(commands, psprintf(CREATE_PARTITION_SQL, unlogged ? "UNLOGGED " : "",
+											  partition));
+		commands = lappend(commands, psprintf(ATTACH_SQL, table, partition, i));
+	}
+	once_create_relations(commands, owner);
 }
 
 /*
@@ -263,20 +263,6 @@ static char *
 qualified(const char *relname)
 {
 	return quote_qualified_identifier(ONCE_SCHEMA, relname);
-}
-
-/*
- * change_owner hands a table over to somebody who may not create in the schema.
- */
-static void
-change_owner(const char *relname, Oid owner)
-{
-	Oid			relid = get_relname_relid(relname, once_schema_oid(false));
-
-	if (owner == GetUserId())
-		return;
-	ATExecChangeOwner(relid, owner, true, AccessExclusiveLock);
-	CommandCounterIncrement();
 }
 
 /*

@@ -4,10 +4,10 @@
  *	  Messages with a dedup_id: a repeat is not sent.
  *
  * A queue remembers the dedup_ids of its messages in a ledger of its own (see
- * src/ledger), the tables once."d_<queue>_0" and "d_<queue>_1", which the first
- * message with a dedup_id makes.  Sending marks the id with the message's id, in
- * the same transaction: so of messages with one dedup_id one is sent, whoever
- * sends them, and who repeats it waits for the first one's end.
+ * src/ledger), the tables once."d_<queue>_0" and "d_<queue>_1", which are made
+ * with the queue.  Sending marks the id with the message's id, in the same
+ * transaction: so of messages with one dedup_id one is sent, whoever sends them,
+ * and who repeats it waits for the first one's end.
  *
  * Ids of messages are drawn before, for all of a call in their order: so they are
  * in the order of the rows, which an index that is built anew goes by.  Those of
@@ -20,12 +20,12 @@
 
 #include "catalog/pg_class.h"
 #include "commands/sequence.h"
-#include "executor/spi.h"
 #include "ledger/ledger.h"
 #include "meta/meta_catalog.h"
-#include "meta/meta_role.h"
+#include "meta/meta_ddl.h"
 #include "miscadmin.h"
 #include "queue/queue.h"
+#include "utils/acl.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
@@ -115,6 +115,22 @@ once_rows_insert_new(OnceQueue *queue, OnceNewRows *batch, OnceDedup *dedup)
 }
 
 /*
+ * once_dedup_make makes what remembers the dedup_ids of a queue, unless there is
+ * such a thing, for the queue's owner.  The caller may act for him, and holds
+ * once_options_lock.
+ */
+void
+once_dedup_make(Relation heap, const char *queue)
+{
+	OnceLedger	ledger;
+
+	if (!once_ledger_find(&ledger, ONCE_LEDGER_DEDUP, queue, 0))
+		once_ledger_make(ONCE_LEDGER_DEDUP, queue,
+						 heap->rd_rel->relpersistence == RELPERSISTENCE_UNLOGGED,
+						 heap->rd_rel->relowner);
+}
+
+/*
  * once_dedup_forget_queue drops what remembers the dedup_ids of a queue that is
  * being dropped, or made.  The caller holds once_options_lock.
  *
@@ -124,21 +140,12 @@ once_rows_insert_new(OnceQueue *queue, OnceNewRows *batch, OnceDedup *dedup)
 void
 once_dedup_forget_queue(const char *queue)
 {
-	char	   *tables = once_ledger_tables(ONCE_LEDGER_DEDUP, queue);
-	OnceRole	saved;
-
-	if (tables == NULL)
-		return;
-	SPI_connect();
-	once_role_assume(&saved, once_schema_owner(), false);
-	once_run(psprintf("DROP TABLE %s", tables), 0, NULL, NULL);
-	once_role_drop(&saved);
-	SPI_finish();
+	once_drop_tables(once_ledger_relnames(ONCE_LEDGER_DEDUP, queue));
 }
 
 /*
- * open_ledger finds the ledger of a queue's dedup_ids, and makes it if there is
- * none.
+ * open_ledger finds the ledger of a queue's dedup_ids.  It is made with the queue;
+ * of a queue without one only the owner makes it when he sends.
  */
 static void
 open_ledger(const OnceQueue *queue, OnceLedger *ledger)
@@ -148,14 +155,16 @@ open_ledger(const OnceQueue *queue, OnceLedger *ledger)
 
 	if (once_ledger_find(ledger, ONCE_LEDGER_DEDUP, name, window))
 		return;
+	if (!once_is_table_owner(RelationGetRelid(queue->heap), GetUserId()))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("queue \"%s\" does not remember any dedup_id", name),
+				 errdetail("The tables for that were made with the queue, and are not there."),
+				 errhint("Its owner can make them by calling once.alter_queue.")));
 
 	/* Of two who would make it, the second finds it made. */
-	once_options_lock(name);
-	if (once_ledger_find(ledger, ONCE_LEDGER_DEDUP, name, window))
-		return;
-	once_ledger_make(ONCE_LEDGER_DEDUP, name,
-					 queue->heap->rd_rel->relpersistence == RELPERSISTENCE_UNLOGGED,
-					 queue->heap->rd_rel->relowner);
+	once_options_lock(ONCE_QUEUE_PREFIX, name);
+	once_dedup_make(queue->heap, name);
 	if (!once_ledger_find(ledger, ONCE_LEDGER_DEDUP, name, window))
 		elog(ERROR, "could not find what remembers the dedup_ids of queue \"%s\"", name);
 }

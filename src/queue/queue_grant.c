@@ -77,7 +77,7 @@ change_grants(FunctionCallInfo fcinfo, bool grant, const char *verb)
 	int			i;
 
 	once_queue_open(&queue, name, use->access, verb);
-	once_options_lock(name);
+	once_options_lock(ONCE_QUEUE_PREFIX, name);
 	table = quote_qualified_identifier(ONCE_SCHEMA, RelationGetRelationName(queue.heap));
 	for (i = 0; i < lengthof(use->privileges) && use->privileges[i] != NULL; i++)
 		once_grant(grant, use->privileges[i], table, role);

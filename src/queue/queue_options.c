@@ -113,7 +113,7 @@ once_alter_queue(PG_FUNCTION_ARGS)
 	}
 
 	once_queue_open(&queue, name, ONCE_TO_ALTER, "once.alter_queue()");
-	once_options_lock(name);
+	once_options_lock(ONCE_QUEUE_PREFIX, name);
 	if (!once_options_read(name, &options))
 		once_options_default(&options);
 	for (i = 0; i < NOPTIONS; i++)
@@ -126,6 +126,7 @@ once_alter_queue(PG_FUNCTION_ARGS)
 	/* Before they are written: if this rolls back, so must what we remember */
 	CacheInvalidateRelcache(queue.heap);
 	once_options_write(name, &options, false);
+	once_dedup_make(queue.heap, name);
 	if (given.archive.set)
 		once_archive_make(queue.heap, name);
 	once_queue_close(&queue);

@@ -14,6 +14,7 @@
 
 bool		once_flush_claims = false;
 bool		once_log_hints = false;
+int			once_maintenance_timeout = ONCE_MAINTENANCE_TIMEOUT;
 int			once_unacked_action = ONCE_UNACKED_ERROR;
 
 static const struct config_enum_entry unacked_options[] = {
@@ -46,6 +47,15 @@ once_guc_init(void)
 							 PGC_SUSET,
 							 GUC_NOT_IN_SAMPLE,
 							 NULL, NULL, NULL);
+
+	DefineCustomIntVariable("once.maintenance_timeout",
+							"Sets the most time that once.maintain() spends on one queue.",
+							"What is left then is left for the next call; 0 turns this off.",
+							&once_maintenance_timeout,
+							ONCE_MAINTENANCE_TIMEOUT, 0, INT_MAX,
+							PGC_USERSET,
+							GUC_UNIT_MS,
+							NULL, NULL, NULL);
 
 	DefineCustomEnumVariable("once.unacked",
 							 "Sets what happens when a transaction commits with received messages that are not acked.",

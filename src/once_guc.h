@@ -18,6 +18,10 @@ typedef enum OnceUnackedAction
 	ONCE_UNACKED_REDELIVER		/* it succeeds, and they are delivered again */
 } OnceUnackedAction;
 
+/* once.maintenance_timeout, unless it is set; milliseconds */
+#define ONCE_MAINTENANCE_TIMEOUT	(60 * 1000)
+
+extern int	once_maintenance_timeout;
 extern int	once_unacked_action;
 
 extern void once_guc_init(void);

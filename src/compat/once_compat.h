@@ -151,6 +151,15 @@ once_toast_options(List *options)
 	return toast_options;
 }
 
+/* 18 has generated columns that are not stored */
+#if PG_VERSION_NUM >= 180000
+#define once_has_generated(constr) \
+	((constr)->has_generated_stored || (constr)->has_generated_virtual)
+#else
+#define once_has_generated(constr) \
+	((constr)->has_generated_stored)
+#endif
+
 /* 16 has a membership that does not allow to SET ROLE */
 #if PG_VERSION_NUM >= 160000
 #define once_may_set_role(user, role) \

@@ -487,7 +487,7 @@ generation_fault(OnceLedgerKind kind, Relation heap)
 		return "It has row security.";
 	if (desc->natts != Natts_generation ||
 		(desc->constr != NULL && (desc->constr->num_check > 0 ||
-								  desc->constr->has_generated_stored)))
+								  once_has_generated(desc->constr))))
 		return "It has other columns or constraints.";
 	for (i = 0; i < Natts_generation; i++)
 	{

@@ -357,7 +357,7 @@ try_empty(const OnceLedger *ledger, Relation sequence, const LedgerState *state)
 
 		owner = heap->rd_rel->relowner;
 		wanted = heap->rd_refcnt == 1 &&
-			heap->rd_rel->relkind == RELKIND_RELATION && heap->trigdesc == NULL &&
+			heap->rd_rel->relkind == RELKIND_RELATION && !once_runs_code(heap) &&
 			pg_class_aclcheck(old, owner, ACL_TRUNCATE) == ACLCHECK_OK &&
 			once_ledger_state_is(sequence, state) &&
 			(!OidIsValid(toast) || ConditionalLockRelationOid(toast, AccessExclusiveLock));

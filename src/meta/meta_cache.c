@@ -348,7 +348,7 @@ meta_columns_as_made(Relation heap)
 	if (desc->natts != ONCE_NCOLUMNS)
 		return false;
 	if (desc->constr != NULL &&
-		(desc->constr->num_check > 0 || desc->constr->has_generated_stored))
+		(desc->constr->num_check > 0 || once_has_generated(desc->constr)))
 		return false;
 
 	for (i = 0; i < ONCE_NCOLUMNS; i++)

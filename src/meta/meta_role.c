@@ -12,17 +12,21 @@
  * only the other role may use.
  *
  * Only commands that run no code of users may run so, unless as the very user
- * whose code it is.  Mind that planning a query may run code: functions in
- * constraints, indexes and statistics of the tables that it names.  So no query
- * of a queue runs as another role than the caller.  An error in between needs no
- * care: the end of the (sub)transaction puts everything back.
+ * whose code it is, and for a caller who may SET ROLE to him: code that looks for
+ * a table finds a temporary one of the caller's, with a trigger of the caller's,
+ * and no setting and no restriction keeps it from that.  Mind that planning a query
+ * may run code: functions in constraints, indexes and statistics of the tables that
+ * it names.  An error in between needs no care: the end of the (sub)transaction
+ * puts everything back.  src/SECURITY lists all places.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 #include "pg_once.h"
 
+#include "access/genam.h"
 #include "access/htup_details.h"
+#include "catalog/pg_index.h"
 #include "catalog/pg_namespace.h"
 #include "executor/spi.h"
 #include "meta/meta_catalog.h"
@@ -30,6 +34,7 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/rel.h"
 #include "utils/syscache.h"
 
 /*
@@ -92,6 +97,33 @@ once_run(const char *sql, int nargs, Oid *types, Datum *values)
 
 	if (rc < 0)
 		elog(ERROR, "SPI_execute_with_args failed: %s", SPI_result_code_string(rc));
+}
+
+/*
+ * once_runs_code tells whether reading or emptying a table may run code that
+ * users have put behind it, be it in planning: triggers, rules, policies, what
+ * is computed for checks, columns, indexes or statistics.
+ */
+bool
+once_runs_code(Relation table)
+{
+	TupleConstr *constr = RelationGetDescr(table)->constr;
+	ListCell   *lc;
+	bool		runs;
+
+	runs = table->trigdesc != NULL || table->rd_rules != NULL ||
+		table->rd_rel->relrowsecurity ||
+		(constr != NULL && (constr->num_check > 0 || once_has_generated(constr))) ||
+		RelationGetStatExtList(table) != NIL;
+	foreach(lc, RelationGetIndexList(table))
+	{
+		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
+
+		runs |= !heap_attisnull(index->rd_indextuple, Anum_pg_index_indexprs, NULL) ||
+			!heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL);
+		index_close(index, AccessShareLock);
+	}
+	return runs;
 }
 
 /*

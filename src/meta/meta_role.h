@@ -9,6 +9,7 @@
 #define META_ROLE_H
 
 #include "utils/acl.h"
+#include "utils/relcache.h"
 
 /* Who one was before */
 typedef struct OnceRole
@@ -23,6 +24,7 @@ extern void once_role_assume(OnceRole *saved, Oid role, bool restricted);
 extern void once_role_drop(const OnceRole *saved);
 extern void once_run(const char *sql, int nargs, Oid *types, Datum *values);
 
+extern bool once_runs_code(Relation table);
 extern bool once_may_grant(Oid relid, AclMode privileges);
 extern void once_grant(bool grant, const char *privileges, const char *tables,
 					   const char *role);

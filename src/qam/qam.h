@@ -221,6 +221,9 @@ extern QamEntry qam_entry(Relation index, const Datum *values, const bool *isnul
  */
 extern int	qam_run_schedule(Relation heap, Relation index, int max);
 
+/* No more messages than that can be in the index now. */
+extern int64 qam_capacity(Relation index);
+
 /* The longest back-off before delivery n + 1, in microseconds. */
 extern int64 qam_backoff(const QamRetry *retry, int attempts);
 

@@ -141,6 +141,15 @@ qam_page_kind_name(uint16 kind)
 }
 
 /*
+ * qam_capacity: see qam.h.  Reads no page.
+ */
+int64
+qam_capacity(Relation index)
+{
+	return (int64) RelationGetNumberOfBlocks(index) * QAM_SLOTS_PER_PAGE;
+}
+
+/*
  * qam_each_slot calls sink for every slot of every page of a lane or of the
  * schedule, in physical order.
  */

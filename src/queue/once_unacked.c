@@ -75,6 +75,7 @@ static void level_abort(int nest_level);
 static void splice_list(dlist_head *into, dlist_head *from);
 static void forget_all(void);
 static void check_unacked(void);
+static void raise_unacked(int64 left);
 static int64 count_unacked(void);
 static bool is_unacked(const pg_uuid_t *uuid);
 static void unacked_xact_callback(XactEvent event, void *arg);
@@ -204,6 +205,31 @@ once_unacked_any(Oid relid)
 		}
 	}
 	return false;
+}
+
+/*
+ * once_unacked_settle raises once_unacked if the current subtransaction holds
+ * messages that it has neither acked nor given back: at once, and not when the
+ * transaction commits.
+ */
+void
+once_unacked_settle(void)
+{
+	dlist_iter	iter;
+	int64		left = 0;
+
+	if (unacked_level == NULL ||
+		unacked_level->nest_level < GetCurrentTransactionNestLevel() ||
+		once_unacked_action == ONCE_UNACKED_REDELIVER)
+		return;
+	dlist_foreach(iter, &unacked_level->claims)
+	{
+		UnackedEntry *entry = dlist_container(UnackedEntry, claim_link, iter.cur);
+
+		if (!entry->acked && is_unacked(&entry->receipt))
+			left++;
+	}
+	raise_unacked(left);
 }
 
 /*
@@ -371,12 +397,16 @@ forget_all(void)
 static void
 check_unacked(void)
 {
-	int64		left;
+	if (unacked_count > 0 && once_unacked_action != ONCE_UNACKED_REDELIVER)
+		raise_unacked(count_unacked());
+}
 
-	if (unacked_count == 0 || once_unacked_action == ONCE_UNACKED_REDELIVER)
-		return;
-
-	left = count_unacked();
+/*
+ * raise_unacked raises once_unacked if there are such messages.
+ */
+static void
+raise_unacked(int64 left)
+{
 	if (left > 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_ONCE_UNACKED),

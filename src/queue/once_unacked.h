@@ -31,5 +31,6 @@ extern bool once_unacked_has(const pg_uuid_t *receipt);
 extern void once_unacked_ack(const pg_uuid_t *receipt);
 extern void once_unacked_forget(const pg_uuid_t *receipt);
 extern bool once_unacked_any(Oid relid);
+extern void once_unacked_settle(void);
 
 #endif							/* ONCE_UNACKED_H */

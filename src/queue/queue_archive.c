@@ -398,8 +398,11 @@ warn_not_archived(const OnceQueue *queue, const char *relname, const char *fault
  *
  * It is looked at first under a lock that is not in the way of readers and of
  * acks.  Who is at its indexes has a stronger one than they, and would have to
- * be waited for later.  What is done to the table is done as its owner, whose
- * triggers may run.
+ * be waited for later.
+ *
+ * What is done to the table is done as its owner.  A caller who may not be him
+ * leaves it alone if that would run code: with temporary tables of his own he could
+ * have it do something else than it is meant to.
  */
 static bool
 retire_partition(OnceQueue *queue, const char *relname, TimestampTz before)
@@ -418,7 +421,9 @@ retire_partition(OnceQueue *queue, const char *relname, TimestampTz before)
 
 	if (partition->rd_rel->relkind == RELKIND_RELATION &&
 		partition->rd_rel->relowner == queue->heap->rd_rel->relowner &&
-		RelationGetNumberOfBlocks(partition) > 0)
+		RelationGetNumberOfBlocks(partition) > 0 &&
+		(once_may_set_role(GetUserId(), partition->rd_rel->relowner) ||
+		 !once_runs_code(partition)))
 	{
 		Oid			owner = partition->rd_rel->relowner;
 

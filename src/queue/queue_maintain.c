@@ -11,8 +11,10 @@
  * may commit.  So no lock is held for long, and what has been done stays done.
  *
  * It waits for nobody: what is locked against it is passed by.  Nor does the
- * trouble of one queue keep the next one waiting: an error becomes a
- * warning, and takes back what the step has done.
+ * trouble of one queue keep the next one waiting, whatever code its owner has put
+ * behind it: an error of whatever kind becomes a warning, and takes back what the
+ * step has done; there are no more passes than what was there at the beginning
+ * can take; and the time is limited (once.maintenance_timeout).
  *
  *-------------------------------------------------------------------------
  */
@@ -23,14 +25,19 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "commands/trigger.h"
 #include "executor/spi.h"
 #include "ledger/ledger.h"
 #include "meta/meta_dead.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "once_error.h"
+#include "once_guc.h"
+#include "once_limit.h"
+#include "queue/once_unacked.h"
 #include "queue/queue.h"
 #include "tcop/utility.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
@@ -56,31 +63,46 @@
 #define DEAD_STEP			1000
 #define RETENTION_STEP		10000
 
-/* Does some of its work; true: there may be more of it */
-typedef bool (*Step) (OnceQueue *queue);
+/* What is due for a ledger is done in a few steps */
+#define LEDGER_PASSES		8
+
+/* How often the schedule may move a message before it is in its lane */
+#define SCHEDULE_MOVES		10
 
 /* What is worked at, and how */
-typedef struct Work
+typedef struct Work Work;
+
+/* Does some of its work; true: there may be more of it */
+typedef bool (*Step) (OnceQueue *queue, Work *work);
+
+struct Work
 {
 	const char *what;			/* "queue" or "ledger" */
 	const char *name;
+	OnceLimit	limit;			/* of this queue or ledger */
+	TimestampTz now;			/* when its turn began */
 	Step		step;			/* of a queue */
+	int64		passes;			/* this one and how many more, or -1: not known */
 	bool		unusable;		/* out: no other step is worth trying */
-} Work;
+};
 
 PG_FUNCTION_INFO_V1(once_maintain);
 
 static char **list_names(const char *sql, int *n);
+static void begin_work(Work *work, const char *what, const char *name);
 static void do_work(Work *work, bool atomic);
-static bool try_work(Work *work);
-static bool do_queue(const char *name, Step step);
+static bool try_work(Work *work, bool atomic);
+static void settle(bool atomic);
+static void warn(Work *work, const ErrorData *edata);
+static bool do_queue(Work *work);
 static bool do_ledger(const char *name);
-static bool step_dedup(OnceQueue *queue);
-static bool step_schedule(OnceQueue *queue);
-static bool step_dead(OnceQueue *queue);
-static bool step_failures(OnceQueue *queue);
-static bool step_retention(OnceQueue *queue);
-static bool step_archive(OnceQueue *queue);
+static int64 most_passes(OnceQueue *queue, Step step);
+static bool step_dedup(OnceQueue *queue, Work *work);
+static bool step_schedule(OnceQueue *queue, Work *work);
+static bool step_dead(OnceQueue *queue, Work *work);
+static bool step_failures(OnceQueue *queue, Work *work);
+static bool step_retention(OnceQueue *queue, Work *work);
+static bool step_archive(OnceQueue *queue, Work *work);
 
 static const Step steps[] = {
 	step_schedule,
@@ -112,24 +134,22 @@ once_maintain(PG_FUNCTION_ARGS)
 	/* Its memory outlives the transactions. */
 	SPI_connect_ext(atomic ? 0 : SPI_OPT_NONATOMIC);
 	names = list_names(LIST_QUEUES_SQL, &n);
-	work.what = "queue";
 	for (i = 0; i < n; i++)
 	{
-		work.name = names[i];
-		work.unusable = false;
+		begin_work(&work, "queue", names[i]);
 		for (s = 0; s < lengthof(steps) && !work.unusable; s++)
 		{
 			work.step = steps[s];
+			work.passes = -1;
 			do_work(&work, atomic);
 		}
 	}
 
 	names = list_names(LIST_LEDGERS_SQL, &n);
-	work.what = "ledger";
-	work.step = NULL;
 	for (i = 0; i < n; i++)
 	{
-		work.name = names[i];
+		begin_work(&work, "ledger", names[i]);
+		work.passes = LEDGER_PASSES;
 		do_work(&work, atomic);
 	}
 	SPI_finish();
@@ -157,8 +177,19 @@ list_names(const char *sql, int *n)
 	return names;
 }
 
+static void
+begin_work(Work *work, const char *what, const char *name)
+{
+	memset(work, 0, sizeof(Work));
+	work->what = what;
+	work->name = name;
+	work->now = GetCurrentTimestamp();
+	once_limit_start(&work->limit, once_maintenance_timeout);
+}
+
 /*
- * do_work does a piece of work as long as there is more of it.
+ * do_work does a piece of work as long as there is more of it, but not for ever:
+ * what comes in meanwhile is the next call's, and others want their turn.
  */
 static void
 do_work(Work *work, bool atomic)
@@ -168,17 +199,27 @@ do_work(Work *work, bool atomic)
 	do
 	{
 		CHECK_FOR_INTERRUPTS();
-		more = try_work(work);
+		more = try_work(work, atomic);
 		if (!atomic)
 			SPI_commit();
-	} while (more);
+		if (more && once_limit_over(&work->limit))
+		{
+			ereport(WARNING,
+					(errcode(ERRCODE_QUERY_CANCELED),
+					 errmsg("maintenance of %s \"%s\" is not finished", work->what, work->name),
+					 errdetail("It took longer than once.maintenance_timeout; the rest is left to the next call.")));
+			work->unusable = true;
+			more = false;
+		}
+	} while (more && --work->passes > 0);
 }
 
 /*
  * try_work does some work in a subtransaction, and makes a warning of its error.
+ * A step that may run code of users has armed the limit.
  */
 static bool
-try_work(Work *work)
+try_work(Work *work, bool atomic)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -191,8 +232,9 @@ try_work(Work *work)
 	PG_TRY();
 	{
 		PushActiveSnapshot(GetTransactionSnapshot());
-		more = work->step != NULL ? do_queue(work->name, work->step) :
-			do_ledger(work->name);
+		more = work->step != NULL ? do_queue(work) : do_ledger(work->name);
+		settle(atomic);
+		once_limit_disarm();
 		PopActiveSnapshot();
 		ReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(caller);
@@ -202,6 +244,7 @@ try_work(Work *work)
 	{
 		ErrorData  *edata;
 
+		once_limit_disarm();
 		MemoryContextSwitchTo(caller);
 		edata = CopyErrorData();
 		FlushErrorState();
@@ -209,18 +252,10 @@ try_work(Work *work)
 		MemoryContextSwitchTo(caller);
 		CurrentResourceOwner = owner;
 
-		/* What is not for handlers in PL/pgSQL is not for this one either. */
-		if (edata->sqlerrcode == ERRCODE_QUERY_CANCELED ||
-			edata->sqlerrcode == ERRCODE_ASSERT_FAILURE)
+		if (once_is_cancel(edata) && !once_limit_struck())
 			ReThrowError(edata);
 		more = false;
-		work->unusable = edata->sqlerrcode == ERRCODE_ONCE_QUEUE_UNUSABLE;
-		ereport(WARNING,
-				(errcode(edata->sqlerrcode),
-				 errmsg("maintenance of %s \"%s\" failed: %s",
-						work->what, work->name, edata->message),
-				 edata->detail != NULL ? errdetail_internal("%s", edata->detail) : 0,
-				 edata->hint != NULL ? errhint("%s", edata->hint) : 0));
+		warn(work, edata);
 		FreeErrorData(edata);
 	}
 	PG_END_TRY();
@@ -229,20 +264,75 @@ try_work(Work *work)
 }
 
 /*
+ * settle has code of users do now what would have to wait for the commit, where
+ * its errors could not be caught any more: deferred triggers, and the messages
+ * that it has received.
+ */
+static void
+settle(bool atomic)
+{
+	ConstraintsSetStmt *immediate = makeNode(ConstraintsSetStmt);
+
+	/* In a transaction of the caller's own, their time is his to choose */
+	if (!atomic)
+		AfterTriggerSetState(immediate);
+	once_unacked_settle();
+}
+
+/*
+ * warn makes a warning of what has come of some work.  If it has used up the time,
+ * or if the queue is none any more, nothing else is tried.
+ */
+static void
+warn(Work *work, const ErrorData *edata)
+{
+	work->unusable = edata->sqlerrcode == ERRCODE_ONCE_QUEUE_UNUSABLE || once_limit_struck();
+	if (once_limit_struck() && once_is_cancel(edata))
+		ereport(WARNING,
+				(errcode(ERRCODE_QUERY_CANCELED),
+				 errmsg("maintenance of %s \"%s\" was cancelled", work->what, work->name),
+				 errdetail("It took longer than once.maintenance_timeout.")));
+	else
+		ereport(WARNING,
+				(errcode(edata->sqlerrcode),
+				 errmsg("maintenance of %s \"%s\" failed: %s",
+						work->what, work->name, edata->message),
+				 edata->detail != NULL ? errdetail_internal("%s", edata->detail) : 0,
+				 edata->hint != NULL ? errhint("%s", edata->hint) : 0));
+}
+
+/*
  * do_queue opens a queue for a step, if it can be had at once.
  */
 static bool
-do_queue(const char *name, Step step)
+do_queue(Work *work)
 {
 	bool		more = false;
 	OnceQueue	queue;
 
-	if (once_queue_try_open(&queue, name, ONCE_TO_CONSUME, "once.maintain()"))
+	if (once_queue_try_open(&queue, work->name, ONCE_TO_CONSUME, "once.maintain()"))
 	{
-		more = step(&queue);
+		if (work->passes < 0)
+			work->passes = most_passes(&queue, work->step);
+		more = work->step(&queue, work);
 		once_queue_close(&queue);
 	}
 	return more;
+}
+
+/*
+ * most_passes tells how often a step can find something of what is there now.
+ */
+static int64
+most_passes(OnceQueue *queue, Step step)
+{
+	int64		messages = qam_capacity(queue->index);
+
+	if (step == step_schedule)
+		return messages * SCHEDULE_MOVES / SCHEDULE_STEP + 1;
+	if (step == step_dead)
+		return messages / DEAD_STEP + 1;
+	return PG_INT64_MAX;
 }
 
 /*
@@ -263,7 +353,7 @@ do_ledger(const char *name)
  * dedup_id.
  */
 static bool
-step_dedup(OnceQueue *queue)
+step_dedup(OnceQueue *queue, Work *work)
 {
 	OnceLedger	ledger;
 
@@ -276,7 +366,7 @@ step_dedup(OnceQueue *queue)
  * step_schedule brings messages that are due into their lanes.
  */
 static bool
-step_schedule(OnceQueue *queue)
+step_schedule(OnceQueue *queue, Work *work)
 {
 	return qam_run_schedule(queue->heap, queue->index, SCHEDULE_STEP) > 0;
 }
@@ -285,15 +375,18 @@ step_schedule(OnceQueue *queue)
  * step_dead takes away messages that are not delivered any more, unless the
  * queue's owner wants it left alone.
  *
- * If code of the table's owner may run, it does so as the owner: who calls
- * maintain may be a superuser, and has asked for nothing that the triggers of
- * somebody's table may do in his name.
+ * Code of the table's owner runs as the owner, if the caller may be him: a
+ * superuser, above all, has asked for nothing that the triggers of somebody's
+ * table may do in his name.  Who is a mere consumer deletes as himself, as in
+ * receive: as the owner, the triggers would do what he makes them do by temporary
+ * tables of the names that they look for.
  */
 static bool
-step_dead(OnceQueue *queue)
+step_dead(OnceQueue *queue, Work *work)
 {
 	Oid			owner = queue->heap->rd_rel->relowner;
-	bool		as_owner = !queue->meta.fast && owner != GetUserId();
+	bool		as_owner = !queue->meta.fast && owner != GetUserId() &&
+		once_may_set_role(GetUserId(), owner);
 	QamClaimRequest req;
 	OnceRole	saved;
 
@@ -307,6 +400,8 @@ step_dead(OnceQueue *queue)
 	req.kind = QAM_CLAIM_XID;
 	req.retry = queue->meta.retry;
 	req.snapshot = GetActiveSnapshot();
+	if (!queue->meta.fast)
+		once_limit_arm(&work->limit);
 	if (as_owner)
 		once_role_assume(&saved, owner, true);
 	(void) once_rows_claim(queue, &req, DEAD_STEP);
@@ -319,15 +414,14 @@ step_dead(OnceQueue *queue)
  * step_retention deletes dead letters that have been kept long enough.
  */
 static bool
-step_retention(OnceQueue *queue)
+step_retention(OnceQueue *queue, Work *work)
 {
 	OnceOptions options;
-	TimestampTz before;
 
 	if (!once_options_read(once_queue_name(queue), &options) || !options.retention.set)
 		return false;
-	before = GetCurrentTimestamp() - once_interval_usec(&options.retention.value);
-	return once_dead_remove(queue, before, RETENTION_STEP) == RETENTION_STEP;
+	return once_dead_remove(queue, work->now - once_interval_usec(&options.retention.value),
+							RETENTION_STEP) == RETENTION_STEP;
 }
 
 /*
@@ -338,7 +432,7 @@ step_retention(OnceQueue *queue)
  * its owner has put behind it.
  */
 static bool
-step_failures(OnceQueue *queue)
+step_failures(OnceQueue *queue, Work *work)
 {
 	const char *name = once_queue_name(queue);
 	Snapshot	snapshot = GetActiveSnapshot();
@@ -371,8 +465,9 @@ step_failures(OnceQueue *queue)
  * step_archive retires partitions of the archive.
  */
 static bool
-step_archive(OnceQueue *queue)
+step_archive(OnceQueue *queue, Work *work)
 {
+	once_limit_arm(&work->limit);
 	(void) once_archive_retire(queue);
 	return false;
 }

@@ -1,0 +1,131 @@
+/*-------------------------------------------------------------------------
+ *
+ * once_limit.c
+ *	  A limit to the time that code of users may take.
+ *
+ * While a limit is armed and over, the running statement is cancelled, as by
+ * statement_timeout, and once more every second: the code may catch the first
+ * cancellation.  (Code that catches all of them is not stopped by anything but
+ * the end of the backend.)
+ *
+ * Whoever arms it catches the error, and disarms.  There is one limit at a time.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+#include "pg_once.h"
+
+#include <signal.h>
+
+#include "miscadmin.h"
+#include "once_limit.h"
+#include "storage/latch.h"
+#include "utils/timeout.h"
+#include "utils/timestamp.h"
+
+/* Between two cancellations */
+#define STRIKE_AGAIN_MS		1000
+
+static TimeoutId limit_timeout;
+static bool limit_registered = false;
+static volatile sig_atomic_t limit_struck = false;
+
+static int64 milliseconds_left(const OnceLimit *limit);
+static void strike(void);
+
+/*
+ * once_limit_start begins to count the time.
+ */
+void
+once_limit_start(OnceLimit *limit, int milliseconds)
+{
+	limit_struck = false;
+	INSTR_TIME_SET_CURRENT(limit->started_at);
+	limit->milliseconds = milliseconds;
+}
+
+/*
+ * once_limit_over tells whether it is over.
+ */
+bool
+once_limit_over(const OnceLimit *limit)
+{
+	return limit->milliseconds > 0 && milliseconds_left(limit) <= 0;
+}
+
+/*
+ * once_limit_arm has the statement cancelled when the limit is over.
+ */
+void
+once_limit_arm(const OnceLimit *limit)
+{
+	if (limit->milliseconds == 0)
+		return;
+	if (!limit_registered)
+	{
+		limit_timeout = RegisterTimeout(USER_TIMEOUT, strike);
+		limit_registered = true;
+	}
+	enable_timeout_every(limit_timeout,
+						 TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+													 Max(milliseconds_left(limit), 1)),
+						 STRIKE_AGAIN_MS);
+}
+
+/*
+ * once_limit_disarm ends that, and forgets a cancellation that has come of it and
+ * not been noticed yet.
+ */
+void
+once_limit_disarm(void)
+{
+	if (!limit_registered || !get_timeout_active(limit_timeout))
+		return;
+	disable_timeout(limit_timeout, false);
+	if (limit_struck)
+		QueryCancelPending = false;
+}
+
+/*
+ * once_limit_struck tells whether the limit that was started last has had the
+ * statement cancelled.
+ */
+bool
+once_limit_struck(void)
+{
+	return limit_struck;
+}
+
+/*
+ * once_is_cancel tells whether an error is that of a statement being cancelled
+ * from outside.  Code of users can raise an error of the same code, but not from
+ * there.
+ */
+bool
+once_is_cancel(const ErrorData *edata)
+{
+	return edata->sqlerrcode == ERRCODE_QUERY_CANCELED &&
+		edata->funcname != NULL && strcmp(edata->funcname, "ProcessInterrupts") == 0;
+}
+
+static int64
+milliseconds_left(const OnceLimit *limit)
+{
+	instr_time	spent;
+
+	INSTR_TIME_SET_CURRENT(spent);
+	INSTR_TIME_SUBTRACT(spent, limit->started_at);
+	return limit->milliseconds - (int64) INSTR_TIME_GET_MILLISEC(spent);
+}
+
+/*
+ * strike is what SIGINT does to a backend.  Called by the handler of SIGALRM.
+ */
+static void
+strike(void)
+{
+	limit_struck = true;
+	InterruptPending = true;
+	QueryCancelPending = true;
+	SetLatch(MyLatch);
+}

@@ -2,8 +2,6 @@
 -- has made one of that name before, so nothing of theirs can be mixed up with
 -- what is made here.  Only its owner can create anything in it.
 CREATE SCHEMA once;
-REVOKE ALL ON SCHEMA once FROM PUBLIC;
-GRANT USAGE ON SCHEMA once TO PUBLIC;
 COMMENT ON SCHEMA once IS 'message queues that commit with your own transaction';
 
 CREATE TYPE once.message AS (

@@ -20,8 +20,3 @@ CREATE TABLE once.queue (
 COMMENT ON TABLE once.queue IS 'options of the queues; read it through once.list_queues()';
 SELECT pg_catalog.pg_extension_config_dump('once.queue', '');
 
--- Names and options are no secret, and pg_dump by another role than the
--- extension's owner reads this table.
-REVOKE ALL ON TABLE once.queue FROM PUBLIC;
-GRANT SELECT ON TABLE once.queue TO PUBLIC;
-

@@ -23,7 +23,6 @@ CREATE TABLE once.dead_letter (
 CREATE INDEX dead_letter_queue_idx ON once.dead_letter (queue, dead_at, id);
 COMMENT ON TABLE once.dead_letter IS 'messages that are not delivered any more; read them through once.dead_letters';
 SELECT pg_catalog.pg_extension_config_dump('once.dead_letter', '');
-REVOKE ALL ON TABLE once.dead_letter FROM PUBLIC;
 
 CREATE TABLE once.failure (
     queue        text COLLATE "C" NOT NULL,
@@ -35,7 +34,6 @@ CREATE TABLE once.failure (
 CREATE INDEX failure_queue_idx ON once.failure (queue, id);
 COMMENT ON TABLE once.failure IS 'errors given to nack; read them through once.failures';
 SELECT pg_catalog.pg_extension_config_dump('once.failure', '');
-REVOKE ALL ON TABLE once.failure FROM PUBLIC;
 
 -- A nack acts at once, and its error is there when its transaction commits: the
 -- message may have died in between, so the last error is looked up.
@@ -58,7 +56,6 @@ SELECT d.queue, d.id, d.reason, d.attempts,
                  AND NOT pg_catalog.row_security_active(c.oid));
 COMMENT ON VIEW once.dead_letters IS
 'Messages that are not delivered any more. reason: attempts, when all deliveries that the queue allows have failed; expired, when the time to live was over first. attempts: deliveries it has had. last_error: what nack was given last. Shows the queues whose table the caller may SELECT from, unless row security applies to him there.';
-GRANT SELECT ON TABLE once.dead_letters TO PUBLIC;
 
 CREATE VIEW once.failures WITH (security_barrier) AS
 SELECT f.queue, f.id, f.attempt, f.error, f.failed_at
@@ -72,7 +69,6 @@ SELECT f.queue, f.id, f.attempt, f.error, f.failed_at
                  AND NOT pg_catalog.row_security_active(c.oid));
 COMMENT ON VIEW once.failures IS
 'The errors that nack was given, the last one for each message and attempt, of messages that are still in the queue or among the dead letters. Shows the queues whose table the caller may SELECT from, unless row security applies to him there.';
-GRANT SELECT ON TABLE once.failures TO PUBLIC;
 
 CREATE FUNCTION once.redrive(queue text, max_messages integer DEFAULT NULL)
 RETURNS bigint

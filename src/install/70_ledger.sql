@@ -8,8 +8,6 @@ CREATE TABLE once.ledger (
 );
 COMMENT ON TABLE once.ledger IS 'options of the ledgers; read it through once.list_ledgers()';
 SELECT pg_catalog.pg_extension_config_dump('once.ledger', '');
-REVOKE ALL ON TABLE once.ledger FROM PUBLIC;
-GRANT SELECT ON TABLE once.ledger TO PUBLIC;
 
 CREATE FUNCTION once.create_ledger(
     ledger text,

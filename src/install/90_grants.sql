@@ -1,7 +1,43 @@
+-- Whoever creates the extension may have default privileges of his own.  They are
+-- for his own tables and functions, and not for what holds everybody's: what they
+-- have granted here is taken back first.
+DO LANGUAGE plpgsql $$
+DECLARE
+    g record;
+BEGIN
+    FOR g IN
+        SELECT o.what, CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END AS role
+          FROM (SELECT 'SCHEMA once' AS what, n.nspacl AS acl, n.nspowner AS owner
+                  FROM pg_catalog.pg_namespace n WHERE n.nspname OPERATOR(pg_catalog.=) 'once'
+                 UNION ALL
+                SELECT 'TABLE ' OPERATOR(pg_catalog.||) c.oid::pg_catalog.regclass::pg_catalog.text, c.relacl, c.relowner
+                  FROM pg_catalog.pg_class c
+                 WHERE c.relnamespace OPERATOR(pg_catalog.=) 'once'::pg_catalog.regnamespace AND c.relkind OPERATOR(pg_catalog.=) ANY ('{r,v}')
+                 UNION ALL
+                SELECT 'ROUTINE ' OPERATOR(pg_catalog.||) p.oid::pg_catalog.regprocedure::pg_catalog.text, p.proacl, p.proowner
+                  FROM pg_catalog.pg_proc p
+                 WHERE p.pronamespace OPERATOR(pg_catalog.=) 'once'::pg_catalog.regnamespace
+                 UNION ALL
+                SELECT 'TYPE once.message', t.typacl, t.typowner
+                  FROM pg_catalog.pg_type t WHERE t.oid OPERATOR(pg_catalog.=) 'once.message'::pg_catalog.regtype) AS o,
+               pg_catalog.aclexplode(o.acl) AS a
+         WHERE a.grantee OPERATOR(pg_catalog.<>) o.owner
+         GROUP BY 1, 2
+    LOOP
+        EXECUTE pg_catalog.format('REVOKE ALL ON %s FROM %s', g.what, g.role);
+    END LOOP;
+END $$;
+GRANT USAGE ON SCHEMA once TO PUBLIC;
+GRANT USAGE ON TYPE once.message TO PUBLIC;
+
+-- Options and names are no secret, and pg_dump by another role than the extension's
+-- owner reads these tables; dead letters and failures are seen through their views.
+GRANT SELECT ON TABLE once.queue, once.ledger, once.dead_letters, once.failures TO PUBLIC;
+
 -- Every verb checks the rights of its caller on the queue's own table, so
 -- EXECUTE is everybody's; only what makes new tables is handed out by name.
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA once FROM PUBLIC;
-GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA once TO PUBLIC;
+REVOKE ALL ON ALL ROUTINES IN SCHEMA once FROM PUBLIC;
+GRANT EXECUTE ON ALL ROUTINES IN SCHEMA once TO PUBLIC;
 REVOKE EXECUTE ON FUNCTION once.create_ledger(text, interval, boolean, boolean) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION once.create_queue(text, boolean, boolean, boolean, integer, interval, interval, interval, interval, interval, text, interval) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION once.once_queue_handler(internal) FROM PUBLIC;

@@ -26,6 +26,7 @@
 
 #include "access/genam.h"
 #include "access/htup_details.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_index.h"
 #include "catalog/pg_namespace.h"
 #include "executor/spi.h"
@@ -124,6 +125,22 @@ once_runs_code(Relation table)
 		index_close(index, AccessShareLock);
 	}
 	return runs;
+}
+
+/*
+ * once_has_owner tells whether a relation is a role's own.
+ */
+bool
+once_has_owner(Oid relid, Oid role)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	bool		has;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	has = ((Form_pg_class) GETSTRUCT(tuple))->relowner == role;
+	ReleaseSysCache(tuple);
+	return has;
 }
 
 /*

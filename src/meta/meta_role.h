@@ -25,6 +25,7 @@ extern void once_role_drop(const OnceRole *saved);
 extern void once_run(const char *sql, int nargs, Oid *types, Datum *values);
 
 extern bool once_runs_code(Relation table);
+extern bool once_has_owner(Oid relid, Oid role);
 extern bool once_may_grant(Oid relid, AclMode privileges);
 extern void once_grant(bool grant, const char *privileges, const char *tables,
 					   const char *role);

@@ -37,7 +37,7 @@ PG_FUNCTION_INFO_V1(once_grant_queue);
 PG_FUNCTION_INFO_V1(once_revoke_queue);
 
 static void change_grants(FunctionCallInfo fcinfo, bool grant, const char *verb);
-static void change_archive(const char *queue, bool grant, const char *role);
+static void change_archive(const OnceQueue *queue, bool grant, const char *role);
 static const Use *arg_use(FunctionCallInfo fcinfo, int argno);
 
 /*
@@ -82,28 +82,31 @@ change_grants(FunctionCallInfo fcinfo, bool grant, const char *verb)
 	for (i = 0; i < lengthof(use->privileges) && use->privileges[i] != NULL; i++)
 		once_grant(grant, use->privileges[i], table, role);
 	if (use->archive)
-		change_archive(name, grant, role);
+		change_archive(&queue, grant, role);
 	once_queue_close(&queue);
 }
 
 /*
  * change_archive grants SELECT on the archive of a queue, or revokes it, if
- * there is an archive.  It may be somebody else's than the queue.
+ * there is an archive.  One that an earlier queue of the name has left to somebody
+ * else is not this queue's.
  */
 static void
-change_archive(const char *queue, bool grant, const char *role)
+change_archive(const OnceQueue *queue, bool grant, const char *role)
 {
-	Oid			archive = once_archive_oid(queue);
+	const char *name = once_queue_name(queue);
+	Oid			archive = once_archive_oid(name);
 
-	if (!OidIsValid(archive))
+	if (!OidIsValid(archive) ||
+		!once_has_owner(archive, queue->heap->rd_rel->relowner))
 		return;
 	if (!once_may_grant(archive, ACL_SELECT))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied for archive of queue \"%s\"", queue),
+				 errmsg("permission denied for archive of queue \"%s\"", name),
 				 errdetail("This needs the grant option for SELECT on table %s.",
-						   once_archive_table(queue))));
-	once_grant(grant, "SELECT", once_archive_table(queue), role);
+						   once_archive_table(name))));
+	once_grant(grant, "SELECT", once_archive_table(name), role);
 }
 
 static const Use *

@@ -18,8 +18,8 @@
  * A slot in a chain is never DONE, so its page stays in its list, and what a
  * link of the chain or the directory means cannot be recycled.
  *
- * Groups are told by a 32-bit hash.  Two that share one are one chain: each may
- * have to wait for the other, and each is still in order.
+ * Groups are told by a 32-bit hash with a key of the index.  Two that share one
+ * are one chain: each may have to wait for the other, and each is still in order.
  *
  * Lock order: metapage, directory's root, page of groups, lane page, next lane
  * page.  All chains are in the default lane, where the successor is always
@@ -32,10 +32,10 @@
 #include "pg_once.h"
 
 #include "access/xact.h"
-#include "common/hashfn.h"
 #include "miscadmin.h"
 #include "once_debug.h"
 #include "qam/qam_internal.h"
+#include "qam/qam_siphash.h"
 #include "storage/proc.h"
 #include "utils/rel.h"
 
@@ -66,13 +66,33 @@ static QamGroupMark marks[QAM_GROUP_MARKS];
 
 /*
  * qam_group_hash returns the hash by which a group is known; never 0.
+ *
+ * Senders choose the names of groups.  Without the key they cannot choose which
+ * groups share a part of the directory, or a whole hash.
  */
 uint32
-qam_group_hash(const char *group_id, int len)
+qam_group_hash(const uint64 *key, const char *group_id, int len)
 {
-	uint32		hash = hash_bytes((const unsigned char *) group_id, len);
+	uint32		hash = (uint32) qam_siphash(key, group_id, len);
 
 	return hash != 0 ? hash : 1;
+}
+
+/*
+ * qam_group_label returns what those may see of a group's hash who can look at
+ * the index; not 0, nor more than a bigint holds.
+ *
+ * The hash itself would tell them which names go to the same part of the
+ * directory.  It is hashed with the same key, together with bytes of zero, which
+ * no name contains.
+ */
+uint64
+qam_group_label(const uint64 *key, uint32 hash)
+{
+	uint64		word = hash;
+	uint64		label = qam_siphash(key, &word, sizeof(word)) & PG_INT64_MAX;
+
+	return label != 0 ? label : 1;
 }
 
 static inline QamPlace

@@ -158,9 +158,11 @@ qam_each_slot(Relation index, QamSlotSink sink, void *arg)
 {
 	QamCopiedPage *copy = palloc(sizeof(QamCopiedPage));
 	BlockNumber nblocks = RelationGetNumberOfBlocks(index);
+	uint64		group_key[2];
 	BlockNumber block;
 	int			i;
 
+	memcpy(group_key, qam_group_key(index), sizeof(group_key));
 	for (block = QAM_METAPAGE + 1; block < nblocks; block++)
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -175,7 +177,8 @@ qam_each_slot(Relation index, QamSlotSink sink, void *arg)
 			QamSlotInfo info = {
 				.lane = scheduled ? slot->next_slot : copy->opaque.lane,
 				.scheduled = scheduled,
-				.group = slot->group_hash,
+				.group = slot->group_hash == 0 ? 0 :
+				qam_group_label(group_key, slot->group_hash),
 				.blocked = QamSlotIsBlocked(slot),
 				.block = block,
 				.slot = i,

@@ -100,6 +100,7 @@ extern void qam_forget_lane_tail(Relation index, int lane);
 extern void qam_extend_lane(Relation index, int lane, const QamLink *full);
 extern void qam_append_ready(Relation index, const QamEntry *entries, int nentries);
 extern const uint64 *qam_nonce(Relation index);
+extern const uint64 *qam_group_key(Relation index);
 extern void qam_renew_nonce(QamLog *log, Page page, const uint64 *nonce);
 extern int	qam_max_pins(void);
 extern bool qam_block_exists(Relation index, BlockNumber block);
@@ -262,7 +263,8 @@ extern bool qam_row_visible(const QamRow *row, Snapshot snapshot);
 extern bool qam_xid_visible(uint64 fullxid, Snapshot snapshot);
 
 /* qam_group.c: chains of groups, and their directory */
-extern uint32 qam_group_hash(const char *group_id, int len);
+extern uint32 qam_group_hash(const uint64 *key, const char *group_id, int len);
+extern uint64 qam_group_label(const uint64 *key, uint32 hash);
 extern void qam_group_append(Relation index, const QamSlot *slot,
 							 QamSource *source);
 extern void qam_group_advance(Relation index, uint32 hash, uint64 *woken);

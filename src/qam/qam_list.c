@@ -34,7 +34,9 @@ typedef struct QamCache
 {
 	QamLink		tails[QAM_LANES];
 	bool		nonce_known;
+	bool		group_key_known;
 	uint64		nonce[2];
+	uint64		group_key[2];
 	BlockNumber nblocks;		/* at least so many blocks exist */
 	BlockNumber directory;		/* once they exist, they stay where they are */
 	BlockNumber schedule;
@@ -152,7 +154,7 @@ qam_cache(Relation index)
 
 		for (lane = 0; lane < QAM_LANES; lane++)
 			cache->tails[lane] = qam_no_link();
-		cache->nonce_known = false;
+		cache->nonce_known = cache->group_key_known = false;
 		cache->nblocks = 0;
 		cache->directory = cache->schedule = 0;
 		index->rd_amcache = cache;
@@ -181,6 +183,27 @@ qam_nonce(Relation index)
 		cache->nonce_known = (meta.next_seq > 1);
 	}
 	return cache->nonce;
+}
+
+/*
+ * qam_group_key returns the key of this index for qam_group_hash.  Valid until
+ * the next thing that can process invalidations.
+ */
+const uint64 *
+qam_group_key(Relation index)
+{
+	QamCache   *cache = qam_cache(index);
+
+	if (!cache->group_key_known)
+	{
+		QamMetaData meta;
+
+		qam_read_meta(index, &meta);
+		cache = qam_cache(index);
+		memcpy(cache->group_key, meta.group_key, sizeof(cache->group_key));
+		cache->group_key_known = true;
+	}
+	return cache->group_key;
 }
 
 /*
@@ -512,7 +535,7 @@ qam_append_ready(Relation index, const QamEntry *entries, int nentries)
  * The hash of a message's group, or an error if it cannot have that group.
  */
 static uint32
-qam_entry_group(Datum value, int lane)
+qam_entry_group(Relation index, Datum value, int lane)
 {
 	Size		len = toast_raw_datum_size(value) - VARHDRSZ;
 	text	   *group_id;
@@ -531,7 +554,8 @@ qam_entry_group(Datum value, int lane)
 				 errhint("Leave the priority of messages with a group_id at %d.",
 						 QAM_DEFAULT_LANE)));
 	group_id = DatumGetTextPP(value);
-	hash = qam_group_hash(VARDATA_ANY(group_id), VARSIZE_ANY_EXHDR(group_id));
+	hash = qam_group_hash(qam_group_key(index), VARDATA_ANY(group_id),
+						  VARSIZE_ANY_EXHDR(group_id));
 	if ((Pointer) group_id != DatumGetPointer(value))
 		pfree(group_id);
 	return hash;
@@ -568,7 +592,7 @@ qam_entry(Relation index, const Datum *values, const bool *isnull, ItemPointer t
 					 errmsg("deliver_at must be finite")));
 	}
 	if (!isnull[QAM_ATTR_GROUP_ID - 1])
-		entry.group = qam_entry_group(values[QAM_ATTR_GROUP_ID - 1], entry.lane);
+		entry.group = qam_entry_group(index, values[QAM_ATTR_GROUP_ID - 1], entry.lane);
 	return entry;
 }
 

@@ -22,12 +22,13 @@
  * 1	first format.  Slots are 40 bytes; the successor link and the group
  *		hash are reserved and zero.  Never released.
  * 2	ordered groups and the schedule; the metapage counts wake-ups by range.
+ * 3	the metapage has a key for the hash of groups, which is another hash.
  *
  * A server that meets another version refuses the index and asks for REINDEX,
  * which costs leases and attempts, never messages.
  */
 #define QAM_MAGIC			0x4f4e4351	/* "QCNO" */
-#define QAM_VERSION			2
+#define QAM_VERSION			3
 #define QAM_METAPAGE		0
 
 /* Last two bytes of every page, for pg_filedump and friends */
@@ -196,6 +197,7 @@ typedef struct QamMetaData
 	uint32		magic;
 	uint32		version;
 	uint64		nonce[2];		/* random at each build: receipts depend on it */
+	uint64		group_key[2];	/* random at each build: for hashes of groups */
 	uint64		next_seq;		/* number for the next page to enter a list */
 	QamLink		free;			/* head of the free list */
 	BlockNumber directory;		/* root of the groups' directory, 0 = none yet */

@@ -400,9 +400,10 @@ qam_check_schedule_list(QamCheck *check, QamChainEnds ends, int64 start)
 		last = link.block;
 		link = copy->opaque.next;
 	}
-	if (last != ends.tail)
-		qam_fault(check, "schedule", last, -1, "list ends here, and should in block %u",
-				  ends.tail);
+	if (last != ends.tail || (ends.head == 0) != (ends.tail == 0))
+		qam_fault(check, "schedule", last, -1,
+				  "list ends here; according to the root it goes from block %u to block %u",
+				  ends.head, ends.tail);
 	pfree(copy);
 }
 

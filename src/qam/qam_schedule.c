@@ -175,12 +175,12 @@ qam_schedule_page(Relation index, BlockNumber block, int mode)
 }
 
 /*
- * The same of the last page of a list, locked exclusively.
+ * The same of the last page of a list.
  */
 static Buffer
-qam_schedule_tail(Relation index, BlockNumber block)
+qam_schedule_tail(Relation index, BlockNumber block, int mode)
 {
-	Buffer		buffer = qam_schedule_page(index, block, BUFFER_LOCK_EXCLUSIVE);
+	Buffer		buffer = qam_schedule_page(index, block, mode);
 
 	if (QamLinkIsValid(&QamPageGetOpaque(BufferGetPage(buffer))->next))
 		qam_broken(index, block, "A list of the schedule goes on behind its last page.");
@@ -190,6 +190,9 @@ qam_schedule_tail(Relation index, BlockNumber block)
 /*
  * qam_schedule_head returns a link to the first page of a list, which exists;
  * invalid if there is none.  No locks on entry or exit.
+ *
+ * Numbers grow along a list, up to that of its last page.  So who follows a list to
+ * which nothing is appended, and makes new pages for others, does not meet these.
  */
 QamLink
 qam_schedule_head(Relation index, int list)
@@ -205,6 +208,11 @@ qam_schedule_head(Relation index, int list)
 	{
 		buffer = qam_schedule_page(index, ends.head, BUFFER_LOCK_SHARE);
 		link = qam_link(ends.head, QamPageGetOpaque(BufferGetPage(buffer))->seq);
+		UnlockReleaseBuffer(buffer);
+		buffer = qam_schedule_tail(index, ends.tail, BUFFER_LOCK_SHARE);
+		if (link.seq > QamPageGetOpaque(BufferGetPage(buffer))->seq)
+			qam_broken(index, ends.head,
+					   "A list of the schedule begins at this block, which comes after its last page.");
 		UnlockReleaseBuffer(buffer);
 	}
 	UnlockReleaseBuffer(root);
@@ -306,7 +314,7 @@ qam_schedule_extend(Relation index, int64 ready_at)
 	list = qam_schedule_list(QamPageGetSchedule(BufferGetPage(root)), ready_at);
 	ends = qam_ends(index, QamPageGetSchedule(BufferGetPage(root)), list);
 	if (ends.tail != 0)
-		tail = qam_schedule_tail(index, ends.tail);
+		tail = qam_schedule_tail(index, ends.tail, BUFFER_LOCK_EXCLUSIVE);
 	if (!BufferIsValid(tail) ||
 		QamPageGetSlotCount(BufferGetPage(tail)) == QAM_SLOTS_PER_PAGE)
 	{
@@ -368,7 +376,7 @@ qam_schedule_lock(Relation index, int64 ready_at, Buffer *root, int *list, bool 
 		ends = qam_ends(index, schedule, *list);
 		if (ends.tail != 0)
 		{
-			tail = qam_schedule_tail(index, ends.tail);
+			tail = qam_schedule_tail(index, ends.tail, BUFFER_LOCK_EXCLUSIVE);
 			if (QamPageGetSlotCount(BufferGetPage(tail)) < QAM_SLOTS_PER_PAGE)
 				return tail;
 			UnlockReleaseBuffer(tail);

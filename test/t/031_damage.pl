@@ -20,7 +20,6 @@ use Time::HiRes qw(time);
 
 my $seconds = $ENV{ONCE_DAMAGE_SECONDS} // 20;
 my $seed = $ENV{ONCE_DAMAGE_SEED} // int(rand(2**31));
-my $here = "$FindBin::RealBin/../damage";
 my $node = once_node('main', 'shared_buffers = 32MB', 'restart_after_crash = off', "statement_timeout = '40s'", 'fsync = off');
 
 note("ONCE_DAMAGE_SEED=$seed");
@@ -30,15 +29,7 @@ srand($seed);
 my $holder = $node->background_psql('postgres', timeout => $seconds + 600);
 $holder->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT pg_current_snapshot()');
 
-# The module that reads and writes pages
-{
-	my ($cc, @flags) = split ' ', `$ENV{PG_CONFIG} --cc` . `$ENV{PG_CONFIG} --cppflags` . `$ENV{PG_CONFIG} --cflags`;
-	chomp(my $include = `$ENV{PG_CONFIG} --includedir-server`);
-	my $library = PostgreSQL::Test::Utils::tempdir . '/damage.so';
-	command_ok([ $cc, @flags, '-fPIC', '-shared', "-I$include", "-I$here/../../src", '-o', $library, "$here/damage.c" ], 'module');
-	$node->command_ok([ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-v', "library=$library", '-f', "$here/damage.sql", '-d', $node->connstr('postgres') ],
-		'queue');
-}
+damaged_queue($node);
 
 sub value { return (split(/\n/, $node->safe_psql('postgres', $_[0]) // '', -1))[-1] // '' }
 

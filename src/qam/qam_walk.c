@@ -1070,6 +1070,7 @@ qam_visit_exclusive(QamWalk *walk, QamVisit *visit, bool wait)
 		else if (stop == QAM_STOP_PIN)
 			qam_pin(walk, blocks, nblocks);
 
+		CHECK_FOR_INTERRUPTS();
 		once_debug_point("walk_unlocked");
 
 		/* We were let in once, so we wait to finish */

@@ -292,27 +292,6 @@ qam_check_groups_page(QamCheck *check, BlockNumber block, Page page, uint32 part
 }
 
 /*
- * Strict: do those places of the root lead to a page, and no others, that its
- * depth says?
- */
-static void
-qam_check_part(QamCheck *check, QamDirectory directory, BlockNumber block, Page page,
-			   uint32 part)
-{
-	uint32		depth = QamPageGetOpaque(page)->lane;
-	uint32		mask = (UINT32_C(1) << depth) - 1;
-	uint32		i;
-
-	for (i = 0; i < (UINT32_C(1) << directory->depth); i++)
-		if ((directory->pages[i] == block) != (((i ^ part) & mask) == 0))
-			break;
-	if (depth > directory->depth || i < (UINT32_C(1) << directory->depth))
-		qam_fault(check, "group", block, -1,
-				  "page of depth %u is not where the directory of depth %u should have it",
-				  depth, directory->depth);
-}
-
-/*
  * qam_check_groups verifies, with strict, the directory of groups, and that all
  * their unfinished slots are in their chains.
  */
@@ -345,9 +324,12 @@ qam_check_groups(QamCheck *check)
 			while (QamLinkIsValid(&link) &&
 				   qam_check_copy(check, "group", link.block, QAM_PAGE_GROUPS, copy))
 			{
-				if (link.seq == 0)
-					qam_check_part(check, directory, link.block, page, part);
-				else if (QamPageGetOpaque(page)->seq != link.seq)
+				if (link.seq == 0 &&
+					!qam_directory_agrees(directory, link.block, page, part))
+					qam_fault(check, "group", link.block, -1,
+							  "page of depth %d is not where the directory of depth %u should have it",
+							  QamPageGetOpaque(page)->lane, directory->depth);
+				if (link.seq != 0 && QamPageGetOpaque(page)->seq != link.seq)
 					qam_fault(check, "group", link.block, -1, "not the page meant");
 				chained += qam_check_groups_page(check, link.block, page, part);
 				link = QamPageGetOpaque(page)->next;

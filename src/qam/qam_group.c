@@ -248,7 +248,7 @@ qam_group_lock(Relation index, uint32 hash, int mode, QamGroupEntry *out)
 
 		if (!qam_page_has_part(page, hash))
 			qam_broken(index, BufferGetBlockNumber(out->page),
-					   "The directory leads to this block, which is of another part.");
+					   "The directory leads to this block, which is that of another part.");
 		for (i = 0; i < n; i++)
 			if (groups[i].hash == hash)
 			{
@@ -283,24 +283,20 @@ qam_group_unlock(QamGroupEntry *entry)
 }
 
 /*
- * Raise an error unless those places of the root lead to a page of groups, and no
- * others, that its depth says.
+ * qam_directory_agrees tells whether the places that the depth of a page of groups
+ * says, and no others, lead to it.  One of its hashes, or places, is "hash".
  */
-static void
-qam_require_part(Relation index, Page root, Buffer page_buffer, uint32 hash)
+bool
+qam_directory_agrees(QamDirectory directory, BlockNumber block, Page page, uint32 hash)
 {
-	QamDirectory directory = QamPageGetDirectory(root);
-	BlockNumber block = BufferGetBlockNumber(page_buffer);
-	uint32		depth = QamPageGetOpaque(BufferGetPage(page_buffer))->lane;
+	uint32		depth = QamPageGetOpaque(page)->lane;
 	uint32		mask = (UINT32_C(1) << depth) - 1;
 	uint32		i;
 
 	for (i = 0; i < (UINT32_C(1) << directory->depth); i++)
 		if ((directory->pages[i] == block) != (((i ^ hash) & mask) == 0))
-			break;
-	if (depth > directory->depth || i < (UINT32_C(1) << directory->depth))
-		qam_broken(index, block, "The directory does not agree with the depth of this page, which is %u.",
-				   depth);
+			return false;
+	return depth <= directory->depth;
 }
 
 /*
@@ -337,8 +333,11 @@ qam_directory_grow(Relation index, uint32 hash)
 	page = BufferGetPage(page_buffer);
 	if (QamPageGetGroupCount(page) == QAM_GROUPS_PER_PAGE)
 	{
-		if (QamPageGetOpaque(page)->lane < QAM_DIRECTORY_MAX_DEPTH)
-			qam_require_part(index, BufferGetPage(root), page_buffer, hash);
+		if (QamPageGetOpaque(page)->lane < QAM_DIRECTORY_MAX_DEPTH &&
+			!qam_directory_agrees(QamPageGetDirectory(BufferGetPage(root)),
+								  BufferGetBlockNumber(page_buffer), page, hash))
+			qam_broken(index, BufferGetBlockNumber(page_buffer),
+					   "The directory does not agree with the depth of this page.");
 		free = meta->free;
 		new = qam_get_page(index, &free);
 		qam_log_begin(&log, index);

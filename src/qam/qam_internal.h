@@ -302,6 +302,8 @@ extern bool qam_xid_visible(uint64 fullxid, Snapshot snapshot);
 /* qam_group.c: chains of groups, and their directory */
 extern uint32 qam_group_hash(const uint64 *key, const char *group_id, int len);
 extern uint64 qam_group_label(const uint64 *key, uint32 hash);
+extern bool qam_directory_agrees(QamDirectory directory, BlockNumber block, Page page,
+								 uint32 hash);
 extern void qam_group_append(Relation index, const QamSlot *slot,
 							 QamSource *source);
 extern void qam_group_advance(Relation index, uint32 hash, uint64 *woken);

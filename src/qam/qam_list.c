@@ -140,6 +140,26 @@ qam_cache(Relation index)
 }
 
 /*
+ * Remember the random words of the metapage.
+ */
+static QamCache *
+qam_cache_random(Relation index)
+{
+	QamMetaData meta;
+	QamCache   *cache;
+
+	qam_read_meta(index, &meta);
+	cache = qam_cache(index);
+	memcpy(cache->nonce, meta.nonce, sizeof(cache->nonce));
+	memcpy(cache->group_key, meta.group_key, sizeof(cache->group_key));
+	cache->group_key_known = true;
+
+	/* Of an empty unlogged index, it will be replaced: qam_renew_nonce */
+	cache->nonce_known = (meta.next_seq > 1);
+	return cache;
+}
+
+/*
  * qam_nonce returns the random words that tell this build of the index from
  * all others.  Valid until the next thing that can process invalidations.
  */
@@ -149,16 +169,7 @@ qam_nonce(Relation index)
 	QamCache   *cache = qam_cache(index);
 
 	if (!cache->nonce_known)
-	{
-		QamMetaData meta;
-
-		qam_read_meta(index, &meta);
-		cache = qam_cache(index);
-		memcpy(cache->nonce, meta.nonce, sizeof(cache->nonce));
-
-		/* Of an empty unlogged index, it will be replaced: qam_renew_nonce */
-		cache->nonce_known = (meta.next_seq > 1);
-	}
+		cache = qam_cache_random(index);
 	return cache->nonce;
 }
 
@@ -172,14 +183,7 @@ qam_group_key(Relation index)
 	QamCache   *cache = qam_cache(index);
 
 	if (!cache->group_key_known)
-	{
-		QamMetaData meta;
-
-		qam_read_meta(index, &meta);
-		cache = qam_cache(index);
-		memcpy(cache->group_key, meta.group_key, sizeof(cache->group_key));
-		cache->group_key_known = true;
-	}
+		cache = qam_cache_random(index);
 	return cache->group_key;
 }
 

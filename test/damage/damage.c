@@ -87,13 +87,11 @@ damage_restore(PG_FUNCTION_ARGS)
 		bytea	   *page = DatumGetByteaPP(pages[block]);
 		Buffer		buffer;
 
+		/* What is in the file may be refused */
 		if (block >= nblocks)
 			buffer = once_extend(rel, MAIN_FORKNUM);
 		else
-		{
-			buffer = ReadBuffer(rel, block);
-			LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
-		}
+			buffer = ReadBufferExtended(rel, MAIN_FORKNUM, block, RBM_ZERO_AND_LOCK, NULL);
 		memcpy(BufferGetPage(buffer), VARDATA_ANY(page), BLCKSZ);
 		MarkBufferDirty(buffer);
 		UnlockReleaseBuffer(buffer);

@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * once_debug.c
- *	  Debug points: named places where a test can hold a backend still.
+ *	  What tests need: debug points, which are named places where a test can
+ *	  hold a backend still, and a key for groups that is known beforehand.
  *
  * A race is proven by holding one side at the worst moment and letting the
  * other one act.  The isolation tester notices waits for heavyweight locks and
@@ -21,15 +22,25 @@
 #include "storage/lock.h"
 #include "utils/guc.h"
 
+bool		once_debug_group_key = false;
 char	   *once_debug_point_name = NULL;
 
 /*
- * once_debug_init defines the setting.  It must come before the prefix of our
+ * once_debug_init defines the settings.  It must come before the prefix of our
  * settings is reserved.
  */
 void
 once_debug_init(void)
 {
+	DefineCustomBoolVariable("once.debug_group_key",
+							 "Gives the queue indexes that the session builds a group key of zeros.",
+							 "Meant for the extension's own tests.",
+							 &once_debug_group_key,
+							 false,
+							 PGC_SUSET,
+							 GUC_NOT_IN_SAMPLE | GUC_NO_SHOW_ALL,
+							 NULL, NULL, NULL);
+
 	DefineCustomStringVariable("once.debug_point",
 							   "Names the place where the session waits for a test.",
 							   "Meant for the extension's own tests.",

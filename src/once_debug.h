@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * once_debug.h
- *	  Debug points: named places where a test can hold a backend still.
+ *	  What tests need: debug points, which are named places where a test can
+ *	  hold a backend still, and a key for groups that is known beforehand.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,6 +15,12 @@
 
 /* once.debug_point; an empty string means none */
 extern char *once_debug_point_name;
+
+/*
+ * once.debug_group_key: the queue indexes that this session builds have a group
+ * key of zeros, so that names that share a hash can be written into a test.
+ */
+extern bool once_debug_group_key;
 
 extern void once_debug_init(void);
 extern void once_debug_hold(const char *name);

@@ -46,7 +46,7 @@ CREATE FUNCTION once.slots(
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'once_slots' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000;
 COMMENT ON FUNCTION once.slots(text) IS
-'The slots of the queue index as they are on disk. scheduled: due later, and not in its lane yet. group_hash: hash of the message''s group, NULL without one. blocked: another of its group comes before it. Wants SELECT on the table.';
+'The slots of the queue index as they are on disk. scheduled: due later, and not in its lane yet. group_hash: a number for the message''s group, the same for all of the group until the index is rebuilt, NULL without one. blocked: another of its group comes before it. Wants SELECT on the table.';
 
 CREATE FUNCTION once.pages(
     queue text,

@@ -236,7 +236,7 @@ typedef struct QamSlotInfo
 	int			slot;
 	const char *state;			/* 'appended', 'ready', 'claimed', 'taken',
 								 * 'ended', 'done' */
-	uint32		group;			/* hash of its group, or 0 */
+	uint64		group;			/* 63 bits, the same for all of its group; or 0 */
 	bool		blocked;		/* there is one before it in its group */
 	const char *claim;			/* NULL, 'xid' or 'lease' */
 	uint64		claim_xid;		/* with 'xid' */

@@ -6,8 +6,9 @@
  * The rules, by the names under which breaches are reported:
  *
  *	page			every page is of a known kind and sound in itself
- *	slot			every slot's state and claim are legal, and it leads to a
- *					line pointer that is in use
+ *	slot			every slot's state, claim and time are legal, and it leads to
+ *					a line pointer that is in use
+ *	row				what a slot says of a row's lane, group and time is so
  *	hint			no page hint keeps a message from being offered
  *	list			every link leads to the page it means, and every list ends
  *					where the metapage says it does
@@ -25,6 +26,9 @@
  * the slots were read, and are still alive afterwards.  With "strict" the
  * caller holds a lock on the table that keeps writers out.
  *
+ * Nothing that is read here is trusted, and nothing is an error: damage is what
+ * is looked for.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -35,11 +39,14 @@
 #include "access/htup_details.h"
 #include "access/tableam.h"
 #include "miscadmin.h"
-#include "qam/qam_internal.h"
-#include "utils/hsearch.h"
+#include "qam/qam_check.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+/* Nothing makes a message wait longer than that, once it is in its lane */
+#define QAM_CHECK_FAR	(10 * 366 * USECS_PER_DAY)
 
 /* Where a row's slot was seen */
 typedef struct QamSeenSlot
@@ -48,29 +55,17 @@ typedef struct QamSeenSlot
 	uint16		slotno;
 	BlockNumber block;
 	uint64		seq;
+	/* what it says of the row */
+	int			lane;
+	bool		scheduled;
+	uint32		group;
+	int64		ready_at;
 } QamSeenSlot;
 
-typedef struct QamCheck
-{
-	Relation	heap;
-	Relation	index;
-	QamFaultSink sink;
-	void	   *arg;
-	HTAB	   *seen;
-	Buffer		heap_buffer;	/* pinned, or invalid */
-	bool	   *in_list;		/* strict: per block */
-	BlockNumber nblocks;
-	uint64		in_groups;		/* unfinished slots seen that have a group */
-	HTAB	   *suspects;		/* rows without a slot so far, or NULL */
-} QamCheck;
-
-static void qam_fault(QamCheck *check, const char *rule, BlockNumber block,
-					  int slotno, const char *format,...) pg_attribute_printf(5, 6);
-
 /*
- * Report a fault.  No page is locked.
+ * qam_fault reports a fault.  No page is locked.
  */
-static void
+void
 qam_fault(QamCheck *check, const char *rule, BlockNumber block, int slotno,
 		  const char *format,...)
 {
@@ -84,7 +79,7 @@ qam_fault(QamCheck *check, const char *rule, BlockNumber block, int slotno,
 }
 
 /*
- * Is a copied page sound in itself?
+ * Is a copied page sound in itself?  Returns whether its slots are to be looked at.
  */
 static bool
 qam_check_page(QamCheck *check, const QamCopiedPage *copy)
@@ -92,23 +87,26 @@ qam_check_page(QamCheck *check, const QamCopiedPage *copy)
 	const QamOpaqueData *opaque = &copy->opaque;
 	int			i;
 
-	if (opaque->kind == 0)
+	if (opaque->kind == 0 && opaque->page_id == 0)
 		return false;			/* new: a crash during extension */
-	if (opaque->page_id != QAM_PAGE_ID ||
-		opaque->kind <= QAM_PAGE_META || opaque->kind > QAM_PAGE_SCHEDULE ||
-		(opaque->kind == QAM_PAGE_LANE && opaque->lane >= QAM_LANES) ||
-		(opaque->kind == QAM_PAGE_BUCKET && opaque->lane != QAM_SCHEDULED))
+	if (copy->fault != NULL || opaque->kind == QAM_PAGE_META)
 	{
-		qam_fault(check, "page", copy->block, -1, "page kind %d, lane %d",
-				  opaque->kind, opaque->lane);
+		qam_fault(check, "page", copy->block, -1, "page kind %d, lane %d: %s",
+				  opaque->kind, opaque->lane,
+				  copy->fault != NULL ? copy->fault : "it is no data page");
+		return false;
+	}
+	check->max_seq = Max(check->max_seq, opaque->seq);
+	if (opaque->kind == QAM_PAGE_FREE)
+	{
+		for (i = 0; i < copy->nslots; i++)
+			if (copy->slots[i].state != QAM_SLOT_DONE)
+				qam_fault(check, "page", copy->block, i,
+						  "page is free, but slot is not done");
 		return false;
 	}
 	if (opaque->kind != QAM_PAGE_LANE && opaque->kind != QAM_PAGE_BUCKET)
 		return false;
-	if (opaque->first_unfinished > copy->nslots)
-		qam_fault(check, "page", copy->block, -1,
-				  "%d slots, first unfinished %d", copy->nslots,
-				  opaque->first_unfinished);
 	for (i = 0; i < opaque->first_unfinished && i < copy->nslots; i++)
 		if (copy->slots[i].state != QAM_SLOT_DONE)
 			qam_fault(check, "hint", copy->block, i,
@@ -117,40 +115,63 @@ qam_check_page(QamCheck *check, const QamCopiedPage *copy)
 }
 
 /*
- * Is a copied slot, not DONE, legal and not hidden by its page's hints?
+ * Is a copied slot, not DONE, kept from being offered by its page's hints?  "now"
+ * is a time after the page was copied.
  */
 static void
-qam_check_slot(QamCheck *check, const QamCopiedPage *copy, int slotno)
+qam_check_hint(QamCheck *check, const QamCopiedPage *copy, int slotno, TimestampTz now)
 {
 	const QamSlot *slot = &copy->slots[slotno];
 	const QamOpaqueData *opaque = &copy->opaque;
-	uint64		kind = QamClaimKindOf(slot->claim);
 	int			state = QamSlotState(slot);
 	bool		timed = state == QAM_SLOT_READY ||
-		(state == QAM_SLOT_CLAIMED && kind == QAM_CLAIM_BY_LEASE);
-
-	if (state < QAM_SLOT_APPENDED || state > QAM_SLOT_ENDED)
-		qam_fault(check, "slot", copy->block, slotno, "state %d", slot->state);
-	else if (((state == QAM_SLOT_APPENDED || state == QAM_SLOT_TAKEN) &&
-			  kind != QAM_CLAIM_BY_XID) ||
-			 (state == QAM_SLOT_CLAIMED && kind == QAM_CLAIM_NONE))
-		qam_fault(check, "slot", copy->block, slotno,
-				  "state %d with claim kind %d", slot->state, (int) kind);
-	if (QamSlotIsBlocked(slot) &&
-		(slot->group_hash == 0 || opaque->kind != QAM_PAGE_LANE))
-		qam_fault(check, "slot", copy->block, slotno, "blocked without a group");
-	if (opaque->kind == QAM_PAGE_BUCKET && slot->next_slot >= QAM_LANES)
-		qam_fault(check, "slot", copy->block, slotno, "due in lane %d", slot->next_slot);
-	if (!ItemPointerIsValid(&slot->tid))
-		qam_fault(check, "slot", copy->block, slotno, "invalid row pointer");
+		(state == QAM_SLOT_CLAIMED && QamClaimKindOf(slot->claim) == QAM_CLAIM_BY_LEASE);
 
 	/* With an owner, the hint may rest on a delete or lock of its */
-	if (opaque->kind == QAM_PAGE_LANE && !QamSlotIsBlocked(slot) &&
-		opaque->owner == 0 && opaque->earliest != 0 && timed &&
-		!(slot->hints & QAM_HINT_ACKED) && slot->ready_at < opaque->earliest)
+	if (opaque->kind != QAM_PAGE_LANE || QamSlotIsBlocked(slot) ||
+		opaque->owner != 0 || opaque->earliest == 0)
+		return;
+	if (timed && !(slot->hints & QAM_HINT_ACKED) && slot->ready_at < opaque->earliest)
 		qam_fault(check, "hint", copy->block, slotno,
 				  "slot is ready at " INT64_FORMAT ", page is passed by until " INT64_FORMAT,
 				  slot->ready_at, opaque->earliest);
+
+	/* A transaction that has claimed it since has found the page worth a visit */
+	if (!timed && opaque->earliest > now &&
+		(state != QAM_SLOT_APPENDED || slot->ready_at < opaque->earliest))
+		qam_fault(check, "hint", copy->block, slotno,
+				  "slot is to be looked at, page is passed by until " INT64_FORMAT,
+				  opaque->earliest);
+}
+
+/*
+ * Is a copied slot, not DONE, legal?  Returns whether its row is to be looked at.
+ */
+static bool
+qam_check_slot(QamCheck *check, const QamCopiedPage *copy, int slotno, TimestampTz now)
+{
+	const QamSlot *slot = &copy->slots[slotno];
+	const char *fault = qam_slot_fault(slot, copy->opaque.kind);
+	uint64		kind = QamClaimKindOf(slot->claim);
+	int			state = QamSlotState(slot);
+
+	if (fault != NULL)
+	{
+		qam_fault(check, "slot", copy->block, slotno, "state %d: %s", slot->state, fault);
+		return false;
+	}
+	qam_check_hint(check, copy, slotno, now);
+	if (QamSlotIsOver(slot))
+		return false;
+	if (((state == QAM_SLOT_APPENDED || state == QAM_SLOT_TAKEN) &&
+		 kind != QAM_CLAIM_BY_XID) ||
+		(state == QAM_SLOT_CLAIMED && kind != QAM_CLAIM_BY_XID && kind != QAM_CLAIM_BY_LEASE))
+		qam_fault(check, "slot", copy->block, slotno,
+				  "state %d with claim kind %d", slot->state, (int) kind);
+	if (copy->opaque.kind == QAM_PAGE_LANE && slot->ready_at > now + QAM_CHECK_FAR)
+		qam_fault(check, "slot", copy->block, slotno,
+				  "ready at " INT64_FORMAT ", which is too far away", slot->ready_at);
+	return true;
 }
 
 /*
@@ -165,10 +186,11 @@ qam_still_unfinished(QamCheck *check, const QamSeenSlot *seen)
 
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
 	page = BufferGetPage(buffer);
-	unfinished = !PageIsNew(page) &&
+	unfinished = qam_page_fault(page) == NULL &&
 		(QamPageGetOpaque(page)->kind == QAM_PAGE_LANE ||
 		 QamPageGetOpaque(page)->kind == QAM_PAGE_BUCKET) &&
 		QamPageGetOpaque(page)->seq == seen->seq &&
+		seen->slotno < QamPageGetSlotCount(page) &&
 		!QamSlotIsOver(&QamPageGetSlots(page)[seen->slotno]);
 	UnlockReleaseBuffer(buffer);
 	return unfinished;
@@ -196,6 +218,70 @@ qam_see_slot(QamCheck *check, const QamCopiedPage *copy, int slotno)
 	seen->slotno = slotno;
 	seen->block = copy->block;
 	seen->seq = copy->opaque.seq;
+	seen->scheduled = copy->opaque.kind == QAM_PAGE_BUCKET;
+	seen->lane = seen->scheduled ? copy->slots[slotno].next_slot : copy->opaque.lane;
+	seen->group = copy->slots[slotno].group_hash;
+	seen->ready_at = copy->slots[slotno].ready_at;
+}
+
+/*
+ * The slots of a copied page, and their rows.
+ */
+static void
+qam_check_slots(QamCheck *check, const QamCopiedPage *copy)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	int			i;
+
+	for (i = 0; i < copy->nslots; i++)
+	{
+		const QamSlot *slot = &copy->slots[i];
+		QamRow		row;
+		bool		unused;
+
+		CHECK_FOR_INTERRUPTS();
+		if (slot->state == QAM_SLOT_DONE)
+			continue;
+		if (slot->group_hash != 0 && copy->opaque.kind == QAM_PAGE_LANE)
+			check->in_groups++;
+		if (!qam_check_slot(check, copy, i, now))
+			continue;
+		if (qam_judge_copied(check->heap, check->index, copy, i, &check->heap_buffer,
+							 &row, &unused) && unused)
+			qam_fault(check, "slot", copy->block, i,
+					  "row pointer (%u,%u) is not in use",
+					  QamSlotGetBlock(slot), ItemPointerGetOffsetNumber(&slot->tid));
+		qam_see_slot(check, copy, i);
+	}
+}
+
+/*
+ * Is the metapage sound, and fit to be asked for the rest?
+ */
+static bool
+qam_check_metapage(QamCheck *check)
+{
+	QamCopiedPage *copy = palloc(sizeof(QamCopiedPage));
+	const char *fault = "the index is empty";
+
+	if (check->nblocks > QAM_METAPAGE)
+	{
+		QamMeta		meta;
+
+		qam_copy_page(check->index, QAM_METAPAGE, copy);
+		LockBuffer(copy->buffer, BUFFER_LOCK_SHARE);
+		meta = QamPageGetMeta(BufferGetPage(copy->buffer));
+		fault = copy->fault;
+		if (copy->opaque.kind != QAM_PAGE_META || meta->magic != QAM_MAGIC)
+			fault = "it is no metapage";
+		else if (meta->version != QAM_VERSION)
+			(void) qam_check_meta(check->index, BufferGetPage(copy->buffer));
+		UnlockReleaseBuffer(copy->buffer);
+	}
+	if (fault != NULL)
+		qam_fault(check, "page", QAM_METAPAGE, -1, "metapage: %s", fault);
+	pfree(copy);
+	return fault == NULL;
 }
 
 /*
@@ -206,394 +292,31 @@ qam_check_pages(QamCheck *check)
 {
 	QamCopiedPage *copy = palloc(sizeof(QamCopiedPage));
 	BlockNumber block;
-	int			i;
 
 	for (block = QAM_METAPAGE + 1; block < check->nblocks; block++)
 	{
 		CHECK_FOR_INTERRUPTS();
 		qam_copy_page(check->index, block, copy);
 		if (qam_check_page(check, copy))
-		{
-			for (i = 0; i < copy->nslots; i++)
-			{
-				QamRow		row;
-				bool		unused;
-
-				if (copy->slots[i].group_hash != 0 &&
-					copy->opaque.kind == QAM_PAGE_LANE &&
-					copy->slots[i].state != QAM_SLOT_DONE)
-					check->in_groups++;
-				if (QamSlotIsOver(&copy->slots[i]))
-					continue;
-				qam_check_slot(check, copy, i);
-				if (qam_judge_copied(check->heap, copy, i, &check->heap_buffer,
-									 &row, &unused) && unused)
-					qam_fault(check, "slot", copy->block, i,
-							  "row pointer (%u,%u) is not in use",
-							  ItemPointerGetBlockNumber(&copy->slots[i].tid),
-							  ItemPointerGetOffsetNumber(&copy->slots[i].tid));
-				qam_see_slot(check, copy, i);
-			}
-		}
+			qam_check_slots(check, copy);
 		ReleaseBuffer(copy->buffer);
 	}
 	pfree(copy);
 }
 
 /*
- * Go from a lane's page (or, with an invalid one, from its head) to the next.
- *
- * Both are locked together, so a link that does not lead where it should is a
- * fault and not somebody's work.  Sets *link to the next page, invalid at the
- * end.  Returns false if the page we come from has left the list.
- */
-static bool
-qam_check_step(QamCheck *check, int lane, QamLink *link)
-{
-	bool		at_head = !QamLinkIsValid(link);
-	Buffer		from = ReadBuffer(check->index, at_head ? QAM_METAPAGE : link->block);
-	Page		page;
-	QamLink		next = qam_no_link();
-	bool		good = true;
-	bool		is_tail = true;
-	uint64		seq = 0;
-
-	LockBuffer(from, BUFFER_LOCK_SHARE);
-	page = BufferGetPage(from);
-	if (at_head)
-		next = qam_check_meta(check->index, page)->lanes[lane].head;
-	else if (qam_page_is(page, link, lane))
-	{
-		next = QamPageGetOpaque(page)->next;
-		seq = link->seq;
-	}
-	else
-	{
-		UnlockReleaseBuffer(from);
-		return false;
-	}
-	if (QamLinkIsValid(&next))
-	{
-		Buffer		to = ReadBuffer(check->index, next.block);
-
-		LockBuffer(to, BUFFER_LOCK_SHARE);
-		good = qam_page_is(BufferGetPage(to), &next, lane) && next.seq > seq;
-		UnlockReleaseBuffer(to);
-	}
-	UnlockReleaseBuffer(from);
-
-	if (!good)
-	{
-		qam_fault(check, "list", at_head ? QAM_METAPAGE : link->block, -1,
-				  "link of lane %d to block %u does not lead to page " UINT64_FORMAT,
-				  lane, next.block, next.seq);
-		next = qam_no_link();
-	}
-	else if (!QamLinkIsValid(&next) && !at_head)
-	{
-		/* Nobody but the tail ends the list; it may have grown since */
-		Buffer		meta = ReadBuffer(check->index, QAM_METAPAGE);
-		Buffer		last = ReadBuffer(check->index, link->block);
-
-		LockBuffer(meta, BUFFER_LOCK_SHARE);
-		LockBuffer(last, BUFFER_LOCK_SHARE);
-		page = BufferGetPage(last);
-		if (qam_page_is(page, link, lane) &&
-			!QamLinkIsValid(&QamPageGetOpaque(page)->next))
-			is_tail = qam_same_link(&qam_check_meta(check->index, BufferGetPage(meta))->lanes[lane].tail,
-									link);
-		UnlockReleaseBuffer(last);
-		UnlockReleaseBuffer(meta);
-		if (!is_tail)
-			qam_fault(check, "list", link->block, -1,
-					  "list of lane %d ends here, but not according to the metapage", lane);
-	}
-	*link = next;
-	return true;
-}
-
-/*
- * Second pass: the lanes' lists.
+ * Have no numbers been given that the metapage will give again?
  */
 static void
-qam_check_lists(QamCheck *check)
+qam_check_numbers(QamCheck *check)
 {
-	int			lane;
-
-	for (lane = 0; lane < QAM_LANES; lane++)
-	{
-		QamLink		link = qam_no_link();
-
-		for (;;)
-		{
-			CHECK_FOR_INTERRUPTS();
-			if (!qam_check_step(check, lane, &link))
-			{
-				link = qam_no_link();	/* unlinked meanwhile: once more */
-				continue;
-			}
-			if (!QamLinkIsValid(&link))
-				break;
-			if (check->in_list && link.block < check->nblocks)
-				check->in_list[link.block] = true;
-		}
-	}
-}
-
-/*
- * Strict: the free list, and that no page is in no list.  Writers are kept
- * out, so nothing needs to be locked together.
- */
-static void
-qam_check_free(QamCheck *check)
-{
-	QamCopiedPage *copy = palloc(sizeof(QamCopiedPage));
 	QamMetaData meta;
-	QamLink		link;
-	BlockNumber block;
 
 	qam_read_meta(check->index, &meta);
-	for (link = meta.free; QamLinkIsValid(&link); link = copy->opaque.next)
-	{
-		CHECK_FOR_INTERRUPTS();
-		if (link.block >= check->nblocks || check->in_list[link.block])
-		{
-			qam_fault(check, "free list", link.block, -1,
-					  "block is in another list as well, or twice in this one");
-			break;
-		}
-		qam_copy_page(check->index, link.block, copy);
-		ReleaseBuffer(copy->buffer);
-		if (copy->opaque.kind != QAM_PAGE_FREE || copy->opaque.seq != link.seq)
-		{
-			qam_fault(check, "free list", link.block, -1, "page is not free");
-			break;
-		}
-		check->in_list[link.block] = true;
-	}
-	for (block = QAM_METAPAGE + 1; block < check->nblocks; block++)
-	{
-		CHECK_FOR_INTERRUPTS();
-		if (check->in_list[block])
-			continue;
-		qam_copy_page(check->index, block, copy);
-		ReleaseBuffer(copy->buffer);
-		if (copy->opaque.kind != 0)
-			qam_fault(check, "lost page", block, -1, "page is in no list");
-	}
-	pfree(copy);
-}
-
-/*
- * Strict: follow a group's chain.  Returns the number of its slots.
- */
-static uint64
-qam_check_chain(QamCheck *check, const QamGroup *group)
-{
-	BlockNumber block = group->head_block;
-	uint32		seq = group->head_seq;
-	uint16		slotno = group->head_slot;
-	uint64		n = 0;
-
-	for (;;)
-	{
-		Buffer		buffer;
-		Page		page;
-		QamSlot		slot;
-		bool		good = false;
-
-		CHECK_FOR_INTERRUPTS();
-		memset(&slot, 0, sizeof(slot));
-		if (block < check->nblocks)
-		{
-			buffer = ReadBuffer(check->index, block);
-			LockBuffer(buffer, BUFFER_LOCK_SHARE);
-			page = BufferGetPage(buffer);
-			good = !PageIsNew(page) && QamPageGetOpaque(page)->kind == QAM_PAGE_LANE &&
-				(uint32) QamPageGetOpaque(page)->seq == seq &&
-				slotno < QamPageGetSlotCount(page);
-			if (good)
-				slot = QamPageGetSlots(page)[slotno];
-			UnlockReleaseBuffer(buffer);
-		}
-		if (!good || slot.group_hash != group->hash || slot.state == QAM_SLOT_DONE ||
-			QamSlotIsBlocked(&slot) != (n > 0))
-		{
-			qam_fault(check, "group", block, slotno,
-					  "state %d, group %u at place " UINT64_FORMAT " of group %u",
-					  slot.state, slot.group_hash, n, group->hash);
-			break;
-		}
-		n++;
-		if (slot.next_block == 0)
-		{
-			if (block != group->tail_block || slotno != group->tail_slot)
-				qam_fault(check, "group", block, slotno,
-						  "chain of group %u ends here, its last slot is %u in block %u",
-						  group->hash, group->tail_slot, group->tail_block);
-			break;
-		}
-		block = slot.next_block;
-		seq = slot.next_seq;
-		slotno = slot.next_slot;
-	}
-	return n;
-}
-
-/*
- * Copy a page of the directory.  False, and a fault, if it is not of that kind.
- */
-static bool
-qam_check_copy(QamCheck *check, const char *rule, BlockNumber block, uint16 kind,
-			   PGAlignedBlock *copy)
-{
-	Buffer		buffer;
-	bool		good = false;
-
-	if (block != 0 && block < check->nblocks)
-	{
-		buffer = ReadBuffer(check->index, block);
-		LockBuffer(buffer, BUFFER_LOCK_SHARE);
-		memcpy(copy->data, BufferGetPage(buffer), BLCKSZ);
-		UnlockReleaseBuffer(buffer);
-		good = !PageIsNew((Page) copy->data) &&
-			QamPageGetOpaque((Page) copy->data)->kind == kind;
-	}
-	if (!good)
-		qam_fault(check, rule, block, -1, "page is not of kind %d", kind);
-	else
-		check->in_list[block] = true;
-	return good;
-}
-
-/*
- * Strict: the directory of groups, and that all their unfinished slots are in
- * their chains.
- */
-static void
-qam_check_groups(QamCheck *check)
-{
-	PGAlignedBlock *root = palloc(sizeof(PGAlignedBlock));
-	PGAlignedBlock *copy = palloc(sizeof(PGAlignedBlock));
-	QamMetaData meta;
-	uint64		chained = 0;
-
-	qam_read_meta(check->index, &meta);
-	if (meta.directory != 0 &&
-		qam_check_copy(check, "group", meta.directory, QAM_PAGE_DIRECTORY, root))
-	{
-		QamDirectory directory = QamPageGetDirectory((Page) root->data);
-		uint32		part;
-
-		for (part = 0; part < (UINT32_C(1) << directory->depth); part++)
-		{
-			BlockNumber block = directory->pages[part];
-
-			if (block < check->nblocks && check->in_list[block])
-				continue;		/* shared with a part before */
-			while (block != InvalidBlockNumber &&
-				   qam_check_copy(check, "group", block, QAM_PAGE_GROUPS, copy))
-			{
-				Page		page = (Page) copy->data;
-				uint32		mask = (UINT32_C(1) << QamPageGetOpaque(page)->lane) - 1;
-				int			i;
-
-				for (i = 0; i < QamPageGetGroupCount(page); i++)
-				{
-					const QamGroup *group = &QamPageGetGroups(page)[i];
-
-					if ((group->hash & mask) != (part & mask))
-						qam_fault(check, "group", block, -1,
-								  "group %u is in the wrong part", group->hash);
-					chained += qam_check_chain(check, group);
-				}
-				block = QamPageGetOpaque(page)->next.block;
-			}
-		}
-	}
-	if (chained != check->in_groups)
-		qam_fault(check, "group", meta.directory, -1,
-				  UINT64_FORMAT " slots are in chains, " UINT64_FORMAT " have a group",
-				  chained, check->in_groups);
-	pfree(copy);
-	pfree(root);
-}
-
-/*
- * Strict: a list of the schedule, none of whose messages is due before "start".
- */
-static void
-qam_check_schedule_list(QamCheck *check, QamChainEnds ends, int64 start)
-{
-	QamCopiedPage *copy = palloc(sizeof(QamCopiedPage));
-	BlockNumber block = ends.head;
-	BlockNumber last = 0;
-	int			i;
-
-	while (block != 0 && block != InvalidBlockNumber)
-	{
-		CHECK_FOR_INTERRUPTS();
-		if (block >= check->nblocks || check->in_list[block])
-		{
-			qam_fault(check, "schedule", block, -1,
-					  "block is in another list as well, or twice in this one");
-			break;
-		}
-		check->in_list[block] = true;
-		qam_copy_page(check->index, block, copy);
-		ReleaseBuffer(copy->buffer);
-		if (copy->opaque.kind != QAM_PAGE_BUCKET)
-		{
-			qam_fault(check, "schedule", block, -1, "page is not in the schedule");
-			break;
-		}
-		for (i = 0; i < copy->nslots; i++)
-			if (!QamSlotIsOver(&copy->slots[i]) && copy->slots[i].ready_at < start)
-				qam_fault(check, "schedule", block, i,
-						  "due at " INT64_FORMAT ", looked at from " INT64_FORMAT,
-						  copy->slots[i].ready_at, start);
-		last = block;
-		block = copy->opaque.next.block;
-	}
-	if (last != ends.tail)
-		qam_fault(check, "schedule", last, -1, "list ends here, and should in block %u",
-				  ends.tail);
-	pfree(copy);
-}
-
-/*
- * Strict: the schedule.
- */
-static void
-qam_check_schedule(QamCheck *check)
-{
-	PGAlignedBlock *root = palloc(sizeof(PGAlignedBlock));
-	QamMetaData meta;
-	QamSchedule schedule = QamPageGetSchedule((Page) root->data);
-	int			digit;
-	int			value;
-
-	qam_read_meta(check->index, &meta);
-	if (meta.schedule != 0 &&
-		qam_check_copy(check, "schedule", meta.schedule, QAM_PAGE_SCHEDULE, root))
-	{
-		qam_check_schedule_list(check, schedule->opened, 0);
-		qam_check_schedule_list(check, schedule->near, schedule->near_due);
-		for (digit = 0; digit < QAM_DIGITS; digit++)
-			for (value = 0; value < QAM_DIGIT_VALUES; value++)
-			{
-				int			shift = digit * QAM_DIGIT_BITS;
-				uint64		above = schedule->cursor >> (shift + QAM_DIGIT_BITS);
-				uint64		start = ((above << QAM_DIGIT_BITS) | value) << shift;
-
-				if (schedule->buckets[digit][value].head != 0 && start <= schedule->cursor)
-					qam_fault(check, "schedule", meta.schedule, -1,
-							  "bucket %d of digit %d is never opened", value, digit);
-				qam_check_schedule_list(check, schedule->buckets[digit][value],
-										(int64) (start << QAM_TICK_BITS));
-			}
-	}
-	pfree(root);
+	if (meta.next_seq <= check->max_seq)
+		qam_fault(check, "page", QAM_METAPAGE, -1,
+				  "next page gets number " UINT64_FORMAT ", there is one with " UINT64_FORMAT,
+				  meta.next_seq, check->max_seq);
 }
 
 /*
@@ -673,8 +396,38 @@ qam_check_suspects(QamCheck *check)
 	}
 }
 
+/*
+ * Is what its slot says of a row so?
+ *
+ * The slot was unfinished after the snapshot was taken that sees the row; so it is
+ * the row's own, and that cannot have changed.
+ */
 static void
-qam_check_rows(QamCheck *check, Snapshot snapshot)
+qam_check_seen(QamCheck *check, HeapTuple tuple, const QamSeenSlot *seen)
+{
+	TupleDesc	desc = RelationGetDescr(check->heap);
+	Datum		values[QAM_NATTRS];
+	bool		isnull[QAM_NATTRS];
+	QamEntry	entry;
+	int			i;
+
+	for (i = 0; i < QAM_NATTRS; i++)
+		values[i] = heap_getattr(tuple, check->index->rd_index->indkey.values[i], desc,
+								 &isnull[i]);
+	entry = qam_entry(check->index, values, isnull, &tuple->t_self);
+	if (entry.lane != seen->lane || entry.group != seen->group ||
+		(seen->scheduled && entry.ready_at != seen->ready_at))
+		qam_fault(check, "row", seen->block, seen->slotno,
+				  "lane %d, group %u, time " INT64_FORMAT "; row: lane %d, group %u, time " INT64_FORMAT,
+				  seen->lane, seen->group, seen->ready_at,
+				  entry.lane, entry.group, entry.ready_at);
+}
+
+/*
+ * Third pass, "sound": the metapage is.
+ */
+static void
+qam_check_rows(QamCheck *check, Snapshot snapshot, bool sound)
 {
 	TableScanDesc scan = table_beginscan(check->heap, snapshot, 0, NULL);
 	HeapTuple	tuple;
@@ -682,13 +435,20 @@ qam_check_rows(QamCheck *check, Snapshot snapshot)
 	while ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
 	{
 		ItemPointerData root;
+		QamSeenSlot *seen;
 		QamRow		row;
 
 		CHECK_FOR_INTERRUPTS();
 		qam_root_of(check, tuple, &root);
-		if (!ItemPointerIsValid(&root) ||
-			hash_search(check->seen, &root, HASH_FIND, NULL) != NULL)
+		if (!ItemPointerIsValid(&root))
 			continue;
+		seen = hash_search(check->seen, &root, HASH_FIND, NULL);
+		if (seen != NULL)
+		{
+			if (sound)
+				qam_check_seen(check, tuple, seen);
+			continue;
+		}
 
 		/* Visible to our snapshot, so nobody has let go of the line pointer */
 		check->heap_buffer = ReleaseAndReadBuffer(check->heap_buffer, check->heap,
@@ -720,6 +480,7 @@ qam_check(Relation heap, Relation index, bool strict, QamFaultSink sink, void *a
 		.hcxt = CurrentMemoryContext
 	};
 	Snapshot	snapshot;
+	bool		sound;
 
 	check.heap_buffer = InvalidBuffer;
 	check.seen = hash_create("once.check", 1024, &hash,
@@ -735,15 +496,20 @@ qam_check(Relation heap, Relation index, bool strict, QamFaultSink sink, void *a
 		check.in_list = MemoryContextAllocExtended(CurrentMemoryContext,
 												   check.nblocks * sizeof(bool),
 												   MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	sound = qam_check_metapage(&check);
 	qam_check_pages(&check);
-	qam_check_lists(&check);
-	if (strict)
+	if (sound)
+	{
+		qam_check_numbers(&check);
+		qam_check_lists(&check);
+	}
+	if (sound && strict)
 	{
 		qam_check_groups(&check);
 		qam_check_schedule(&check);
 		qam_check_free(&check);
 	}
-	qam_check_rows(&check, snapshot);
+	qam_check_rows(&check, snapshot, sound);
 	UnregisterSnapshot(snapshot);
 	if (BufferIsValid(check.heap_buffer))
 		ReleaseBuffer(check.heap_buffer);

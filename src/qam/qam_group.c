@@ -18,8 +18,8 @@
  * A slot in a chain is never DONE, so its page stays in its list, and what a
  * link of the chain or the directory means cannot be recycled.
  *
- * Groups are told by a 32-bit hash.  Two that share one are one chain: each may
- * have to wait for the other, and each is still in order.
+ * Groups are told by a 32-bit hash with a key of the index.  Two that share one
+ * are one chain: each may have to wait for the other, and each is still in order.
  *
  * Lock order: metapage, directory's root, page of groups, lane page, next lane
  * page.  All chains are in the default lane, where the successor is always
@@ -32,10 +32,10 @@
 #include "pg_once.h"
 
 #include "access/xact.h"
-#include "common/hashfn.h"
 #include "miscadmin.h"
 #include "once_debug.h"
 #include "qam/qam_internal.h"
+#include "qam/qam_siphash.h"
 #include "storage/proc.h"
 #include "utils/rel.h"
 
@@ -66,13 +66,33 @@ static QamGroupMark marks[QAM_GROUP_MARKS];
 
 /*
  * qam_group_hash returns the hash by which a group is known; never 0.
+ *
+ * Senders choose the names of groups.  Without the key they cannot choose which
+ * groups share a part of the directory, or a whole hash.
  */
 uint32
-qam_group_hash(const char *group_id, int len)
+qam_group_hash(const uint64 *key, const char *group_id, int len)
 {
-	uint32		hash = hash_bytes((const unsigned char *) group_id, len);
+	uint32		hash = (uint32) qam_siphash(key, group_id, len);
 
 	return hash != 0 ? hash : 1;
+}
+
+/*
+ * qam_group_label returns what those may see of a group's hash who can look at
+ * the index; not 0, nor more than a bigint holds.
+ *
+ * The hash itself would tell them which names go to the same part of the
+ * directory.  It is hashed with the same key, together with bytes of zero, which
+ * no name contains.
+ */
+uint64
+qam_group_label(const uint64 *key, uint32 hash)
+{
+	uint64		word = hash;
+	uint64		label = qam_siphash(key, &word, sizeof(word)) & PG_INT64_MAX;
+
+	return label != 0 ? label : 1;
 }
 
 static inline QamPlace
@@ -93,34 +113,29 @@ qam_successor(const QamSlot *slot)
 
 /*
  * The slot that a place means, on its locked page; NULL if the page has been
- * used again since.
+ * used again since, or if the slot does not lead onwards.
  */
 static QamSlot *
 qam_slot_at(Page page, const QamPlace *place, uint32 hash)
 {
-	QamOpaque	opaque;
+	QamOpaque	opaque = QamPageGetOpaque(page);
 	QamSlot    *slot;
 
-	if (PageIsNew(page) ||
-		PageGetSpecialSize(page) != MAXALIGN(sizeof(QamOpaqueData)))
-		return NULL;
-	opaque = QamPageGetOpaque(page);
-	if (opaque->page_id != QAM_PAGE_ID || opaque->kind != QAM_PAGE_LANE ||
+	if (qam_page_fault(page) != NULL || opaque->kind != QAM_PAGE_LANE ||
 		(uint32) opaque->seq != place->seq ||
 		place->slot >= QamPageGetSlotCount(page))
 		return NULL;
 	slot = QamPageGetSlots(page) + place->slot;
-	return slot->group_hash == hash ? slot : NULL;
+	return slot->group_hash == hash &&
+		qam_successor_is_later(slot, place->block, opaque->seq, place->slot) ? slot : NULL;
 }
 
 static void
-qam_chain_broken(Relation index, BlockNumber block)
+qam_chain_broken(Relation index, const QamPlace *place)
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_INDEX_CORRUPTED),
-			 errmsg("the chain of a group in queue index \"%s\" is broken at block %u",
-					RelationGetRelationName(index), block),
-			 errhint("REINDEX restores the index from its table.")));
+	qam_broken(index, place->block,
+			   "The chain of a group leads to slot %u of this block, which is not part of it.",
+			   place->slot);
 }
 
 
@@ -169,47 +184,57 @@ qam_directory_create(Relation index)
 }
 
 /*
- * Pin and lock a page of the directory of the given kind.
+ * Pin and lock the directory's root; the first page of a part, with the root
+ * locked; and the next one, with that locked.
  */
 static Buffer
-qam_directory_page(Relation index, BlockNumber block, uint16 kind, int mode)
+qam_directory_root(Relation index, BlockNumber block, int mode)
 {
-	Buffer		buffer = ReadBuffer(index, block);
-	Page		page = BufferGetPage(buffer);
-
-	LockBuffer(buffer, mode);
-	if (PageIsNew(page) || QamPageGetOpaque(page)->page_id != QAM_PAGE_ID ||
-		QamPageGetOpaque(page)->kind != kind)
-		ereport(ERROR,
-				(errcode(ERRCODE_INDEX_CORRUPTED),
-				 errmsg("the directory of groups of queue index \"%s\" is broken at block %u",
-						RelationGetRelationName(index), block),
-				 errhint("REINDEX restores the index from its table.")));
-	return buffer;
+	return qam_follow(index, "metapage", qam_link(block, 0), QAM_PAGE_DIRECTORY, mode);
 }
 
-static BlockNumber
-qam_directory_lookup(Page root, uint32 hash)
+static Buffer
+qam_directory_part(Relation index, Page root, uint32 hash, int mode)
 {
 	QamDirectory directory = QamPageGetDirectory(root);
+	uint32		part = hash & ((UINT32_C(1) << directory->depth) - 1);
 
-	return directory->pages[hash & ((UINT32_C(1) << directory->depth) - 1)];
+	return qam_follow(index, "directory of groups", qam_link(directory->pages[part], 0),
+					  QAM_PAGE_GROUPS, mode);
+}
+
+static Buffer
+qam_directory_next(Relation index, QamLink next, int mode)
+{
+	return qam_follow(index, "directory of groups", next, QAM_PAGE_GROUPS, mode);
+}
+
+/*
+ * Does the page hold groups of the same part as this hash, as far as can be seen?
+ */
+static bool
+qam_page_has_part(Page page, uint32 hash)
+{
+	uint32		mask = (UINT32_C(1) << QamPageGetOpaque(page)->lane) - 1;
+
+	return QamPageGetGroupCount(page) == 0 ||
+		((QamPageGetGroups(page)->hash ^ hash) & mask) == 0;
 }
 
 /*
  * Find a group.  The directory must exist.  On exit the first page of its part
  * is locked in the given mode, and the page of the entry too; with none found,
  * and locked exclusively, a page with room.
+ *
+ * The pages of a part have ascending numbers, so there is an end of them.
  */
 static void
 qam_group_lock(Relation index, uint32 hash, int mode, QamGroupEntry *out)
 {
-	Buffer		root = qam_directory_page(index, qam_directory_block(index),
-										  QAM_PAGE_DIRECTORY, BUFFER_LOCK_SHARE);
+	Buffer		root = qam_directory_root(index, qam_directory_block(index), BUFFER_LOCK_SHARE);
 	Buffer		room = InvalidBuffer;
 
-	out->first = qam_directory_page(index, qam_directory_lookup(BufferGetPage(root), hash),
-									QAM_PAGE_GROUPS, mode);
+	out->first = qam_directory_part(index, BufferGetPage(root), hash, mode);
 	UnlockReleaseBuffer(root);
 	out->page = out->first;
 	out->found = false;
@@ -221,6 +246,9 @@ qam_group_lock(Relation index, uint32 hash, int mode, QamGroupEntry *out)
 		QamLink		next = QamPageGetOpaque(page)->next;
 		int			i;
 
+		if (!qam_page_has_part(page, hash))
+			qam_broken(index, BufferGetBlockNumber(out->page),
+					   "The directory leads to this block, which is that of another part.");
 		for (i = 0; i < n; i++)
 			if (groups[i].hash == hash)
 			{
@@ -240,7 +268,7 @@ qam_group_lock(Relation index, uint32 hash, int mode, QamGroupEntry *out)
 			UnlockReleaseBuffer(out->page);
 		if (!QamLinkIsValid(&next))
 			break;
-		out->page = qam_directory_page(index, next.block, QAM_PAGE_GROUPS, mode);
+		out->page = qam_directory_next(index, next, mode);
 	}
 	out->page = BufferIsValid(room) ? room : out->first;
 	out->entry = BufferIsValid(room) ? QamPageGetGroupCount(BufferGetPage(room)) : -1;
@@ -252,6 +280,23 @@ qam_group_unlock(QamGroupEntry *entry)
 	if (entry->page != entry->first)
 		UnlockReleaseBuffer(entry->page);
 	UnlockReleaseBuffer(entry->first);
+}
+
+/*
+ * qam_directory_agrees tells whether the places that the depth of a page of groups
+ * says, and no others, lead to it.  One of its hashes, or places, is "hash".
+ */
+bool
+qam_directory_agrees(QamDirectory directory, BlockNumber block, Page page, uint32 hash)
+{
+	uint32		depth = QamPageGetOpaque(page)->lane;
+	uint32		mask = (UINT32_C(1) << depth) - 1;
+	uint32		i;
+
+	for (i = 0; i < (UINT32_C(1) << directory->depth); i++)
+		if ((directory->pages[i] == block) != (((i ^ hash) & mask) == 0))
+			return false;
+	return depth <= directory->depth;
 }
 
 /*
@@ -275,22 +320,24 @@ qam_directory_grow(Relation index, uint32 hash)
 
 	LockBuffer(meta_buffer, BUFFER_LOCK_EXCLUSIVE);
 	meta = qam_check_meta(index, BufferGetPage(meta_buffer));
-	root = qam_directory_page(index, meta->directory, QAM_PAGE_DIRECTORY,
-							  BUFFER_LOCK_EXCLUSIVE);
-	page_buffer = qam_directory_page(index,
-									 qam_directory_lookup(BufferGetPage(root), hash),
-									 QAM_PAGE_GROUPS, BUFFER_LOCK_EXCLUSIVE);
+	root = qam_directory_root(index, meta->directory, BUFFER_LOCK_EXCLUSIVE);
+	page_buffer = qam_directory_part(index, BufferGetPage(root), hash,
+									 BUFFER_LOCK_EXCLUSIVE);
 	while ((next = QamPageGetOpaque(BufferGetPage(page_buffer))->next,
 			QamLinkIsValid(&next)))
 	{
 		/* With the root locked, nobody else comes as far as the first page */
 		UnlockReleaseBuffer(page_buffer);
-		page_buffer = qam_directory_page(index, next.block, QAM_PAGE_GROUPS,
-										 BUFFER_LOCK_EXCLUSIVE);
+		page_buffer = qam_directory_next(index, next, BUFFER_LOCK_EXCLUSIVE);
 	}
 	page = BufferGetPage(page_buffer);
 	if (QamPageGetGroupCount(page) == QAM_GROUPS_PER_PAGE)
 	{
+		if (QamPageGetOpaque(page)->lane < QAM_DIRECTORY_MAX_DEPTH &&
+			!qam_directory_agrees(QamPageGetDirectory(BufferGetPage(root)),
+								  BufferGetBlockNumber(page_buffer), page, hash))
+			qam_broken(index, BufferGetBlockNumber(page_buffer),
+					   "The directory does not agree with the depth of this page.");
 		free = meta->free;
 		new = qam_get_page(index, &free);
 		qam_log_begin(&log, index);
@@ -367,14 +414,16 @@ qam_group_append(Relation index, const QamSlot *slot, QamSource *source)
 		{
 			/* What we take for the last page is not even the group's */
 			qam_group_unlock(&entry);
-			qam_forget_lane_tail(index, QAM_DEFAULT_LANE);
+			qam_lane_tail_gone(index, QAM_DEFAULT_LANE, &tail);
 			continue;
 		}
-		buffer = ReadBuffer(index, tail.block);
+		buffer = qam_pin_block(index, tail.block, "list of a lane");
 		if (entry.found && entry.group.tail_block != tail.block)
 		{
-			old_buffer = ReadBuffer(index, entry.group.tail_block);
-			LockBuffer(old_buffer, BUFFER_LOCK_EXCLUSIVE);
+			QamPlace	last = {entry.group.tail_block, entry.group.tail_seq,
+				entry.group.tail_slot};
+
+			old_buffer = qam_follow_chain(index, &last, BUFFER_LOCK_EXCLUSIVE);
 		}
 
 		/*
@@ -408,7 +457,7 @@ qam_group_append(Relation index, const QamSlot *slot, QamSource *source)
 											  &last, hash);
 
 				if (old == NULL || old->state == QAM_SLOT_DONE || old->next_block != 0)
-					qam_chain_broken(index, group.tail_block);
+					qam_chain_broken(index, &last);
 				new.state |= QAM_SLOT_BLOCKED;
 			}
 			else
@@ -458,7 +507,7 @@ qam_group_append(Relation index, const QamSlot *slot, QamSource *source)
 		}
 		ReleaseBuffer(buffer);
 		if (!is_last)
-			qam_forget_lane_tail(index, QAM_DEFAULT_LANE);
+			qam_lane_tail_gone(index, QAM_DEFAULT_LANE, &tail);
 		else if (full)
 			qam_extend_lane(index, QAM_DEFAULT_LANE, &tail);
 		else if (locked && (state != QAM_SOURCE_BUSY || !qam_source_wait(source)))
@@ -500,7 +549,7 @@ qam_group_step(Relation index, QamGroupEntry *entry, uint64 *gone_by, uint64 *wo
 {
 	QamGroup	group = entry->group;
 	QamPlace	place = {group.head_block, group.head_seq, group.head_slot};
-	Buffer		buffer = ReadBuffer(index, place.block);
+	Buffer		buffer = qam_follow_chain(index, &place, BUFFER_LOCK_EXCLUSIVE);
 	Buffer		next_buffer = InvalidBuffer;
 	Page		page = BufferGetPage(buffer);
 	QamSlot    *slot;
@@ -509,10 +558,9 @@ qam_group_step(Relation index, QamGroupEntry *entry, uint64 *gone_by, uint64 *wo
 	bool		again = false;
 
 	*woken = 0;
-	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
 	slot = qam_slot_at(page, &place, group.hash);
 	if (slot == NULL || slot->state == QAM_SLOT_DONE || QamSlotIsBlocked(slot))
-		qam_chain_broken(index, place.block);
+		qam_chain_broken(index, &place);
 	while (slot != NULL && QamSlotState(slot) == QAM_SLOT_ENDED)
 	{
 		BlockNumber block = place.block;
@@ -523,9 +571,11 @@ qam_group_step(Relation index, QamGroupEntry *entry, uint64 *gone_by, uint64 *wo
 		place = qam_successor(slot);
 		slot = NULL;
 		if (place.block == block)
+		{
 			slot = qam_slot_at(page, &place, group.hash);
-		if (place.block == block && (slot == NULL || nended > QAM_SLOTS_PER_PAGE))
-			qam_chain_broken(index, block);
+			if (slot == NULL || slot->state == QAM_SLOT_DONE)
+				qam_chain_broken(index, &place);
+		}
 	}
 	if (nended > 0)
 	{
@@ -535,11 +585,10 @@ qam_group_step(Relation index, QamGroupEntry *entry, uint64 *gone_by, uint64 *wo
 
 		if (place.block != 0 && slot == NULL)
 		{
-			next_buffer = ReadBuffer(index, place.block);
-			LockBuffer(next_buffer, BUFFER_LOCK_EXCLUSIVE);
+			next_buffer = qam_follow_chain(index, &place, BUFFER_LOCK_EXCLUSIVE);
 			slot = qam_slot_at(BufferGetPage(next_buffer), &place, group.hash);
 			if (slot == NULL || slot->state == QAM_SLOT_DONE)
-				qam_chain_broken(index, place.block);
+				qam_chain_broken(index, &place);
 			again = QamSlotState(slot) == QAM_SLOT_ENDED;
 		}
 		if (place.block != 0)
@@ -652,7 +701,7 @@ static bool
 qam_place_deleted(Relation heap, Relation index, uint32 hash, const QamPlace *place,
 				  bool *known, bool *ended, QamPlace *next)
 {
-	Buffer		buffer = ReadBuffer(index, place->block);
+	Buffer		buffer = qam_pin_block(index, place->block, "chain of a group");
 	Buffer		heap_buffer;
 	QamSlot    *slot;
 	ItemPointerData tid;
@@ -670,9 +719,10 @@ qam_place_deleted(Relation heap, Relation index, uint32 hash, const QamPlace *pl
 		UnlockReleaseBuffer(buffer);
 		return true;
 	}
+	qam_require_slot(index, place->block, place->slot, slot, QAM_PAGE_LANE);
 	tid = slot->tid;
 	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
-	heap_buffer = ReadBuffer(heap, ItemPointerGetBlockNumber(&tid));
+	heap_buffer = qam_pin_row(heap, index, ItemPointerGetBlockNumber(&tid));
 	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
 	slot = qam_slot_at(BufferGetPage(buffer), place, hash);
 	*known = slot != NULL;
@@ -749,7 +799,7 @@ qam_first_in_group(Relation heap, Relation index, const QamRef *ref)
 
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
 	wanted = qam_place(ref->block, QamPageGetOpaque(page)->seq, ref->slot);
-	if (QamPageGetOpaque(page)->kind == QAM_PAGE_LANE &&
+	if (qam_page_fault(page) == NULL && QamPageGetOpaque(page)->kind == QAM_PAGE_LANE &&
 		ref->slot < QamPageGetSlotCount(page))
 		slot = QamPageGetSlots(page) + ref->slot;
 	if (slot != NULL)
@@ -776,7 +826,15 @@ qam_first_in_group(Relation heap, Relation index, const QamRef *ref)
 			if (!qam_place_deleted(heap, index, hash, &place, &known, &ended, &next))
 				return false;
 			any_ended |= ended;
-			place = known ? next : qam_group_head(index, hash);
+			if (!known)
+			{
+				/* Who makes a slot DONE tells the directory */
+				next = qam_group_head(index, hash);
+				if (next.block == place.block && next.slot == place.slot &&
+					next.seq == place.seq)
+					qam_chain_broken(index, &place);
+			}
+			place = next;
 		}
 		if (any_ended)
 			qam_group_advance(index, hash, NULL);
@@ -804,7 +862,7 @@ qam_group_give_back(Relation index, const QamSlot *slot, QamRef **mates, int *nm
 
 	while (place.block != 0)
 	{
-		Buffer		buffer = ReadBuffer(index, place.block);
+		Buffer		buffer = qam_pin_block(index, place.block, "chain of a group");
 		Page		page = BufferGetPage(buffer);
 		uint64		seq;
 		QamSlot    *mate;

@@ -86,8 +86,8 @@ void
 qam_judge(Relation heap, Buffer heap_buffer, ItemPointer tid, QamRow *row)
 {
 	Page		page = BufferGetPage(heap_buffer);
-	BlockNumber block = ItemPointerGetBlockNumber(tid);
-	OffsetNumber offset = ItemPointerGetOffsetNumber(tid);
+	BlockNumber block = ItemPointerGetBlockNumberNoCheck(tid);
+	OffsetNumber offset = ItemPointerGetOffsetNumberNoCheck(tid);
 	TransactionId prior_xmax = InvalidTransactionId;
 	bool		at_start = true;
 

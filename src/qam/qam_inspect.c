@@ -30,13 +30,15 @@ qam_copy_page(Relation index, BlockNumber block, QamCopiedPage *copy)
 	memset(&copy->opaque, 0, sizeof(QamOpaqueData));
 	LockBuffer(copy->buffer, BUFFER_LOCK_SHARE);
 	page = BufferGetPage(copy->buffer);
+	copy->fault = qam_page_fault(page);
 	if (!PageIsNew(page))
 	{
 		copy->opaque = *QamPageGetOpaque(page);
-		if (copy->opaque.kind == QAM_PAGE_LANE || copy->opaque.kind == QAM_PAGE_BUCKET ||
-			copy->opaque.kind == QAM_PAGE_FREE)
+		if (copy->fault == NULL &&
+			(copy->opaque.kind == QAM_PAGE_LANE || copy->opaque.kind == QAM_PAGE_BUCKET ||
+			 copy->opaque.kind == QAM_PAGE_FREE))
 		{
-			copy->nslots = Min(QamPageGetSlotCount(page), QAM_SLOTS_PER_PAGE);
+			copy->nslots = QamPageGetSlotCount(page);
 			memcpy(copy->slots, QamPageGetSlots(page),
 				   copy->nslots * sizeof(QamSlot));
 		}
@@ -49,10 +51,10 @@ qam_copy_page(Relation index, BlockNumber block, QamCopiedPage *copy)
  *
  * *heap_buffer is kept pinned from call to call.  Returns false if the slot
  * has ended since it was copied.  Sets *unused if the slot leads to no line
- * pointer, which cannot be.  No locks on entry or exit.
+ * pointer, which is a fault.  No locks on entry or exit.
  */
 bool
-qam_judge_copied(Relation heap, const QamCopiedPage *copy, int slotno,
+qam_judge_copied(Relation heap, Relation index, const QamCopiedPage *copy, int slotno,
 				 Buffer *heap_buffer, QamRow *row, bool *unused)
 {
 	ItemPointerData tid = copy->slots[slotno].tid;
@@ -62,7 +64,7 @@ qam_judge_copied(Relation heap, const QamCopiedPage *copy, int slotno,
 	bool		current;
 
 	*unused = false;
-	if (ItemPointerGetBlockNumber(&tid) >= RelationGetNumberOfBlocks(heap))
+	if (!qam_heap_block_exists(heap, index, ItemPointerGetBlockNumberNoCheck(&tid)))
 	{
 		*unused = true;
 		row->state = QAM_ROW_GONE;
@@ -74,17 +76,17 @@ qam_judge_copied(Relation heap, const QamCopiedPage *copy, int slotno,
 	}
 
 	*heap_buffer = ReleaseAndReadBuffer(*heap_buffer, heap,
-										ItemPointerGetBlockNumber(&tid));
+										ItemPointerGetBlockNumberNoCheck(&tid));
 	LockBuffer(copy->buffer, BUFFER_LOCK_SHARE);
 	current = qam_page_is(page, &link, copy->opaque.lane) &&
 		!QamSlotIsOver(&QamPageGetSlots(page)[slotno]);
 	if (current)
 	{
-		OffsetNumber offset = ItemPointerGetOffsetNumber(&tid);
+		OffsetNumber offset = ItemPointerGetOffsetNumberNoCheck(&tid);
 
 		LockBuffer(*heap_buffer, BUFFER_LOCK_SHARE);
 		heap_page = BufferGetPage(*heap_buffer);
-		*unused = PageIsNew(heap_page) ||
+		*unused = PageIsNew(heap_page) || offset < FirstOffsetNumber ||
 			offset > PageGetMaxOffsetNumber(heap_page) ||
 			!ItemIdIsUsed(PageGetItemId(heap_page, offset));
 		qam_judge(heap, *heap_buffer, &tid, row);
@@ -150,6 +152,17 @@ qam_capacity(Relation index)
 }
 
 /*
+ * A time on a page as one that can be shown, whatever it is.
+ */
+static TimestampTz
+qam_shown_time(int64 time)
+{
+	if (time >= END_TIMESTAMP)
+		return DT_NOEND;
+	return time < MIN_TIMESTAMP ? DT_NOBEGIN : time;
+}
+
+/*
  * qam_each_slot calls sink for every slot of every page of a lane or of the
  * schedule, in physical order.
  */
@@ -158,9 +171,11 @@ qam_each_slot(Relation index, QamSlotSink sink, void *arg)
 {
 	QamCopiedPage *copy = palloc(sizeof(QamCopiedPage));
 	BlockNumber nblocks = RelationGetNumberOfBlocks(index);
+	uint64		group_key[2];
 	BlockNumber block;
 	int			i;
 
+	memcpy(group_key, qam_group_key(index), sizeof(group_key));
 	for (block = QAM_METAPAGE + 1; block < nblocks; block++)
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -175,14 +190,15 @@ qam_each_slot(Relation index, QamSlotSink sink, void *arg)
 			QamSlotInfo info = {
 				.lane = scheduled ? slot->next_slot : copy->opaque.lane,
 				.scheduled = scheduled,
-				.group = slot->group_hash,
+				.group = slot->group_hash == 0 ? 0 :
+				qam_group_label(group_key, slot->group_hash),
 				.blocked = QamSlotIsBlocked(slot),
 				.block = block,
 				.slot = i,
 				.state = qam_slot_state_name(slot->state),
 				.tid = slot->tid,
 				.attempts = slot->attempts,
-				.ready_at = QamSlotIsOver(slot) ? 0 : slot->ready_at
+				.ready_at = QamSlotIsOver(slot) ? 0 : qam_shown_time(slot->ready_at)
 			};
 
 			if (QamClaimKindOf(slot->claim) == QAM_CLAIM_BY_XID)
@@ -217,7 +233,8 @@ qam_each_page(Relation index, QamPageSink sink, void *arg)
 		qam_copy_page(index, block, copy);
 		ReleaseBuffer(copy->buffer);
 		info.block = block;
-		info.kind = qam_page_kind_name(copy->opaque.kind);
+		info.kind = copy->fault != NULL && copy->opaque.kind != 0 ? "invalid" :
+			qam_page_kind_name(copy->opaque.kind);
 		info.lane = copy->opaque.kind == QAM_PAGE_LANE ? copy->opaque.lane : -1;
 		info.seq = copy->opaque.seq;
 		info.next = copy->opaque.kind == 0 ? InvalidBlockNumber : copy->opaque.next.block;
@@ -226,7 +243,7 @@ qam_each_page(Relation index, QamPageSink sink, void *arg)
 		for (i = 0; i < copy->nslots; i++)
 			info.done += (copy->slots[i].state == QAM_SLOT_DONE);
 		info.first_unfinished = copy->opaque.first_unfinished;
-		info.earliest = copy->opaque.earliest;
+		info.earliest = qam_shown_time(copy->opaque.earliest);
 		info.owner = copy->opaque.owner;
 		sink(arg, &info);
 	}
@@ -243,7 +260,7 @@ qam_peek_state(const QamCopiedPage *copy, int slotno, const QamRetry *retry,
 {
 	const QamSlot *slot = &copy->slots[slotno];
 
-	*ready_at = slot->ready_at;
+	*ready_at = qam_shown_time(slot->ready_at);
 	if (QamSlotState(slot) == QAM_SLOT_TAKEN &&
 		qam_xid_state(qam_claim_xid(slot->claim, qam_next_xid())) != QAM_XID_ENDED)
 		return QAM_PEEK_CLAIMED;
@@ -256,8 +273,9 @@ qam_peek_state(const QamCopiedPage *copy, int slotno, const QamRetry *retry,
 		}
 		else if (qam_xid_state(qam_claim_xid(slot->claim, qam_next_xid())) != QAM_XID_ENDED)
 			return QAM_PEEK_CLAIMED;
-		*ready_at += qam_pause(retry, copy->opaque.seq, slotno, slot);
+		*ready_at = qam_ready_again(retry, copy->opaque.seq, slotno, slot);
 	}
+	*ready_at = qam_shown_time(*ready_at);
 	if (!first)
 		return QAM_PEEK_BLOCKED;
 	return *ready_at > now ? QAM_PEEK_DELAYED : QAM_PEEK_READY;
@@ -267,7 +285,7 @@ qam_peek_state(const QamCopiedPage *copy, int slotno, const QamRetry *retry,
  * Peek at a page's messages; returns how many there are in out now.
  */
 static int
-qam_peek_page(Relation heap, const QamCopiedPage *copy, Snapshot snapshot,
+qam_peek_page(Relation heap, Relation index, const QamCopiedPage *copy, Snapshot snapshot,
 			  const QamRetry *retry, int n, int max, Buffer *heap_buffer,
 			  HTAB *groups, QamPeeked *out)
 {
@@ -283,7 +301,7 @@ qam_peek_page(Relation heap, const QamCopiedPage *copy, Snapshot snapshot,
 
 		CHECK_FOR_INTERRUPTS();
 		if (QamSlotIsOver(slot) ||
-			!qam_judge_copied(heap, copy, i, heap_buffer, &row, &unused) ||
+			!qam_judge_copied(heap, index, copy, i, heap_buffer, &row, &unused) ||
 			row.state == QAM_ROW_GONE)
 			continue;
 		if (slot->group_hash != 0 && copy->opaque.kind == QAM_PAGE_LANE)
@@ -311,29 +329,30 @@ qam_peek_page(Relation heap, const QamCopiedPage *copy, Snapshot snapshot,
 }
 
 /*
- * Peek at a list of pages; returns how many messages there are in out now.
+ * Peek at a list of pages, the first of which may be known by its block only (its
+ * number is 0 then); returns how many messages there are in out now.
  *
  * A page that is recycled under our feet ends its list: this is a look, not an
- * account.
+ * account.  Numbers grow along a list, so there is an end of it.
  */
 static int
-qam_peek_list(Relation heap, Relation index, uint16 kind, BlockNumber block,
+qam_peek_list(Relation heap, Relation index, uint16 kind, QamLink link,
 			  QamCopiedPage *copy, Snapshot snapshot, const QamRetry *retry,
 			  int n, int max, Buffer *heap_buffer, HTAB *groups, QamPeeked *out)
 {
-	uint64		seq = 0;		/* not known of the first page */
-
-	while (block != InvalidBlockNumber && block != 0 && n < max)
+	while (n < max && qam_block_exists(index, link.block))
 	{
 		CHECK_FOR_INTERRUPTS();
-		qam_copy_page(index, block, copy);
-		block = InvalidBlockNumber;
-		if (copy->opaque.kind == kind && (seq == 0 || copy->opaque.seq == seq))
+		qam_copy_page(index, link.block, copy);
+		if (copy->fault == NULL && copy->opaque.kind == kind &&
+			(link.seq == 0 || copy->opaque.seq == link.seq))
 		{
-			n = qam_peek_page(heap, copy, snapshot, retry, n, max, heap_buffer, groups, out);
-			block = copy->opaque.next.block;
-			seq = copy->opaque.next.seq;
+			n = qam_peek_page(heap, index, copy, snapshot, retry, n, max, heap_buffer,
+							  groups, out);
+			link = copy->opaque.next;
 		}
+		else
+			link = qam_no_link();
 		ReleaseBuffer(copy->buffer);
 	}
 	return n;
@@ -366,18 +385,18 @@ qam_peek(Relation heap, Relation index, Snapshot snapshot,
 
 	qam_read_meta(index, &meta);
 	for (lane = QAM_LANES - 1; lane >= 0; lane--)
-		n = qam_peek_list(heap, index, QAM_PAGE_LANE, meta.lanes[lane].head.block, copy,
+		n = qam_peek_list(heap, index, QAM_PAGE_LANE, meta.lanes[lane].head, copy,
 						  snapshot, retry, n, max, &heap_buffer, groups, out);
 	if (n < max && qam_read_schedule(index, schedule))
 	{
-		n = qam_peek_list(heap, index, QAM_PAGE_BUCKET, schedule->near.head, copy,
+		n = qam_peek_list(heap, index, QAM_PAGE_BUCKET, qam_link(schedule->near.head, 0), copy,
 						  snapshot, retry, n, max, &heap_buffer, groups, out);
-		n = qam_peek_list(heap, index, QAM_PAGE_BUCKET, schedule->opened.head, copy,
+		n = qam_peek_list(heap, index, QAM_PAGE_BUCKET, qam_link(schedule->opened.head, 0), copy,
 						  snapshot, retry, n, max, &heap_buffer, groups, out);
 		for (digit = 0; digit < QAM_DIGITS; digit++)
 			for (value = 0; value < QAM_DIGIT_VALUES; value++)
 				n = qam_peek_list(heap, index, QAM_PAGE_BUCKET,
-								  schedule->buckets[digit][value].head, copy,
+								  qam_link(schedule->buckets[digit][value].head, 0), copy,
 								  snapshot, retry, n, max, &heap_buffer, groups, out);
 	}
 	if (BufferIsValid(heap_buffer))

@@ -87,7 +87,6 @@ extern void qam_schedule_set_ends(QamLog *log, Page page, int offset, QamChainEn
 /* qam_list.c: metapage, links, extension, append, unlinking */
 extern void qam_read_meta(Relation index, QamMetaData *meta);
 extern QamMeta qam_check_meta(Relation index, Page page);
-extern bool qam_page_is(Page page, const QamLink *link, int lane);
 extern bool qam_page_finished(Page page);
 extern bool qam_page_over(Page page);
 extern bool qam_unlink(Relation index, int lane, const QamLink *pred,
@@ -96,13 +95,18 @@ extern int	qam_adopt_new_pages(Relation index);
 extern void qam_wakeup(Relation index, uint64 seq);
 extern Buffer qam_get_page(Relation index, QamLink *free);
 extern QamLink qam_lane_tail(Relation index, int lane);
-extern void qam_forget_lane_tail(Relation index, int lane);
+extern void qam_lane_tail_gone(Relation index, int lane, const QamLink *tail);
+extern bool qam_next_again(Relation index, int lane, const QamLink *pred,
+						   const QamLink *failed, QamLink *next);
+extern Buffer qam_lock_if(Relation index, const QamLink *link, int lane, bool wait);
 extern void qam_extend_lane(Relation index, int lane, const QamLink *full);
 extern void qam_append_ready(Relation index, const QamEntry *entries, int nentries);
 extern const uint64 *qam_nonce(Relation index);
+extern const uint64 *qam_group_key(Relation index);
 extern void qam_renew_nonce(QamLog *log, Page page, const uint64 *nonce);
 extern int	qam_max_pins(void);
 extern bool qam_block_exists(Relation index, BlockNumber block);
+extern bool qam_heap_block_exists(Relation heap, Relation index, BlockNumber block);
 extern BlockNumber qam_directory_block(Relation index);
 extern BlockNumber qam_schedule_block(Relation index);
 
@@ -126,7 +130,41 @@ qam_same_link(const QamLink *a, const QamLink *b)
 	return a->block == b->block && a->seq == b->seq;
 }
 
-/* qam_schedule.c: messages due later */
+/* qam_damage.c: pages that are not what they should be */
+extern void qam_broken(Relation index, BlockNumber block, const char *format,...)
+			pg_attribute_printf(3, 4) pg_attribute_noreturn();
+extern const char *qam_page_fault(Page page);
+extern const char *qam_slot_fault(const QamSlot *slot, uint16 kind);
+extern void qam_require_page(Relation index, Buffer buffer);
+extern void qam_require_slot(Relation index, BlockNumber block, int slotno,
+						   const QamSlot *slot, uint16 kind);
+extern bool qam_successor_is_later(const QamSlot *slot, BlockNumber block, uint64 seq,
+								   int slotno);
+extern bool qam_page_is(Page page, const QamLink *link, int lane);
+extern bool qam_looks_like(Page page, uint16 kind, uint64 seq, uint64 mask);
+extern Buffer qam_pin_block(Relation index, BlockNumber block, const char *what);
+extern Buffer qam_pin_row(Relation heap, Relation index, BlockNumber block);
+extern Buffer qam_follow(Relation index, const char *what, QamLink link, uint16 kind,
+						 int mode);
+extern Buffer qam_follow_chain(Relation index, const QamPlace *place, int mode);
+
+/*
+ * qam_schedule.c: messages due later
+ *
+ * A list of the schedule is known by where its ends are in the root.
+ */
+#define QAM_NEAR			((int) offsetof(QamScheduleData, near))
+#define QAM_OPENED			((int) offsetof(QamScheduleData, opened))
+#define QAM_BUCKET(digit, value) \
+	((int) (offsetof(QamScheduleData, buckets) + \
+			((digit) * QAM_DIGIT_VALUES + (value)) * sizeof(QamChainEnds)))
+
+static inline QamChainEnds
+qam_schedule_ends(const QamScheduleData *schedule, int list)
+{
+	return *(const QamChainEnds *) ((const char *) schedule + list);
+}
+
 struct QamMove;
 
 /* Where a slot comes from that goes from the schedule to its group */
@@ -145,8 +183,8 @@ typedef enum QamSourceState
 
 extern bool qam_read_schedule(Relation index, QamScheduleData *schedule);
 extern int64 qam_schedule_due(Relation index);
-extern BlockNumber qam_schedule_list_head(const QamScheduleData *schedule,
-										  int64 ready_at);
+extern int	qam_schedule_list(const QamScheduleData *schedule, int64 ready_at);
+extern QamLink qam_schedule_head(Relation index, int list);
 extern void qam_schedule_append(Relation index, const QamSlot *slot, int lane, int64 now);
 extern void qam_schedule_clean(Relation index);
 extern QamSourceState qam_source_lock(Relation index, QamSource *source);
@@ -262,7 +300,10 @@ extern bool qam_row_visible(const QamRow *row, Snapshot snapshot);
 extern bool qam_xid_visible(uint64 fullxid, Snapshot snapshot);
 
 /* qam_group.c: chains of groups, and their directory */
-extern uint32 qam_group_hash(const char *group_id, int len);
+extern uint32 qam_group_hash(const uint64 *key, const char *group_id, int len);
+extern uint64 qam_group_label(const uint64 *key, uint32 hash);
+extern bool qam_directory_agrees(QamDirectory directory, BlockNumber block, Page page,
+								 uint32 hash);
 extern void qam_group_append(Relation index, const QamSlot *slot,
 							 QamSource *source);
 extern void qam_group_advance(Relation index, uint32 hash, uint64 *woken);
@@ -275,20 +316,21 @@ typedef struct QamCopiedPage
 {
 	Buffer		buffer;			/* pinned */
 	BlockNumber block;
+	const char *fault;			/* see qam_page_fault */
 	QamOpaqueData opaque;		/* kind = 0 for a page of zeros */
-	int			nslots;
+	int			nslots;			/* 0 if there is a fault */
 	QamSlot		slots[(BLCKSZ / sizeof(QamSlot)) + 1];
 } QamCopiedPage;
 
 extern void qam_copy_page(Relation index, BlockNumber block, QamCopiedPage *copy);
-extern bool qam_judge_copied(Relation heap, const QamCopiedPage *copy, int slotno,
-							 Buffer *heap_buffer, QamRow *row, bool *unused);
+extern bool qam_judge_copied(Relation heap, Relation index, const QamCopiedPage *copy,
+							 int slotno, Buffer *heap_buffer, QamRow *row, bool *unused);
 
 /* qam_ref.c */
 extern uint64 qam_proof(const uint64 *nonce, uint64 seq, int slotno,
 						const QamSlot *slot);
-extern int64 qam_pause(const QamRetry *retry, uint64 seq, int slotno,
-					   const QamSlot *slot);
+extern int64 qam_ready_again(const QamRetry *retry, uint64 seq, int slotno,
+							 const QamSlot *slot);
 
 /* qam_build.c */
 extern IndexBuildResult *qambuild(Relation heap, Relation index, struct IndexInfo *info);

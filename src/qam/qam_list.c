@@ -34,8 +34,11 @@ typedef struct QamCache
 {
 	QamLink		tails[QAM_LANES];
 	bool		nonce_known;
+	bool		group_key_known;
 	uint64		nonce[2];
+	uint64		group_key[2];
 	BlockNumber nblocks;		/* at least so many blocks exist */
+	BlockNumber heap_nblocks;	/* likewise, of the table */
 	BlockNumber directory;		/* once they exist, they stay where they are */
 	BlockNumber schedule;
 } QamCache;
@@ -48,9 +51,9 @@ QamMeta
 qam_check_meta(Relation index, Page page)
 {
 	QamMeta		meta = QamPageGetMeta(page);
+	const char *fault;
 
 	if (PageIsNew(page) ||
-		PageGetSpecialSize(page) != MAXALIGN(sizeof(QamOpaqueData)) ||
 		QamPageGetOpaque(page)->page_id != QAM_PAGE_ID ||
 		QamPageGetOpaque(page)->kind != QAM_PAGE_META ||
 		meta->magic != QAM_MAGIC)
@@ -67,6 +70,9 @@ qam_check_meta(Relation index, Page page)
 				 errdetail("The index has format version %u, this library reads version %d.",
 						   meta->version, QAM_VERSION),
 				 errhint("REINDEX the index. Messages are kept, leases and attempts are forgotten.")));
+	fault = qam_page_fault(page);
+	if (fault != NULL)
+		qam_broken(index, QAM_METAPAGE, "The page is unsound: %s.", fault);
 	return meta;
 }
 
@@ -84,46 +90,19 @@ qam_read_meta(Relation index, QamMetaData *meta)
 }
 
 /*
- * qam_page_is tells whether the page is the one that the link meant, still in
- * the lane's list, or in the schedule.  The page is locked; it may be any page of the index.
- */
-bool
-qam_page_is(Page page, const QamLink *link, int lane)
-{
-	QamOpaque	opaque;
-
-	if (PageIsNew(page) ||
-		PageGetSpecialSize(page) != MAXALIGN(sizeof(QamOpaqueData)))
-		return false;
-	opaque = QamPageGetOpaque(page);
-	return opaque->page_id == QAM_PAGE_ID &&
-		opaque->kind == (lane == QAM_SCHEDULED ? QAM_PAGE_BUCKET : QAM_PAGE_LANE) &&
-		opaque->lane == lane &&
-		opaque->seq == link->seq;
-}
-
-/*
  * qam_page_finished tells whether all slots of a lane's page are DONE and the
  * page is not the list's last one, so that it may be unlinked.  Locked.
+ *
+ * All are looked at, whatever the page's hint says.
  */
 bool
 qam_page_finished(Page page)
 {
-	QamSlot    *slots = QamPageGetSlots(page);
-	int			n = QamPageGetSlotCount(page);
-	int			i;
-
-	if (!QamLinkIsValid(&QamPageGetOpaque(page)->next))
-		return false;
-	for (i = QamPageGetOpaque(page)->first_unfinished; i < n; i++)
-		if (slots[i].state != QAM_SLOT_DONE)
-			return false;
-	return true;
+	return QamLinkIsValid(&QamPageGetOpaque(page)->next) && qam_page_over(page);
 }
 
 /*
- * qam_page_over tells whether no slot of a page of the schedule is in use any
- * more.  Locked.
+ * qam_page_over tells whether no slot of a page is in use any more.  Locked.
  */
 bool
 qam_page_over(Page page)
@@ -152,12 +131,32 @@ qam_cache(Relation index)
 
 		for (lane = 0; lane < QAM_LANES; lane++)
 			cache->tails[lane] = qam_no_link();
-		cache->nonce_known = false;
-		cache->nblocks = 0;
+		cache->nonce_known = cache->group_key_known = false;
+		cache->nblocks = cache->heap_nblocks = 0;
 		cache->directory = cache->schedule = 0;
 		index->rd_amcache = cache;
 	}
 	return (QamCache *) index->rd_amcache;
+}
+
+/*
+ * Remember the random words of the metapage.
+ */
+static QamCache *
+qam_cache_random(Relation index)
+{
+	QamMetaData meta;
+	QamCache   *cache;
+
+	qam_read_meta(index, &meta);
+	cache = qam_cache(index);
+	memcpy(cache->nonce, meta.nonce, sizeof(cache->nonce));
+	memcpy(cache->group_key, meta.group_key, sizeof(cache->group_key));
+	cache->group_key_known = true;
+
+	/* Of an empty unlogged index, it will be replaced: qam_renew_nonce */
+	cache->nonce_known = (meta.next_seq > 1);
+	return cache;
 }
 
 /*
@@ -170,17 +169,22 @@ qam_nonce(Relation index)
 	QamCache   *cache = qam_cache(index);
 
 	if (!cache->nonce_known)
-	{
-		QamMetaData meta;
-
-		qam_read_meta(index, &meta);
-		cache = qam_cache(index);
-		memcpy(cache->nonce, meta.nonce, sizeof(cache->nonce));
-
-		/* Of an empty unlogged index, it will be replaced: qam_renew_nonce */
-		cache->nonce_known = (meta.next_seq > 1);
-	}
+		cache = qam_cache_random(index);
 	return cache->nonce;
+}
+
+/*
+ * qam_group_key returns the key of this index for qam_group_hash.  Valid until
+ * the next thing that can process invalidations.
+ */
+const uint64 *
+qam_group_key(Relation index)
+{
+	QamCache   *cache = qam_cache(index);
+
+	if (!cache->group_key_known)
+		cache = qam_cache_random(index);
+	return cache->group_key;
 }
 
 /*
@@ -199,6 +203,23 @@ qam_block_exists(Relation index, BlockNumber block)
 		qam_cache(index)->nblocks = nblocks;
 	}
 	return block < qam_cache(index)->nblocks;
+}
+
+/*
+ * qam_heap_block_exists tells the same of the index's table.
+ */
+bool
+qam_heap_block_exists(Relation heap, Relation index, BlockNumber block)
+{
+	if (block == InvalidBlockNumber)
+		return false;
+	if (block >= qam_cache(index)->heap_nblocks)
+	{
+		BlockNumber nblocks = RelationGetNumberOfBlocks(heap);
+
+		qam_cache(index)->heap_nblocks = nblocks;
+	}
+	return block < qam_cache(index)->heap_nblocks;
 }
 
 /*
@@ -239,28 +260,24 @@ qam_schedule_block(Relation index)
  * list begins with afterwards.
  *
  * The metapage is locked exclusively.  Nothing is changed yet; the caller stores
- * *free in the metapage.
+ * *free in the metapage.  A page that somebody may still need is not used.
  */
 Buffer
 qam_get_page(Relation index, QamLink *free)
 {
 	Buffer		buffer;
-	QamOpaque	opaque;
+	QamLink		next;
 
 	if (!QamLinkIsValid(free))
 		return once_extend(index, MAIN_FORKNUM);
 
-	buffer = ReadBuffer(index, free->block);
-	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
-	opaque = QamPageGetOpaque(BufferGetPage(buffer));
-	if (PageIsNew(BufferGetPage(buffer)) ||
-		opaque->kind != QAM_PAGE_FREE || opaque->seq != free->seq)
-		ereport(ERROR,
-				(errcode(ERRCODE_INDEX_CORRUPTED),
-				 errmsg("free list of index \"%s\" leads to block %u, which is not free",
-						RelationGetRelationName(index), free->block),
-				 errhint("REINDEX restores the index from its table.")));
-	*free = opaque->next;
+	buffer = qam_follow(index, "free list", *free, QAM_PAGE_FREE, BUFFER_LOCK_EXCLUSIVE);
+	next = QamPageGetOpaque(BufferGetPage(buffer))->next;
+	if (!qam_page_over(BufferGetPage(buffer)))
+		qam_broken(index, free->block, "The page is free, but not all of its slots are done.");
+	if (next.block == free->block)
+		qam_broken(index, free->block, "The free list leads from this block to itself.");
+	*free = next;
 	return buffer;
 }
 
@@ -316,8 +333,10 @@ qam_extend(Relation index, int lane, const QamLink *seen)
 	}
 	if (QamLinkIsValid(&tail))
 	{
-		tail_buffer = ReadBuffer(index, tail.block);
-		LockBuffer(tail_buffer, BUFFER_LOCK_EXCLUSIVE);
+		tail_buffer = qam_follow(index, "list of a lane", tail, QAM_PAGE_LANE,
+								 BUFFER_LOCK_EXCLUSIVE);
+		if (QamLinkIsValid(&QamPageGetOpaque(BufferGetPage(tail_buffer))->next))
+			qam_broken(index, tail.block, "The list of a lane goes on behind its last page.");
 	}
 	free = meta->free;
 	buffer = qam_get_page(index, &free);
@@ -345,6 +364,18 @@ qam_extend(Relation index, int lane, const QamLink *seen)
 }
 
 /*
+ * Where does a lane end, according to the metapage?  No locks on entry or exit.
+ */
+static QamLink
+qam_read_lane_tail(Relation index, int lane)
+{
+	QamMetaData meta;
+
+	qam_read_meta(index, &meta);
+	return meta.lanes[lane].tail;
+}
+
+/*
  * qam_lane_tail returns where a lane ends, or ended when this backend last
  * looked; it gets its first page if need be.  No locks on entry or exit.
  */
@@ -355,10 +386,7 @@ qam_lane_tail(Relation index, int lane)
 
 	if (!QamLinkIsValid(&tail))
 	{
-		QamMetaData meta;
-
-		qam_read_meta(index, &meta);
-		tail = meta.lanes[lane].tail;
+		tail = qam_read_lane_tail(index, lane);
 		if (!QamLinkIsValid(&tail))
 			tail = qam_extend(index, lane, &tail);
 		qam_cache(index)->tails[lane] = tail;
@@ -367,12 +395,49 @@ qam_lane_tail(Relation index, int lane)
 }
 
 /*
- * qam_forget_lane_tail is called when the page is not the lane's last any more.
+ * qam_lane_tail_gone is called when the page that qam_lane_tail has returned is
+ * not the lane's last any more, and has been unlocked.
+ *
+ * The metapage has been changed with the page locked.  If it does not know of
+ * another last page by now, there is none.
  */
 void
-qam_forget_lane_tail(Relation index, int lane)
+qam_lane_tail_gone(Relation index, int lane, const QamLink *tail)
 {
+	QamLink		now;
+
 	qam_cache(index)->tails[lane] = qam_no_link();
+	now = qam_read_lane_tail(index, lane);
+	if (qam_same_link(&now, tail))
+		qam_broken(index, tail->block,
+				   "The list of lane %d ends at this block, which is not its last page.", lane);
+	qam_cache(index)->tails[lane] = now;
+}
+
+/*
+ * qam_next_again tells which page follows "pred" in a lane or in the schedule,
+ * after the link that it had has led nowhere.  No locks on entry or exit.
+ *
+ * False: pred has left the list itself.  A page leaves a list with the page before
+ * it locked, and its number is not used again.  So a link that is still there after
+ * it has led nowhere is broken.
+ */
+bool
+qam_next_again(Relation index, int lane, const QamLink *pred, const QamLink *failed,
+			   QamLink *next)
+{
+	Buffer		buffer = ReadBuffer(index, pred->block);
+	bool		good;
+
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	good = qam_page_is(BufferGetPage(buffer), pred, lane);
+	*next = good ? QamPageGetOpaque(BufferGetPage(buffer))->next : qam_no_link();
+	UnlockReleaseBuffer(buffer);
+	if (good && qam_same_link(next, failed))
+		qam_broken(index, failed->block,
+				   "A list leads from block %u to this block, which is not the page meant.",
+				   pred->block);
+	return good;
 }
 
 /*
@@ -400,7 +465,8 @@ qam_append_lane(Relation index, int lane, const QamSlot *slots, int nslots)
 		Page		page;
 		int			room;
 
-		buffer = ReadBuffer(index, tail.block);
+		CHECK_FOR_INTERRUPTS();
+		buffer = qam_pin_block(index, tail.block, "list of a lane");
 		LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
 		page = BufferGetPage(buffer);
 		if (!qam_page_is(page, &tail, lane) ||
@@ -408,7 +474,7 @@ qam_append_lane(Relation index, int lane, const QamSlot *slots, int nslots)
 		{
 			/* not the last page any more */
 			UnlockReleaseBuffer(buffer);
-			qam_forget_lane_tail(index, lane);
+			qam_lane_tail_gone(index, lane, &tail);
 			continue;
 		}
 
@@ -512,7 +578,7 @@ qam_append_ready(Relation index, const QamEntry *entries, int nentries)
  * The hash of a message's group, or an error if it cannot have that group.
  */
 static uint32
-qam_entry_group(Datum value, int lane)
+qam_entry_group(Relation index, Datum value, int lane)
 {
 	Size		len = toast_raw_datum_size(value) - VARHDRSZ;
 	text	   *group_id;
@@ -531,7 +597,8 @@ qam_entry_group(Datum value, int lane)
 				 errhint("Leave the priority of messages with a group_id at %d.",
 						 QAM_DEFAULT_LANE)));
 	group_id = DatumGetTextPP(value);
-	hash = qam_group_hash(VARDATA_ANY(group_id), VARSIZE_ANY_EXHDR(group_id));
+	hash = qam_group_hash(qam_group_key(index), VARDATA_ANY(group_id),
+						  VARSIZE_ANY_EXHDR(group_id));
 	if ((Pointer) group_id != DatumGetPointer(value))
 		pfree(group_id);
 	return hash;
@@ -568,7 +635,7 @@ qam_entry(Relation index, const Datum *values, const bool *isnull, ItemPointer t
 					 errmsg("deliver_at must be finite")));
 	}
 	if (!isnull[QAM_ATTR_GROUP_ID - 1])
-		entry.group = qam_entry_group(values[QAM_ATTR_GROUP_ID - 1], entry.lane);
+		entry.group = qam_entry_group(index, values[QAM_ATTR_GROUP_ID - 1], entry.lane);
 	return entry;
 }
 
@@ -599,6 +666,31 @@ qam_lock_exclusive(Buffer buffer, bool wait)
 }
 
 /*
+ * qam_lock_if pins and locks a page exclusively if it is the one that a link
+ * means, in a lane or in the schedule, and unless wait, if it is not busy.  Else it
+ * returns an invalid buffer.
+ *
+ * The page is looked at before it is waited for, as by qam_follow.
+ */
+Buffer
+qam_lock_if(Relation index, const QamLink *link, int lane, bool wait)
+{
+	Buffer		buffer = ReadBuffer(index, link->block);
+	Page		page = BufferGetPage(buffer);
+
+	if (qam_looks_like(page, lane == QAM_SCHEDULED ? QAM_PAGE_BUCKET : QAM_PAGE_LANE,
+					   link->seq, PG_UINT64_MAX) &&
+		qam_lock_exclusive(buffer, wait))
+	{
+		if (qam_page_is(page, link, lane))
+			return buffer;
+		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+	}
+	ReleaseBuffer(buffer);
+	return InvalidBuffer;
+}
+
+/*
  * Unlink a page whose predecessor (or invalid: the metapage's head) is locked
  * exclusively, like the metapage.  Returns false when it is not to be had.
  */
@@ -606,34 +698,35 @@ static bool
 qam_unlink_locked(Relation index, int lane, Buffer meta_buffer,
 				  Buffer pred_buffer, const QamLink *link, bool wait)
 {
-	Buffer		buffer = ReadBuffer(index, link->block);
+	QamMeta		meta = QamPageGetMeta(BufferGetPage(meta_buffer));
+	Buffer		buffer;
 	bool		done = false;
 
-	if (qam_lock_exclusive(buffer, wait))
+	/* A last page that leads on is broken; who appends will tell */
+	if (qam_same_link(&meta->lanes[lane].tail, link))
+		return false;
+	buffer = qam_lock_if(index, link, lane, wait);
+	if (!BufferIsValid(buffer))
+		return false;
+	if (qam_page_finished(BufferGetPage(buffer)))
 	{
-		Page		page = BufferGetPage(buffer);
+		QamLink		next = QamPageGetOpaque(BufferGetPage(buffer))->next;
+		QamLink		free = meta->free;
+		QamLog		log;
+		Page		meta_page;
 
-		if (qam_page_is(page, link, lane) && qam_page_finished(page))
-		{
-			QamLink		next = QamPageGetOpaque(page)->next;
-			QamLink		free = QamPageGetMeta(BufferGetPage(meta_buffer))->free;
-			QamLog		log;
-			Page		meta_page;
-
-			qam_log_begin(&log, index);
-			meta_page = qam_log_page(&log, meta_buffer, false);
-			qam_meta_set_free(&log, meta_page, *link);
-			if (BufferIsValid(pred_buffer))
-				qam_page_set_next(&log, qam_log_page(&log, pred_buffer, false), next);
-			else
-				qam_meta_set_head(&log, meta_page, lane, next);
-			qam_page_set_free(&log, qam_log_page(&log, buffer, false), free);
-			qam_log_finish(&log);
-			done = true;
-		}
-		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+		qam_log_begin(&log, index);
+		meta_page = qam_log_page(&log, meta_buffer, false);
+		qam_meta_set_free(&log, meta_page, *link);
+		if (BufferIsValid(pred_buffer))
+			qam_page_set_next(&log, qam_log_page(&log, pred_buffer, false), next);
+		else
+			qam_meta_set_head(&log, meta_page, lane, next);
+		qam_page_set_free(&log, qam_log_page(&log, buffer, false), free);
+		qam_log_finish(&log);
+		done = true;
 	}
-	ReleaseBuffer(buffer);
+	UnlockReleaseBuffer(buffer);
 	return done;
 }
 
@@ -651,6 +744,7 @@ qam_unlink(Relation index, int lane, const QamLink *pred, const QamLink *link,
 {
 	Buffer		meta_buffer = ReadBuffer(index, QAM_METAPAGE);
 	Buffer		pred_buffer = InvalidBuffer;
+	QamMeta		meta;
 	bool		done = false;
 
 	if (!qam_lock_exclusive(meta_buffer, wait))
@@ -658,28 +752,23 @@ qam_unlink(Relation index, int lane, const QamLink *pred, const QamLink *link,
 		ReleaseBuffer(meta_buffer);
 		return false;
 	}
+	meta = qam_check_meta(index, BufferGetPage(meta_buffer));
 	if (pred == NULL)
 	{
-		QamMeta		meta = qam_check_meta(index, BufferGetPage(meta_buffer));
-
 		if (qam_same_link(&meta->lanes[lane].head, link))
 			done = qam_unlink_locked(index, lane, meta_buffer, InvalidBuffer,
 									 link, wait);
 	}
 	else
 	{
-		pred_buffer = ReadBuffer(index, pred->block);
-		if (qam_lock_exclusive(pred_buffer, wait))
+		pred_buffer = qam_lock_if(index, pred, lane, wait);
+		if (BufferIsValid(pred_buffer))
 		{
-			Page		page = BufferGetPage(pred_buffer);
-
-			if (qam_page_is(page, pred, lane) &&
-				qam_same_link(&QamPageGetOpaque(page)->next, link))
+			if (qam_same_link(&QamPageGetOpaque(BufferGetPage(pred_buffer))->next, link))
 				done = qam_unlink_locked(index, lane, meta_buffer, pred_buffer,
 										 link, wait);
-			LockBuffer(pred_buffer, BUFFER_LOCK_UNLOCK);
+			UnlockReleaseBuffer(pred_buffer);
 		}
-		ReleaseBuffer(pred_buffer);
 	}
 	UnlockReleaseBuffer(meta_buffer);
 	return done;
@@ -751,6 +840,7 @@ qam_wakeup(Relation index, uint64 seq)
 	QamLog		log;
 
 	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+	(void) qam_check_meta(index, BufferGetPage(buffer));
 	qam_log_begin_hint(&log, index);
 	qam_meta_count_wakeup(&log, qam_log_page(&log, buffer, false), seq);
 	qam_log_finish(&log);

@@ -14,6 +14,7 @@
 
 #include "pg_once.h"
 
+#include "once_debug.h"
 #include "qam/qam_internal.h"
 
 /*
@@ -35,7 +36,7 @@ qam_page_init(Page page, uint16 kind, int lane, uint64 seq)
 }
 
 /*
- * qam_random_nonce makes the random words that tell builds of indexes apart.
+ * qam_random_nonce makes two random words, such as tell builds of indexes apart.
  * No page is locked.
  */
 void
@@ -66,6 +67,8 @@ qam_meta_init(Page page)
 	for (lane = 0; lane < QAM_LANES; lane++)
 		meta->lanes[lane].head = meta->lanes[lane].tail = qam_no_link();
 	qam_random_nonce(meta->nonce);
+	if (!once_debug_group_key)
+		qam_random_nonce(meta->group_key);
 
 	/* A full image leaves out the hole, so the content must end at pd_lower */
 	((PageHeader) page)->pd_lower =

@@ -22,12 +22,13 @@
  * 1	first format.  Slots are 40 bytes; the successor link and the group
  *		hash are reserved and zero.  Never released.
  * 2	ordered groups and the schedule; the metapage counts wake-ups by range.
+ * 3	the metapage has a key for the hash of groups, which is another hash.
  *
  * A server that meets another version refuses the index and asks for REINDEX,
  * which costs leases and attempts, never messages.
  */
 #define QAM_MAGIC			0x4f4e4351	/* "QCNO" */
-#define QAM_VERSION			2
+#define QAM_VERSION			3
 #define QAM_METAPAGE		0
 
 /* Last two bytes of every page, for pg_filedump and friends */
@@ -44,6 +45,9 @@ typedef struct QamLink
 	uint32		unused;			/* zero; keeps seq aligned */
 	uint64		seq;			/* sequence number of the page meant */
 } QamLink;
+
+/* No number is larger, so that none wraps around */
+#define QAM_MAX_SEQ			(UINT64CONST(1) << 56)
 
 #define QamLinkIsValid(link) ((link)->block != InvalidBlockNumber)
 
@@ -89,6 +93,9 @@ StaticAssertDecl(sizeof(QamSlot) == 40, "slot format");
  * it is not offered.  Never with DONE.
  */
 #define QAM_SLOT_BLOCKED	0x80
+
+/* The block of the row; the tid has not been looked at yet */
+#define QamSlotGetBlock(slot)	ItemPointerGetBlockNumberNoCheck(&(slot)->tid)
 
 #define QamSlotState(slot)		((slot)->state & 0x0F)
 #define QamSlotIsBlocked(slot)	(((slot)->state & QAM_SLOT_BLOCKED) != 0)
@@ -164,17 +171,30 @@ StaticAssertDecl(sizeof(QamOpaqueData) == 48, "page format");
 /* In place of a lane: pages of kind BUCKET */
 #define QAM_SCHEDULED		QAM_LANES
 
-#define QamPageGetOpaque(page) ((QamOpaque) PageGetSpecialPointer(page))
+/*
+ * What a page holds lies between these offsets.  Nothing that is read from a
+ * page leads out of it: the special space is where it must be, and counts are
+ * never more than there is room for, whatever the header says.
+ */
+#define QAM_PAGE_BEGIN		((int) MAXALIGN(SizeOfPageHeaderData))
+#define QAM_PAGE_END		((int) (BLCKSZ - MAXALIGN(sizeof(QamOpaqueData))))
+
+#define QamPageGetOpaque(page) ((QamOpaque) ((char *) (page) + QAM_PAGE_END))
 #define QamPageGetSlots(page) ((QamSlot *) PageGetContents(page))
 #define QamPageGetSlotCount(page) \
-	((int) ((((PageHeader) (page))->pd_lower - \
-			 MAXALIGN(SizeOfPageHeaderData)) / sizeof(QamSlot)))
+	qam_page_count(page, sizeof(QamSlot), QAM_SLOTS_PER_PAGE)
 #define QAM_SLOTS_PER_PAGE \
-	((int) ((BLCKSZ - MAXALIGN(SizeOfPageHeaderData) - \
-			 MAXALIGN(sizeof(QamOpaqueData))) / sizeof(QamSlot)))
+	((int) ((QAM_PAGE_END - QAM_PAGE_BEGIN) / sizeof(QamSlot)))
 
-StaticAssertDecl((BLCKSZ - MAXALIGN(SizeOfPageHeaderData) -
-				  MAXALIGN(sizeof(QamOpaqueData))) / sizeof(QamSlot) <= QAM_MAX_SLOT,
+static inline int
+qam_page_count(Page page, int size, int max)
+{
+	int			used = ((PageHeader) page)->pd_lower - QAM_PAGE_BEGIN;
+
+	return used < 0 ? 0 : Min(used / size, max);
+}
+
+StaticAssertDecl(QAM_SLOTS_PER_PAGE <= QAM_MAX_SLOT,
 				 "slot number fits its place in a receipt");
 
 /* A lane's list.  head is invalid until the lane's first message. */
@@ -196,6 +216,7 @@ typedef struct QamMetaData
 	uint32		magic;
 	uint32		version;
 	uint64		nonce[2];		/* random at each build: receipts depend on it */
+	uint64		group_key[2];	/* random at each build: for hashes of groups */
 	uint64		next_seq;		/* number for the next page to enter a list */
 	QamLink		free;			/* head of the free list */
 	BlockNumber directory;		/* root of the groups' directory, 0 = none yet */
@@ -251,11 +272,9 @@ StaticAssertDecl(sizeof(QamGroup) == 24, "group format");
 /* A page of groups has its depth in "lane", and further pages by "next" */
 #define QamPageGetGroups(page) ((QamGroup *) PageGetContents(page))
 #define QamPageGetGroupCount(page) \
-	((int) ((((PageHeader) (page))->pd_lower - \
-			 MAXALIGN(SizeOfPageHeaderData)) / sizeof(QamGroup)))
+	qam_page_count(page, sizeof(QamGroup), QAM_GROUPS_PER_PAGE)
 #define QAM_GROUPS_PER_PAGE \
-	((int) ((BLCKSZ - MAXALIGN(SizeOfPageHeaderData) - \
-			 MAXALIGN(sizeof(QamOpaqueData))) / sizeof(QamGroup)))
+	((int) ((QAM_PAGE_END - QAM_PAGE_BEGIN) / sizeof(QamGroup)))
 
 /*
  * The schedule: messages due later, in buckets that grow coarser with distance.
@@ -268,6 +287,7 @@ StaticAssertDecl(sizeof(QamGroup) == 24, "group format");
  * whose messages go to finer buckets.
  */
 #define QAM_TICK_BITS		17
+#define QAM_MAX_TICK		((uint64) PG_INT64_MAX >> QAM_TICK_BITS)
 #define QAM_DIGIT_BITS		5
 #define QAM_DIGITS			10
 #define QAM_DIGIT_VALUES	(1 << QAM_DIGIT_BITS)

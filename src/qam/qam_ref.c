@@ -16,6 +16,7 @@
 
 #include "access/xlog.h"
 #include "common/hashfn.h"
+#include "common/int.h"
 #include "miscadmin.h"
 #include "qam/qam_internal.h"
 #include "utils/rel.h"
@@ -44,16 +45,11 @@ qam_proof(const uint64 *nonce, uint64 seq, int slotno, const QamSlot *slot)
 static QamSlot *
 qam_ref_slot(Relation index, Page page, const QamRef *ref)
 {
-	QamOpaque	opaque;
+	QamOpaque	opaque = QamPageGetOpaque(page);
 	QamSlot    *slot;
 
-	if (PageIsNew(page) ||
-		PageGetSpecialSize(page) != MAXALIGN(sizeof(QamOpaqueData)))
-		return NULL;
-	opaque = QamPageGetOpaque(page);
-
 	/* On a free page, slots are DONE and still tell a second ack */
-	if (opaque->page_id != QAM_PAGE_ID ||
+	if (qam_page_fault(page) != NULL ||
 		(opaque->kind != QAM_PAGE_LANE && opaque->kind != QAM_PAGE_FREE) ||
 		ref->slot >= QamPageGetSlotCount(page))
 		return NULL;
@@ -99,7 +95,8 @@ qam_claim_state(const QamSlot *slot, TimestampTz now)
  * slot's page locked in the given mode, and the row's page pinned.
  *
  * Returns the slot, or NULL with nothing locked or pinned, if the ref is
- * stale.  *row is set unless the claim's state alone decides.
+ * stale.  *row is set unless the claim's state alone decides.  Of a slot that is
+ * over, no row is pinned, and the page may be but share-locked.
  */
 static QamSlot *
 qam_resolve(Relation heap, Relation index, const QamRef *ref, int mode,
@@ -120,11 +117,12 @@ qam_resolve(Relation heap, Relation index, const QamRef *ref, int mode,
 	*buffer = ReadBuffer(index, ref->block);
 	LockBuffer(*buffer, BUFFER_LOCK_SHARE);
 	slot = qam_ref_slot(index, BufferGetPage(*buffer), ref);
-	if (slot != NULL)
+	if (slot != NULL && !QamSlotIsOver(slot))
 	{
+		qam_require_slot(index, ref->block, ref->slot, slot, QAM_PAGE_LANE);
 		tid = slot->tid;
 		LockBuffer(*buffer, BUFFER_LOCK_UNLOCK);
-		*heap_buffer = ReadBuffer(heap, ItemPointerGetBlockNumber(&tid));
+		*heap_buffer = qam_pin_row(heap, index, ItemPointerGetBlockNumber(&tid));
 		LockBuffer(*buffer, mode);
 		slot = qam_ref_slot(index, BufferGetPage(*buffer), ref);
 	}
@@ -186,7 +184,8 @@ qam_locate(Relation heap, Relation index, const QamRef *ref, QamLocated *out)
 	UnlockReleaseBuffer(buffer);
 	if (out->state == QAM_REF_LOST || out->state == QAM_REF_GONE)
 	{
-		ReleaseBuffer(out->heap_pin);
+		if (BufferIsValid(out->heap_pin))
+			ReleaseBuffer(out->heap_pin);
 		out->heap_pin = InvalidBuffer;
 	}
 	else
@@ -266,14 +265,14 @@ qam_backoff(const QamRetry *retry, int attempts)
 }
 
 /*
- * qam_pause is the pause after a delivery has failed: between 80 and 100 % of
+ * The pause after a delivery has failed: between 80 and 100 % of
  * the back-off, so that messages that failed together do not come back together.
  *
  * Nothing is drawn: it follows from the delivery, so that everybody who looks
  * at the slot comes to the same time.  None if the message's attempts are used
  * up: it is to be taken away.
  */
-int64
+static int64
 qam_pause(const QamRetry *retry, uint64 seq, int slotno, const QamSlot *slot)
 {
 	int64		longest;
@@ -290,6 +289,20 @@ qam_pause(const QamRetry *retry, uint64 seq, int slotno, const QamSlot *slot)
 	words[2] = ((uint64) slotno << 16) | slot->attempts;
 	draw = hash_bytes_extended((unsigned char *) words, sizeof(words), 0);
 	return longest - (longest / 5) * (int64) (draw & 0xFF) / 255;
+}
+
+/*
+ * qam_ready_again tells when a message whose delivery has failed is ready again:
+ * a pause after its claim, or the end of its lease.
+ */
+int64
+qam_ready_again(const QamRetry *retry, uint64 seq, int slotno, const QamSlot *slot)
+{
+	int64		ready_at;
+
+	if (pg_add_s64_overflow(slot->ready_at, qam_pause(retry, seq, slotno, slot), &ready_at))
+		return DT_NOEND;
+	return ready_at;
 }
 
 /*
@@ -363,7 +376,8 @@ qam_give_back(Relation heap, Relation index, const QamRef *ref, QamGiveBack how,
 	if (state != QAM_REF_HELD && state != QAM_REF_LAPSED)
 	{
 		UnlockReleaseBuffer(buffer);
-		ReleaseBuffer(heap_buffer);
+		if (BufferIsValid(heap_buffer))
+			ReleaseBuffer(heap_buffer);
 		return state;
 	}
 	if (how == QAM_EXTEND && QamClaimKindOf(slot->claim) != QAM_CLAIM_BY_LEASE)

@@ -45,9 +45,6 @@
 /* Heap pages pinned at a time by a move */
 #define QAM_MOVE_PINS		128
 
-#define QAM_NEAR			((int) offsetof(QamScheduleData, near))
-#define QAM_OPENED			((int) offsetof(QamScheduleData, opened))
-
 /* Some slots of a page that are to be moved together */
 typedef struct QamMove
 {
@@ -78,10 +75,10 @@ qam_tick(int64 time)
 }
 
 /*
- * In which list of the schedule does a time belong?  Its offset in the root.
+ * qam_schedule_list tells in which list of the schedule a time belongs.
  */
-static int
-qam_list_for(const QamScheduleData *schedule, int64 ready_at)
+int
+qam_schedule_list(const QamScheduleData *schedule, int64 ready_at)
 {
 	uint64		tick = qam_tick(ready_at);
 	int			digit;
@@ -91,29 +88,13 @@ qam_list_for(const QamScheduleData *schedule, int64 ready_at)
 		return QAM_NEAR;
 	digit = pg_leftmost_one_pos64(tick ^ schedule->cursor) / QAM_DIGIT_BITS;
 	value = (tick >> (digit * QAM_DIGIT_BITS)) % QAM_DIGIT_VALUES;
-	return offsetof(QamScheduleData, buckets) +
-		(digit * QAM_DIGIT_VALUES + value) * sizeof(QamChainEnds);
-}
-
-static QamChainEnds
-qam_ends_of(const QamScheduleData *schedule, int list)
-{
-	return *(const QamChainEnds *) ((const char *) schedule + list);
+	return QAM_BUCKET(digit, value);
 }
 
 /*
- * qam_schedule_list_head returns the first page of the list in which a time
- * belongs, 0 if there is none.
- */
-BlockNumber
-qam_schedule_list_head(const QamScheduleData *schedule, int64 ready_at)
-{
-	return qam_ends_of(schedule, qam_list_for(schedule, ready_at)).head;
-}
-
-/*
- * The bucket that is to be opened first, and the tick at which it begins.
- * Returns 0 if all are empty.
+ * The bucket that is to be opened first, and the tick at which it begins, which
+ * is later than the cursor.  Returns 0 if all are empty, as far as they begin
+ * before the end of time.
  *
  * Lower digits come first: their buckets are in the cursor's own cell of the
  * next digit.
@@ -134,8 +115,7 @@ qam_first_bucket(const QamScheduleData *schedule, uint64 *start)
 				uint64		above = schedule->cursor >> (shift + QAM_DIGIT_BITS);
 
 				*start = ((above << QAM_DIGIT_BITS) | value) << shift;
-				return offsetof(QamScheduleData, buckets) +
-					(digit * QAM_DIGIT_VALUES + value) * sizeof(QamChainEnds);
+				return *start <= QAM_MAX_TICK ? QAM_BUCKET(digit, value) : 0;
 			}
 	}
 	return 0;
@@ -165,18 +145,78 @@ qam_next_due(const QamScheduleData *schedule)
 static Buffer
 qam_schedule_root(Relation index, int mode)
 {
-	Buffer		buffer = ReadBuffer(index, qam_schedule_block(index));
-	Page		page = BufferGetPage(buffer);
+	return qam_follow(index, "metapage", qam_link(qam_schedule_block(index), 0),
+					  QAM_PAGE_SCHEDULE, mode);
+}
 
-	LockBuffer(buffer, mode);
-	if (PageIsNew(page) || QamPageGetOpaque(page)->page_id != QAM_PAGE_ID ||
-		QamPageGetOpaque(page)->kind != QAM_PAGE_SCHEDULE)
-		ereport(ERROR,
-				(errcode(ERRCODE_INDEX_CORRUPTED),
-				 errmsg("the schedule of queue index \"%s\" is broken at block %u",
-						RelationGetRelationName(index), BufferGetBlockNumber(buffer)),
-				 errhint("REINDEX restores the index from its table.")));
+/*
+ * The ends of a list.  It has both or none.
+ */
+static QamChainEnds
+qam_ends(Relation index, const QamScheduleData *schedule, int list)
+{
+	QamChainEnds ends = qam_schedule_ends(schedule, list);
+
+	if ((ends.head == 0) != (ends.tail == 0))
+		qam_broken(index, qam_schedule_block(index),
+				   "A list of the schedule begins at block %u and ends at block %u.",
+				   ends.head, ends.tail);
+	return ends;
+}
+
+/*
+ * Pin and lock a page that a list of the schedule begins or ends with, according
+ * to the root, which is locked.
+ */
+static Buffer
+qam_schedule_page(Relation index, BlockNumber block, int mode)
+{
+	return qam_follow(index, "schedule", qam_link(block, 0), QAM_PAGE_BUCKET, mode);
+}
+
+/*
+ * The same of the last page of a list.
+ */
+static Buffer
+qam_schedule_tail(Relation index, BlockNumber block, int mode)
+{
+	Buffer		buffer = qam_schedule_page(index, block, mode);
+
+	if (QamLinkIsValid(&QamPageGetOpaque(BufferGetPage(buffer))->next))
+		qam_broken(index, block, "A list of the schedule goes on behind its last page.");
 	return buffer;
+}
+
+/*
+ * qam_schedule_head returns a link to the first page of a list, which exists;
+ * invalid if there is none.  No locks on entry or exit.
+ *
+ * Numbers grow along a list, up to that of its last page.  So who follows a list to
+ * which nothing is appended, and makes new pages for others, does not meet these.
+ */
+QamLink
+qam_schedule_head(Relation index, int list)
+{
+	QamLink		link = qam_no_link();
+	Buffer		root;
+	Buffer		buffer;
+	QamChainEnds ends;
+
+	root = qam_schedule_root(index, BUFFER_LOCK_SHARE);
+	ends = qam_ends(index, QamPageGetSchedule(BufferGetPage(root)), list);
+	if (ends.head != 0)
+	{
+		buffer = qam_schedule_page(index, ends.head, BUFFER_LOCK_SHARE);
+		link = qam_link(ends.head, QamPageGetOpaque(BufferGetPage(buffer))->seq);
+		UnlockReleaseBuffer(buffer);
+		buffer = qam_schedule_tail(index, ends.tail, BUFFER_LOCK_SHARE);
+		if (link.seq > QamPageGetOpaque(BufferGetPage(buffer))->seq)
+			qam_broken(index, ends.head,
+					   "A list of the schedule begins at this block, which comes after its last page.");
+		UnlockReleaseBuffer(buffer);
+	}
+	UnlockReleaseBuffer(root);
+	return link;
 }
 
 /*
@@ -271,13 +311,10 @@ qam_schedule_extend(Relation index, int64 ready_at)
 	LockBuffer(meta_buffer, BUFFER_LOCK_EXCLUSIVE);
 	meta = qam_check_meta(index, BufferGetPage(meta_buffer));
 	root = qam_schedule_root(index, BUFFER_LOCK_EXCLUSIVE);
-	list = qam_list_for(QamPageGetSchedule(BufferGetPage(root)), ready_at);
-	ends = qam_ends_of(QamPageGetSchedule(BufferGetPage(root)), list);
+	list = qam_schedule_list(QamPageGetSchedule(BufferGetPage(root)), ready_at);
+	ends = qam_ends(index, QamPageGetSchedule(BufferGetPage(root)), list);
 	if (ends.tail != 0)
-	{
-		tail = ReadBuffer(index, ends.tail);
-		LockBuffer(tail, BUFFER_LOCK_EXCLUSIVE);
-	}
+		tail = qam_schedule_tail(index, ends.tail, BUFFER_LOCK_EXCLUSIVE);
 	if (!BufferIsValid(tail) ||
 		QamPageGetSlotCount(BufferGetPage(tail)) == QAM_SLOTS_PER_PAGE)
 	{
@@ -328,7 +365,7 @@ qam_schedule_lock(Relation index, int64 ready_at, Buffer *root, int *list, bool 
 		CHECK_FOR_INTERRUPTS();
 		*root = qam_schedule_root(index, mode);
 		schedule = QamPageGetSchedule(BufferGetPage(*root));
-		*list = qam_list_for(schedule, ready_at);
+		*list = qam_schedule_list(schedule, ready_at);
 		*near_due = *list == QAM_NEAR && ready_at < schedule->near_due;
 		if (*near_due && mode == BUFFER_LOCK_SHARE)
 		{
@@ -336,11 +373,10 @@ qam_schedule_lock(Relation index, int64 ready_at, Buffer *root, int *list, bool 
 			mode = BUFFER_LOCK_EXCLUSIVE;
 			continue;
 		}
-		ends = qam_ends_of(schedule, *list);
+		ends = qam_ends(index, schedule, *list);
 		if (ends.tail != 0)
 		{
-			tail = ReadBuffer(index, ends.tail);
-			LockBuffer(tail, BUFFER_LOCK_EXCLUSIVE);
+			tail = qam_schedule_tail(index, ends.tail, BUFFER_LOCK_EXCLUSIVE);
 			if (QamPageGetSlotCount(BufferGetPage(tail)) < QAM_SLOTS_PER_PAGE)
 				return tail;
 			UnlockReleaseBuffer(tail);
@@ -426,7 +462,7 @@ qam_move_pin(QamMove *move)
 	move->npins = 0;
 	for (i = 0; i < move->nslots; i++)
 	{
-		BlockNumber block = ItemPointerGetBlockNumber(&move->from->slots[move->slots[i]].tid);
+		BlockNumber block = QamSlotGetBlock(&move->from->slots[move->slots[i]]);
 		int			j;
 
 		for (j = move->npins - 1; j >= 0; j--)
@@ -437,7 +473,7 @@ qam_move_pin(QamMove *move)
 			if (move->npins == Min(QAM_MOVE_PINS, qam_max_pins()))
 				break;
 			j = move->npins++;
-			move->pins[j] = ReadBuffer(move->heap, block);
+			move->pins[j] = qam_pin_row(move->heap, move->index, block);
 		}
 		move->pin_of[i] = j;
 	}
@@ -449,6 +485,28 @@ qam_move_unpin(QamMove *move)
 {
 	while (move->npins > 0)
 		ReleaseBuffer(move->pins[--move->npins]);
+}
+
+/*
+ * Copy the page that a link leads to, for moving slots from it, and keep it
+ * pinned.  False, and no pin: it has left its list.  No locks on entry or exit.
+ */
+static bool
+qam_move_from(QamMove *move, const QamLink *link)
+{
+	QamCopiedPage *from = move->from;
+	int			i;
+
+	qam_copy_page(move->index, link->block, from);
+	if (from->fault != NULL || from->opaque.kind != QAM_PAGE_BUCKET ||
+		from->opaque.seq != link->seq)
+	{
+		ReleaseBuffer(from->buffer);
+		return false;
+	}
+	for (i = 0; i < from->nslots; i++)
+		qam_require_slot(move->index, link->block, i, &from->slots[i], QAM_PAGE_BUCKET);
+	return true;
 }
 
 /*
@@ -552,7 +610,7 @@ static bool
 qam_move_to_lane(QamMove *move, int lane)
 {
 	QamLink		tail = qam_lane_tail(move->index, lane);
-	Buffer		buffer = ReadBuffer(move->index, tail.block);
+	Buffer		buffer = qam_pin_block(move->index, tail.block, "list of a lane");
 	Page		page = BufferGetPage(buffer);
 	bool		is_last;
 	bool		judged = true;
@@ -584,7 +642,7 @@ qam_move_to_lane(QamMove *move, int lane)
 	}
 	UnlockReleaseBuffer(buffer);
 	if (!is_last)
-		qam_forget_lane_tail(move->index, lane);
+		qam_lane_tail_gone(move->index, lane, &tail);
 	else if (room == 0)
 		qam_extend_lane(move->index, lane, &tail);
 	if (!judged)
@@ -624,8 +682,11 @@ qam_move_to_list(QamMove *move)
 		UnlockReleaseBuffer(root);
 		return;
 	}
+	if (tail == move->from->buffer)
+		qam_broken(move->index, move->from->block,
+				   "The page is in two lists of the schedule.");
 	for (i = 0; i < move->nslots; i++)
-		if (qam_list_for(schedule, move->from->slots[move->slots[i]].ready_at) == list)
+		if (qam_schedule_list(schedule, move->from->slots[move->slots[i]].ready_at) == list)
 		{
 			move->slots[kept] = move->slots[i];
 			move->pin_of[kept++] = move->pin_of[i];
@@ -794,7 +855,7 @@ qam_schedule_unlink(Relation index, Buffer meta_buffer, Buffer root, Buffer pred
 {
 	QamMeta		meta = QamPageGetMeta(BufferGetPage(meta_buffer));
 	QamOpaque	opaque = QamPageGetOpaque(BufferGetPage(buffer));
-	QamChainEnds ends = qam_ends_of(QamPageGetSchedule(BufferGetPage(root)), list);
+	QamChainEnds ends = qam_schedule_ends(QamPageGetSchedule(BufferGetPage(root)), list);
 	QamLink		free = meta->free;
 	QamLink		next = opaque->next;
 	QamLog		log;
@@ -815,49 +876,62 @@ qam_schedule_unlink(Relation index, Buffer meta_buffer, Buffer root, Buffer pred
 }
 
 /*
+ * Which list is a page in that was seen in "list", which may have been opened
+ * since?  Metapage, root, page and the page before it, if any (behind), are locked.
+ *
+ * It is the list's last page if and only if it leads nowhere.
+ */
+static int
+qam_schedule_list_of(Relation index, const QamScheduleData *schedule, Buffer buffer,
+					 bool behind, int list)
+{
+	BlockNumber block = BufferGetBlockNumber(buffer);
+	bool		last = !QamLinkIsValid(&QamPageGetOpaque(BufferGetPage(buffer))->next);
+
+	if ((behind && last && qam_schedule_ends(schedule, list).tail != block) ||
+		(!behind && qam_schedule_ends(schedule, list).head != block))
+		list = QAM_OPENED;
+	if ((qam_schedule_ends(schedule, list).tail == block) != last)
+		qam_broken(index, block, "A list of the schedule does not end with its last page.");
+	return list;
+}
+
+/*
  * Take a page out of the schedule whose slots are all over, if it is still behind
- * "pred" (0: at the beginning of a list).  No locks on entry or exit.
+ * "pred" (NULL: at the beginning of a list).  No locks on entry or exit.
  *
  * Lists may have been opened since, so which list it is in is asked of the root.
  */
 static bool
-qam_schedule_take_out(Relation index, BlockNumber pred, BlockNumber block, int list)
+qam_schedule_take_out(Relation index, const QamLink *pred, const QamLink *link, int list)
 {
 	Buffer		meta_buffer = ReadBuffer(index, QAM_METAPAGE);
 	Buffer		pred_buffer = InvalidBuffer;
+	Buffer		buffer = InvalidBuffer;
 	Buffer		root;
-	Buffer		buffer;
 	QamSchedule schedule;
-	bool		good = true;
+	bool		there;
 	bool		done = false;
 
 	LockBuffer(meta_buffer, BUFFER_LOCK_EXCLUSIVE);
+	(void) qam_check_meta(index, BufferGetPage(meta_buffer));
 	root = qam_schedule_root(index, BUFFER_LOCK_EXCLUSIVE);
 	schedule = QamPageGetSchedule(BufferGetPage(root));
-	if (pred == 0)
-	{
-		if (qam_ends_of(schedule, list).head != block)
-			list = QAM_OPENED;
-		good = qam_ends_of(schedule, list).head == block;
-	}
+	if (pred == NULL)
+		there = qam_schedule_ends(schedule, list).head == link->block ||
+			schedule->opened.head == link->block;
 	else
 	{
-		pred_buffer = ReadBuffer(index, pred);
-		LockBuffer(pred_buffer, BUFFER_LOCK_EXCLUSIVE);
-		good = QamPageGetOpaque(BufferGetPage(pred_buffer))->kind == QAM_PAGE_BUCKET &&
-			QamPageGetOpaque(BufferGetPage(pred_buffer))->next.block == block;
+		pred_buffer = qam_lock_if(index, pred, QAM_SCHEDULED, true);
+		there = BufferIsValid(pred_buffer) &&
+			qam_same_link(&QamPageGetOpaque(BufferGetPage(pred_buffer))->next, link);
 	}
-	if (good)
+	if (there)
+		buffer = qam_lock_if(index, link, QAM_SCHEDULED, true);
+	if (BufferIsValid(buffer))
 	{
-		buffer = ReadBuffer(index, block);
-		LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
-		if (!QamLinkIsValid(&QamPageGetOpaque(BufferGetPage(buffer))->next))
-		{
-			if (qam_ends_of(schedule, list).tail != block)
-				list = QAM_OPENED;
-			good = qam_ends_of(schedule, list).tail == block;
-		}
-		if (good && qam_page_over(BufferGetPage(buffer)))
+		list = qam_schedule_list_of(index, schedule, buffer, pred != NULL, list);
+		if (qam_page_over(BufferGetPage(buffer)))
 		{
 			qam_schedule_unlink(index, meta_buffer, root, pred_buffer, buffer, list);
 			done = true;
@@ -884,7 +958,7 @@ qam_schedule_open(Relation index, int64 now)
 
 	if (schedule->opened.head == 0 && list != 0 && start <= qam_tick(now))
 	{
-		QamChainEnds ends = qam_ends_of(schedule, list);
+		QamChainEnds ends = qam_schedule_ends(schedule, list);
 		QamChainEnds none = {0, 0};
 		QamLog		log;
 		Page		page;
@@ -902,31 +976,30 @@ qam_schedule_open(Relation index, int64 now)
 /*
  * Find out when something near is due next.  No locks on entry or exit.
  *
- * With the root locked exclusively, nothing is appended to the list.
+ * With the root locked exclusively, nothing is appended to the list.  Its pages
+ * have ascending numbers, so there is an end of them.
  */
 static void
 qam_schedule_look_near(Relation index)
 {
 	Buffer		root = qam_schedule_root(index, BUFFER_LOCK_EXCLUSIVE);
 	QamSchedule schedule = QamPageGetSchedule(BufferGetPage(root));
-	BlockNumber block = schedule->near.head;
+	QamLink		link = qam_link(schedule->near.head, 0);
 	int64		due = DT_NOEND;
 
-	while (block != 0)
+	while (link.block != 0 && QamLinkIsValid(&link))
 	{
-		Buffer		buffer = ReadBuffer(index, block);
+		Buffer		buffer = qam_follow(index, "schedule", link, QAM_PAGE_BUCKET,
+										BUFFER_LOCK_SHARE);
 		Page		page = BufferGetPage(buffer);
 		QamSlot    *slots = QamPageGetSlots(page);
-		QamLink		next;
 		int			i;
 
-		LockBuffer(buffer, BUFFER_LOCK_SHARE);
 		for (i = QamPageGetSlotCount(page) - 1; i >= 0; i--)
 			if (!QamSlotIsOver(&slots[i]))
 				due = Min(due, slots[i].ready_at);
-		next = QamPageGetOpaque(page)->next;
+		link = QamPageGetOpaque(page)->next;
 		UnlockReleaseBuffer(buffer);
-		block = QamLinkIsValid(&next) ? next.block : 0;
 	}
 	if (due != schedule->near_due)
 	{
@@ -940,20 +1013,20 @@ qam_schedule_look_near(Relation index)
 }
 
 /*
- * Is there something to do on a page of "near": slots that are due, or none left?
- * *next becomes the page after it.  No locks on entry or exit.
+ * Is there something to do on a page of "near": slots that are due, or none left,
+ * or has it left its list?  Otherwise *next becomes the page after it.  No locks on
+ * entry or exit.
  */
 static bool
-qam_page_due(Relation index, BlockNumber block, int64 now, QamLink *next)
+qam_page_due(Relation index, const QamLink *link, int64 now, QamLink *next)
 {
-	Buffer		buffer = ReadBuffer(index, block);
+	Buffer		buffer = qam_pin_block(index, link->block, "schedule");
 	Page		page = BufferGetPage(buffer);
 	QamSlot    *slots = QamPageGetSlots(page);
 	bool		due = true;
 
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
-	*next = qam_no_link();
-	if (!PageIsNew(page) && QamPageGetOpaque(page)->kind == QAM_PAGE_BUCKET)
+	if (qam_page_is(page, link, QAM_SCHEDULED))
 	{
 		int			i = QamPageGetSlotCount(page) - 1;
 
@@ -970,38 +1043,43 @@ qam_page_due(Relation index, BlockNumber block, int64 now, QamLink *next)
  * Move what is due of the list "near".  Returns how many there were.
  */
 static int
-qam_run_near(QamMove *move, BlockNumber block, int64 now, int max)
+qam_run_near(QamMove *move, int64 now, int max)
 {
+	QamLink		pred = qam_no_link();
+	QamLink		link = qam_schedule_head(move->index, QAM_NEAR);
 	int			moved = 0;
 
-	while (block != 0 && moved < max)
+	while (QamLinkIsValid(&link) && moved < max)
 	{
 		QamLink		next;
-		bool		gone;
 		bool		emptied;
 
 		CHECK_FOR_INTERRUPTS();
-		if (!qam_page_due(move->index, block, now, &next))
+		if (!qam_page_due(move->index, &link, now, &next))
 		{
-			block = QamLinkIsValid(&next) ? next.block : 0;
+			pred = link;
+			link = next;
 			continue;
 		}
-		qam_copy_page(move->index, block, move->from);
+		if (!qam_move_from(move, &link))
+		{
+			/* Freed pages lead elsewhere; who has freed one sees to the rest */
+			if (!QamLinkIsValid(&pred) ||
+				!qam_next_again(move->index, QAM_SCHEDULED, &pred, &link, &next))
+				return moved;
+			link = next;
+			continue;
+		}
 		next = move->from->opaque.next;
-		gone = move->from->opaque.kind != QAM_PAGE_BUCKET;
-		if (!gone)
-			moved += qam_move_due(move, now);
+		moved += qam_move_due(move, now);
 		emptied = qam_move_emptied(move);
 		ReleaseBuffer(move->from->buffer);
-
-		/* Freed pages lead elsewhere; who has freed one sees to the rest */
-		if (gone)
-			break;
 		if (emptied)
-			(void) qam_schedule_take_out(move->index, 0, block, QAM_NEAR);
-		block = QamLinkIsValid(&next) ? next.block : 0;
+			(void) qam_schedule_take_out(move->index, NULL, &link, QAM_NEAR);
+		pred = link;
+		link = next;
 	}
-	if (block == 0)
+	if (!QamLinkIsValid(&link))
 		qam_schedule_look_near(move->index);
 	return moved;
 }
@@ -1011,57 +1089,55 @@ qam_run_near(QamMove *move, BlockNumber block, int64 now, int max)
  * were moved.
  */
 static int
-qam_run_opened(QamMove *move, BlockNumber block, int64 now)
+qam_run_opened(QamMove *move, int64 now)
 {
 	QamCopiedPage *from = move->from;
+	QamLink		link = qam_schedule_head(move->index, QAM_OPENED);
 	bool		emptied;
-	int			moved = 0;
+	int			moved;
 	int			i;
 
-	qam_copy_page(move->index, block, from);
-	if (from->opaque.kind == QAM_PAGE_BUCKET)
+	if (!QamLinkIsValid(&link) || !qam_move_from(move, &link))
+		return 0;
+	moved = qam_move_due(move, now);
+	for (;;)
 	{
-		moved = qam_move_due(move, now);
-		for (;;)
-		{
-			QamScheduleData *schedule = palloc(sizeof(QamScheduleData));
-			int			list = 0;
+		QamScheduleData *schedule = palloc(sizeof(QamScheduleData));
+		int			list = 0;
 
-			CHECK_FOR_INTERRUPTS();
-			(void) qam_read_schedule(move->index, schedule);
-			move->nslots = 0;
-			if (schedule->opened.head == block)
-				for (i = 0; i < from->nslots; i++)
-				{
-					const QamSlot *slot = &from->slots[i];
+		CHECK_FOR_INTERRUPTS();
+		(void) qam_read_schedule(move->index, schedule);
+		move->nslots = 0;
+		if (schedule->opened.head == link.block)
+			for (i = 0; i < from->nslots; i++)
+			{
+				const QamSlot *slot = &from->slots[i];
 
-					if (QamSlotIsOver(slot) || slot->ready_at <= now)
-						continue;
-					if (move->nslots == 0)
-						list = qam_list_for(schedule, slot->ready_at);
-					if (qam_list_for(schedule, slot->ready_at) == list)
-						move->slots[move->nslots++] = i;
-				}
-			pfree(schedule);
-			if (move->nslots == 0)
-				break;
-			qam_move_pin(move);
-			once_debug_point("move_before_lock");
-			qam_move_to_list(move);
-			qam_move_unpin(move);
-			moved += move->nover;
+				if (QamSlotIsOver(slot) || slot->ready_at <= now)
+					continue;
+				if (move->nslots == 0)
+					list = qam_schedule_list(schedule, slot->ready_at);
+				if (qam_schedule_list(schedule, slot->ready_at) == list)
+					move->slots[move->nslots++] = i;
+			}
+		pfree(schedule);
+		if (move->nslots == 0)
+			break;
+		qam_move_pin(move);
+		once_debug_point("move_before_lock");
+		qam_move_to_list(move);
+		qam_move_unpin(move);
+		moved += move->nover;
 
-			/* What is over is not looked at again, whoever moved it */
-			ReleaseBuffer(from->buffer);
-			qam_copy_page(move->index, block, from);
-			if (from->opaque.kind != QAM_PAGE_BUCKET)
-				break;
-		}
+		/* What is over is not looked at again, whoever moved it */
+		ReleaseBuffer(from->buffer);
+		if (!qam_move_from(move, &link))
+			return moved;
 	}
 	emptied = qam_move_emptied(move);
 	ReleaseBuffer(from->buffer);
 	if (emptied)
-		(void) qam_schedule_take_out(move->index, 0, block, QAM_OPENED);
+		(void) qam_schedule_take_out(move->index, NULL, &link, QAM_OPENED);
 	return moved;
 }
 
@@ -1086,9 +1162,9 @@ qam_run_schedule(Relation heap, Relation index, int max)
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (schedule->opened.head != 0)
-			moved += qam_run_opened(move, schedule->opened.head, now);
+			moved += qam_run_opened(move, now);
 		else if (schedule->near.head != 0 && schedule->near_due <= now)
-			moved += qam_run_near(move, schedule->near.head, now, max - moved);
+			moved += qam_run_near(move, now, max - moved);
 		else
 			qam_schedule_open(index, now);
 	}
@@ -1108,20 +1184,18 @@ qam_run_schedule(Relation heap, Relation index, int max)
 void
 qam_schedule_clean(Relation index)
 {
-	QamScheduleData *schedule = palloc(sizeof(QamScheduleData));
 	int			list;
 
+	if (qam_schedule_block(index) == 0)
+		return;
 	for (list = QAM_NEAR; list < (int) sizeof(QamScheduleData); list += sizeof(QamChainEnds))
 	{
-		BlockNumber pred = 0;
-		BlockNumber block;
+		QamLink		pred = qam_no_link();
+		QamLink		link = qam_schedule_head(index, list);
 
-		if (!qam_read_schedule(index, schedule))
-			break;
-		block = qam_ends_of(schedule, list).head;
-		while (block != 0)
+		while (QamLinkIsValid(&link))
 		{
-			Buffer		buffer = ReadBuffer(index, block);
+			Buffer		buffer = qam_pin_block(index, link.block, "schedule");
 			Page		page = BufferGetPage(buffer);
 			QamLink		next;
 			bool		good;
@@ -1129,16 +1203,17 @@ qam_schedule_clean(Relation index)
 
 			once_vacuum_delay_point();
 			LockBuffer(buffer, BUFFER_LOCK_SHARE);
-			good = !PageIsNew(page) && QamPageGetOpaque(page)->kind == QAM_PAGE_BUCKET;
+			good = qam_page_is(page, &link, QAM_SCHEDULED);
 			next = QamPageGetOpaque(page)->next;
 			over = good && qam_page_over(page);
 			UnlockReleaseBuffer(buffer);
 			if (!good)
 				break;
-			if (!over || !qam_schedule_take_out(index, pred, block, list))
-				pred = block;
-			block = QamLinkIsValid(&next) ? next.block : 0;
+			if (!over ||
+				!qam_schedule_take_out(index, QamLinkIsValid(&pred) ? &pred : NULL,
+									   &link, list))
+				pred = link;
+			link = next;
 		}
 	}
-	pfree(schedule);
 }

@@ -45,6 +45,8 @@ qam_vacuum_page(Relation index, Buffer buffer, IndexBulkDeleteResult *stats,
 	{
 		if (QamSlotIsOver(&slots[i]))
 			continue;
+		qam_require_slot(index, BufferGetBlockNumber(buffer), i, &slots[i],
+						 QamPageGetOpaque(page)->kind);
 		if (callback(&slots[i].tid, callback_state))
 			dead[ndead++] = i;
 		else
@@ -98,6 +100,8 @@ qambulkdelete(IndexVacuumInfo *info, IndexBulkDeleteResult *stats,
 									info->strategy);
 		LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
 		page = BufferGetPage(buffer);
+		if (!PageIsNew(page))
+			qam_require_page(index, buffer);
 		if (!PageIsNew(page) &&
 			(QamPageGetOpaque(page)->kind == QAM_PAGE_LANE ||
 			 QamPageGetOpaque(page)->kind == QAM_PAGE_BUCKET))
@@ -114,7 +118,7 @@ qambulkdelete(IndexVacuumInfo *info, IndexBulkDeleteResult *stats,
  * Unlink all finished pages of a lane, waiting for busy ones.
  *
  * A page that somebody else unlinks under our feet ends the pass: there is
- * always a next VACUUM.
+ * always a next VACUUM.  Numbers grow along a list, so there is an end of it.
  */
 static void
 qam_vacuum_lane(Relation index, int lane, QamLink link, BufferAccessStrategy strategy)
@@ -129,6 +133,8 @@ qam_vacuum_lane(Relation index, int lane, QamLink link, BufferAccessStrategy str
 		bool		finished;
 
 		once_vacuum_delay_point();
+		if (!qam_block_exists(index, link.block))
+			return;
 		buffer = ReadBufferExtended(index, MAIN_FORKNUM, link.block, RBM_NORMAL,
 									strategy);
 		LockBuffer(buffer, BUFFER_LOCK_SHARE);

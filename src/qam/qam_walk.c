@@ -188,7 +188,7 @@ qam_pin(QamWalk *walk, const BlockNumber *blocks, int nblocks)
 	for (i = 0; i < nblocks; i++)
 	{
 		walk->pinned[walk->npins] = blocks[i];
-		walk->pins[walk->npins] = ReadBuffer(walk->req->heap, blocks[i]);
+		walk->pins[walk->npins] = qam_pin_row(walk->req->heap, walk->index, blocks[i]);
 		walk->npins++;
 	}
 }
@@ -263,8 +263,7 @@ qam_look(QamWalk *walk, const QamLink *link, int slotno, const QamSlot *slot,
 
 	if (slot->state == QAM_SLOT_DONE)
 		return QAM_LOOK_DONE;
-	if (req->only != NULL &&
-		!ItemPointerEquals(req->only, unconstify(ItemPointerData *, &slot->tid)))
+	if (req->only != NULL && memcmp(req->only, &slot->tid, sizeof(ItemPointerData)) != 0)
 		return QAM_LOOK_OTHER;
 	if (QamSlotIsBlocked(slot) && !any_time && !qam_is_expected(walk, link, slotno))
 		return QAM_LOOK_BLOCKED;
@@ -353,7 +352,9 @@ qam_gather(QamWalk *walk, const QamLink *link, Page page, int slotno,
 		if (qam_look(walk, link, slotno, &slots[slotno], &xid, &own) != QAM_LOOK_CANDIDATE)
 			continue;
 		wanted--;
-		block = ItemPointerGetBlockNumber(&slots[slotno].tid);
+		qam_require_slot(walk->index, link->block, slotno, &slots[slotno],
+						 QamPageGetOpaque(page)->kind);
+		block = QamSlotGetBlock(&slots[slotno]);
 		if (BufferIsValid(qam_pin_find(walk, block)))
 			continue;
 		for (i = nblocks - 1; i >= 0 && blocks[i] != block; i--)
@@ -636,8 +637,8 @@ qam_offer(QamWalk *walk, QamVisit *visit, const QamSlot *slot, QamRow *row)
 	/* A delivery failed, with its transaction or by its time's running out */
 	if (QamSlotState(slot) == QAM_SLOT_CLAIMED && !any_time)
 	{
-		int64		ready_at = slot->ready_at +
-			qam_pause(&req->retry, visit->link.seq, visit->slotno, slot);
+		int64		ready_at = qam_ready_again(&req->retry, visit->link.seq,
+											   visit->slotno, slot);
 
 		if (ready_at > walk->view.now)
 		{
@@ -734,7 +735,9 @@ qam_visit_slot(QamWalk *walk, QamVisit *visit, const QamSlot *slot)
 	}
 	if (qam_enough(walk->req))
 		return QAM_STOP_ENOUGH;
-	heap_buffer = qam_pin_find(walk, ItemPointerGetBlockNumber(&slot->tid));
+	qam_require_slot(walk->index, visit->link.block, visit->slotno, slot,
+					 visit->lane == QAM_SCHEDULED ? QAM_PAGE_BUCKET : QAM_PAGE_LANE);
+	heap_buffer = qam_pin_find(walk, QamSlotGetBlock(slot));
 	if (!BufferIsValid(heap_buffer))
 		return QAM_STOP_PIN;
 
@@ -1067,6 +1070,7 @@ qam_visit_exclusive(QamWalk *walk, QamVisit *visit, bool wait)
 		else if (stop == QAM_STOP_PIN)
 			qam_pin(walk, blocks, nblocks);
 
+		CHECK_FOR_INTERRUPTS();
 		once_debug_point("walk_unlocked");
 
 		/* We were let in once, so we wait to finish */
@@ -1087,7 +1091,7 @@ qam_visit(QamWalk *walk, QamVisit *visit, bool wait)
 	QamVisitResult result = QAM_VISIT_OK;
 
 	once_debug_point("walk_before_visit");
-	visit->buffer = ReadBuffer(walk->index, visit->link.block);
+	visit->buffer = qam_pin_block(walk->index, visit->link.block, "list");
 	LockBuffer(visit->buffer, BUFFER_LOCK_SHARE);
 	if (!qam_page_is(BufferGetPage(visit->buffer), &visit->link, visit->lane))
 	{
@@ -1111,40 +1115,24 @@ qam_visit(QamWalk *walk, QamVisit *visit, bool wait)
  * it is still in the list, else from the lane's head.  No locks on exit.
  *
  * Each time this is needed, somebody has finished and unlinked a page, so the
- * walk is held up by others' progress only.  A page is unlinked with its
- * predecessor (or the metapage) locked, so a link that is still there after it
- * has led nowhere is broken.
+ * walk is held up by others' progress only; or the link is broken, which is an
+ * error.
  */
 static QamLink
 qam_find_way(QamWalk *walk, int lane, QamLink *pred, const QamLink *failed)
 {
-	QamLink		link = qam_no_link();
-	bool		good = false;
+	QamMetaData meta;
+	QamLink		link;
 
-	if (QamLinkIsValid(pred))
-	{
-		Buffer		buffer = ReadBuffer(walk->index, pred->block);
-
-		LockBuffer(buffer, BUFFER_LOCK_SHARE);
-		good = qam_page_is(BufferGetPage(buffer), pred, lane);
-		if (good)
-			link = QamPageGetOpaque(BufferGetPage(buffer))->next;
-		UnlockReleaseBuffer(buffer);
-	}
-	if (!good)
-	{
-		QamMetaData meta;
-
-		*pred = qam_no_link();
-		qam_read_meta(walk->index, &meta);
-		link = meta.lanes[lane].head;
-	}
+	if (QamLinkIsValid(pred) &&
+		qam_next_again(walk->index, lane, pred, failed, &link))
+		return link;
+	*pred = qam_no_link();
+	qam_read_meta(walk->index, &meta);
+	link = meta.lanes[lane].head;
 	if (qam_same_link(&link, failed))
-		ereport(ERROR,
-				(errcode(ERRCODE_INDEX_CORRUPTED),
-				 errmsg("a list of queue index \"%s\" is broken at block %u",
-						RelationGetRelationName(walk->index), failed->block),
-				 errhint("REINDEX restores the index from its table.")));
+		qam_broken(walk->index, failed->block,
+				   "The list of lane %d begins at this block, which is not the page meant.", lane);
 	return link;
 }
 
@@ -1236,6 +1224,12 @@ qam_walk_lane(QamWalk *walk, int lane, bool wait)
 		visit.link = visit.next;
 	}
 	qam_run_end(&walk->view, &run);
+
+	/* The list did not end before, so it does not end before that page now */
+	if (!QamLinkIsValid(&visit.link) && !qam_enough(req) &&
+		pred.seq < walk->view.meta.lanes[lane].tail.seq)
+		qam_broken(walk->index, QamLinkIsValid(&pred) ? pred.block : QAM_METAPAGE,
+				   "The list of lane %d ends here, before its last page.", lane);
 	return skipped;
 }
 
@@ -1244,30 +1238,28 @@ qam_walk_lane(QamWalk *walk, int lane, bool wait)
  * time.
  */
 static void
-qam_walk_list(QamWalk *walk, BlockNumber block)
+qam_walk_list(QamWalk *walk, int list)
 {
+	QamLink		pred = qam_no_link();
 	QamVisit	visit;
 
 	visit.lane = QAM_SCHEDULED;
-	visit.link = qam_link(block, 0);
-	if (block == 0)
-		return;
-
-	/* Lists begin with a block; whatever page that is now, it is in the schedule */
-	{
-		Buffer		buffer = ReadBuffer(walk->index, block);
-		Page		page = BufferGetPage(buffer);
-
-		LockBuffer(buffer, BUFFER_LOCK_SHARE);
-		if (!PageIsNew(page) && QamPageGetOpaque(page)->kind == QAM_PAGE_BUCKET)
-			visit.link.seq = QamPageGetOpaque(page)->seq;
-		UnlockReleaseBuffer(buffer);
-	}
+	visit.link = qam_schedule_head(walk->index, list);
 	while (QamLinkIsValid(&visit.link) && !qam_enough(walk->req))
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (qam_visit(walk, &visit, true) == QAM_VISIT_GONE)
-			return;
+		{
+			QamLink		next;
+
+			/* What was moved from where we are is found where it is now */
+			if (!QamLinkIsValid(&pred) ||
+				!qam_next_again(walk->index, QAM_SCHEDULED, &pred, &visit.link, &next))
+				return;
+			visit.link = next;
+			continue;
+		}
+		pred = visit.link;
 		visit.link = visit.next;
 	}
 }
@@ -1282,7 +1274,7 @@ qam_walk_schedule(QamWalk *walk)
 {
 	QamClaimRequest *req = walk->req;
 	QamScheduleData *schedule = palloc(sizeof(QamScheduleData));
-	BlockNumber head = 0;
+	BlockNumber head;
 	int			digit;
 	int			value;
 
@@ -1293,10 +1285,13 @@ qam_walk_schedule(QamWalk *walk)
 			/* It may go to a finer bucket as we look */
 			do
 			{
-				head = qam_schedule_list_head(schedule, req->only_ready_at);
-				qam_walk_list(walk, head);
+				int			list = qam_schedule_list(schedule, req->only_ready_at);
+
+				CHECK_FOR_INTERRUPTS();
+				head = qam_schedule_ends(schedule, list).head;
+				qam_walk_list(walk, list);
 				(void) qam_read_schedule(walk->index, schedule);
-			} while (head != qam_schedule_list_head(schedule, req->only_ready_at) &&
+			} while (head != qam_schedule_ends(schedule, qam_schedule_list(schedule, req->only_ready_at)).head &&
 					 !qam_enough(req));
 		}
 		else
@@ -1304,13 +1299,13 @@ qam_walk_schedule(QamWalk *walk)
 			for (digit = QAM_DIGITS - 1; digit >= 0; digit--)
 			{
 				for (value = 0; value < QAM_DIGIT_VALUES; value++)
-					qam_walk_list(walk, schedule->buckets[digit][value].head);
+					if (schedule->buckets[digit][value].head != 0)
+						qam_walk_list(walk, QAM_BUCKET(digit, value));
 				(void) qam_read_schedule(walk->index, schedule);
 			}
 		}
-		qam_walk_list(walk, schedule->opened.head);
-		(void) qam_read_schedule(walk->index, schedule);
-		qam_walk_list(walk, schedule->near.head);
+		qam_walk_list(walk, QAM_OPENED);
+		qam_walk_list(walk, QAM_NEAR);
 	}
 	pfree(schedule);
 }

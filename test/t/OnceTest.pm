@@ -14,7 +14,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 our @EXPORT = qw(once_node once_standby catch_up clean same_structure start_stress end_stress run_stress sqlstate_of
-  flush_wal kill_server pgbench_scripts start_pgbench);
+  flush_wal kill_server pgbench_scripts start_pgbench damaged_queue);
 
 my $stress = dirname(abs_path(__FILE__)) . '/../stress/run';
 
@@ -163,6 +163,21 @@ sub start_pgbench
 	local %ENV = (%ENV, PGHOST => $node->host, PGPORT => $node->port);
 	return IPC::Run::start([ $node->config_data('--bindir') . '/pgbench', '-n', '-j', 1, '-T', $seconds, '--max-tries=1', @options, 'postgres' ],
 		'<', \undef, '>&', $output, IPC::Run::timeout(120 + 4 * $seconds));
+}
+
+# Make queue q, which has pages of every kind, and what is needed to damage its index: see test/damage.
+sub damaged_queue
+{
+	my ($node) = @_;
+	my $here = dirname(abs_path(__FILE__)) . '/..';
+	my ($cc, @flags) = split ' ', `$ENV{PG_CONFIG} --cc` . `$ENV{PG_CONFIG} --cppflags` . `$ENV{PG_CONFIG} --cflags`;
+	my $library = PostgreSQL::Test::Utils::tempdir . '/damage.so';
+
+	chomp(my $include = `$ENV{PG_CONFIG} --includedir-server`);
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	command_ok([ $cc, @flags, '-fPIC', '-shared', "-I$include", "-I$here/../src", '-o', $library, "$here/damage/damage.c" ], 'module');
+	return $node->command_ok(
+		[ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-v', "library=$library", '-f', "$here/damage/damage.sql", '-d', $node->connstr('postgres') ], 'queue');
 }
 
 # The SQLSTATE that a statement ends with ('00000': none)

@@ -1,0 +1,351 @@
+/*-------------------------------------------------------------------------
+ *
+ * qam_damage.c
+ *	  Pages that are not what they should be: what is trusted, and what is
+ *	  looked at before it is.
+ *
+ * A page may be lost, be an old version of itself, or hold anything at all.  No
+ * such page may crash the server, or keep a backend going or waiting for ever:
+ * what meets one raises an error that asks for REINDEX, which makes a new index
+ * of the table.  README, "Damage", tells how; here is what the others call.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "pg_once.h"
+
+#include "access/htup_details.h"
+#include "qam/qam_internal.h"
+#include "utils/rel.h"
+
+/*
+ * qam_broken raises the error that the index is broken, at a block or (invalid)
+ * nowhere in particular; the rest tells how.  Page locks may be held.
+ */
+void
+qam_broken(Relation index, BlockNumber block, const char *format,...)
+{
+	char		detail[256];
+	va_list		args;
+
+	va_start(args, format);
+	vsnprintf(detail, sizeof(detail), format, args);
+	va_end(args);
+	ereport(ERROR,
+			(errcode(ERRCODE_INDEX_CORRUPTED),
+			 block == InvalidBlockNumber ?
+			 errmsg("queue index \"%s\" is broken", RelationGetRelationName(index)) :
+			 errmsg("queue index \"%s\" is broken at block %u",
+					RelationGetRelationName(index), block),
+			 errdetail_internal("%s", detail),
+			 errhint("REINDEX restores the index from its table.")));
+}
+
+/*
+ * Does the page's content end where that of a metapage, the root of a directory,
+ * or that of a schedule should?
+ */
+static bool
+qam_content_is(Page page, Size size)
+{
+	return ((PageHeader) page)->pd_lower == QAM_PAGE_BEGIN + size;
+}
+
+/*
+ * Does the content consist of so many whole entries at most?
+ */
+static bool
+qam_entries_are_whole(Page page, int size, int max)
+{
+	int			used = ((PageHeader) page)->pd_lower - QAM_PAGE_BEGIN;
+
+	return used % size == 0 && used / size <= max;
+}
+
+/*
+ * A page of a list leads to a later one, or nowhere.
+ */
+static bool
+qam_next_is_later(QamOpaque opaque)
+{
+	return !QamLinkIsValid(&opaque->next) ||
+		(opaque->next.block != QAM_METAPAGE && opaque->next.seq > opaque->seq);
+}
+
+/*
+ * Is a metapage sound, apart from magic and version?
+ */
+static const char *
+qam_meta_fault(QamMeta meta)
+{
+	int			lane;
+
+	if (meta->next_seq == 0 || meta->next_seq > QAM_MAX_SEQ)
+		return "its number for the next page is out of range";
+	for (lane = 0; lane < QAM_LANES; lane++)
+	{
+		QamLane    *ends = &meta->lanes[lane];
+
+		if (QamLinkIsValid(&ends->head) != QamLinkIsValid(&ends->tail))
+			return "a list has one end only";
+		if (QamLinkIsValid(&ends->head) &&
+			(ends->head.block == QAM_METAPAGE || ends->tail.block == QAM_METAPAGE ||
+			 ends->head.seq > ends->tail.seq || ends->tail.seq >= meta->next_seq))
+			return "the ends of a list are not in order";
+	}
+	if (QamLinkIsValid(&meta->free) && meta->free.block == QAM_METAPAGE)
+		return "the free list begins with the metapage";
+	return NULL;
+}
+
+/*
+ * qam_page_fault tells what is wrong with a page in itself; NULL if nothing.
+ *
+ * The page is locked.  Who knows it to be sound may take its header, kind, lane,
+ * counts and the order of its number and link for granted; not where links lead,
+ * nor what slots say.
+ */
+const char *
+qam_page_fault(Page page)
+{
+	PageHeader	header = (PageHeader) page;
+	QamOpaque	opaque = QamPageGetOpaque(page);
+
+	if (PageIsNew(page))
+		return "it is all zeros";
+	if (header->pd_special != QAM_PAGE_END || header->pd_upper != QAM_PAGE_END ||
+		header->pd_lower < QAM_PAGE_BEGIN || header->pd_lower > QAM_PAGE_END ||
+		header->pd_pagesize_version != (BLCKSZ | PG_PAGE_LAYOUT_VERSION))
+		return "its header is damaged";
+	if (opaque->page_id != QAM_PAGE_ID)
+		return "it is no page of a queue index";
+
+	switch (opaque->kind)
+	{
+		case QAM_PAGE_LANE:
+		case QAM_PAGE_BUCKET:
+			if (opaque->kind == QAM_PAGE_LANE ? opaque->lane >= QAM_LANES :
+				opaque->lane != QAM_SCHEDULED)
+				return "its lane is out of range";
+			if (!qam_next_is_later(opaque))
+				return "it leads to an earlier page";
+			if (opaque->first_unfinished > QamPageGetSlotCount(page))
+				return "its first unfinished slot is out of range";
+			/* FALLTHROUGH */
+		case QAM_PAGE_FREE:
+			if (!qam_entries_are_whole(page, sizeof(QamSlot), QAM_SLOTS_PER_PAGE))
+				return "its slots are not whole";
+			return NULL;
+
+		case QAM_PAGE_META:
+			if (!qam_content_is(page, sizeof(QamMetaData)))
+				return "its content is not whole";
+			return qam_meta_fault(QamPageGetMeta(page));
+
+		case QAM_PAGE_DIRECTORY:
+			if (QamPageGetDirectory(page)->depth > QAM_DIRECTORY_MAX_DEPTH ||
+				!qam_content_is(page, offsetof(QamDirectoryData, pages) +
+								(sizeof(BlockNumber) << QamPageGetDirectory(page)->depth)))
+				return "its depth is out of range";
+			return NULL;
+
+		case QAM_PAGE_GROUPS:
+			if (opaque->lane > QAM_DIRECTORY_MAX_DEPTH)
+				return "its depth is out of range";
+			if (!qam_next_is_later(opaque))
+				return "it leads to an earlier page";
+			if (!qam_entries_are_whole(page, sizeof(QamGroup), QAM_GROUPS_PER_PAGE))
+				return "its groups are not whole";
+			return NULL;
+
+		case QAM_PAGE_SCHEDULE:
+			if (!qam_content_is(page, sizeof(QamScheduleData)))
+				return "its content is not whole";
+			if (QamPageGetSchedule(page)->cursor > QAM_MAX_TICK)
+				return "its cursor is out of range";
+			return NULL;
+	}
+	return "its kind is unknown";
+}
+
+/*
+ * qam_require_page raises an error if a page is not sound in itself.  It is locked.
+ */
+void
+qam_require_page(Relation index, Buffer buffer)
+{
+	const char *fault = qam_page_fault(BufferGetPage(buffer));
+
+	if (fault != NULL)
+		qam_broken(index, BufferGetBlockNumber(buffer), "The page is unsound: %s.", fault);
+}
+
+/*
+ * qam_slot_fault tells what is wrong with a slot in itself, on a page of this
+ * kind; NULL if nothing.
+ */
+const char *
+qam_slot_fault(const QamSlot *slot, uint16 kind)
+{
+	bool		bucket = kind == QAM_PAGE_BUCKET;
+
+	if (slot->state == QAM_SLOT_DONE)
+		return NULL;
+	switch (slot->state & ~QAM_SLOT_BLOCKED)
+	{
+		case QAM_SLOT_APPENDED:
+		case QAM_SLOT_READY:
+		case QAM_SLOT_TAKEN:
+			break;
+		case QAM_SLOT_CLAIMED:
+		case QAM_SLOT_ENDED:
+			if (!bucket)
+				break;
+			/* FALLTHROUGH */
+		default:
+			return "its state is unknown";
+	}
+	if ((QamSlotIsBlocked(slot) || QamSlotState(slot) == QAM_SLOT_ENDED) &&
+		(bucket || slot->group_hash == 0))
+		return "its state is that of a group's, and it has no group";
+	if (bucket && slot->next_slot >= QAM_LANES)
+		return "its lane is out of range";
+	if (ItemPointerGetOffsetNumberNoCheck(&slot->tid) < FirstOffsetNumber ||
+		ItemPointerGetOffsetNumberNoCheck(&slot->tid) > MaxHeapTuplesPerPage ||
+		QamSlotGetBlock(slot) > MaxBlockNumber)
+		return "it leads to no row";
+	return NULL;
+}
+
+/*
+ * qam_require_slot raises an error if a slot is not sound in itself.  Its page is
+ * locked, or copied.
+ */
+void
+qam_require_slot(Relation index, BlockNumber block, int slotno, const QamSlot *slot,
+			   uint16 kind)
+{
+	const char *fault = qam_slot_fault(slot, kind);
+
+	if (fault != NULL)
+		qam_broken(index, block, "Slot %d is unsound: %s.", slotno, fault);
+}
+
+/*
+ * qam_successor_is_later tells whether a slot on page number "seq" leads to one
+ * further along the lane, or to none.
+ */
+bool
+qam_successor_is_later(const QamSlot *slot, BlockNumber block, uint64 seq, int slotno)
+{
+	if (slot->next_block == 0)
+		return true;
+	if (slot->next_block == block)
+		return slot->next_seq == (uint32) seq && slot->next_slot > slotno;
+	return (int32) (slot->next_seq - (uint32) seq) > 0;
+}
+
+/*
+ * qam_page_is tells whether the page is the one that the link meant, still in
+ * the lane's list, or in the schedule.  The page is locked; it may be any page of
+ * the index.
+ */
+bool
+qam_page_is(Page page, const QamLink *link, int lane)
+{
+	QamOpaque	opaque = QamPageGetOpaque(page);
+
+	return qam_page_fault(page) == NULL &&
+		opaque->kind == (lane == QAM_SCHEDULED ? QAM_PAGE_BUCKET : QAM_PAGE_LANE) &&
+		opaque->lane == lane &&
+		opaque->seq == link->seq;
+}
+
+/*
+ * qam_pin_block pins a block that a link leads to; "what" names the link's list.
+ * One beyond the end of the index would be added to it, or be an error that does
+ * not tell what to do.
+ */
+Buffer
+qam_pin_block(Relation index, BlockNumber block, const char *what)
+{
+	if (!qam_block_exists(index, block))
+		qam_broken(index, block, "The %s leads to this block, which is not in the index.", what);
+	return ReadBuffer(index, block);
+}
+
+/*
+ * qam_pin_row pins the page of the table where the row of a slot is, or raises an
+ * error if there is none.  No page is locked.
+ */
+Buffer
+qam_pin_row(Relation heap, Relation index, BlockNumber block)
+{
+	if (!qam_heap_block_exists(heap, index, block))
+		qam_broken(index, InvalidBlockNumber,
+				   "A slot leads to block %u of table \"%s\", which is not in the table.",
+				   block, RelationGetRelationName(heap));
+	return ReadBuffer(heap, block);
+}
+
+/*
+ * qam_looks_like tells whether a page, which may not be locked, is of that kind,
+ * and has that number, as far as the mask goes.
+ */
+bool
+qam_looks_like(Page page, uint16 kind, uint64 seq, uint64 mask)
+{
+	volatile QamOpaqueData *opaque = QamPageGetOpaque(page);
+
+	return opaque->page_id == QAM_PAGE_ID && opaque->kind == kind &&
+		((opaque->seq ^ seq) & mask) == 0;
+}
+
+/*
+ * Pin and lock the page that a link leads to.
+ */
+static Buffer
+qam_follow_masked(Relation index, const char *what, BlockNumber block, uint16 kind,
+				  uint64 seq, uint64 mask, int mode)
+{
+	Buffer		buffer = qam_pin_block(index, block, what);
+	Page		page = BufferGetPage(buffer);
+
+	if (qam_looks_like(page, kind, seq, mask))
+	{
+		LockBuffer(buffer, mode);
+		qam_require_page(index, buffer);
+		if (qam_looks_like(page, kind, seq, mask))
+			return buffer;
+	}
+	qam_broken(index, block, "The %s leads to this block, which is not the page meant.", what);
+	return InvalidBuffer;		/* keep compiler quiet */
+}
+
+/*
+ * qam_follow pins and locks the page that a link leads to, which must be of that
+ * kind and, unless the link tells no number (0), have that number; else it raises
+ * an error.  "what" names the list that the link belongs to.
+ *
+ * The link has been read from a page that is still locked.  So if it is good, the
+ * page is the one meant already before it is locked, and is looked at then: a link
+ * that lies is not waited for, because it may lead to a page that we have locked
+ * ourselves, or that somebody has who waits for one of ours.
+ */
+Buffer
+qam_follow(Relation index, const char *what, QamLink link, uint16 kind, int mode)
+{
+	return qam_follow_masked(index, what, link.block, kind, link.seq,
+							 link.seq != 0 ? PG_UINT64_MAX : 0, mode);
+}
+
+/*
+ * qam_follow_chain is qam_follow for the place of a slot of a group.
+ */
+Buffer
+qam_follow_chain(Relation index, const QamPlace *place, int mode)
+{
+	return qam_follow_masked(index, "chain of a group", place->block, QAM_PAGE_LANE,
+							 place->seq, PG_UINT32_MAX, mode);
+}

@@ -63,6 +63,7 @@ extern void once_queue_close(OnceQueue *queue);
 extern const char *once_queue_name(const OnceQueue *queue);
 extern void once_queue_check_sending(const OnceQueue *queue);
 extern void once_queue_check_columns(const OnceQueue *queue);
+extern void once_queue_check_column(const OnceQueue *queue, OnceColumn column);
 extern void once_queue_check_consuming(const OnceQueue *queue);
 extern void once_raise_lost(const OnceQueue *queue);
 extern void once_raise_already_acked(const OnceQueue *queue);

@@ -116,6 +116,35 @@ SELECT * FROM once.pop('q');
 UPDATE once.q_q SET id = 1;
 SELECT once.purge('q');
 SELECT once.drop_queue('q');
+
+-- So it is with the columns of an archive: what is read from it is what it was made of.
+SELECT once.create_queue('q', archive => '1 day');
+SELECT once.send('q', '{"a": 1}') > 0 AS sent;
+SELECT payload FROM once.pop('q');
+CREATE FUNCTION replay_after(alteration text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+  outcome text;
+BEGIN
+  EXECUTE 'ALTER TABLE once.a_q ' || alteration;
+  outcome := once.replay('q', '-infinity', 'infinity') || ' replayed';
+  RAISE EXCEPTION USING errcode = 'WORKS';
+EXCEPTION WHEN OTHERS THEN
+  RETURN CASE SQLSTATE WHEN 'WORKS' THEN outcome ELSE SQLSTATE || ' ' || sqlerrm END;
+END $$;
+SELECT c AS column, how, replay_after(CASE how WHEN 'rename' THEN format('RENAME %I TO other', c)
+                                               WHEN 'drop' THEN format('DROP %I', c)
+                                               ELSE format('ALTER %1$I TYPE %2$s USING %1$I::text::%2$s', c, type) END)
+  FROM (VALUES ('id', 'int'), ('enqueued_at', 'text'), ('deliver_at', 'text'), ('expires_at', 'text'), ('priority', 'bigint'),
+               ('group_id', 'varchar'), ('headers', 'text'), ('payload', 'text'), ('attempts', 'text'), ('archived_at', 'timestamp')) c (c, type),
+       unnest(ARRAY['rename', 'drop', 'retype']) WITH ORDINALITY h (how, no)
+ ORDER BY c, no;
+ALTER TABLE once.a_q ALTER payload TYPE text USING payload::text;
+SELECT once.replay('q', '-infinity', 'infinity');
+ALTER TABLE once.a_q ALTER payload TYPE jsonb USING payload::jsonb;
+SELECT once.replay('q', '-infinity', 'infinity');
+SELECT payload FROM once.pop('q');
+SELECT once.drop_queue('q');
+DROP FUNCTION replay_after;
 DROP TABLE verb, kept, result;
 DROP PROCEDURE alter_and_try, try_all;
 DROP FUNCTION pass;

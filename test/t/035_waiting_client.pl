@@ -177,6 +177,11 @@ for my $way ('', 'wait_client_input')
 	is(value('SELECT count(*) FROM once.q_q'), '0', "$what: the message is gone");
 }
 
+# What comes while a transaction waits is younger than the transaction.
+$client = start_client("BEGIN; SELECT now() > enqueued_at, clock_timestamp() > enqueued_at FROM once.pop('q', wait => '60 s')", $asleep);
+value("SELECT once.send('q', '1')");
+is(finish_client($client), 'f|t', 'now() is older than the message, clock_timestamp() is not');
+
 # A process without a client waits like any other: here, one that applies what is replicated.
 value("CREATE TABLE asked (t text); CREATE PUBLICATION p FOR TABLE asked; SELECT pg_create_logical_replication_slot('s', 'pgoutput')");
 $node->safe_psql('postgres', 'CREATE DATABASE other');

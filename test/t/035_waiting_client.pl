@@ -1,4 +1,4 @@
-# A call that waits takes nothing for a client that is gone, nor for one that has cancelled it: the message that comes then is as
+# A call that waits takes nothing for a client that is gone, nor for one that has cancelled it: the message that comes then is as if
 # nobody had asked for it.
 
 use strict;

@@ -42,4 +42,14 @@ once_debug_point(const char *name)
 		once_debug_hold(name);
 }
 
+/*
+ * once_debug_is tells whether a test has named a point that does not wait, but
+ * has the backend go a way that it would not go otherwise.
+ */
+static inline bool
+once_debug_is(const char *name)
+{
+	return once_debug_point_name != NULL && strcmp(once_debug_point_name, name) == 0;
+}
+
 #endif							/* ONCE_DEBUG_H */

@@ -169,4 +169,16 @@ once_toast_options(List *options)
 	is_member_of_role(user, role)
 #endif
 
+/*
+ * What is used of libpq/libpq.h, which has been the same since 15.  That header
+ * itself wants headers of GSSAPI and OpenSSL, if the server was built with
+ * these, and nothing else here needs them to be installed.
+ */
+#include "storage/latch.h"
+
+#define FeBeWaitSetSocketPos 0
+
+extern PGDLLIMPORT WaitEventSet *FeBeWaitSet;
+extern bool pq_check_connection(void);
+
 #endif							/* ONCE_COMPAT_H */

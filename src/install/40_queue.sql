@@ -171,7 +171,7 @@ CREATE FUNCTION once.receive(
 RETURNS SETOF once.message
 AS 'MODULE_PATHNAME', 'once_receive' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 10;
 COMMENT ON FUNCTION once.receive(text, integer, interval) IS
-'Effectively once, for effects in this database: claims messages until the calling transaction ends, which must ack them or give them back, or its commit fails with once_unacked (setting once.unacked). A rollback, also to a savepoint, gives them back after the retry delay; the attempt counts. max_messages: 1 to 10000. wait: up to 60 s for a message when there is none; a statement of its own then, and READ COMMITTED only. Wants SELECT and DELETE on the table.';
+'Effectively once, for effects in this database: claims messages until the calling transaction ends, which must ack them or give them back, or its commit fails with once_unacked (setting once.unacked). A rollback, also to a savepoint, gives them back after the retry delay; the attempt counts. max_messages: 1 to 10000. wait: up to 60 s for a message when there is none; a statement of its own then, and READ COMMITTED only; it ends early, perhaps without a message, when dead messages have been moved, and takes nothing for a client that is gone. Wants SELECT and DELETE on the table.';
 
 CREATE FUNCTION once.lease(
     queue text,
@@ -181,7 +181,7 @@ CREATE FUNCTION once.lease(
 RETURNS SETOF once.message
 AS 'MODULE_PATHNAME', 'once_lease' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 10;
 COMMENT ON FUNCTION once.lease(text, interval, integer, interval) IS
-'At least once: claims messages for a time, whatever the calling transaction does. Who has not acked a message by then has lost it to the next consumer. lease: more than 0, at most 365 days. Wants SELECT and DELETE on the table.';
+'At least once: claims messages for a time, whatever the calling transaction does. Who has not acked a message by then has lost it to the next consumer. lease: more than 0, at most 365 days. max_messages, wait: as for receive. Wants SELECT and DELETE on the table.';
 
 CREATE FUNCTION once.pop(
     queue text,
@@ -190,7 +190,7 @@ CREATE FUNCTION once.pop(
 RETURNS SETOF once.message
 AS 'MODULE_PATHNAME', 'once_pop' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 10;
 COMMENT ON FUNCTION once.pop(text, integer, interval) IS
-'At most once: takes messages out of the queue, acked as they are returned; there is no receipt. A rollback puts them back. Never waits for rows that others hold. Wants SELECT and DELETE on the table.';
+'At most once: takes messages out of the queue, acked as they are returned; there is no receipt. A rollback puts them back. Never waits for rows that others hold. max_messages, wait: as for receive. Wants SELECT and DELETE on the table.';
 
 CREATE FUNCTION once.ack(receipt uuid)
 RETURNS void

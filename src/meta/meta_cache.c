@@ -160,6 +160,15 @@ once_meta_column_name(OnceColumn column)
 }
 
 /*
+ * once_meta_column_type tells of which type create_queue made it.
+ */
+Oid
+once_meta_column_type(OnceColumn column)
+{
+	return column_made[column].type;
+}
+
+/*
  * Relcache callback: relid changed, or everything if it is InvalidOid.
  */
 static void

@@ -20,6 +20,7 @@
 #include "meta/meta_catalog.h"
 #include "meta/meta_role.h"
 #include "once_args.h"
+#include "portability/instr_time.h"
 #include "qam/qam.h"
 #include "queue/once_receipt.h"
 #include "storage/buf.h"
@@ -62,6 +63,7 @@ extern void once_queue_close(OnceQueue *queue);
 extern const char *once_queue_name(const OnceQueue *queue);
 extern void once_queue_check_sending(const OnceQueue *queue);
 extern void once_queue_check_columns(const OnceQueue *queue);
+extern void once_queue_check_column(const OnceQueue *queue, OnceColumn column);
 extern void once_queue_check_consuming(const OnceQueue *queue);
 extern void once_raise_lost(const OnceQueue *queue);
 extern void once_raise_already_acked(const OnceQueue *queue);
@@ -144,6 +146,20 @@ extern int	once_rows_pop(OnceQueue *queue, QamClaimRequest *req, int max_dead);
 extern int	once_rows_remove(OnceQueue *queue, QamClaimRequest *req);
 extern bool once_row_expired(const OnceQueue *queue, HeapTuple tuple, TimestampTz now);
 extern void once_raise_suppressed(const OnceQueue *queue);
+
+/* queue_wait.c: one call's waiting */
+typedef struct OnceWait
+{
+	instr_time	begun;
+	int64		limit;			/* microseconds from then on */
+	long		pause;			/* milliseconds, the next one */
+	bool		slept;			/* was there a pause yet? */
+} OnceWait;
+
+extern void once_wait_begin(OnceWait *wait, int64 limit);
+extern bool once_wait_is_over(const OnceWait *wait);
+extern void once_wait_pause(OnceWait *wait, TimestampTz ready_at);
+extern void once_wait_check(const OnceWait *wait);
 
 /* queue_dead.c */
 extern void once_dead_store(OnceQueue *queue, OnceDeadWriter *writer,

@@ -158,6 +158,7 @@ ack_run(const pg_uuid_t *receipts, int n, const char *verb)
 			continue;
 
 		once_queue_open_receipt(&queue, first.relid, verb);
+		once_queue_check_column(&queue, ONCE_COL_ID);
 		for (; done < end; done++)
 		{
 			AckOutcome	outcome = ack_one(&queue, &receipts[done]);
@@ -192,6 +193,7 @@ try_ack_run(const pg_uuid_t *receipts, int n, bool *acked, const char *verb)
 		run.given_up = palloc0(sizeof(bool) * run.n);
 
 		once_queue_open_receipt(&run.queue, first.relid, verb);
+		once_queue_check_column(&run.queue, ONCE_COL_ID);
 		for (i = 0; i < run.n && all_own; i++)
 			all_own = once_unacked_has(&run.receipts[i]);
 		if (all_own)

@@ -97,7 +97,10 @@ give_back(const pg_uuid_t *uuid, QamGiveBack how, int64 delay, Datum error,
 
 	/* Afterwards the receipt leads nowhere. */
 	if (error != (Datum) 0)
+	{
+		once_queue_check_column(&queue, ONCE_COL_ID);
 		known = find_message(&queue, &receipt.ref, &id, &attempt);
+	}
 
 	switch (qam_give_back(queue.heap, queue.index, &receipt.ref, how, delay,
 						  &queue.meta.retry, &when, &mates, &nmates))

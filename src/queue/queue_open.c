@@ -25,6 +25,7 @@
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "once_error.h"
+#include "parser/parse_coerce.h"
 #include "queue/queue.h"
 #include "storage/lmgr.h"
 #include "storage/sinval.h"
@@ -46,6 +47,7 @@ static bool check_rights(Oid relid, OnceAccess access);
 static void check_acl(Oid relid, const char *relname, OnceAccess access);
 static void setup(OnceQueue *queue, Relation heap, LOCKMODE lockmode);
 static void open_index(OnceQueue *queue);
+static bool takes_column(const OnceQueue *queue, OnceColumn column);
 static void require_index(const OnceQueue *queue);
 static void raise_not_found(const char *name);
 
@@ -123,8 +125,6 @@ once_queue_open_receipt(OnceQueue *queue, Oid relid, const char *verb)
 		raise_not_found(NULL);
 
 	setup(queue, relation_open(relid, NoLock), RowExclusiveLock);
-	if (!OidIsValid(queue->meta.claim_index) && queue->meta.nqueue_indexes == 0)
-		raise_not_found(NULL);
 	require_index(queue);
 	CheckCmdReplicaIdentity(queue->heap, CMD_DELETE);
 }
@@ -192,16 +192,24 @@ once_queue_name(const OnceQueue *queue)
 
 /*
  * once_queue_check_sending raises once_paused if sending is paused, and an
- * error if the table has lost what a message needs.
+ * error if the table has lost what a message needs to be stored.  What only
+ * those need who consume may be missing: messages wait for its return.
  */
 void
 once_queue_check_sending(const OnceQueue *queue)
 {
+	int			c;
+
 	if (queue->meta.send_paused)
 		ereport(ERROR,
 				(errcode(ERRCODE_ONCE_PAUSED),
 				 errmsg("sending to queue \"%s\" is paused", once_queue_name(queue)),
 				 errhint("Its owner can call once.resume.")));
+	for (c = 0; c < ONCE_NCOLUMNS; c++)
+	{
+		if (c == ONCE_COL_ID || !takes_column(queue, c))
+			once_queue_check_column(queue, c);
+	}
 	if (!OidIsValid(queue->meta.sequence))
 		ereport(ERROR,
 				(errcode(ERRCODE_ONCE_QUEUE_UNUSABLE),
@@ -235,13 +243,25 @@ once_queue_check_columns(const OnceQueue *queue)
 	int			c;
 
 	for (c = 0; c < ONCE_NCOLUMNS; c++)
-	{
-		if (queue->meta.column[c] == 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_ONCE_QUEUE_UNUSABLE),
-					 errmsg("column \"%s\" of queue \"%s\" is missing or of another type",
-							once_meta_column_name(c), once_queue_name(queue))));
-	}
+		once_queue_check_column(queue, c);
+}
+
+/*
+ * once_queue_check_column raises an error if it has lost this one: dropped,
+ * renamed, or changed to another type.
+ */
+void
+once_queue_check_column(const OnceQueue *queue, OnceColumn column)
+{
+	if (queue->meta.column[column] == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_ONCE_QUEUE_UNUSABLE),
+				 errmsg("column \"%s\" of queue \"%s\" is missing or of another type",
+						once_meta_column_name(column), once_queue_name(queue)),
+				 errhint("ALTER TABLE %s so that it has such a column of type %s again.",
+						 quote_qualified_identifier(ONCE_SCHEMA,
+													RelationGetRelationName(queue->heap)),
+						 format_type_be(once_meta_column_type(column)))));
 }
 
 /*
@@ -515,11 +535,42 @@ open_index(OnceQueue *queue)
 		queue->index = index_open(queue->meta.claim_index, lockmode);
 }
 
+/*
+ * takes_column tells whether an INSERT can store a message's value in a column,
+ * or does without.
+ */
+static bool
+takes_column(const OnceQueue *queue, OnceColumn column)
+{
+	Oid			type = once_meta_column_type(column);
+	AttrNumber	attnum;
+	Oid			stored_as;
+
+	if (queue->meta.column[column] != 0 || column == ONCE_COL_ENQUEUED_AT)
+		return true;
+	attnum = get_attnum(RelationGetRelid(queue->heap), once_meta_column_name(column));
+	if (attnum == InvalidAttrNumber)
+		return false;
+	stored_as = get_atttype(RelationGetRelid(queue->heap), attnum);
+	return can_coerce_type(1, &type, &stored_as, COERCION_ASSIGNMENT);
+}
+
+/*
+ * require_index raises an error unless there is an index to claim through.  It
+ * goes with a column that is dropped, and does not come back without.
+ */
 static void
 require_index(const OnceQueue *queue)
 {
 	if (queue->index != NULL)
 		return;
+	if (queue->meta.nqueue_indexes == 0)
+	{
+		once_queue_check_column(queue, ONCE_COL_ID);
+		once_queue_check_column(queue, ONCE_COL_PRIORITY);
+		once_queue_check_column(queue, ONCE_COL_DELIVER_AT);
+		once_queue_check_column(queue, ONCE_COL_GROUP_ID);
+	}
 	if (queue->meta.claim_index_twice)
 		ereport(ERROR,
 				(errcode(ERRCODE_ONCE_QUEUE_UNUSABLE),

@@ -51,6 +51,7 @@ once_purge(PG_FUNCTION_ARGS)
 	int64		removed;
 
 	once_queue_open(&queue, name, ONCE_TO_PURGE, "once.purge()");
+	once_queue_check_column(&queue, ONCE_COL_ID);
 	if (can_truncate(&queue))
 	{
 		char	   *relname = pstrdup(RelationGetRelationName(queue.heap));
@@ -83,6 +84,9 @@ once_cancel(PG_FUNCTION_ARGS)
 		once_refuse_null("id");
 
 	once_queue_open(&queue, name, ONCE_TO_CONSUME, "once.cancel()");
+	once_queue_check_column(&queue, ONCE_COL_ID);
+	once_queue_check_column(&queue, ONCE_COL_PRIORITY);
+	once_queue_check_column(&queue, ONCE_COL_DELIVER_AT);
 	if (!OidIsValid(queue.meta.id_index))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -219,12 +223,14 @@ find_row(OnceQueue *queue, int64 id, QamClaimRequest *req, ItemPointer tid)
 	if (found)
 	{
 		TupleDesc	desc = RelationGetDescr(queue->heap);
+		Datum		priority;
 		Datum		deliver_at;
 
 		*tid = tuple->t_self;
 		req->only = tid;
-		req->only_lane = DatumGetInt16(heap_getattr(tuple, queue->meta.column[ONCE_COL_PRIORITY],
-													desc, &isnull));
+		priority = heap_getattr(tuple, queue->meta.column[ONCE_COL_PRIORITY],
+								desc, &isnull);
+		req->only_lane = isnull ? QAM_DEFAULT_LANE : DatumGetInt16(priority);
 		deliver_at = heap_getattr(tuple, queue->meta.column[ONCE_COL_DELIVER_AT],
 								  desc, &isnull);
 		req->only_ready_at = isnull ? 0 : DatumGetTimestampTz(deliver_at);

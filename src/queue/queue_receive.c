@@ -23,17 +23,9 @@
 #include "miscadmin.h"
 #include "queue/once_unacked.h"
 #include "queue/queue.h"
-#include "storage/latch.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
-#include "utils/timestamp.h"
 #include "utils/tuplestore.h"
-#include "utils/wait_event.h"
-
-/* While there is nothing, a waiter looks again after a pause, growing in these
- * limits; milliseconds. */
-#define WAIT_PAUSE_MIN		10
-#define WAIT_PAUSE_MAX		1000
 
 /* Columns of once.message */
 #define Natts_message				9
@@ -61,9 +53,7 @@ typedef struct HandOut
 	const char *verb;
 	int64		lease;			/* microseconds */
 	int			max;
-	int64		wait;			/* microseconds, or -1: no waiting */
 	OnceQueue	queue;
-	int			dead_left;		/* how many dead ones it may still move */
 	uint64		epoch;			/* when the messages were claimed */
 	ReturnSetInfo *rsinfo;
 	Datum	   *row_values;		/* workspace: a row of the table, taken apart */
@@ -75,10 +65,9 @@ PG_FUNCTION_INFO_V1(once_lease);
 PG_FUNCTION_INFO_V1(once_pop);
 
 static Datum hand_out(FunctionCallInfo fcinfo, Contract contract, const char *verb);
-static void hand_out_waiting(HandOut *call);
-static int	hand_out_once(HandOut *call, Snapshot snapshot, TimestampTz *earliest);
+static void hand_out_waiting(HandOut *call, OnceWait *wait);
+static bool hand_out_once(HandOut *call, Snapshot snapshot, TimestampTz *earliest);
 static void put_message(HandOut *call, QamClaimed *claimed);
-static void pause_waiting(TimestampTz until, long *pause);
 
 /*
  * once.receive: claimed until the end of the calling transaction.
@@ -118,14 +107,16 @@ hand_out(FunctionCallInfo fcinfo, Contract contract, const char *verb)
 	int			argno = 1;
 	HandOut		state;
 	HandOut    *call = &state;
+	int64		limit;
+	OnceWait	wait;
 	TimestampTz earliest;
 
 	call->contract = contract;
 	call->verb = verb;
 	call->lease = contract == CONTRACT_LEASE ? once_arg_lease(fcinfo, argno++) : 0;
 	call->max = once_arg_max_messages(fcinfo, argno++);
-	call->wait = once_arg_wait(fcinfo, argno);
-	call->dead_left = ONCE_MAX_DEAD;
+	limit = once_arg_wait(fcinfo, argno);
+	once_wait_begin(&wait, limit);
 
 	InitMaterializedSRF(fcinfo, 0);
 	call->rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
@@ -134,10 +125,10 @@ hand_out(FunctionCallInfo fcinfo, Contract contract, const char *verb)
 	once_queue_check_consuming(&call->queue);
 	call->row_values = palloc(sizeof(Datum) * RelationGetDescr(call->queue.heap)->natts);
 	call->row_isnull = palloc(sizeof(bool) * RelationGetDescr(call->queue.heap)->natts);
-	if (call->wait < 0)
+	if (limit < 0)
 		(void) hand_out_once(call, GetActiveSnapshot(), &earliest);
 	else
-		hand_out_waiting(call);
+		hand_out_waiting(call, &wait);
 	once_queue_close(&call->queue);
 	return (Datum) 0;
 }
@@ -146,39 +137,37 @@ hand_out(FunctionCallInfo fcinfo, Contract contract, const char *verb)
  * hand_out_waiting tries until there is something or the time is over, each
  * time with a new snapshot, since messages sent after the last one are what it
  * waits for.
+ *
+ * Having moved dead messages it waits no more: the move is to be committed, or
+ * nobody sees them, and whoever cancels the wait undoes it.
  */
 static void
-hand_out_waiting(HandOut *call)
+hand_out_waiting(HandOut *call, OnceWait *wait)
 {
-	TimestampTz deadline = GetCurrentTimestamp() + call->wait;
-	long		pause = WAIT_PAUSE_MIN;
-
 	for (;;)
 	{
 		TimestampTz earliest;
-		int			n;
+		bool		done;
 
 		PushActiveSnapshot(GetLatestSnapshot());
-		n = hand_out_once(call, GetActiveSnapshot(), &earliest);
+		once_wait_check(wait);
+		done = hand_out_once(call, GetActiveSnapshot(), &earliest);
 		PopActiveSnapshot();
-		if (n > 0 || GetCurrentTimestamp() >= deadline)
+		if (done || once_wait_is_over(wait))
 			return;
 
-		/* A lease does not go past dead ones in a group before they are committed */
-		if (call->contract == CONTRACT_LEASE && call->dead_left < ONCE_MAX_DEAD)
-			return;
-
-		pause_waiting(Min(deadline, earliest), &pause);
+		once_wait_pause(wait, earliest);
 		once_queue_refresh(&call->queue);
 		once_queue_check_consuming(&call->queue);
 	}
 }
 
 /*
- * hand_out_once claims what is ready and puts it into the result.  Returns the
- * number of messages.  *earliest: when another known one becomes ready.
+ * hand_out_once claims what is ready and puts it into the result.  Returns
+ * whether it has done anything, be it that there are messages, or that dead
+ * ones were moved.  *earliest: when another known one becomes ready.
  */
-static int
+static bool
 hand_out_once(HandOut *call, Snapshot snapshot, TimestampTz *earliest)
 {
 	QamClaimRequest req;
@@ -195,10 +184,9 @@ hand_out_once(HandOut *call, Snapshot snapshot, TimestampTz *earliest)
 
 	call->epoch = once_meta_epoch();
 	if (call->contract == CONTRACT_POP)
-		(void) once_rows_pop(&call->queue, &req, call->dead_left);
+		(void) once_rows_pop(&call->queue, &req, ONCE_MAX_DEAD);
 	else
-		(void) once_rows_claim(&call->queue, &req, call->dead_left);
-	call->dead_left = Max(call->dead_left - req.ndead, 0);
+		(void) once_rows_claim(&call->queue, &req, ONCE_MAX_DEAD);
 	if (call->contract == CONTRACT_POP)
 		once_messages_done(&call->queue, req.claimed, req.nclaimed);
 
@@ -209,7 +197,7 @@ hand_out_once(HandOut *call, Snapshot snapshot, TimestampTz *earliest)
 	}
 	*earliest = req.earliest;
 	pfree(req.claimed);
-	return req.nclaimed;
+	return req.nclaimed > 0 || req.ndead > 0;
 }
 
 /*
@@ -271,19 +259,4 @@ put_message(HandOut *call, QamClaimed *claimed)
 	heap_freetuple(claimed->tuple);
 	claimed->tuple = NULL;
 #undef COPY_COLUMN
-}
-
-/*
- * pause_waiting sleeps for a while, but not beyond a time.
- */
-static void
-pause_waiting(TimestampTz until, long *pause)
-{
-	long		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
-
-	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-					 Max(1, Min(*pause, left)), PG_WAIT_EXTENSION);
-	ResetLatch(MyLatch);
-	CHECK_FOR_INTERRUPTS();
-	*pause = Min(*pause * 3 / 2, WAIT_PAUSE_MAX);
 }

@@ -13,8 +13,10 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "once_error.h"
 #include "queue/queue.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -43,7 +45,23 @@
 
 PG_FUNCTION_INFO_V1(once_replay);
 
+/* The columns of the archive that it reads, and how it takes them */
+static const struct
+{
+	const char *name;
+	Oid			type;
+}			replay_columns[] =
+{
+	{"id", INT8OID},
+	{"priority", INT2OID},
+	{"group_id", TEXTOID},
+	{"headers", JSONBOID},
+	{"payload", JSONBOID},
+	{"archived_at", TIMESTAMPTZOID}
+};
+
 static TimestampTz arg_time(FunctionCallInfo fcinfo, int argno, const char *name);
+static void check_archive(const OnceQueue *queue, Oid archive);
 static void send_fetched(OnceQueue *queue);
 
 /*
@@ -59,6 +77,7 @@ once_replay(PG_FUNCTION_ARGS)
 	TimestampTz until = arg_time(fcinfo, 2, "until");
 	int64		replayed = 0;
 	OnceQueue	queue;
+	Oid			archive;
 	Portal		portal;
 	MemoryContext round;
 	MemoryContext caller;
@@ -70,17 +89,22 @@ once_replay(PG_FUNCTION_ARGS)
 
 	once_queue_open(&queue, name, ONCE_TO_SEND, "once.replay()");
 	once_queue_check_sending(&queue);
-	if (!OidIsValid(once_archive_oid(name)))
+	archive = once_archive_oid(name);
+	if (!OidIsValid(archive))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("queue \"%s\" has no archive", name),
 				 errhint("Its owner can make one by once.alter_queue(..., archive => ...).")));
+	check_archive(&queue, archive);
 
 	values[0] = TimestampTzGetDatum(since);
 	values[1] = TimestampTzGetDatum(until);
 	SPI_connect();
 	portal = SPI_cursor_open_with_args(NULL, psprintf(REPLAY_SQL, once_archive_table(name)),
 									   2, types, values, NULL, false, 0);
+
+	/* Only now nobody can alter it any more */
+	check_archive(&queue, archive);
 	round = AllocSetContextCreate(CurrentMemoryContext, "pg_once replay",
 								  ALLOCSET_DEFAULT_SIZES);
 	for (;;)
@@ -107,6 +131,31 @@ arg_time(FunctionCallInfo fcinfo, int argno, const char *name)
 	if (PG_ARGISNULL(argno))
 		once_refuse_null(name);
 	return PG_GETARG_TIMESTAMPTZ(argno);
+}
+
+/*
+ * check_archive raises an error unless the archive has the columns, of the types,
+ * that are read.
+ */
+static void
+check_archive(const OnceQueue *queue, Oid archive)
+{
+	int			i;
+
+	for (i = 0; i < (int) lengthof(replay_columns); i++)
+	{
+		AttrNumber	attnum = get_attnum(archive, replay_columns[i].name);
+
+		if (attnum == InvalidAttrNumber ||
+			get_atttype(archive, attnum) != replay_columns[i].type)
+			ereport(ERROR,
+					(errcode(ERRCODE_ONCE_QUEUE_UNUSABLE),
+					 errmsg("column \"%s\" of the archive of queue \"%s\" is missing or of another type",
+							replay_columns[i].name, once_queue_name(queue)),
+					 errhint("ALTER TABLE %s so that it has such a column of type %s again.",
+							 once_archive_table(once_queue_name(queue)),
+							 format_type_be(replay_columns[i].type))));
+	}
 }
 
 /*

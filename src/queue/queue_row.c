@@ -184,7 +184,13 @@ once_row_id(const OnceQueue *queue, HeapTuple tuple)
 								  RelationGetDescr(queue->heap), &isnull);
 
 	if (isnull)
-		elog(ERROR, "id of a message is null");
+		ereport(ERROR,
+				(errcode(ERRCODE_ONCE_QUEUE_UNUSABLE),
+				 errmsg("message of queue \"%s\" has no id", once_queue_name(queue)),
+				 errhint("UPDATE %s so that column \"%s\" is not null.",
+						 quote_qualified_identifier(ONCE_SCHEMA,
+													RelationGetRelationName(queue->heap)),
+						 once_meta_column_name(ONCE_COL_ID))));
 	return DatumGetInt64(id);
 }
 

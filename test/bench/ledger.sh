@@ -1,5 +1,6 @@
 # shellcheck shell=bash disable=SC2034,SC2154
-# Processed ids: what it costs to mark each message, against what everybody would write, and does it stay as it is?
+# Processed ids: what it costs to mark each message, against what everybody would write, and does it stay as it is?  The target is
+# the CPU: marking in a statement costs less of it than INSERT ... ON CONFLICT in the same statement.
 
 bench_ledger() {
 	sql -c "SELECT once.create_ledger('bench', '1 day')" >/dev/null
@@ -45,18 +46,17 @@ ledger_consumption() {
 	done
 	commit_mode off
 	for mode in off on; do
-		judge "marking each message, batch $batch, synchronous_commit $mode: time" \
-			"$(pretty "$(kept "ledger.consume.$mode.once.marked.rate")") msg/s" \
-			"$(pretty "$(kept "ledger.consume.$mode.once.rate")") unmarked" \
-			"$(kept "ledger.consume.$mode.once.rate") / $(kept "ledger.consume.$mode.once.marked.rate")" "<=" 1.1
-		for name in passed kept conflict; do
-			tell "the same, $(ledger_way "$name"): time" "$(pretty "$(kept "ledger.consume.$mode.once.$name.rate")") msg/s" "" \
-				"$(calc "$(kept "ledger.consume.$mode.once.rate") / $(kept "ledger.consume.$mode.once.$name.rate")" %.2f)"
-		done
+		judge "marking each message, batch $batch, synchronous_commit $mode: CPU" \
+			"$(pretty "$(kept "ledger.consume.$mode.once.marked.cpu")") µs" \
+			"$(pretty "$(kept "ledger.consume.$mode.once.conflict.cpu")") µs ON CONFLICT" \
+			"$(kept "ledger.consume.$mode.once.marked.cpu") / $(kept "ledger.consume.$mode.once.conflict.cpu")" "<" 1
 		for name in passed kept marked conflict; do
 			tell "the same, $(ledger_way "$name"): CPU per message" "$(pretty "$(kept "ledger.consume.$mode.once.$name.cpu")") µs" \
 				"$(pretty "$(kept "ledger.consume.$mode.once.cpu")") µs unmarked" \
 				"$(calc "$(kept "ledger.consume.$mode.once.$name.cpu") / $(kept "ledger.consume.$mode.once.cpu")" %.2f)"
+			tell "the same, $(ledger_way "$name"): time" "$(pretty "$(kept "ledger.consume.$mode.once.$name.rate")") msg/s" \
+				"$(pretty "$(kept "ledger.consume.$mode.once.rate")") unmarked" \
+				"$(calc "$(kept "ledger.consume.$mode.once.rate") / $(kept "ledger.consume.$mode.once.$name.rate")" %.2f)"
 		done
 	done
 }

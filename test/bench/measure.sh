@@ -176,7 +176,7 @@ wrong() {
 
 note() { printf '  %s\n' "$dim$*$plain"; }
 
-# judge LABEL OURS THEIRS RATIO '<=|>=' TARGET: a target of issue and its outcome.
+# judge LABEL OURS THEIRS RATIO '<|<=|>=' TARGET: a target of issue and its outcome.
 judge() {
 	local outcome colour=$green
 

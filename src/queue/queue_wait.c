@@ -1,0 +1,152 @@
+/*-------------------------------------------------------------------------
+ *
+ * queue_wait.c
+ *	  Waiting for messages: until when, and for whom.
+ *
+ * Waiting is polling, with growing pauses.  How long it may take is measured by
+ * a clock that nobody sets.  When messages become ready is a matter of the
+ * calendar's clock, which somebody may set; so that only ever shortens a pause.
+ *
+ * A client may go while its call waits, and what is claimed for it then is
+ * claimed for nobody: a popped message is lost, a leased one hidden until the
+ * lease is over, a received one counts a delivery.  So before each claim that
+ * may come after a sleep, a waiter looks whether its client is still there, as
+ * the server does with client_connection_check_interval, and whether it has
+ * been canceled or terminated.  Both end the call before it claims anything.
+ * Who goes in the instant between that look and the claim is not noticed, and
+ * no more is one whose machine or network is gone, before TCP says so.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+#include "pg_once.h"
+
+#include <sys/socket.h>
+
+#include "miscadmin.h"
+#include "once_debug.h"
+#include "queue/queue.h"
+#include "storage/latch.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+
+/* While there is nothing, a waiter looks again after a pause, growing in these
+ * limits; milliseconds. */
+#define WAIT_PAUSE_MIN		10
+#define WAIT_PAUSE_MAX		1000
+
+static int64 elapsed(const OnceWait *wait);
+static bool client_is_gone(void);
+static bool input_has_ended(void);
+
+/*
+ * once_wait_begin begins a wait of so many microseconds.
+ */
+void
+once_wait_begin(OnceWait *wait, int64 limit)
+{
+	INSTR_TIME_SET_CURRENT(wait->begun);
+	wait->limit = limit;
+	wait->pause = WAIT_PAUSE_MIN;
+	wait->slept = false;
+}
+
+/*
+ * once_wait_is_over tells whether its time is over.
+ */
+bool
+once_wait_is_over(const OnceWait *wait)
+{
+	return elapsed(wait) >= wait->limit;
+}
+
+/*
+ * once_wait_pause sleeps for a while, but not beyond the wait's end, nor beyond
+ * the time when a message becomes ready.
+ */
+void
+once_wait_pause(OnceWait *wait, TimestampTz ready_at)
+{
+	int64		left = (wait->limit - elapsed(wait) + 999) / 1000;
+	long		until_ready = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), ready_at);
+	int64		pause = Min(wait->pause, Min(left, until_ready));
+
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+					 Max(1, pause), PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+	wait->pause = Min(wait->pause * 3 / 2, WAIT_PAUSE_MAX);
+	wait->slept = true;
+	once_debug_point("wait_slept");
+}
+
+/*
+ * once_wait_check ends the call, and the session if its client is gone, unless
+ * there is still somebody to claim for.
+ *
+ * The look at the client is left out when nothing can have slept since the wait
+ * began, neither in a pause nor in the queue for a lock: for all that is known
+ * the query has just arrived.
+ */
+void
+once_wait_check(const OnceWait *wait)
+{
+	if ((wait->slept || elapsed(wait) >= WAIT_PAUSE_MIN * INT64CONST(1000)) &&
+		client_is_gone())
+	{
+		/* The server knows what to do then */
+		ClientConnectionLost = true;
+		InterruptPending = true;
+	}
+	CHECK_FOR_INTERRUPTS();
+}
+
+/*
+ * elapsed returns the microseconds since the wait began.
+ */
+static int64
+elapsed(const OnceWait *wait)
+{
+	instr_time	now;
+
+	INSTR_TIME_SET_CURRENT(now);
+	INSTR_TIME_SUBTRACT(now, wait->begun);
+	return (int64) INSTR_TIME_GET_MICROSEC(now);
+}
+
+/*
+ * client_is_gone tells whether this backend's client has closed its connection,
+ * as far as this machine knows.  Never, in a process that has none.
+ */
+static bool
+client_is_gone(void)
+{
+	if (MyProcPort == NULL)
+		return false;
+	if (WaitEventSetCanReportClosed() && !once_debug_is("wait_client_input"))
+		return !pq_check_connection();
+	return input_has_ended();
+}
+
+/*
+ * input_has_ended is for systems that do not report closed connections: there,
+ * a client that has sent something before it went, such as its farewell, is not
+ * missed.
+ */
+static bool
+input_has_ended(void)
+{
+	WaitEvent	event;
+	char		c;
+	ssize_t		n;
+
+	/* A latch that is set would be reported instead */
+	ResetLatch(MyLatch);
+	ModifyWaitEvent(FeBeWaitSet, FeBeWaitSetSocketPos, WL_SOCKET_READABLE, NULL);
+	if (WaitEventSetWait(FeBeWaitSet, 0, &event, 1, 0) == 0 ||
+		(event.events & WL_SOCKET_READABLE) == 0)
+		return false;
+	n = recv(event.fd, &c, 1, MSG_PEEK);
+	return n == 0 ||
+		(n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
+}

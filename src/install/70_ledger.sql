@@ -88,6 +88,12 @@ AS 'MODULE_PATHNAME', 'once_is_processed' LANGUAGE C VOLATILE PARALLEL UNSAFE CO
 COMMENT ON FUNCTION once.is_processed(text, text) IS
 'Tells whether an id is marked as processed, by a transaction that has committed or by this one, as of now, whatever the snapshot. Never waits for who is marking it, and promises nothing: who wants to process the id calls mark_processed. Works on standbys. Wants SELECT on the ledger''s tables.';
 
+CREATE FUNCTION once.get_result(ledger text, id text)
+RETURNS TABLE (processed_at timestamptz, result jsonb)
+AS 'MODULE_PATHNAME', 'once_get_result' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1;
+COMMENT ON FUNCTION once.get_result(text, text) IS
+'Looks for an id like is_processed, and marks nothing. One row if it is marked: when that was, and what was given to set_result, or NULL; else none. Works on standbys. Wants SELECT on the ledger''s tables.';
+
 CREATE FUNCTION once.forget_processed(ledger text, id text)
 RETURNS boolean
 AS 'MODULE_PATHNAME', 'once_forget_processed' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000;

@@ -11,6 +11,7 @@
 #ifndef LEDGER_H
 #define LEDGER_H
 
+#include "datatype/timestamp.h"
 #include "fmgr.h"
 #include "nodes/parsenodes.h"
 #include "utils/relcache.h"
@@ -59,7 +60,8 @@ extern char *once_ledger_tables(OnceLedgerKind kind, const char *name);
 /* ledger_mark.c */
 extern void once_ledger_mark(const OnceLedger *ledger, OnceMark *marks, int nmarks,
 							 bool want_values);
-extern bool once_ledger_look(const OnceLedger *ledger, OnceMark *mark);
+extern bool once_ledger_look(const OnceLedger *ledger, OnceMark *mark,
+							 TimestampTz *marked_at);
 extern bool once_ledger_forget(const OnceLedger *ledger, OnceMark *mark);
 extern bool once_ledger_set_value(const OnceLedger *ledger, OnceMark *mark);
 

@@ -1,5 +1,10 @@
 -- Queues: making and changing them.
 
+-- Of the functions that PUBLIC may not execute: it tells who to ask.
+CREATE FUNCTION once.execute_support(internal) RETURNS internal
+AS 'MODULE_PATHNAME', 'once_execute_support' LANGUAGE C STRICT;
+COMMENT ON FUNCTION once.execute_support(internal) IS 'planner support of create_queue and create_ledger';
+
 CREATE FUNCTION once.create_queue(
     queue text,
     unlogged boolean DEFAULT false,
@@ -14,7 +19,8 @@ CREATE FUNCTION once.create_queue(
     ttl_action text DEFAULT 'dead_letter',
     retention interval DEFAULT NULL)
 RETURNS void
-AS 'MODULE_PATHNAME', 'once_create_queue' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+AS 'MODULE_PATHNAME', 'once_create_queue' LANGUAGE C VOLATILE PARALLEL UNSAFE
+SUPPORT once.execute_support;
 COMMENT ON FUNCTION once.create_queue(text, boolean, boolean, boolean, integer, interval, interval, interval, interval, interval, text, interval) IS
 'Creates a queue: the table once."q_<queue>", owned by the caller, with its queue index. Names: a letter or underscore, then letters, digits, underscores and hyphens, at most 47 bytes; capitals count. unlogged: faster, but empty after a crash. id_index: a primary key on id, which cancel and logical replication want. if_not_exists: a notice instead of an error. max_attempts: 1 to 1000 deliveries, then the message goes to once.dead_letters. retry_delay, retry_delay_max: 0 to 365 days; after a failed delivery a message waits about retry_delay (between 0.8 of it and all of it), and twice as long after each further one, up to retry_delay_max. dedup_window: more than 0, at most 36500 days; a message with the dedup_id of one sent within that time, from its commit, is not sent; ids are remembered at least that long, and up to two and a quarter times as long on a queue in use. archive: 1 minute to 36500 days; acked messages are kept in once."a_<queue>" for that long; NULL for not at all. ttl: more than 0, at most 36500 days; a message not delivered within that time from when it first could be has expired; NULL for never. ttl_action: expired messages go to once.dead_letters (dead_letter) or are deleted (drop). retention: more than 0, at most 36500 days; maintain deletes dead letters older than that; NULL for never. EXECUTE is not granted to PUBLIC.';
 

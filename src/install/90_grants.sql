@@ -4,4 +4,5 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA once FROM PUBLIC;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA once TO PUBLIC;
 REVOKE EXECUTE ON FUNCTION once.create_ledger(text, interval, boolean, boolean) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION once.create_queue(text, boolean, boolean, boolean, integer, interval, interval, interval, interval, interval, text, interval) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION once.execute_support(internal) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION once.once_queue_handler(internal) FROM PUBLIC;

@@ -6,3 +6,4 @@ REVOKE EXECUTE ON FUNCTION once.create_ledger(text, interval, boolean, boolean) 
 REVOKE EXECUTE ON FUNCTION once.create_queue(text, boolean, boolean, boolean, integer, interval, interval, interval, interval, interval, text, interval) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION once.execute_support(internal) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION once.once_queue_handler(internal) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION once.restore_row() FROM PUBLIC;

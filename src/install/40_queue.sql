@@ -58,6 +58,7 @@ AS 'MODULE_PATHNAME', 'once_drop_queue' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION once.drop_queue(text) IS
 'Drops a queue with all its messages, dead letters, failures, its archive, and the dedup_ids it remembers. Waits for transactions that use it. For the owner of the table.';
 
+-- A queue without a row in once.queue is one, with the options of any.
 CREATE FUNCTION once.list_queues()
 RETURNS TABLE (
     queue text,
@@ -78,7 +79,7 @@ RETURNS TABLE (
 LANGUAGE sql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-    SELECT q.queue,
+    SELECT n.queue,
            pg_catalog.pg_get_userbyid(c.relowner),
            c.relpersistence OPERATOR(pg_catalog.=) 'u',
            EXISTS (SELECT FROM pg_catalog.pg_index i
@@ -90,18 +91,26 @@ BEGIN ATOMIC
                      AND i.indnkeyatts OPERATOR(pg_catalog.=) 1
                      AND i.indpred IS NULL AND i.indexprs IS NULL
                      AND a.attname OPERATOR(pg_catalog.=) 'id'),
-           q.max_attempts, q.retry_delay, q.retry_delay_max, q.dedup_window, q.archive, q.ttl,
-           q.ttl_action, q.retention, q.send_paused, q.consume_paused, q.created_at
-      FROM once.queue q
-      JOIN pg_catalog.pg_class c
-        ON c.relname OPERATOR(pg_catalog.=) ('q_' OPERATOR(pg_catalog.||) q.queue)
-      JOIN pg_catalog.pg_namespace n
-        ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
-       AND n.nspname OPERATOR(pg_catalog.=) 'once'
-     ORDER BY q.queue;
+           COALESCE(q.max_attempts, 10),
+           COALESCE(q.retry_delay, '1 s'),
+           COALESCE(q.retry_delay_max, '1 h'),
+           COALESCE(q.dedup_window, '5 min'),
+           q.archive, q.ttl,
+           COALESCE(q.ttl_action, 'dead_letter'),
+           q.retention,
+           COALESCE(q.send_paused, false),
+           COALESCE(q.consume_paused, false),
+           q.created_at
+      FROM pg_catalog.pg_class c
+     CROSS JOIN LATERAL (SELECT pg_catalog.substr(c.relname::pg_catalog.text, 3) COLLATE "C") AS n (queue)
+      LEFT JOIN once.queue q ON q.queue OPERATOR(pg_catalog.=) n.queue
+     WHERE c.relnamespace OPERATOR(pg_catalog.=) 'once'::pg_catalog.regnamespace
+       AND pg_catalog.starts_with(c.relname::pg_catalog.text, 'q_')
+       AND c.relkind OPERATOR(pg_catalog.=) ANY ('{r,p,f}')
+     ORDER BY n.queue;
 END;
 COMMENT ON FUNCTION once.list_queues() IS
-'All queues of the database with their options. id_index: whether cancel works.';
+'All queues of the database with their options. id_index: whether cancel works. created_at: NULL if there are no options of the queue, as where only the structure of a database was restored; the ones shown are what create_queue assumes, and create_queue with if_not_exists gives it others.';
 
 CREATE FUNCTION once.pause(queue text, what text DEFAULT 'all')
 RETURNS void

@@ -97,7 +97,7 @@ CREATE FUNCTION once.restore_row() RETURNS trigger
 AS 'MODULE_PATHNAME', 'once_restore_row' LANGUAGE C;
 COMMENT ON FUNCTION once.restore_row() IS 'trigger of once.dead_letter_dump and once.failure_dump';
 
-CREATE TABLE once.dead_letter_dump (LIKE once.dead_letter, CONSTRAINT restored_by_trigger CHECK (false));
+CREATE TABLE once.dead_letter_dump (LIKE once.dead_letter, CONSTRAINT restored_without_disable_triggers CHECK (false));
 COMMENT ON TABLE once.dead_letter_dump IS 'for pg_dump: never has rows; what is inserted here goes to once.dead_letter';
 CREATE TRIGGER restore BEFORE INSERT ON once.dead_letter_dump FOR EACH ROW EXECUTE FUNCTION once.restore_row('dead_letter');
 ALTER TABLE once.dead_letter_dump ENABLE ALWAYS TRIGGER restore;
@@ -105,7 +105,7 @@ REVOKE ALL ON TABLE once.dead_letter_dump FROM PUBLIC;
 GRANT SELECT ON TABLE once.dead_letter_dump TO PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('once.dead_letter_dump', 'WHERE false UNION ALL SELECT * FROM once.dump_dead_letters()');
 
-CREATE TABLE once.failure_dump (LIKE once.failure, CONSTRAINT restored_by_trigger CHECK (false));
+CREATE TABLE once.failure_dump (LIKE once.failure, CONSTRAINT restored_without_disable_triggers CHECK (false));
 COMMENT ON TABLE once.failure_dump IS 'for pg_dump: never has rows; what is inserted here goes to once.failure';
 CREATE TRIGGER restore BEFORE INSERT ON once.failure_dump FOR EACH ROW EXECUTE FUNCTION once.restore_row('failure');
 ALTER TABLE once.failure_dump ENABLE ALWAYS TRIGGER restore;

@@ -98,7 +98,7 @@ $node->safe_psql('postgres', 'CREATE DATABASE data TEMPLATE bare');
 }
 is($node->safe_psql('data', $content{$_}), $before{$_}, "data: $_") for sort keys %content;
 $node->command_fails_like([ @restore, 'bare', '--data-only', '--disable-triggers', "$base/data.dump" ],
-	qr/violates check constraint "restored_by_trigger"/, 'with triggers disabled, there is an error');
+	qr/violates check constraint "restored_without_disable_triggers"/, 'with triggers disabled, there is an error');
 is(value('SELECT count(*) FROM once.dead_letter_dump', 'bare'), '0', 'and nothing that everybody could read');
 
 # Another's queue in the same database: its table cannot be dumped, as any of another's; without it, nothing of it is in the dump.

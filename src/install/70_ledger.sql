@@ -20,7 +20,7 @@ RETURNS void
 AS 'MODULE_PATHNAME', 'once_create_ledger' LANGUAGE C VOLATILE PARALLEL UNSAFE
 SUPPORT once.execute_support;
 COMMENT ON FUNCTION once.create_ledger(text, interval, boolean, boolean) IS
-'Creates a ledger of processed ids: the tables once."l_<ledger>_0" and "l_<ledger>_1", owned by the caller. Names: as for queues. retention: more than 0, at most 36500 days; an id is remembered at least that long after the transaction that marked it has committed, and up to two and a quarter times as long on a ledger in use. unlogged: faster, but forgets everything in a crash. if_not_exists: a notice instead of an error. EXECUTE is not granted to PUBLIC.';
+'Creates a ledger of processed ids: the tables once."l_<ledger>_0" and "l_<ledger>_1", owned by the caller. Names: as for queues. retention: more than 0, at most 36500 days; an id is remembered at least that long after the transaction that marked it has committed, and up to two and a quarter times as long on a ledger in use. unlogged: faster, but forgets everything in a crash. if_not_exists: a notice instead of an error; tables that are there without a retention, as where only the structure of a database was restored, become a ledger again with the one given, for their owner. EXECUTE is not granted to PUBLIC.';
 
 CREATE FUNCTION once.alter_ledger(ledger text, retention interval)
 RETURNS void

@@ -53,6 +53,8 @@ typedef struct OnceMark
 extern bool once_ledger_find(OnceLedger *ledger, OnceLedgerKind kind, const char *name,
 							 int64 retention);
 extern void once_ledger_make(OnceLedgerKind kind, const char *name, bool unlogged, Oid owner);
+extern void once_ledger_adopt(const char *name, bool unlogged);
+extern void once_ledger_raise_not_found(OnceLedgerKind kind, const char *name);
 extern bool once_ledger_permits(const OnceLedger *ledger, AclMode rights);
 extern List *once_ledger_relnames(OnceLedgerKind kind, const char *name);
 extern char *once_ledger_tables(OnceLedgerKind kind, const char *name);

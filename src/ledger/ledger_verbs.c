@@ -248,9 +248,7 @@ open_ledger(OnceLedger *ledger, const char *name, AclMode rights,
 			const char *rights_text)
 {
 	if (!once_ledger_find(ledger, ONCE_LEDGER_OWN, name, 0))
-		ereport(ERROR,
-				(errcode(ERRCODE_ONCE_LEDGER_NOT_FOUND),
-				 errmsg("ledger \"%s\" does not exist", name)));
+		once_ledger_raise_not_found(ONCE_LEDGER_OWN, name);
 	if (!once_ledger_permits(ledger, rights))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),

@@ -72,6 +72,16 @@ sub holds
 	is(facts_of($database, @facts[0 .. 6]) . ' ' . facts_of($database, @facts[7 .. $#facts]), join(' ', map { "$_->[0]=$expected{$_->[0]}" } @facts), $what);
 }
 
+# Give queue and ledger, which have no options there, those that they have in the dump.
+sub adopt
+{
+	my ($database) = @_;
+
+	value("SET ROLE shop; SET client_min_messages = warning; SELECT once.create_queue('orders', id_index => true, max_attempts => 2, retry_delay => '0 s', archive => '2 days', dedup_window => '1 day', if_not_exists => true)", $database);
+	value("SET ROLE shop; SET client_min_messages = warning; SELECT once.create_ledger('payments', '30 days', if_not_exists => true)", $database);
+	return $database;
+}
+
 sub dump_to
 {
 	my ($file, @options) = @_;
@@ -128,6 +138,11 @@ is(value("SELECT string_agg(DISTINCT pg_get_userbyid(relowner), ' ') FROM pg_cla
 my $structure = restore(database(), 'all.dump', '--schema-only');
 holds('structure', database($structure), %bare);
 holds('structure.sql', restore(database(), 'structure.sql'), %bare);
+my %adopted = (options => '2 true', archive => 1, ledger => 'f,f,t');
+holds('structure, adopted', adopt(database($structure)), %bare, %adopted);
+# It has options by then, which the data would be in the way of.
+$node->command_fails_like([ 'pg_restore', '--exit-on-error', '--dbname', $node->connstr(adopt(database($structure))), "$base/data.dump" ],
+	qr/duplicate key value violates unique constraint "(queue|ledger)_pkey"/, 'adopted, and then data');
 
 # And the data
 holds('structure, and then data', restore(database($structure), 'data.dump'), %all);
@@ -141,13 +156,22 @@ my %unindexed = (repeat => 'ON013', pop => 'ON009', archive => 1, key => 'ON009'
 holds('before the data', database($pre), %bare, %unindexed, archive => 0);
 my $data = restore(database($pre), 'all.dump', '--section=data');
 holds('data without indexes', database($data), %all, %unindexed, ledger => 'ON013');
+# The index can be made; the keys of other tables come with the last section, if they come.
+$restored = database($data);
+value("DELETE FROM once.queue WHERE queue = 'orders'", $restored);
+value("SET ROLE shop; SET client_min_messages = error; SELECT once.create_queue('orders', max_attempts => 2, archive => '1 day', if_not_exists => true)", $restored);
+holds('data without indexes, adopted', $restored, %all, repeat => 'ON013', key => '55000', ledger => 'ON013');
+like(($node->psql($pre, "SELECT once.create_ledger('payments', '1 day', if_not_exists => true)"))[2], qr/cannot be used.*no key on id/s, 'a ledger without keys is not adopted');
 holds('indexes without data', restore(database($pre), 'all.dump', '--section=post-data'), %bare);
 holds('all sections', restore(database($data), 'all.dump', '--section=post-data'), %all);
 
 # All but something
 my @options = list_without('all.dump', qr/TABLE DATA once (queue|ledger) /);
 holds('all but options', restore(database(), 'all.dump', @options), %all, options => '10 false', archive => 1, ledger => 'ON011');
+holds('all but options, adopted', adopt(restore(database(), 'all.dump', @options)), %all);
 holds('all but sequences', restore(database(), 'all.dump', list_without('all.dump', qr/SEQUENCE SET /)), %all, send => '23505', ledger => 't,1,f,t');
+@options = list_without('all.dump', qr/SEQUENCE SET |TABLE DATA once (queue|ledger) /);
+holds('all but sequences and options, adopted', adopt(restore(database(), 'all.dump', @options)), %all, send => '23505');
 holds('all but the queue\'s index', restore(database(), 'all.dump', list_without('all.dump', qr/INDEX once q_orders_queue_idx/)), %all, pop => 'ON009', archive => 1, key => 'ON009', check => 'ON009');
 holds('all but the archive', restore(database(), 'all.dump', list_without('all.dump', qr/ a_orders\S* |ATTACH a_orders/)), %all, archived => '42P01', archive => '42P01');
 holds('all but what is archived', restore(database(), 'all.dump', list_without('all.dump', qr/TABLE DATA once a_/)), %all, archived => 0, archive => 1);
@@ -156,9 +180,12 @@ holds('all but a generation', restore(database(), 'all.dump', list_without('all.
 
 # One queue: its table; with all that is its own; and with the options of all queues
 my $empty = database();
-$node->safe_psql($empty, 'CREATE EXTENSION pg_once');
+$node->safe_psql($empty, 'CREATE EXTENSION pg_once; GRANT EXECUTE ON FUNCTION once.create_queue TO shop');
 dump_to('table.dump', '--format=custom', '--table=once.q_orders');
 holds('the table of a queue', restore(database($empty), 'table.dump'), %bare, messages => 18, archived => '42P01', archive => '42P01', send => 'true');
+$restored = restore(database($empty), 'table.dump');
+value("SET ROLE shop; SET client_min_messages = error; SELECT once.create_queue('orders', max_attempts => 2, archive => '1 day', if_not_exists => true)", $restored);
+holds('the table of a queue, adopted', $restored, %bare, messages => 18, options => '2 true', archive => 1, send => 'true');
 dump_to('queue.dump', '--format=custom', '--table=once.*_orders*');
 holds('all tables of a queue', restore(database($empty), 'queue.dump'), %all, options => '10 false', dead => 0, failures => 0, archive => 1, ledger => 'ON011');
 dump_to('options.dump', '--format=custom', '--table=once.*_orders*', '--table=once.queue');

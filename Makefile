@@ -4,32 +4,48 @@
 #   make installcheck         regression, isolation and TAP tests on a running server
 #   make WERROR=1             warnings about our own code are errors
 #   make EXTRA_CFLAGS=...     whatever else the compiler should be told
+#
+# All of it works from another directory as well, which then has what is built:
+# make -f ../pg_once/Makefile.
+
+# The sources are where this file is.  PGXS takes the directory from VPATH.
+ifeq ($(VPATH),)
+VPATH := $(patsubst %/,%,$(dir $(lastword $(MAKEFILE_LIST))))
+endif
+srcdir := $(VPATH)
+
+# Files of the source tree, by patterns that are relative to it, as the results are
+in_srcdir = $(patsubst $(srcdir)/%,%,$(sort $(wildcard $(addprefix $(srcdir)/,$(1)))))
 
 EXTENSION = pg_once
-EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" pg_once.control)
+EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" $(srcdir)/pg_once.control)
 
 MODULE_big = pg_once
-OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
+OBJS := $(patsubst %.c,%.o,$(call in_srcdir,src/*.c src/*/*.c))
 
 # The install script is the concatenation of its topics, in the order of their
 # numbers.  The version lives in the control file and nowhere else.
-INSTALL_SQL = $(sort $(wildcard src/install/*.sql))
+INSTALL_SQL := $(addprefix $(srcdir)/,$(call in_srcdir,src/install/*.sql))
 DATA_built = $(EXTENSION)--$(EXTVERSION).sql
-DATA = $(wildcard src/install/upgrade/*.sql src/install/frozen/*.sql)
+DATA := $(call in_srcdir,src/install/upgrade/*.sql src/install/frozen/*.sql)
 
-REGRESS = $(patsubst sql/%.sql,%,$(sort $(wildcard sql/*.sql)))
+ifeq ($(and $(EXTVERSION),$(OBJS),$(INSTALL_SQL)),)
+$(error no sources of pg_once in "$(srcdir)" (make cannot read a path with spaces))
+endif
+
+REGRESS := $(patsubst sql/%.sql,%,$(call in_srcdir,sql/*.sql))
 REGRESS_OPTS = --load-extension=pg_once
 
-ISOLATION = $(patsubst test/isolation/specs/%.spec,%,$(sort $(wildcard test/isolation/specs/*.spec)))
-ISOLATION_OPTS = --inputdir=test/isolation --load-extension=pg_once
+ISOLATION := $(patsubst test/isolation/specs/%.spec,%,$(call in_srcdir,test/isolation/specs/*.spec))
+ISOLATION_OPTS = --inputdir=$(srcdir)/test/isolation --load-extension=pg_once
 
-PROVE_TESTS = $(sort $(wildcard test/t/*.pl))
+PROVE_TESTS := $(call in_srcdir,test/t/*.pl)
 ifneq ($(PROVE_TESTS),)
 TAP_TESTS = 1
 endif
 
 # What -Wextra says about the server's own headers is not ours to mend.
-PG_CPPFLAGS = -Isrc
+PG_CPPFLAGS = -I$(srcdir)/src
 PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare
 ifdef WERROR
 PG_CFLAGS += -Werror
@@ -40,12 +56,30 @@ EXTRA_CLEAN = $(EXTENSION)--*.sql
 
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
+ifeq ($(PGXS),)
+$(error no server to build for: PG_CONFIG, "$(PG_CONFIG)", must be the pg_config of one)
+endif
 include $(PGXS)
 
-# PGXS does not track headers.
-HEADERS_SEEN = $(wildcard src/*.h src/*/*.h)
-$(OBJS): $(HEADERS_SEEN)
-$(patsubst %.o,%.bc,$(OBJS)): $(HEADERS_SEEN)
+# Only what is not built is looked for among the sources: what another build has
+# left there is not ours.
+srcdir := $(srcdir)
+override VPATH :=
+vpath %.c $(srcdir)
+vpath %.control $(srcdir)
 
-$(DATA_built): $(INSTALL_SQL) pg_once.control
+# By absolute names, which vpath leaves alone.
+BUILD_DIRS := $(addprefix $(CURDIR)/,$(sort $(dir $(OBJS))))
+$(BUILD_DIRS):
+	mkdir -p $@
+$(OBJS) $(OBJS:.o=.bc): | $(BUILD_DIRS)
+
+# PGXS does not track headers.
+HEADERS_SEEN := $(wildcard $(srcdir)/src/*.h $(srcdir)/src/*/*.h)
+$(OBJS) $(OBJS:.o=.bc): $(HEADERS_SEEN)
+
+$(DATA_built): $(INSTALL_SQL) $(srcdir)/pg_once.control
 	cat $(INSTALL_SQL) > $@
+
+# What was begun and not finished would pass for finished the next time.
+.DELETE_ON_ERROR:

@@ -55,6 +55,62 @@ SET ROLE regress_once_reader;
 CREATE FUNCTION pg_temp.leak2(q text, p jsonb) RETURNS bool LANGUAGE plpgsql COST 0.000001 AS $$ BEGIN RAISE NOTICE 'seen: % %', q, p; RETURN true; END $$;
 SELECT count(*) FROM once.dead_letters WHERE pg_temp.leak2(queue, payload);
 
+-- What pg_dump has of them is the same, whatever its SELECT is put together of; all of it for who may read the tables themselves.
+RESET ROLE;
+GRANT pg_read_all_data TO regress_once_sender;
+SELECT c::regclass, extcondition[n] FROM pg_extension, unnest(extconfig) WITH ORDINALITY AS t (c, n) WHERE extname = 'pg_once' AND c::regclass::text LIKE 'once.%dump' ORDER BY 1;
+CREATE FUNCTION pg_temp.dumped(config text) RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE
+	condition text;
+BEGIN
+	SELECT e.extcondition[n] INTO condition FROM pg_extension e, unnest(e.extconfig) WITH ORDINALITY AS t (c, n) WHERE e.extname = 'pg_once' AND c = config::regclass;
+	SET LOCAL row_security = off;
+	RETURN QUERY EXECUTE format('SELECT x::text FROM (SELECT queue, id FROM ONLY %s %s) x', config, replace(condition, '*', 'queue, id'));
+END $$;
+SELECT pg_temp.dumped('once.dead_letter_dump') ORDER BY 1;
+SET ROLE regress_once_reader;
+SELECT pg_temp.dumped('once.dead_letter_dump') ORDER BY 1;
+SELECT pg_temp.dumped('once.failure_dump') ORDER BY 1;
+SELECT queue, payload FROM once.dump_dead_letters() d WHERE pg_temp.leak2(queue, payload);
+SET ROLE regress_once_stranger;
+SELECT pg_temp.dumped('once.dead_letter_dump') ORDER BY 1;
+SELECT count(*) FROM once.dump_dead_letters() d WHERE pg_temp.leak(queue, payload);
+SELECT count(*) FROM once.dump_failures();
+SELECT count(*) FROM once.dead_letter_dump;
+SET ROLE regress_once_sender;
+SELECT pg_temp.dumped('once.dead_letter_dump') ORDER BY 1;
+SELECT pg_temp.dumped('once.failure_dump') ORDER BY 1;
+RESET ROLE;
+REVOKE pg_read_all_data FROM regress_once_sender;
+-- Where it is restored, it goes to the tables themselves; nobody else gets there.
+SET ROLE regress_once_owner;
+INSERT INTO once.dead_letter_dump (queue, id, reason, attempts, dead_at) VALUES ('yours', 100, 'attempts', 1, now());
+CREATE TEMP TABLE mine (LIKE once.dead_letter_dump);
+CREATE TRIGGER restore BEFORE INSERT ON mine FOR EACH ROW EXECUTE FUNCTION once.restore_row('dead_letter');
+RESET ROLE;
+BEGIN;
+INSERT INTO once.dead_letter_dump (queue, id, reason, attempts, dead_at, payload) VALUES ('yours', 100, 'attempts', 1, now(), to_jsonb(repeat('long', 10000)));
+INSERT INTO once.failure_dump SELECT 'yours', 100, n, repeat('e', n), now() FROM generate_series(1, 2) n;
+SELECT queue, id, reason, length(payload #>> '{}') FROM once.dead_letters WHERE id = 100;
+SELECT queue, id, attempt, error FROM once.failures WHERE id = 100;
+SELECT count(*) FROM once.dead_letter_dump;
+ROLLBACK;
+CREATE TRIGGER restore BEFORE INSERT ON mine FOR EACH ROW EXECUTE FUNCTION once.restore_row('dead_letter');
+INSERT INTO mine (queue, id, reason, attempts, dead_at) VALUES ('yours', 100, 'attempts', 1, now());
+\echo :SQLSTATE
+CREATE TRIGGER late AFTER INSERT ON mine FOR EACH ROW EXECUTE FUNCTION once.restore_row('dead_letter');
+ALTER TABLE mine DISABLE TRIGGER restore;
+INSERT INTO mine (queue, id, reason, attempts, dead_at) VALUES ('yours', 100, 'attempts', 1, now());
+\echo :SQLSTATE
+DROP TABLE mine;
+BEGIN;
+ALTER TABLE once.failure_dump DISABLE TRIGGER ALL;
+\set VERBOSITY terse
+INSERT INTO once.failure_dump VALUES ('yours', 100, 1, 'e', now());
+\set VERBOSITY default
+ROLLBACK;
+SELECT count(*) FROM once.failure_dump;
+
 -- Redriving: INSERT, SELECT and DELETE.  Triggers of the queue run as who calls.
 RESET ROLE;
 CREATE TABLE who (name name);
@@ -77,6 +133,8 @@ CREATE POLICY all_rows ON once.q_mine USING (true);
 SET ROLE regress_once_reader;
 SELECT count(*) FROM once.dead_letters;
 SELECT count(*) FROM once.failures;
+SELECT count(*) FROM once.dump_dead_letters();
+SELECT count(*) FROM once.dump_failures();
 SET ROLE regress_once_driver;
 SELECT once.redrive('mine');
 SET ROLE regress_once_owner;
@@ -89,6 +147,6 @@ RESET ROLE;
 SELECT once.drop_queue('yours');
 DROP TABLE who;
 DROP FUNCTION note_who;
-DROP FUNCTION pg_temp.leak, pg_temp.leak2;
+DROP FUNCTION pg_temp.leak, pg_temp.leak2, pg_temp.dumped;
 REVOKE EXECUTE ON FUNCTION once.create_queue FROM regress_once_owner;
 DROP ROLE regress_once_owner, regress_once_sender, regress_once_consumer, regress_once_reader, regress_once_driver, regress_once_stranger;

@@ -95,7 +95,7 @@ SELECT p.proname, q.queue,
  CROSS JOIN unnest(ARRAY['slow', 'fast']) AS q (queue)
   LEFT JOIN LATERAL unnest(p.proargnames[:p.pronargs], p.proargtypes::oid[]) WITH ORDINALITY AS a (name, type, n) ON true
   LEFT JOIN LATERAL public.hostile_value(p.proname, q.queue, a.name, a.type::regtype) AS v (value) ON true
- WHERE p.pronamespace = 'once'::regnamespace AND p.prorettype NOT IN ('index_am_handler'::regtype, 'internal'::regtype)
+ WHERE p.pronamespace = 'once'::regnamespace AND p.prorettype NOT IN ('index_am_handler'::regtype, 'internal'::regtype, 'trigger'::regtype)
  GROUP BY p.oid, p.proname, q.queue;
 
 -- What is hostile, of whoever calls hostile.prepare: names of all kinds, with code

@@ -104,6 +104,10 @@ SELECT once.forget_processed('payments', '');
 SELECT once.forget_processed('payments', repeat('m', 1001));
 SELECT once.forget_processed('payments', NULL);
 SELECT once.forget_processed(NULL, 'id');
+SELECT once.get_result('payments', '');
+SELECT once.get_result('payments', repeat('m', 1001));
+SELECT once.get_result('payments', NULL);
+SELECT once.get_result(NULL, 'id');
 SELECT once.process('payments', '');
 SELECT once.process('payments', repeat('m', 1001));
 SELECT once.process('payments', NULL);
@@ -219,6 +223,29 @@ SELECT count(once.set_result('requests', id, to_jsonb(id))) FROM once.mark_proce
 SELECT count(once.set_result('requests', 'many ' || g, to_jsonb(repeat('x', g)))) FROM generate_series(1, 500) g;
 COMMIT;
 SELECT count(*) FROM generate_series(1, 500) g, once.process('requests', 'many ' || g) AS p WHERE NOT p.first_time AND length(p.result #>> '{}') = g;
+-- It can be had without marking anything: one row if the id is marked, with a result or without, and none if it is not.
+SELECT id, g.processed_at = l.processed_at AS then, g.result, g.result IS NULL AS none
+  FROM unnest(ARRAY['r1', 'r2', 'r3', 'r4', 'never']) AS id LEFT JOIN once.l_requests_0 l USING (id) LEFT JOIN once.get_result('requests', id) g ON true ORDER BY id;
+SELECT count(*) FROM once.get_result('requests', 'never');
+SELECT once.is_processed('requests', 'never');
+SELECT (once.get_result('requests', 'r1')).result;
+SELECT length(result::text), md5(result::text) = md5((SELECT jsonb_build_object('body', string_agg(md5(g::text), ''))::text FROM generate_series(1, 10000) g)) AS same
+  FROM once.get_result('requests', repeat('r', 1000));
+SELECT length(result::text) FROM once.get_result('requests', repeat('s', 1000));
+SELECT length(result::text) FROM once.get_result('requests', left(repeat(md5('t') || md5('u'), 16), 1000));
+SELECT count(*) FROM generate_series(1, 500) g, once.get_result('requests', 'many ' || g) AS p WHERE length(p.result #>> '{}') = g;
+SELECT left(result #>> '{}', 5) AS result FROM once.get_result('requests', repeat('s', 1000));
+-- What the transaction itself has done counts, and in a transaction that only reads it can be had as well.
+BEGIN;
+SELECT once.mark_processed('requests', 'own'), (SELECT result IS NULL FROM once.get_result('requests', 'own')) AS none;
+SELECT once.set_result('requests', 'own', '1'), (SELECT result FROM once.get_result('requests', 'own'));
+SELECT once.forget_processed('requests', 'own'), once.forget_processed('requests', 'r1');
+SELECT count(*) FROM once.get_result('requests', 'own');
+SELECT count(*) FROM once.get_result('requests', 'r1');
+ROLLBACK;
+BEGIN READ ONLY;
+SELECT result FROM once.get_result('requests', 'r1');
+COMMIT;
 
 -- A result is given by the transaction that has marked the id, and by no other.
 SELECT once.set_result('requests', 'r1', '0');
@@ -347,6 +374,7 @@ SELECT once.mark_processed('a b', 'id');
 SELECT once.mark_processed_all('a b', ARRAY['id']);
 SELECT once.is_processed('a b', 'id');
 SELECT once.forget_processed('a b', 'id');
+SELECT once.get_result('a b', 'id');
 SELECT once.process('a b', 'id');
 SELECT once.set_result('a b', 'id', '1');
 SELECT once.alter_ledger('a b', '1 day');
@@ -358,6 +386,7 @@ SELECT once.mark_processed_all('nothing', ARRAY['id']);
 SELECT once.mark_processed_all('nothing', '{}');
 SELECT once.is_processed('nothing', 'id');
 SELECT once.forget_processed('nothing', 'id');
+SELECT once.get_result('nothing', 'id');
 SELECT once.process('nothing', 'id');
 SELECT once.set_result('nothing', 'id', '1');
 SELECT once.alter_ledger('nothing', '1 day');
@@ -475,12 +504,13 @@ DECLARE
 	detail text;
 BEGIN
 	EXECUTE change;
-	FOR i IN 1 .. 3 LOOP
+	FOR i IN 1 .. 4 LOOP
 		BEGIN
 			CASE i
 				WHEN 1 THEN PERFORM once.mark_processed('payments', 'altered');
 				WHEN 2 THEN PERFORM once.mark_processed_all('payments', ARRAY['altered']);
 				WHEN 3 THEN PERFORM once.forget_processed('payments', 'a');
+				WHEN 4 THEN PERFORM once.get_result('payments', 'a');
 			END CASE;
 			RAISE NOTICE '%: used', change;
 		EXCEPTION WHEN SQLSTATE 'ON013' THEN
@@ -567,6 +597,7 @@ SELECT * FROM once.process('brief', 'a');
 SELECT once.set_result('brief', 'a', '1');
 COMMIT;
 CALL mark_until_forgotten('brief', 'a');
+SELECT * FROM once.get_result('brief', 'a');
 SELECT * FROM once.process('brief', 'a');
 -- One generation after the other.
 CALL mark_until_forgotten('brief', 'a');
@@ -580,6 +611,8 @@ SELECT once.create_ledger('trial', '7 days');
 SELECT once.mark_processed('trial', 'a');
 CALL once.maintain();
 SELECT last_value & 3 = 2 AS closed FROM once.l_trial_state;
+-- What is in the other generation is found as well.
+SELECT (SELECT count(*) FROM once.l_trial_0) AS old, processed_at < now() AS before, result IS NULL AS none FROM once.get_result('trial', 'a');
 BEGIN;
 SELECT once.alter_ledger('trial', '1 ms');
 SELECT pg_sleep(0.01);

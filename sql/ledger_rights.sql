@@ -92,6 +92,7 @@ SELECT once.mark_processed('l', 'd');
 SELECT once.mark_processed_all('l', ARRAY['d']);
 SELECT once.mark_processed_all('l', '{}');
 SELECT once.is_processed('l', 'a');
+SELECT once.get_result('l', 'a');
 SELECT once.forget_processed('l', 'a');
 SELECT once.process('l', 'c');
 SELECT once.set_result('l', 'c', '2');
@@ -141,7 +142,7 @@ BEGIN
 	FOREACH lacking IN ARRAY ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE'] LOOP
 		FOR i IN 0 .. 1 LOOP
 			EXECUTE format('REVOKE %s ON once.l_l_%s FROM regress_once_user', lacking, i);
-			FOREACH verb IN ARRAY ARRAY['once.mark_processed(''l'', ''new'')', 'once.mark_processed_all(''l'', ARRAY[''new''])', 'once.is_processed(''l'', ''a'')',
+			FOREACH verb IN ARRAY ARRAY['once.mark_processed(''l'', ''new'')', 'once.mark_processed_all(''l'', ARRAY[''new''])', 'once.is_processed(''l'', ''a'')', 'once.get_result(''l'', ''a'')',
 										'once.forget_processed(''l'', ''a'')', 'once.process(''l'', ''a'')', 'once.set_result(''l'', ''mine'', ''1'')'] LOOP
 				PERFORM once.forget_processed('l', 'mine'), once.mark_processed('l', 'mine');
 				SET LOCAL ROLE regress_once_user;

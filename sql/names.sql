@@ -49,5 +49,5 @@ SELECT * FROM once.receive('indexless');
 CREATE INDEX ON once.q_indexless USING once_queue (id, priority, deliver_at, group_id);
 SELECT payload FROM once.pop('indexless');
 
+-- What works as a queue is listed as one.
 SELECT once.drop_queue(queue) FROM once.list_queues();
-SELECT once.drop_queue('indexless');

@@ -11,6 +11,56 @@ SET ROLE regress_once_owner;
 SELECT once.create_queue('p');
 \echo :SQLSTATE
 RESET ROLE;
+-- The hint names who lacks the right, wherever the call stands.  A branch that is known never to be taken wants none.
+CREATE ROLE "regress once ""Odd""";
+CREATE VIEW maker AS SELECT once.create_queue('of a view')::text AS made;
+CREATE FUNCTION make(queue text) RETURNS void LANGUAGE plpgsql AS 'BEGIN PERFORM once.create_queue(queue); END';
+CREATE FUNCTION make_inline(queue text) RETURNS void LANGUAGE sql AS 'SELECT once.create_queue(queue)';
+CREATE FUNCTION make_as_owner(queue text) RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'SELECT once.create_queue(queue)';
+GRANT SELECT ON maker TO PUBLIC;
+SET ROLE "regress once ""Odd""";
+SELECT * FROM once.create_queue('f');
+SELECT * FROM maker;
+\set SHOW_CONTEXT never
+SELECT make('f');
+SELECT make_inline('f');
+\set SHOW_CONTEXT errors
+SELECT once.create_queue(NULL) FROM pg_class WHERE false;
+EXPLAIN (COSTS off) SELECT once.create_queue('f');
+SELECT CASE WHEN 1 = 2 THEN once.create_queue('f')::text END AS never;
+SELECT has_function_privilege('once.create_queue(text, boolean, boolean, boolean, integer, interval, interval, interval, interval, interval, text, interval)', 'EXECUTE');
+-- Who has the right for somebody lends it to him; a plan of his does not, nor does it keep it from who has it.
+SELECT make_as_owner('lent');
+PREPARE made AS SELECT once.create_queue('prepared');
+EXECUTE made;
+RESET ROLE;
+EXECUTE made;
+SELECT once.drop_queue(queue) FROM once.list_queues() WHERE queue IN ('lent', 'prepared');
+SET plan_cache_mode = force_generic_plan;
+EXECUTE made;
+SET ROLE "regress once ""Odd""";
+EXECUTE made;
+RESET ROLE;
+SELECT once.drop_queue('prepared');
+GRANT EXECUTE ON FUNCTION once.create_queue TO "regress once ""Odd""";
+SET ROLE "regress once ""Odd""";
+EXECUTE made;
+SELECT once.drop_queue('prepared');
+RESET ROLE;
+REVOKE EXECUTE ON FUNCTION once.create_queue FROM "regress once ""Odd""";
+SET ROLE "regress once ""Odd""";
+EXECUTE made;
+RESET ROLE;
+RESET plan_cache_mode;
+DEALLOCATE made;
+-- Only superusers give the support function to a function of theirs.
+SET ROLE regress_once_owner;
+CREATE FUNCTION pg_temp.f() RETURNS void LANGUAGE sql SUPPORT once.execute_support AS '';
+RESET ROLE;
+DROP VIEW maker;
+DROP FUNCTION make, make_inline, make_as_owner;
+DROP ROLE "regress once ""Odd""";
+
 GRANT EXECUTE ON FUNCTION once.create_queue TO regress_once_owner;
 SET ROLE regress_once_owner;
 SELECT once.create_queue('p', id_index => true, retry_delay => '0', retry_delay_max => '0');

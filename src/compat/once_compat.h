@@ -62,6 +62,15 @@ once_extend(Relation rel, ForkNumber fork)
 #endif
 }
 
+/* 16 replaced pg_proc_aclcheck and its kin by object_aclcheck */
+#if PG_VERSION_NUM >= 160000
+#define once_may_execute(function, role) \
+	(object_aclcheck(ProcedureRelationId, function, role, ACL_EXECUTE) == ACLCHECK_OK)
+#else
+#define once_may_execute(function, role) \
+	(pg_proc_aclcheck(function, role, ACL_EXECUTE) == ACLCHECK_OK)
+#endif
+
 /* 16 replaced pg_class_ownercheck and its kin by object_ownercheck */
 #if PG_VERSION_NUM >= 160000
 #define once_is_table_owner(relid, role) \

@@ -1,7 +1,7 @@
 -- Options of the queues.  The table of a queue is found by name, so that a dump
 -- restores both whatever their oids.  A queue without a row here has the
--- defaults; a row without a table is left over from a plain DROP TABLE, and
--- create_queue takes it over.  Written by create_queue, alter_queue, pause,
+-- defaults, and create_queue with if_not_exists adopts it; a row without a table
+-- is left over from a plain DROP TABLE, and create_queue takes it over.  Written by create_queue, alter_queue, pause,
 -- resume and drop_queue, which tell running sessions; a plain UPDATE does not.
 CREATE TABLE once.queue (
     queue           text COLLATE "C" NOT NULL PRIMARY KEY,

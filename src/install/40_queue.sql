@@ -1,5 +1,10 @@
 -- Queues: making and changing them.
 
+-- Of the functions that PUBLIC may not execute: it tells who to ask.
+CREATE FUNCTION once.execute_support(internal) RETURNS internal
+AS 'MODULE_PATHNAME', 'once_execute_support' LANGUAGE C STRICT;
+COMMENT ON FUNCTION once.execute_support(internal) IS 'planner support of create_queue and create_ledger';
+
 CREATE FUNCTION once.create_queue(
     queue text,
     unlogged boolean DEFAULT false,
@@ -14,9 +19,10 @@ CREATE FUNCTION once.create_queue(
     ttl_action text DEFAULT 'dead_letter',
     retention interval DEFAULT NULL)
 RETURNS void
-AS 'MODULE_PATHNAME', 'once_create_queue' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+AS 'MODULE_PATHNAME', 'once_create_queue' LANGUAGE C VOLATILE PARALLEL UNSAFE
+SUPPORT once.execute_support;
 COMMENT ON FUNCTION once.create_queue(text, boolean, boolean, boolean, integer, interval, interval, interval, interval, interval, text, interval) IS
-'Creates a queue: the table once."q_<queue>", owned by the caller, with its queue index. Names: a letter or underscore, then letters, digits, underscores and hyphens, at most 47 bytes; capitals count. unlogged: faster, but empty after a crash. id_index: a primary key on id, which cancel and logical replication want. if_not_exists: a notice instead of an error. max_attempts: 1 to 1000 deliveries, then the message goes to once.dead_letters. retry_delay, retry_delay_max: 0 to 365 days; after a failed delivery a message waits about retry_delay (between 0.8 of it and all of it), and twice as long after each further one, up to retry_delay_max. dedup_window: more than 0, at most 36500 days; a message with the dedup_id of one sent within that time, from its commit, is not sent; ids are remembered at least that long, and up to two and a quarter times as long on a queue in use. archive: 1 minute to 36500 days; acked messages are kept in once."a_<queue>" for that long; NULL for not at all. ttl: more than 0, at most 36500 days; a message not delivered within that time from when it first could be has expired; NULL for never. ttl_action: expired messages go to once.dead_letters (dead_letter) or are deleted (drop). retention: more than 0, at most 36500 days; maintain deletes dead letters older than that; NULL for never. EXECUTE is not granted to PUBLIC.';
+'Creates a queue: the table once."q_<queue>", owned by the caller, with its queue index. Names: a letter or underscore, then letters, digits, underscores and hyphens, at most 47 bytes; capitals count. unlogged: faster, but empty after a crash. id_index: a primary key on id, which cancel and logical replication want. if_not_exists: a notice instead of an error; a queue whose table is there without options, as where only the structure of a database was restored, gets those given, and what else is missing of it is made, for the owner of the table. max_attempts: 1 to 1000 deliveries, then the message goes to once.dead_letters. retry_delay, retry_delay_max: 0 to 365 days; after a failed delivery a message waits about retry_delay (between 0.8 of it and all of it), and twice as long after each further one, up to retry_delay_max. dedup_window: more than 0, at most 36500 days; a message with the dedup_id of one sent within that time, from its commit, is not sent; ids are remembered at least that long, and up to two and a quarter times as long on a queue in use. archive: 1 minute to 36500 days; acked messages are kept in once."a_<queue>" for that long; NULL for not at all. ttl: more than 0, at most 36500 days; a message not delivered within that time from when it first could be has expired; NULL for never. ttl_action: expired messages go to once.dead_letters (dead_letter) or are deleted (drop). retention: more than 0, at most 36500 days; maintain deletes dead letters older than that; NULL for never. EXECUTE is not granted to PUBLIC.';
 
 CREATE FUNCTION once.alter_queue(
     queue text,
@@ -52,6 +58,7 @@ AS 'MODULE_PATHNAME', 'once_drop_queue' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION once.drop_queue(text) IS
 'Drops a queue with all its messages, dead letters, failures, its archive, and the dedup_ids it remembers. Waits for transactions that use it. For the owner of the table.';
 
+-- A queue without a row in once.queue is one, with the options of any.
 CREATE FUNCTION once.list_queues()
 RETURNS TABLE (
     queue text,
@@ -72,7 +79,7 @@ RETURNS TABLE (
 LANGUAGE sql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-    SELECT q.queue,
+    SELECT n.queue,
            pg_catalog.pg_get_userbyid(c.relowner),
            c.relpersistence OPERATOR(pg_catalog.=) 'u',
            EXISTS (SELECT FROM pg_catalog.pg_index i
@@ -84,18 +91,26 @@ BEGIN ATOMIC
                      AND i.indnkeyatts OPERATOR(pg_catalog.=) 1
                      AND i.indpred IS NULL AND i.indexprs IS NULL
                      AND a.attname OPERATOR(pg_catalog.=) 'id'),
-           q.max_attempts, q.retry_delay, q.retry_delay_max, q.dedup_window, q.archive, q.ttl,
-           q.ttl_action, q.retention, q.send_paused, q.consume_paused, q.created_at
-      FROM once.queue q
-      JOIN pg_catalog.pg_class c
-        ON c.relname OPERATOR(pg_catalog.=) ('q_' OPERATOR(pg_catalog.||) q.queue)
-      JOIN pg_catalog.pg_namespace n
-        ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
-       AND n.nspname OPERATOR(pg_catalog.=) 'once'
-     ORDER BY q.queue;
+           COALESCE(q.max_attempts, 10),
+           COALESCE(q.retry_delay, '1 s'),
+           COALESCE(q.retry_delay_max, '1 h'),
+           COALESCE(q.dedup_window, '5 min'),
+           q.archive, q.ttl,
+           COALESCE(q.ttl_action, 'dead_letter'),
+           q.retention,
+           COALESCE(q.send_paused, false),
+           COALESCE(q.consume_paused, false),
+           q.created_at
+      FROM pg_catalog.pg_class c
+     CROSS JOIN LATERAL (SELECT pg_catalog.substr(c.relname::pg_catalog.text, 3) COLLATE "C") AS n (queue)
+      LEFT JOIN once.queue q ON q.queue OPERATOR(pg_catalog.=) n.queue
+     WHERE c.relnamespace OPERATOR(pg_catalog.=) 'once'::pg_catalog.regnamespace
+       AND pg_catalog.starts_with(c.relname::pg_catalog.text, 'q_')
+       AND c.relkind OPERATOR(pg_catalog.=) ANY ('{r,p,f}')
+     ORDER BY n.queue;
 END;
 COMMENT ON FUNCTION once.list_queues() IS
-'All queues of the database with their options. id_index: whether cancel works.';
+'All queues of the database with their options. id_index: whether cancel works. created_at: NULL if there are no options of the queue, as where only the structure of a database was restored; the ones shown are what create_queue assumes, and create_queue with if_not_exists gives it others.';
 
 CREATE FUNCTION once.pause(queue text, what text DEFAULT 'all')
 RETURNS void

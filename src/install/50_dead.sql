@@ -22,7 +22,6 @@ CREATE TABLE once.dead_letter (
 );
 CREATE INDEX dead_letter_queue_idx ON once.dead_letter (queue, dead_at, id);
 COMMENT ON TABLE once.dead_letter IS 'messages that are not delivered any more; read them through once.dead_letters';
-SELECT pg_catalog.pg_extension_config_dump('once.dead_letter', '');
 
 CREATE TABLE once.failure (
     queue        text COLLATE "C" NOT NULL,
@@ -33,7 +32,6 @@ CREATE TABLE once.failure (
 );
 CREATE INDEX failure_queue_idx ON once.failure (queue, id);
 COMMENT ON TABLE once.failure IS 'errors given to nack; read them through once.failures';
-SELECT pg_catalog.pg_extension_config_dump('once.failure', '');
 
 -- A nack acts at once, and its error is there when its transaction commits: the
 -- message may have died in between, so the last error is looked up.
@@ -69,6 +67,43 @@ SELECT f.queue, f.id, f.attempt, f.error, f.failed_at
                  AND NOT pg_catalog.row_security_active(c.oid));
 COMMENT ON VIEW once.failures IS
 'The errors that nack was given, the last one for each message and attempt, of messages that are still in the queue or among the dead letters. Shows the queues whose table the caller may SELECT from, unless row security applies to him there.';
+
+-- What pg_dump has of the two tables.  It may be called by anybody who may read the
+-- tables of the database, as the owner of all queues in it may, and that includes
+-- their dead letters, but not the tables that have them.  Row security is no way:
+-- pg_dump refuses tables to which it applies, unless it is told not to, and then
+-- leaves out rows of all of them.  So pg_dump finds tables that everybody may read,
+-- which never have any rows; instead, it gets those that the caller may see (it puts
+-- the condition behind SELECT columns FROM table; it does not let a view be used).
+-- Where they are restored, a trigger puts them where they belong; with the trigger
+-- disabled, the constraint raises an error.
+--
+-- A column that is added to one of the tables is added here as well.
+CREATE FUNCTION once.dump_dead_letters() RETURNS SETOF once.dead_letter
+AS 'MODULE_PATHNAME', 'once_dump_rows' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000;
+COMMENT ON FUNCTION once.dump_dead_letters() IS
+'For pg_dump: the rows of once.dead_letter, all of them if the caller may SELECT from it, else those that once.dead_letters shows him.';
+
+CREATE FUNCTION once.dump_failures() RETURNS SETOF once.failure
+AS 'MODULE_PATHNAME', 'once_dump_rows' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000;
+COMMENT ON FUNCTION once.dump_failures() IS
+'For pg_dump: the rows of once.failure, all of them if the caller may SELECT from it, else those that once.failures shows him.';
+
+CREATE FUNCTION once.restore_row() RETURNS trigger
+AS 'MODULE_PATHNAME', 'once_restore_row' LANGUAGE C;
+COMMENT ON FUNCTION once.restore_row() IS 'trigger of once.dead_letter_dump and once.failure_dump';
+
+CREATE TABLE once.dead_letter_dump (LIKE once.dead_letter, CONSTRAINT restored_without_disable_triggers CHECK (false));
+COMMENT ON TABLE once.dead_letter_dump IS 'for pg_dump: never has rows; what is inserted here goes to once.dead_letter';
+CREATE TRIGGER restore BEFORE INSERT ON once.dead_letter_dump FOR EACH ROW EXECUTE FUNCTION once.restore_row('dead_letter');
+ALTER TABLE once.dead_letter_dump ENABLE ALWAYS TRIGGER restore;
+SELECT pg_catalog.pg_extension_config_dump('once.dead_letter_dump', 'WHERE false UNION ALL SELECT * FROM once.dump_dead_letters()');
+
+CREATE TABLE once.failure_dump (LIKE once.failure, CONSTRAINT restored_without_disable_triggers CHECK (false));
+COMMENT ON TABLE once.failure_dump IS 'for pg_dump: never has rows; what is inserted here goes to once.failure';
+CREATE TRIGGER restore BEFORE INSERT ON once.failure_dump FOR EACH ROW EXECUTE FUNCTION once.restore_row('failure');
+ALTER TABLE once.failure_dump ENABLE ALWAYS TRIGGER restore;
+SELECT pg_catalog.pg_extension_config_dump('once.failure_dump', 'WHERE false UNION ALL SELECT * FROM once.dump_failures()');
 
 CREATE FUNCTION once.redrive(queue text, max_messages integer DEFAULT NULL)
 RETURNS bigint

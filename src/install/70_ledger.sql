@@ -15,9 +15,10 @@ CREATE FUNCTION once.create_ledger(
     unlogged boolean DEFAULT false,
     if_not_exists boolean DEFAULT false)
 RETURNS void
-AS 'MODULE_PATHNAME', 'once_create_ledger' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+AS 'MODULE_PATHNAME', 'once_create_ledger' LANGUAGE C VOLATILE PARALLEL UNSAFE
+SUPPORT once.execute_support;
 COMMENT ON FUNCTION once.create_ledger(text, interval, boolean, boolean) IS
-'Creates a ledger of processed ids: the tables once."l_<ledger>_0" and "l_<ledger>_1", owned by the caller. Names: as for queues. retention: more than 0, at most 36500 days; an id is remembered at least that long after the transaction that marked it has committed, and up to two and a quarter times as long on a ledger in use. unlogged: faster, but forgets everything in a crash. if_not_exists: a notice instead of an error. EXECUTE is not granted to PUBLIC.';
+'Creates a ledger of processed ids: the tables once."l_<ledger>_0" and "l_<ledger>_1", owned by the caller. Names: as for queues. retention: more than 0, at most 36500 days; an id is remembered at least that long after the transaction that marked it has committed, and up to two and a quarter times as long on a ledger in use. unlogged: faster, but forgets everything in a crash. if_not_exists: a notice instead of an error; tables that are there without a retention, as where only the structure of a database was restored, become a ledger again with the one given, for their owner. EXECUTE is not granted to PUBLIC.';
 
 CREATE FUNCTION once.alter_ledger(ledger text, retention interval)
 RETURNS void
@@ -85,6 +86,12 @@ RETURNS boolean
 AS 'MODULE_PATHNAME', 'once_is_processed' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000;
 COMMENT ON FUNCTION once.is_processed(text, text) IS
 'Tells whether an id is marked as processed, by a transaction that has committed or by this one, as of now, whatever the snapshot. Never waits for who is marking it, and promises nothing: who wants to process the id calls mark_processed. Works on standbys. Wants SELECT on the ledger''s tables.';
+
+CREATE FUNCTION once.get_result(ledger text, id text)
+RETURNS TABLE (processed_at timestamptz, result jsonb)
+AS 'MODULE_PATHNAME', 'once_get_result' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1;
+COMMENT ON FUNCTION once.get_result(text, text) IS
+'Looks for an id like is_processed, and marks nothing. One row if it is marked: when that was, and what was given to set_result, or NULL; else none. Works on standbys. Wants SELECT on the ledger''s tables.';
 
 CREATE FUNCTION once.forget_processed(ledger text, id text)
 RETURNS boolean

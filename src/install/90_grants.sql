@@ -31,8 +31,10 @@ GRANT USAGE ON SCHEMA once TO PUBLIC;
 GRANT USAGE ON TYPE once.message TO PUBLIC;
 
 -- Options and names are no secret, and pg_dump by another role than the extension's
--- owner reads these tables; dead letters and failures are seen through their views.
-GRANT SELECT ON TABLE once.queue, once.ledger, once.dead_letters, once.failures TO PUBLIC;
+-- owner reads these tables; dead letters and failures are seen through their views, and
+-- pg_dump finds them by way of two tables without rows.
+GRANT SELECT ON TABLE once.queue, once.ledger, once.dead_letters, once.failures,
+    once.dead_letter_dump, once.failure_dump TO PUBLIC;
 
 -- Every verb checks the rights of its caller on the queue's own table, so
 -- EXECUTE is everybody's; only what makes new tables is handed out by name.
@@ -40,4 +42,6 @@ REVOKE ALL ON ALL ROUTINES IN SCHEMA once FROM PUBLIC;
 GRANT EXECUTE ON ALL ROUTINES IN SCHEMA once TO PUBLIC;
 REVOKE EXECUTE ON FUNCTION once.create_ledger(text, interval, boolean, boolean) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION once.create_queue(text, boolean, boolean, boolean, integer, interval, interval, interval, interval, interval, text, interval) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION once.execute_support(internal) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION once.once_queue_handler(internal) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION once.restore_row() FROM PUBLIC;

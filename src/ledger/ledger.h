@@ -11,6 +11,7 @@
 #ifndef LEDGER_H
 #define LEDGER_H
 
+#include "datatype/timestamp.h"
 #include "fmgr.h"
 #include "nodes/parsenodes.h"
 #include "utils/relcache.h"
@@ -52,6 +53,8 @@ typedef struct OnceMark
 extern bool once_ledger_find(OnceLedger *ledger, OnceLedgerKind kind, const char *name,
 							 int64 retention);
 extern void once_ledger_make(OnceLedgerKind kind, const char *name, bool unlogged, Oid owner);
+extern void once_ledger_adopt(const char *name, bool unlogged);
+extern void once_ledger_raise_not_found(OnceLedgerKind kind, const char *name);
 extern bool once_ledger_permits(const OnceLedger *ledger, AclMode rights);
 extern List *once_ledger_relnames(OnceLedgerKind kind, const char *name);
 extern char *once_ledger_tables(OnceLedgerKind kind, const char *name);
@@ -59,7 +62,8 @@ extern char *once_ledger_tables(OnceLedgerKind kind, const char *name);
 /* ledger_mark.c */
 extern void once_ledger_mark(const OnceLedger *ledger, OnceMark *marks, int nmarks,
 							 bool want_values);
-extern bool once_ledger_look(const OnceLedger *ledger, OnceMark *mark);
+extern bool once_ledger_look(const OnceLedger *ledger, OnceMark *mark,
+							 TimestampTz *marked_at);
 extern bool once_ledger_forget(const OnceLedger *ledger, OnceMark *mark);
 extern bool once_ledger_set_value(const OnceLedger *ledger, OnceMark *mark);
 

@@ -41,11 +41,11 @@ static Interval *arg_retention(FunctionCallInfo fcinfo, int argno);
 static void lock_options(const char *name);
 static void lock_to_drop(const char *name);
 static void check_owner(const char *name, bool any_part);
-static void raise_not_found(const char *name);
 static void change_grants(FunctionCallInfo fcinfo, bool grant, const char *verb);
 
 /*
- * once.create_ledger: makes the tables and the options.
+ * once.create_ledger: makes the tables and the options; or, if there are the tables
+ * without options, gives them those.
  */
 Datum
 once_create_ledger(PG_FUNCTION_ARGS)
@@ -66,12 +66,21 @@ once_create_ledger(PG_FUNCTION_ARGS)
 				 errmsg("ledger \"%s\" already exists", name)));
 		PG_RETURN_VOID();
 	}
-	if (once_ledger_tables(ONCE_LEDGER_OWN, name) != NULL)
+	if (once_ledger_tables(ONCE_LEDGER_OWN, name) == NULL)
+		once_ledger_make(ONCE_LEDGER_OWN, name, unlogged, GetUserId());
+	else if (if_not_exists)
+	{
+		check_owner(name, true);
+		once_ledger_adopt(name, unlogged);
+		ereport(NOTICE,
+				(errmsg("ledger \"%s\" already exists, adopting it", name),
+				 errdetail("Its tables were there, but not its retention.")));
+	}
+	else
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_TABLE),
 				 errmsg("part of ledger \"%s\" already exists", name),
-				 errhint("Drop it with once.drop_ledger.")));
-	once_ledger_make(ONCE_LEDGER_OWN, name, unlogged, GetUserId());
+				 errhint("With if_not_exists => true it gets the retention given, if all of its tables are there; or drop it with once.drop_ledger.")));
 	once_ledger_write(name, retention, true);
 	PG_RETURN_VOID();
 }
@@ -151,7 +160,7 @@ change_grants(FunctionCallInfo fcinfo, bool grant, const char *verb)
 	int			i;
 
 	if (!once_ledger_find(&ledger, ONCE_LEDGER_OWN, name, 0))
-		raise_not_found(name);
+		once_ledger_raise_not_found(ONCE_LEDGER_OWN, name);
 	if (!once_may_grant(ledger.table[0], USE_RIGHTS) ||
 		!once_may_grant(ledger.table[1], USE_RIGHTS))
 		ereport(ERROR,
@@ -253,7 +262,7 @@ check_owner(const char *name, bool any_part)
 
 	if (!once_ledger_find(&ledger, ONCE_LEDGER_OWN, name, 0) &&
 		!(any_part && once_ledger_tables(ONCE_LEDGER_OWN, name) != NULL))
-		raise_not_found(name);
+		once_ledger_raise_not_found(ONCE_LEDGER_OWN, name);
 	for (g = 0; g < 2; g++)
 	{
 		char	   *relname = once_ledger_relname(ONCE_LEDGER_OWN, name, g == 0 ? "0" : "1");
@@ -264,12 +273,4 @@ check_owner(const char *name, bool any_part)
 					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 					 errmsg("must be owner of ledger \"%s\"", name)));
 	}
-}
-
-static void
-raise_not_found(const char *name)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_ONCE_LEDGER_NOT_FOUND),
-			 errmsg("ledger \"%s\" does not exist", name)));
 }

@@ -84,7 +84,6 @@ typedef struct LedgerView
 
 /* ledger_open.c */
 extern char *once_ledger_relname(OnceLedgerKind kind, const char *name, const char *suffix);
-extern void once_ledger_raise_not_found(const OnceLedger *ledger);
 extern void once_ledger_view_open(LedgerView *view, const OnceLedger *ledger,
 							 LOCKMODE lockmode, LOCKMODE old_lockmode);
 extern void once_ledger_view_close(LedgerView *view);
@@ -100,6 +99,7 @@ extern bool once_ledger_probe_fetch(LedgerProbe *probe, int i, const OnceMark *m
 									TupleTableSlot *slot);
 
 /* ledger_turn.c */
+extern void once_ledger_reopen(const OnceLedger *ledger);
 extern LedgerState once_ledger_state(Relation sequence);
 extern bool once_ledger_state_is(Relation sequence, const LedgerState *state);
 extern bool once_ledger_lock(const OnceLedger *ledger, int which, LOCKMODE mode, bool wait);

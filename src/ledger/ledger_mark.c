@@ -529,9 +529,11 @@ return_value(LedgerView *view, OnceMark *mark, const Look *look, MemoryContext c
 /*
  * once_ledger_look tells whether an id is marked, by a transaction that has
  * committed or by this one.  Waits for nobody.
+ *
+ * marked_at: if not NULL, it is told when, and the mark gets the value, whole.
  */
 bool
-once_ledger_look(const OnceLedger *ledger, OnceMark *mark)
+once_ledger_look(const OnceLedger *ledger, OnceMark *mark, TimestampTz *marked_at)
 {
 	LedgerView	view;
 	Look		found;
@@ -539,6 +541,16 @@ once_ledger_look(const OnceLedger *ledger, OnceMark *mark)
 	once_ledger_view_open(&view, ledger, AccessShareLock, AccessShareLock);
 	view.settled = true;
 	(void) look(&view, &mark, 1, &found, NULL);
+	if (found.result != LOOK_NONE && marked_at != NULL)
+	{
+		bool		isnull;
+
+		/* Also of one that somebody is forgetting */
+		*marked_at = DatumGetTimestampTz(slot_getattr(view.gen[found.g].slot,
+													  Anum_generation_processed_at, &isnull));
+		copy_value(&view, &found, CurrentMemoryContext);
+		return_value(&view, mark, &found, CurrentMemoryContext);
+	}
 	once_ledger_view_close(&view);
 	return found.result != LOOK_NONE;
 }

@@ -83,6 +83,7 @@ typedef struct LedgerEntry
 static HTAB *entries = NULL;
 
 static bool ledger_look_up(OnceLedger *ledger, OnceLedgerKind kind, const char *name);
+static bool look_up_relations(OnceLedger *ledger, OnceLedgerKind kind, const char *name);
 static bool open_generation(LedgerView *view, int g, LOCKMODE lockmode);
 static bool open_indexes(LedgerView *view, int g, LOCKMODE lockmode);
 static void close_generation(LedgerView *view, int g, bool unlock);
@@ -155,8 +156,26 @@ once_ledger_find(OnceLedger *ledger, OnceLedgerKind kind, const char *name,
 static bool
 ledger_look_up(OnceLedger *ledger, OnceLedgerKind kind, const char *name)
 {
-	Oid			schema = once_schema_oid(false);
 	Interval	retention;
+
+	if (!look_up_relations(ledger, kind, name))
+		return false;
+	if (kind == ONCE_LEDGER_OWN)
+	{
+		if (!once_ledger_read(name, &retention))
+			return false;
+		ledger->retention = once_interval_usec(&retention);
+	}
+	return true;
+}
+
+/*
+ * look_up_relations finds what a ledger is made of, but for its retention.
+ */
+static bool
+look_up_relations(OnceLedger *ledger, OnceLedgerKind kind, const char *name)
+{
+	Oid			schema = once_schema_oid(false);
 	int			g;
 
 	memset(ledger, 0, sizeof(OnceLedger));
@@ -174,12 +193,6 @@ ledger_look_up(OnceLedger *ledger, OnceLedgerKind kind, const char *name)
 	if (!OidIsValid(ledger->sequence) ||
 		get_rel_relkind(ledger->sequence) != RELKIND_SEQUENCE)
 		return false;
-	if (kind == ONCE_LEDGER_OWN)
-	{
-		if (!once_ledger_read(name, &retention))
-			return false;
-		ledger->retention = once_interval_usec(&retention);
-	}
 	return true;
 }
 
@@ -273,18 +286,63 @@ once_ledger_make(OnceLedgerKind kind, const char *name, bool unlogged, Oid owner
 }
 
 /*
+ * once_ledger_adopt sees to it that what is there of a ledger, but for its
+ * retention, can be one, and raises an error if not.  The caller holds a lock that
+ * keeps others from making or dropping it.
+ */
+void
+once_ledger_adopt(const char *name, bool unlogged)
+{
+	OnceLedger	ledger;
+	LedgerView	view;
+	int			g;
+
+	if (!look_up_relations(&ledger, ONCE_LEDGER_OWN, name))
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_TABLE),
+				 errmsg("part of ledger \"%s\" already exists", name),
+				 errdetail("Not all that belongs to it is there, so it cannot be adopted."),
+				 errhint("Drop it with once.drop_ledger.")));
+	memset(&view, 0, sizeof(LedgerView));
+	view.ledger = &ledger;
+	view.sequence = relation_open(ledger.sequence, LEDGER_STATE_LOCK);
+	view.state = once_ledger_state(view.sequence);
+	for (g = 0; g < 2; g++)
+		if (!open_generation(&view, g, AccessShareLock))
+			once_ledger_raise_not_found(ONCE_LEDGER_OWN, name);
+	if (unlogged != (view.gen[0].heap->rd_rel->relpersistence == RELPERSISTENCE_UNLOGGED))
+		ereport(WARNING,
+				(unlogged ?
+				 errmsg("ledger \"%s\" is not unlogged", name) :
+				 errmsg("ledger \"%s\" is unlogged", name)));
+	once_ledger_view_close(&view);
+	once_ledger_reopen(&ledger);
+
+	/* If this rolls back, so must what we remember */
+	CacheInvalidateRelcacheByRelid(ledger.table[0]);
+}
+
+/*
  * once_ledger_raise_not_found raises once_ledger_not_found.
  */
 void
-once_ledger_raise_not_found(const OnceLedger *ledger)
+once_ledger_raise_not_found(OnceLedgerKind kind, const char *name)
 {
-	if (ledger->kind == ONCE_LEDGER_DEDUP)
+	OnceLedger	ledger;
+
+	if (kind == ONCE_LEDGER_DEDUP)
 		ereport(ERROR,
 				(errcode(ERRCODE_ONCE_QUEUE_NOT_FOUND),
-				 errmsg("queue \"%s\" does not exist", NameStr(ledger->name))));
+				 errmsg("queue \"%s\" does not exist", name)));
+	if (look_up_relations(&ledger, kind, name))
+		ereport(ERROR,
+				(errcode(ERRCODE_ONCE_LEDGER_NOT_FOUND),
+				 errmsg("ledger \"%s\" does not exist", name),
+				 errdetail("Its tables are there, but not its retention, as where only the structure of a database was restored."),
+				 errhint("Their owner can call once.create_ledger with if_not_exists => true.")));
 	ereport(ERROR,
 			(errcode(ERRCODE_ONCE_LEDGER_NOT_FOUND),
-			 errmsg("ledger \"%s\" does not exist", NameStr(ledger->name))));
+			 errmsg("ledger \"%s\" does not exist", name)));
 }
 
 
@@ -307,7 +365,7 @@ once_ledger_view_open(LedgerView *view, const OnceLedger *ledger, LOCKMODE lockm
 	view->ledger = ledger;
 	view->sequence = try_relation_open(ledger->sequence, LEDGER_STATE_LOCK);
 	if (view->sequence == NULL)
-		once_ledger_raise_not_found(ledger);
+		once_ledger_raise_not_found(ledger->kind, NameStr(ledger->name));
 
 	/* The server would refuse to plan a query of it, in the same words */
 	if (view->sequence->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT &&
@@ -377,7 +435,7 @@ open_generation(LedgerView *view, int g, LOCKMODE lockmode)
 	}
 	heap = try_relation_open(ledger->table[g], NoLock);
 	if (heap == NULL)
-		once_ledger_raise_not_found(ledger);
+		once_ledger_raise_not_found(ledger->kind, NameStr(ledger->name));
 	view->gen[g].heap = heap;
 	view->gen[g].lockmode = lockmode;
 	fault = generation_fault(ledger->kind, heap);

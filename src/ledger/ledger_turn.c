@@ -199,6 +199,31 @@ once_ledger_advance(const OnceLedger *ledger, bool look)
 }
 
 /*
+ * once_ledger_reopen makes the generation that does not count do so again, if it has
+ * pages: where a ledger comes from a dump in parts, the state may not have come with
+ * the rows.  So nothing is forgotten early.
+ */
+void
+once_ledger_reopen(const OnceLedger *ledger)
+{
+	Relation	sequence = relation_open(ledger->sequence, LEDGER_STATE_LOCK);
+	Relation	table[2];
+	LedgerState state;
+	int			g;
+
+	for (g = 0; g < 2; g++)
+		table[g] = relation_open(ledger->table[g], AccessShareLock);
+	(void) once_ledger_lock(ledger, LEDGER_TURN, ExclusiveLock, true);
+	state = once_ledger_state(sequence);
+	if (state.phase == LEDGER_ALONE && has_pages(table[1 - state.current]))
+		publish(ledger, sequence, state.current, LEDGER_OPEN);
+	once_ledger_unlock(ledger, LEDGER_TURN, ExclusiveLock);
+	for (g = 0; g < 2; g++)
+		relation_close(table[g], AccessShareLock);
+	relation_close(sequence, LEDGER_STATE_LOCK);
+}
+
+/*
  * may_have_altered tells whether this transaction may have changed the retention:
  * that may roll back, while what is published does not.
  */

@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * ledger_verbs.c
- *	  mark_processed, is_processed, forget_processed, process and set_result.
+ *	  mark_processed, is_processed, get_result, forget_processed, process and
+ *	  set_result.
  *
  * Every verb does the same things in the same order: read and check its
  * arguments, find the ledger and check rights (before any lock), do what is due
@@ -28,6 +29,7 @@
 PG_FUNCTION_INFO_V1(once_mark_processed);
 PG_FUNCTION_INFO_V1(once_mark_processed_all);
 PG_FUNCTION_INFO_V1(once_is_processed);
+PG_FUNCTION_INFO_V1(once_get_result);
 PG_FUNCTION_INFO_V1(once_forget_processed);
 PG_FUNCTION_INFO_V1(once_process);
 PG_FUNCTION_INFO_V1(once_set_result);
@@ -120,7 +122,32 @@ once_is_processed(PG_FUNCTION_ARGS)
 
 	arg_id(fcinfo, 1, &mark);
 	open_ledger(&ledger, name, ACL_SELECT, "SELECT");
-	PG_RETURN_BOOL(once_ledger_look(&ledger, &mark));
+	PG_RETURN_BOOL(once_ledger_look(&ledger, &mark, NULL));
+}
+
+/*
+ * once.get_result: what is kept with an id, if it is remembered.
+ */
+Datum
+once_get_result(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	char	   *name = arg_ledger(fcinfo);
+	OnceLedger	ledger;
+	OnceMark	mark;
+	TimestampTz marked_at;
+
+	arg_id(fcinfo, 1, &mark);
+	InitMaterializedSRF(fcinfo, 0);
+	open_ledger(&ledger, name, ACL_SELECT, "SELECT");
+	if (once_ledger_look(&ledger, &mark, &marked_at))
+	{
+		Datum		values[2] = {TimestampTzGetDatum(marked_at), mark.value};
+		bool		isnull[2] = {false, mark.value_null};
+
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, isnull);
+	}
+	return (Datum) 0;
 }
 
 /*
@@ -221,9 +248,7 @@ open_ledger(OnceLedger *ledger, const char *name, AclMode rights,
 			const char *rights_text)
 {
 	if (!once_ledger_find(ledger, ONCE_LEDGER_OWN, name, 0))
-		ereport(ERROR,
-				(errcode(ERRCODE_ONCE_LEDGER_NOT_FOUND),
-				 errmsg("ledger \"%s\" does not exist", name)));
+		once_ledger_raise_not_found(ONCE_LEDGER_OWN, name);
 	if (!once_ledger_permits(ledger, rights))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),

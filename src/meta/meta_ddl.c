@@ -62,9 +62,9 @@ static void drop_tables(List *relnames);
 /*
  * once_create_relations executes commands that make relations in schema once,
  * and gives these to a role, for which the caller may act.  The commands, as
- * text, are CREATE TABLE (the first one), CREATE SEQUENCE, CREATE INDEX and ALTER
- * TABLE, name everything with its schema, and refer to nothing but pg_catalog
- * and each other.
+ * text, are CREATE TABLE, CREATE SEQUENCE, CREATE INDEX and ALTER TABLE, name
+ * everything with its schema, and refer to nothing but pg_catalog and each other,
+ * and tables of the role.
  */
 void
 once_create_relations(List *commands, Oid owner)

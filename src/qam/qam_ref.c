@@ -4,9 +4,11 @@
  *	  What a delivery's address (QamRef) is worth now, and giving it back.
  *
  * A ref is good for as long as the slot says what it said at the claim: same
- * build of the index, same page incarnation, same claim word, same number of
- * attempts.  All of that is in the proof, a keyed hash.  Whoever claims the
- * message anew, gives it back or rebuilds the index changes one of them.
+ * database, same build of the index, same page incarnation, same claim word,
+ * same number of attempts.  All of that is in the proof, a keyed hash.  Whoever
+ * claims the message anew, gives it back or rebuilds the index changes one of
+ * them; and in a copy of the database, made by CREATE DATABASE with this one as
+ * its template, nothing but the first is another.
  *
  *-------------------------------------------------------------------------
  */
@@ -28,13 +30,14 @@
 uint64
 qam_proof(const uint64 *nonce, uint64 seq, int slotno, const QamSlot *slot)
 {
-	uint64		words[5];
+	uint64		words[6];
 
 	words[0] = nonce[0];
 	words[1] = seq;
 	words[2] = slot->claim;
 	words[3] = ((uint64) slotno << 16) | slot->attempts;
 	words[4] = nonce[1];
+	words[5] = MyDatabaseId;
 	return hash_bytes_extended((unsigned char *) words, sizeof(words), nonce[1]) &
 		QAM_PROOF_MASK;
 }

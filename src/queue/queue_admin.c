@@ -8,6 +8,7 @@
 #include "postgres.h"
 #include "pg_once.h"
 
+#include "access/genam.h"
 #include "access/table.h"
 #include "access/xact.h"
 #include "access/xlog.h"
@@ -21,6 +22,7 @@
 #include "meta/meta_dead.h"
 #include "miscadmin.h"
 #include "queue/queue.h"
+#include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -72,14 +74,20 @@ PG_FUNCTION_INFO_V1(once_drop_queue);
 PG_FUNCTION_INFO_V1(once_pause);
 PG_FUNCTION_INFO_V1(once_resume);
 
+static void tell_existing(const char *name, Oid relid, bool if_not_exists);
+static bool adopt_queue(const char *name, const OnceOptions *options, bool unlogged,
+						bool id_index);
 static Oid	create_table(const char *relname, bool unlogged, bool id_index);
+static char *index_command(const char *relname);
+static bool has_queue_index(Relation heap);
 static bool is_table(Oid relid);
 static void warn_of_publication(Oid relid, const char *name);
 static void set_paused(FunctionCallInfo fcinfo, bool paused, const char *verb);
 static Paused arg_what(FunctionCallInfo fcinfo, int argno);
 
 /*
- * once.create_queue: makes the table, its index and its options.
+ * once.create_queue: makes the table, its index and its options; or, if there is a
+ * table without options, gives it those.
  */
 Datum
 once_create_queue(PG_FUNCTION_ARGS)
@@ -90,6 +98,7 @@ once_create_queue(PG_FUNCTION_ARGS)
 	bool		if_not_exists = once_arg_bool(fcinfo, 3, "if_not_exists");
 	char	   *relname = psprintf("%s%s", ONCE_QUEUE_PREFIX, name);
 	OnceOptions options;
+	OnceOptions found;
 	Relation	heap;
 	Oid			relid;
 
@@ -99,23 +108,19 @@ once_create_queue(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("once.create_queue()");
 	PreventCommandIfParallelMode("once.create_queue()");
 
+	/* A table is locked before the name, as by alter_queue and drop_queue */
+	relid = get_relname_relid(relname, once_schema_oid(false));
+	if (if_not_exists && OidIsValid(relid) && is_table(relid) &&
+		!once_options_read(name, &found) &&
+		adopt_queue(name, &options, unlogged, id_index))
+		PG_RETURN_VOID();
+
 	/* Of two who create the same queue, the second finds it made. */
 	once_options_lock(ONCE_QUEUE_PREFIX, name);
 	relid = get_relname_relid(relname, once_schema_oid(false));
 	if (OidIsValid(relid))
 	{
-		/* Queue "a" has a sequence "q_a_id_seq", and indexes. */
-		if (!is_table(relid))
-			ereport(ERROR,
-					(errcode(ERRCODE_DUPLICATE_TABLE),
-					 errmsg("queue \"%s\" cannot be created", name),
-					 errdetail("The name \"%s\" is that of an index or sequence of another queue.",
-							   relname)));
-		ereport(if_not_exists ? NOTICE : ERROR,
-				(errcode(ERRCODE_DUPLICATE_TABLE),
-				 if_not_exists ?
-				 errmsg("queue \"%s\" already exists, skipping", name) :
-				 errmsg("queue \"%s\" already exists", name)));
+		tell_existing(name, relid, if_not_exists);
 		PG_RETURN_VOID();
 	}
 
@@ -197,21 +202,141 @@ once_resume(PG_FUNCTION_ARGS)
 }
 
 /*
+ * tell_existing says that a name is taken, in an error, or with if_not_exists in a
+ * notice if it is by a queue with options.  The caller holds once_options_lock.
+ */
+static void
+tell_existing(const char *name, Oid relid, bool if_not_exists)
+{
+	OnceOptions found;
+	bool		orphan;
+
+	/* Queue "a" has a sequence "q_a_id_seq", and indexes. */
+	if (!is_table(relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_TABLE),
+				 errmsg("queue \"%s\" cannot be created", name),
+				 errdetail("The name \"%s\" is that of an index or sequence of another queue.",
+						   get_rel_name(relid))));
+	orphan = !once_options_read(name, &found);
+	if (if_not_exists && !orphan)
+		ereport(NOTICE,
+				(errcode(ERRCODE_DUPLICATE_TABLE),
+				 errmsg("queue \"%s\" already exists, skipping", name)));
+	else
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_TABLE),
+				 errmsg("queue \"%s\" already exists", name),
+				 orphan ? errdetail("Its table is there, but not its options, as where only the structure of a database was restored.") : 0,
+				 orphan ? errhint("With if_not_exists => true it gets the options given.") : 0));
+}
+
+/*
+ * adopt_queue gives a queue that has a table and no options those of the call, and
+ * makes what else is missing of it.  What is there stays as it is.  False: it has
+ * got options meanwhile.
+ */
+static bool
+adopt_queue(const char *name, const OnceOptions *options, bool unlogged, bool id_index)
+{
+	OnceOptions found;
+	OnceQueue	queue;
+	char	   *relname;
+	Oid			owner;
+	bool		plain;
+	bool		make_index;
+
+	once_queue_open(&queue, name, ONCE_TO_ALTER, "once.create_queue()");
+	once_queue_check_columns(&queue);
+	relname = pstrdup(RelationGetRelationName(queue.heap));
+	owner = queue.heap->rd_rel->relowner;
+	plain = queue.heap->rd_rel->relkind == RELKIND_RELATION;
+	make_index = plain && !has_queue_index(queue.heap);
+	if (make_index)
+		LockRelationOid(RelationGetRelid(queue.heap), ShareLock);
+	once_options_lock(ONCE_QUEUE_PREFIX, name);
+	if (once_options_read(name, &found))
+	{
+		once_queue_close(&queue);
+		return false;
+	}
+
+	ereport(NOTICE,
+			(errmsg("queue \"%s\" already exists, adopting it", name),
+			 errdetail("Its table was there, but not its options.")));
+	if (plain && unlogged != (queue.heap->rd_rel->relpersistence == RELPERSISTENCE_UNLOGGED))
+		ereport(WARNING,
+				(unlogged ?
+				 errmsg("queue \"%s\" is not unlogged", name) :
+				 errmsg("queue \"%s\" is unlogged", name),
+				 errhint("ALTER TABLE ... SET %s changes that.", unlogged ? "UNLOGGED" : "LOGGED")));
+	if (id_index && !OidIsValid(queue.meta.id_index))
+		ereport(WARNING,
+				(errmsg("queue \"%s\" has no key on id", name),
+				 errhint("ALTER TABLE %s ADD PRIMARY KEY (id), as a role that may create in the schema.",
+						 quote_qualified_identifier(ONCE_SCHEMA, relname))));
+
+	/* Before they are written: if this rolls back, so must what we remember */
+	CacheInvalidateRelcache(queue.heap);
+	once_options_write(name, options, true);
+	once_dedup_make(queue.heap, name);
+	if (options->archive.set)
+		once_archive_make(queue.heap, name);
+	if (plain && !unlogged && !OidIsValid(queue.meta.id_index))
+		warn_of_publication(RelationGetRelid(queue.heap), name);
+	once_queue_close(&queue);
+
+	/* Not while the table is open */
+	if (make_index)
+		once_create_relations(list_make1(index_command(relname)), owner);
+	return true;
+}
+
+/*
  * create_table makes the table and its index, owned by the caller.
  */
 static Oid
 create_table(const char *relname, bool unlogged, bool id_index)
 {
 	const char *table = quote_qualified_identifier(ONCE_SCHEMA, relname);
-	Oid			schema = once_schema_oid(false);
-	const char *index = quote_identifier(ChooseRelationName(relname, NULL, "queue_idx",
-															schema, false));
 
 	once_create_relations(list_make2(psprintf(CREATE_TABLE_SQL, unlogged ? "UNLOGGED " : "",
 											  table, id_index ? " PRIMARY KEY" : ""),
-									 psprintf(CREATE_INDEX_SQL, index, table, QAM_AM_NAME)),
+									 index_command(relname)),
 						  GetUserId());
-	return get_relname_relid(relname, schema);
+	return get_relname_relid(relname, once_schema_oid(false));
+}
+
+/*
+ * index_command returns the command that makes the queue index of a table.
+ */
+static char *
+index_command(const char *relname)
+{
+	char	   *index = ChooseRelationName(relname, NULL, "queue_idx", once_schema_oid(false),
+										   false);
+
+	return psprintf(CREATE_INDEX_SQL, quote_identifier(index),
+					quote_qualified_identifier(ONCE_SCHEMA, relname), QAM_AM_NAME);
+}
+
+/*
+ * has_queue_index tells whether a table has a queue index, even if it is of no use.
+ */
+static bool
+has_queue_index(Relation heap)
+{
+	bool		found = false;
+	ListCell   *lc;
+
+	foreach(lc, RelationGetIndexList(heap))
+	{
+		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
+
+		found |= qam_is_queue_index(index);
+		index_close(index, AccessShareLock);
+	}
+	return found;
 }
 
 /*

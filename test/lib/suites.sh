@@ -62,6 +62,67 @@ run_pg_regress() {
 suite_regress() { run_pg_regress regress ISOLATION= ${1:+"REGRESS=$1"}; }
 suite_isolation() { run_pg_regress isolation REGRESS= ${1:+"ISOLATION=$1"}; }
 
+# The build suite: what make does in another directory than that of the sources, where something has been built as well.
+suite_build() {
+	local test
+
+	step "build"
+	as_server mkdir -p "$work/elsewhere" "$work/nowhere"
+	# The others work in what this one makes.
+	timed build elsewhere
+	for test in ${1:-installcheck clean nowhere}; do
+		[ "$test" = elsewhere ] || timed build "$test"
+	done
+}
+
+# make_elsewhere ARGUMENT...: make in the directory "elsewhere" beside the sources.
+make_elsewhere() {
+	as_server make --no-print-directory -C "$work/elsewhere" -f ../src/Makefile PG_CONFIG="$pg_config" with_llvm=no "$@" </dev/null
+}
+
+# What it would install is what the build among the sources would: the same files, the same text, the same names in the library.
+build_elsewhere() {
+	local where
+
+	make_elsewhere -j"$(nproc)" COPT=-O0 || return
+	make_elsewhere install DESTDIR="$work/installed/elsewhere" || return
+	make_staged install DESTDIR="$work/installed/src" || return
+	for where in elsewhere src; do
+		cd "$work/installed/$where" || return
+		[ -s ".$("$pg_config" --pkglibdir)/pg_once.so" ] || return
+		find . -name '*.so' -exec nm --dynamic --defined-only --format=posix {} + | cut -d ' ' -f 1,2 | sort >../"$where.names"
+		find . ! -name '*.so' -type f -exec md5sum {} + | sort >../"$where.files"
+		grep -qx 'once_send T' ../"$where.names" || return
+	done
+	diff ../src.names ../elsewhere.names && diff ../src.files ../elsewhere.files
+}
+
+# The tests are found among the sources, and what they leave is not.
+build_installcheck() {
+	rm -rf "$work/src/results" "$work/src/output_iso"
+	make_elsewhere installcheck REGRESS=send ISOLATION=ack-ack TAP_TESTS= || return
+	[ -e "$work/elsewhere/results/send.out" ] && [ ! -e "$work/src/results" ] && [ ! -e "$work/src/output_iso" ]
+}
+
+build_clean() {
+	make_elsewhere clean || return
+	[ -z "$(find "$work/elsewhere" -type f)" ] && [ -e "$work/src/pg_once.so" ]
+}
+
+# Without sources, or without a server, there is an error.
+build_nowhere() {
+	as_server cp "$work/src/Makefile" "$work/src/pg_once.control" "$work/nowhere" || return
+	! as_server make -C "$work/nowhere" PG_CONFIG="$pg_config" && ! make_elsewhere PG_CONFIG="$work/no-such-program"
+}
+
+# timed SUITE TEST: record what the function SUITE_TEST comes to.
+timed() {
+	local started=$EPOCHREALTIME result=ok
+
+	(set +e; "$1_$2") >"$work/$1-$2.log" 2>&1 || result=FAILED
+	record "$result" "$1/$2" "$(seconds_since "$started")" "$work/$1-$2.log"
+}
+
 # run_files SUITE JOBS COMMAND FILE...: run the command with each file, so many at a time, each in its own process.
 run_files() {
 	local suite=$1 jobs=$2 command=$3 file name running=0

@@ -1,6 +1,6 @@
 -- Ledgers: an id is new once, and its result is there for who comes later.
 SET client_min_messages = warning;
-SELECT plan(70);
+SELECT plan(76);
 
 CREATE TABLE effect (id text);
 SELECT once.create_ledger('l', '1 day') \g /dev/null
@@ -68,6 +68,10 @@ SELECT results_eq($$SELECT * FROM once.process('l', 'r')$$, $$VALUES (false, '{"
 SELECT results_eq($$SELECT (once.process('l', 'r')).*$$, $$VALUES (false, '{"status": 201}'::jsonb)$$, 'written either way');
 SELECT is(once.mark_processed('l', 'r'), false, 'process marks like mark_processed');
 SELECT results_eq($$SELECT * FROM once.process('l', 'a')$$, 'VALUES (false, NULL::jsonb)', 'and what has no result has none');
+SELECT results_eq($$SELECT result, processed_at <= now() FROM once.get_result('l', 'r')$$, $$VALUES ('{"status": 201}'::jsonb, true)$$, 'get_result shows it');
+SELECT results_eq($$SELECT result FROM once.get_result('l', 'a')$$, 'VALUES (NULL::jsonb)', 'and that there is none');
+SELECT is_empty($$SELECT FROM once.get_result('l', 'unheard of')$$, 'and nothing of an id that is not marked');
+SELECT is(once.is_processed('l', 'unheard of'), false, 'which stays so');
 SELECT throws_ok($$SELECT once.set_result('l', 'r', '0')$$, 'ON012', NULL, 'another transaction cannot replace a result');
 SELECT throws_ok($$SELECT once.set_result('l', 'nobody', '0')$$, 'ON012', NULL, 'nor give one to an id that is not marked');
 BEGIN;
@@ -99,7 +103,7 @@ SELECT throws_ok($$SELECT once.create_ledger('n', '36501 days')$$, '22023', NULL
 SELECT throws_ok($$SELECT once.create_ledger('n', NULL)$$, '22004', NULL, 'or none');
 SELECT throws_ok($$SELECT once.create_ledger('7', '1 day')$$, '42602', NULL, 'a bad name');
 SELECT throws_ok(format('SELECT once.%s', call), 'ON011', 'ledger "nowhere" does not exist', 'no such ledger: ' || call)
-  FROM (VALUES ($$mark_processed('nowhere', 'a')$$), ($$is_processed('nowhere', 'a')$$), ($$process('nowhere', 'a')$$), ($$alter_ledger('nowhere', '1 day')$$), ($$drop_ledger('nowhere')$$)) AS calls (call);
+  FROM (VALUES ($$mark_processed('nowhere', 'a')$$), ($$is_processed('nowhere', 'a')$$), ($$process('nowhere', 'a')$$), ($$get_result('nowhere', 'a')$$), ($$alter_ledger('nowhere', '1 day')$$), ($$drop_ledger('nowhere')$$)) AS calls (call);
 ALTER TABLE once.l_m_0 ADD COLUMN more int;
 SELECT throws_ok($$SELECT once.mark_processed('m', 'b')$$, 'ON013', 'ledger "m" cannot be used', 'a ledger whose tables have been altered is not used');
 SELECT lives_ok($$SELECT once.drop_ledger('m')$$, 'but can be dropped');
@@ -143,6 +147,7 @@ SELECT results_eq($$SELECT * FROM once.process('l', 'r')$$, $$VALUES (false, '{"
 -- And forgotten after it, if somebody marks something or calls maintain.
 SELECT once.alter_ledger('l', '1 ms') \g /dev/null
 CALL work(until_new => 'r');
+SELECT is_empty($$SELECT FROM once.get_result('l', 'r')$$, 'what is older has no result');
 SELECT results_eq($$SELECT * FROM once.process('l', 'r')$$, 'VALUES (true, NULL::jsonb)', 'what is older is forgotten, with its result');
 CALL work(until_new => 'young');
 SELECT is(once.mark_processed('l', 'young'), true, 'all of it, in time');

@@ -100,6 +100,11 @@ for my $ledger ('alone', 'closed', 'open', 'fast')
 }
 is(value(qq(SELECT once.send('orders', '"again"', dedup_id => '$_')), $new), shift @sent, "dedup_id $_: known") for 'first', 'second';
 
+# Functions are as they were made, and so are rights to them.
+value('CREATE ROLE clerk', $new);
+like(($new->psql('postgres', "SET ROLE clerk; SELECT once.create_$_"))[2], qr/ERROR:  permission denied for function .*^HINT: .* GRANT EXECUTE ON FUNCTION once.* TO clerk/ms, "may not create_$_, and is told")
+  for "queue('q')", "ledger('l', '1 day')";
+
 # And the queue is in use.
 cmp_ok(value("SELECT once.redrive('orders')", $new), '>', 0, 'dead letters are sent again');
 is(value("SELECT count(*) FROM once.pop('u', 100)", $new), '10', 'the unlogged queue has its messages');

@@ -249,7 +249,9 @@ is(known('streamed', $standby), 'first, second', 'standby: the same is known');
 is(state('streamed', $standby), 'CLOSED 1', 'standby: in the same phase');
 is(sqlstate_of($standby, "SELECT once.$_"), '25006', "standby: no $_")
   for "mark_processed('streamed', 'a')", "mark_processed_all('streamed', '{a}')", "process('streamed', 'a')", "forget_processed('streamed', 'first 1')", "set_result('streamed', 'first 1', '1')";
-is(sqlstate_of($standby, "SELECT once.is_processed('fast', 'a')"), '0A000', 'standby: unlogged ones are not there');
+is(value("SELECT processed_at IS NOT NULL FROM once.get_result('streamed', 'first 1')", $standby), 't', 'standby: what is kept with an id');
+is(value("SELECT count(*) FROM once.get_result('streamed', 'third 1')", $standby), '0', 'standby: or not');
+is(sqlstate_of($standby, "SELECT once.$_('fast', 'a')"), '0A000', "standby: unlogged ones are not there for $_") for 'is_processed', 'get_result';
 value("SELECT once.alter_ledger('streamed', '1 us')");
 mark('streamed', 'third');
 catch_up($node, $standby);

@@ -1,0 +1,59 @@
+/*-------------------------------------------------------------------------
+ *
+ * once_support.c
+ *	  A hint for who may not create a queue or a ledger.
+ *
+ * PUBLIC may not execute create_queue and create_ledger, and the server's error
+ * for it names the function and nothing else.  It is raised when execution of a
+ * statement begins.  Just before, the planner asks a function's support function
+ * whether it knows something simpler for a call; there the same error is raised,
+ * with a hint.
+ *
+ * Statements are planned by the role that executes them, right before they are.
+ * If a plan is used again by another role, or there is none (the protocol's
+ * function call), the server's own error is the one that is raised.  Nothing is
+ * allowed here that the server does not check again.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+#include "pg_once.h"
+
+#include "catalog/pg_proc.h"
+#include "miscadmin.h"
+#include "nodes/supportnodes.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+
+PG_FUNCTION_INFO_V1(once_execute_support);
+
+static void require_execute(Oid function);
+
+/*
+ * once.execute_support: simplifies nothing.
+ */
+Datum
+once_execute_support(PG_FUNCTION_ARGS)
+{
+	Node	   *request = (Node *) PG_GETARG_POINTER(0);
+
+	if (IsA(request, SupportRequestSimplify))
+		require_execute(((SupportRequestSimplify *) request)->fcall->funcid);
+	PG_RETURN_POINTER(NULL);
+}
+
+static void
+require_execute(Oid function)
+{
+	const char *name = get_func_name(function);
+
+	if (once_may_execute(function, GetUserId()) || name == NULL)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied for function %s", name),
+			 errhint("A superuser, or who has the grant option, can give it: GRANT EXECUTE ON FUNCTION %s TO %s.",
+					 quote_qualified_identifier(ONCE_SCHEMA, name),
+					 quote_identifier(GetUserNameFromId(GetUserId(), false)))));
+}

@@ -1,0 +1,144 @@
+/*-------------------------------------------------------------------------
+ *
+ * queue_dump.c
+ *	  Dead letters and failures on their way into a dump and back.
+ *
+ * Nobody may read or write the tables that have them, so pg_dump has others in
+ * their place: see 50_dead.sql.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+#include "pg_once.h"
+
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/tupconvert.h"
+#include "catalog/indexing.h"
+#include "catalog/pg_class.h"
+#include "commands/trigger.h"
+#include "executor/tuptable.h"
+#include "funcapi.h"
+#include "meta/meta_catalog.h"
+#include "miscadmin.h"
+#include "nodes/execnodes.h"
+#include "parser/parse_type.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/rls.h"
+#include "utils/snapmgr.h"
+#include "utils/tuplestore.h"
+
+/* Of both tables */
+#define Anum_queue			1
+
+PG_FUNCTION_INFO_V1(once_dump_rows);
+PG_FUNCTION_INFO_V1(once_restore_row);
+
+static bool may_see(const char *queue);
+
+/*
+ * once.dump_dead_letters, once.dump_failures: those rows of the table whose type is
+ * that of the result which the caller may see.
+ */
+Datum
+once_dump_rows(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	Relation	rel;
+	TableScanDesc scan;
+	TupleTableSlot *slot;
+	Oid			type;
+	bool		all;
+
+	InitMaterializedSRF(fcinfo, 0);
+	(void) get_call_result_type(fcinfo, &type, NULL);
+	rel = table_open(typeidTypeRelid(type), AccessShareLock);
+	all = pg_class_aclcheck(RelationGetRelid(rel), GetUserId(), ACL_SELECT) == ACLCHECK_OK;
+	slot = table_slot_create(rel, NULL);
+	scan = table_beginscan(rel, GetActiveSnapshot(), 0, NULL);
+	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
+	{
+		bool		isnull;
+		Datum		queue = slot_getattr(slot, Anum_queue, &isnull);
+
+		CHECK_FOR_INTERRUPTS();
+		if (all || may_see(TextDatumGetCString(queue)))
+			tuplestore_puttupleslot(rsinfo->setResult, slot);
+	}
+	table_endscan(scan);
+	ExecDropSingleTupleTableSlot(slot);
+	table_close(rel, NoLock);
+	return (Datum) 0;
+}
+
+/*
+ * may_see tells whether the caller may see the dead letters and failures of a queue,
+ * as the views decide it.
+ */
+static bool
+may_see(const char *queue)
+{
+	char	   *relname = psprintf("%s%s", ONCE_QUEUE_PREFIX, queue);
+	Oid			relid = strlen(relname) < NAMEDATALEN ?
+		get_relname_relid(relname, once_schema_oid(false)) : InvalidOid;
+	char		relkind = OidIsValid(relid) ? get_rel_relkind(relid) : '\0';
+
+	pfree(relname);
+	return (relkind == RELKIND_RELATION || relkind == RELKIND_PARTITIONED_TABLE ||
+			relkind == RELKIND_FOREIGN_TABLE) &&
+		pg_class_aclcheck(relid, GetUserId(), ACL_SELECT) == ACLCHECK_OK &&
+		check_enable_rls(relid, InvalidOid, true) != RLS_ENABLED;
+}
+
+/*
+ * once.restore_row(table): a BEFORE INSERT trigger that puts the row into another
+ * table of the extension, with the same columns, and lets nothing come of the
+ * insertion itself.
+ *
+ * Writes below the level of SQL, so it does not for tables that are not its own,
+ * whoever has made the trigger.
+ */
+Datum
+once_restore_row(PG_FUNCTION_ARGS)
+{
+	TriggerData *data = (TriggerData *) fcinfo->context;
+	Relation	from;
+	Relation	into;
+	Oid			relid;
+	TupleConversionMap *map;
+	HeapTuple	tuple;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_BEFORE(data->tg_event) ||
+		!TRIGGER_FIRED_FOR_ROW(data->tg_event) || !TRIGGER_FIRED_BY_INSERT(data->tg_event) ||
+		data->tg_trigger->tgnargs != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("once.restore_row() is for triggers of the extension itself")));
+
+	from = data->tg_relation;
+	relid = get_relname_relid(data->tg_trigger->tgargs[0], once_schema_oid(false));
+	if (!OidIsValid(relid))
+		elog(ERROR, "table once.%s does not exist", data->tg_trigger->tgargs[0]);
+	into = table_open(relid, RowExclusiveLock);
+	if (RelationGetNamespace(from) != RelationGetNamespace(into) ||
+		from->rd_rel->relowner != into->rd_rel->relowner)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("rows of table \"%s\" cannot be put into table \"%s\"",
+						RelationGetRelationName(from), RelationGetRelationName(into)),
+				 errdetail("They are not tables of the extension.")));
+
+	map = convert_tuples_by_name(RelationGetDescr(from), RelationGetDescr(into));
+	tuple = map == NULL ? heap_copytuple(data->tg_trigtuple) :
+		execute_attr_map_tuple(data->tg_trigtuple, map);
+	CatalogTupleInsert(into, tuple);
+	heap_freetuple(tuple);
+	if (map != NULL)
+		free_conversion_map(map);
+	table_close(into, NoLock);
+	PG_RETURN_POINTER(NULL);
+}

@@ -1,0 +1,128 @@
+# pg_dump by the role that owns all queues of a database, and by one that may read everything, and by one that owns only some: it has the
+# dead letters and errors of the queues that the role may read, with any format, and none of others.  A superuser restores it.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+use OnceTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = once_node('main');
+my $base = $node->basedir;
+
+sub value { my ($sql, $database) = @_; return (split(/\n/, $node->safe_psql($database // 'postgres', $sql) // '', -1))[-1] // '' }
+
+# dump ROLE FILE OPTION...: pg_dump of the database postgres
+sub dump_as
+{
+	my ($role, $file, @options) = @_;
+
+	return ('pg_dump', '--username', $role, '--file', "$base/$file", @options, $node->connstr('postgres'));
+}
+
+# One that has dead letters, with an error and without, and a failure of a message that is alive
+sub make_queue
+{
+	my ($owner, $queue) = @_;
+
+	value("SET ROLE $owner; SELECT once.create_queue('$queue', max_attempts => 1, archive => '1 day')");
+	value(qq(SELECT count(once.send('$queue', to_jsonb('of $queue, ' || i), headers => '{"h": 1}')) FROM generate_series(1, 20) i));
+	value("SELECT count(once.nack(receipt, error => 'broken $queue')) FROM once.lease('$queue', '1 day', 3)");
+	value("SELECT count(once.nack(receipt)) FROM once.lease('$queue', '1 day', 3)");
+	value("SELECT count(*) FROM once.pop('$queue')");
+	value("SELECT once.alter_queue('$queue', max_attempts => 5)");
+	value("SELECT once.nack(receipt, '1 h', 'not yet $queue') FROM once.lease('$queue', '1 day')");
+}
+value("CREATE ROLE $_ LOGIN; GRANT CREATE ON SCHEMA public TO $_; GRANT EXECUTE ON FUNCTION once.create_queue, once.create_ledger TO $_") for 'shop', 'bank';
+value('CREATE ROLE backup LOGIN; GRANT pg_read_all_data TO backup');
+make_queue('shop', 'orders');
+value("SET ROLE shop; SELECT once.create_ledger('payments', '1 day')");
+value("SELECT once.mark_processed('payments', 'a')");
+value('SET ROLE shop; CREATE TABLE goods (id int)');
+
+my %content = (
+	'dead letters' => 'SELECT string_agg(d::text, chr(10) ORDER BY queue, id) FROM once.dead_letter d',
+	'failures' => 'SELECT string_agg(f::text, chr(10) ORDER BY queue, id, attempt) FROM once.failure f',
+	'messages' => 'SELECT string_agg(q::text, chr(10) ORDER BY id) FROM once.q_orders q',
+	'archive' => 'SELECT string_agg(a::text, chr(10) ORDER BY id) FROM once.a_orders a',
+	'options' => 'SELECT string_agg(l::text, chr(10) ORDER BY queue) FROM once.list_queues() l');
+my %before = map { $_ => $node->safe_psql('postgres', $content{$_}) } keys %content;
+like($before{'dead letters'}, qr/attempts.*broken orders/, 'there are dead letters with an error');
+like($before{'failures'}, qr/not yet orders/, 'and failures');
+
+# restore NAME COMMAND...: into a new database, where all is as it was
+sub restored
+{
+	my ($name, @command) = @_;
+
+	$node->safe_psql('postgres', "CREATE DATABASE $name");
+	local $ENV{PGDATABASE} = $name;
+	$node->command_ok([ @command ], "$name: restored");
+	is($node->safe_psql($name, $content{$_}), $before{$_}, "$name: $_") for sort keys %content;
+	is(value('SELECT count(*) FROM once.dead_letter_dump') + value('SELECT count(*) FROM once.failure_dump'), 0, "$name: nothing is left in between");
+	is(value("SELECT once.redrive('orders')", $name), '6', "$name: dead letters are sent again");
+	clean($node, 'orders', $name, database => $name);
+}
+
+my $superuser = value('SELECT current_user');
+my @restore = ('pg_restore', '--exit-on-error', '--username', $superuser, '--host', $node->host, '--port', $node->port, '--dbname');
+for my $role ('shop', 'backup', $superuser)
+{
+	my $who = $role eq $superuser ? 'superuser' : $role;
+
+	$node->command_ok([ dump_as($role, "$who.dump", '--format=custom') ], "pg_dump as $who");
+	restored("custom_$who", @restore, "custom_$who", "$base/$who.dump");
+	$node->command_ok([ dump_as($role, "$who.dir", '--format=directory', '--jobs=2') ], "pg_dump --jobs as $who");
+	restored("jobs_$who", @restore, "jobs_$who", '--jobs=2', "$base/$who.dir");
+}
+for my $option ('--inserts', '--column-inserts', '--rows-per-insert=4', '--enable-row-security')
+{
+	(my $name = $option) =~ s/\W//g;
+	$node->command_ok([ dump_as('shop', "$name.sql", $option) ], "pg_dump $option as shop");
+	restored($name, 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '--username', $superuser, '--dbname', $name, '--file', "$base/$name.sql");
+}
+
+# Data alone, into what has been restored of the rest: a session that is a replica's fires the trigger as well.  What disables triggers
+# disables this one; then nothing is put where it does not belong.
+$node->command_ok([ dump_as('shop', 'data.dump', '--format=custom', '--data-only') ], 'pg_dump --data-only as shop');
+$node->safe_psql('postgres', 'CREATE DATABASE bare');
+$node->command_ok([ @restore, 'bare', '--schema-only', "$base/shop.dump" ], 'schema');
+$node->safe_psql('postgres', 'CREATE DATABASE data TEMPLATE bare');
+{
+	local $ENV{PGOPTIONS} = '-c session_replication_role=replica';
+	$node->command_ok([ @restore, 'data', "$base/data.dump" ], 'data');
+}
+is($node->safe_psql('data', $content{$_}), $before{$_}, "data: $_") for sort keys %content;
+$node->command_fails_like([ @restore, 'bare', '--data-only', '--disable-triggers', "$base/data.dump" ],
+	qr/violates check constraint "restored_without_disable_triggers"/, 'with triggers disabled, there is an error');
+is(value('SELECT count(*) FROM once.dead_letter_dump', 'bare'), '0', 'and nothing that everybody could read');
+
+# Another's queue in the same database: its table cannot be dumped, as any of another's; without it, nothing of it is in the dump.
+make_queue('bank', 'accounts');
+$node->command_fails_like([ dump_as('shop', 'failed.sql') ], qr/permission denied for .*q_accounts/, 'a table of somebody else');
+$node->command_ok([ dump_as('shop', 'partly.sql', '--exclude-table=once.*accounts*') ], 'pg_dump without it');
+my $dump = slurp_file("$base/partly.sql");
+like($dump, qr/of orders, 1/, 'what is its own is in the dump');
+like($dump, qr/not yet orders/, 'with errors');
+unlike($dump, qr/of accounts/, 'of the other there is no payload');
+unlike($dump, qr/(broken|not yet) accounts/, 'nor an error');
+$node->command_ok([ dump_as('backup', 'all.sql') ], 'who may read everything has all of it');
+like(slurp_file("$base/all.sql"), qr/of accounts, 1.*not yet accounts/s, 'of both queues');
+# What a plain DROP TABLE has left over is shown to nobody, and dumped by who may read the table itself.
+value('DROP TABLE once.q_accounts');
+$node->command_ok([ dump_as('shop', 'left.sql', '--exclude-table=once.*accounts*') ], 'pg_dump as shop, of a queue that is gone');
+unlike(slurp_file("$base/left.sql"), qr/of accounts/, 'nothing');
+$node->command_ok([ dump_as('backup', 'left_all.sql') ], 'pg_dump as backup');
+like(slurp_file("$base/left_all.sql"), qr/of accounts, 1/, 'all of it');
+
+# Restoring takes a superuser, since the extension does, and making tables in its schema.
+$node->safe_psql('postgres', 'CREATE DATABASE own OWNER shop');
+my @as_shop = map { $_ eq $superuser ? 'shop' : $_ } @restore;
+$node->command_fails_like([ @as_shop, 'own', "$base/shop.dump" ], qr/permission denied to create extension/, 'the owner cannot restore the extension');
+$node->safe_psql('own', 'CREATE EXTENSION pg_once');
+$node->command_fails_like([ grep({ $_ ne '--exit-on-error' } @as_shop), 'own', "$base/shop.dump" ], qr/permission denied for schema once/, 'nor tables in its schema');
+done_testing();

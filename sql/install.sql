@@ -31,3 +31,27 @@ SELECT once.send('kept', '1');
 SELECT extname, extnamespace::regnamespace FROM pg_extension WHERE extname = 'pg_once';
 ROLLBACK;
 SELECT once.drop_queue('kept');
+
+-- Default privileges of who creates it do not reach what holds everybody's.
+CREATE ROLE regress_once_stranger;
+DROP EXTENSION pg_once;
+ALTER DEFAULT PRIVILEGES GRANT ALL ON SCHEMAS TO regress_once_stranger;
+ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO regress_once_stranger;
+ALTER DEFAULT PRIVILEGES GRANT ALL ON FUNCTIONS TO regress_once_stranger;
+ALTER DEFAULT PRIVILEGES GRANT ALL ON TYPES TO regress_once_stranger;
+ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;
+CREATE EXTENSION pg_once;
+ALTER DEFAULT PRIVILEGES REVOKE ALL ON SCHEMAS FROM regress_once_stranger;
+ALTER DEFAULT PRIVILEGES REVOKE ALL ON TABLES FROM regress_once_stranger;
+ALTER DEFAULT PRIVILEGES REVOKE ALL ON FUNCTIONS FROM regress_once_stranger;
+ALTER DEFAULT PRIVILEGES REVOKE ALL ON TYPES FROM regress_once_stranger;
+ALTER DEFAULT PRIVILEGES GRANT EXECUTE ON FUNCTIONS TO PUBLIC;
+SELECT has_schema_privilege('regress_once_stranger', 'once', 'CREATE') AS may_create,
+       (SELECT array_agg(c.relname ORDER BY c.relname COLLATE "C") FROM pg_class c
+         WHERE c.relnamespace = 'once'::regnamespace AND c.relkind IN ('r', 'v') AND has_table_privilege('regress_once_stranger', c.oid, 'SELECT')) AS may_read,
+       (SELECT array_agg(c.relname) FROM pg_class c
+         WHERE c.relnamespace = 'once'::regnamespace AND c.relkind IN ('r', 'v') AND has_table_privilege('regress_once_stranger', c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE')) AS may_write,
+       has_function_privilege('regress_once_stranger', 'once.send(text, jsonb, jsonb, interval, timestamptz, integer, text, text, interval)', 'EXECUTE') AS may_call,
+       has_function_privilege('regress_once_stranger', 'once.maintain()', 'EXECUTE') AS may_maintain,
+       has_function_privilege('regress_once_stranger', 'once.create_ledger(text, interval, boolean, boolean)', 'EXECUTE') AS may_make;
+DROP ROLE regress_once_stranger;

@@ -169,4 +169,11 @@ once_toast_options(List *options)
 	is_member_of_role(user, role)
 #endif
 
+/* 16 renamed a relation's file node: RelFileNode to RelFileLocator */
+#if PG_VERSION_NUM >= 160000
+#define once_file_number(rel)	((rel)->rd_locator.relNumber)
+#else
+#define once_file_number(rel)	((rel)->rd_node.relNode)
+#endif
+
 #endif							/* ONCE_COMPAT_H */

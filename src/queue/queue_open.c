@@ -22,6 +22,7 @@
 #include "catalog/pg_class.h"
 #include "executor/executor.h"
 #include "meta/meta_catalog.h"
+#include "meta/meta_citus.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "once_error.h"
@@ -46,6 +47,7 @@ static bool check_rights(Oid relid, OnceAccess access);
 static void check_acl(Oid relid, const char *relname, OnceAccess access);
 static void setup(OnceQueue *queue, Relation heap, LOCKMODE lockmode);
 static void open_index(OnceQueue *queue);
+static void require_local(const OnceQueue *queue, bool consume);
 static void require_index(const OnceQueue *queue);
 static char *index_name(Oid indexoid);
 static void raise_not_found(const char *name);
@@ -76,14 +78,18 @@ once_queue_open(OnceQueue *queue, const char *name, OnceAccess access,
 
 	setup(queue, relation_open(relid, NoLock), lockmode);
 	if (wants_index(access))
+	{
+		require_local(queue, access != ONCE_TO_LOOK && access != ONCE_TO_VERIFY);
 		require_index(queue);
+	}
 	if (access == ONCE_TO_CONSUME || access == ONCE_TO_PURGE)
 		CheckCmdReplicaIdentity(queue->heap, CMD_DELETE);
 }
 
 /*
  * once_queue_try_open is once_queue_open for somebody who would rather not wait
- * for a lock: false then, or if there is no such queue any more.
+ * for a lock: false then, or if there is no such queue any more, or its messages
+ * are not in its table.
  */
 bool
 once_queue_try_open(OnceQueue *queue, const char *name, OnceAccess access,
@@ -97,7 +103,8 @@ once_queue_try_open(OnceQueue *queue, const char *name, OnceAccess access,
 	relid = get_relname_relid(relname, schema);
 	if (!OidIsValid(relid) || !check_rights(relid, access) ||
 		!ConditionalLockRelationOid(relid, access_lockmode(access)) ||
-		get_relname_relid(relname, schema) != relid)
+		get_relname_relid(relname, schema) != relid ||
+		once_is_distributed(relid))
 		return false;
 	once_queue_open(queue, name, access, verb);
 	return true;
@@ -126,6 +133,7 @@ once_queue_open_receipt(OnceQueue *queue, Oid relid, const char *verb)
 	setup(queue, relation_open(relid, NoLock), RowExclusiveLock);
 	if (!OidIsValid(queue->meta.claim_index) && queue->meta.nqueue_indexes == 0)
 		raise_not_found(NULL);
+	require_local(queue, true);
 	require_index(queue);
 	CheckCmdReplicaIdentity(queue->heap, CMD_DELETE);
 }
@@ -167,6 +175,7 @@ once_queue_refresh(OnceQueue *queue)
 			index_close(queue->index, NoLock);
 		open_index(queue);
 	}
+	require_local(queue, true);
 	require_index(queue);
 	CheckCmdReplicaIdentity(queue->heap, CMD_DELETE);
 }
@@ -527,6 +536,25 @@ open_index(OnceQueue *queue)
 		once_meta_forget(RelationGetRelid(queue->heap));
 		once_meta_get(queue->heap, &queue->meta);
 	}
+}
+
+/*
+ * require_local raises an error unless the messages are in the table itself.
+ */
+static void
+require_local(const OnceQueue *queue, bool consume)
+{
+	if (!queue->meta.distributed)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 consume ?
+			 errmsg("cannot consume from queue \"%s\"", once_queue_name(queue)) :
+			 errmsg("cannot inspect queue \"%s\"", once_queue_name(queue)),
+			 errdetail("Table \"%s\" is distributed by Citus, and its messages are in its shards.",
+					   RelationGetRelationName(queue->heap)),
+			 errhint("Use the shards, each a queue of its own name such as \"%s_102008\", on the nodes where they are. The view citus_shards lists them.",
+					 once_queue_name(queue))));
 }
 
 static void

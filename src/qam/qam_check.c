@@ -136,6 +136,8 @@ qam_check_slot(QamCheck *check, const QamCopiedPage *copy, int slotno)
 			 (state == QAM_SLOT_CLAIMED && kind == QAM_CLAIM_NONE))
 		qam_fault(check, "slot", copy->block, slotno,
 				  "state %d with claim kind %d", slot->state, (int) kind);
+	if (QamSlotStuck(slot) > 0 && state != QAM_SLOT_READY && state != QAM_SLOT_TAKEN)
+		qam_fault(check, "slot", copy->block, slotno, "state %d, but stuck", state);
 	if (QamSlotIsBlocked(slot) &&
 		(slot->group_hash == 0 || opaque->kind != QAM_PAGE_LANE))
 		qam_fault(check, "slot", copy->block, slotno, "blocked without a group");

@@ -182,7 +182,8 @@ qam_each_slot(Relation index, QamSlotSink sink, void *arg)
 				.state = qam_slot_state_name(slot->state),
 				.tid = slot->tid,
 				.attempts = slot->attempts,
-				.ready_at = QamSlotIsOver(slot) ? 0 : slot->ready_at
+				.ready_at = QamSlotIsOver(slot) ? 0 : slot->ready_at,
+				.stuck = QamSlotStuck(slot)
 			};
 
 			if (QamClaimKindOf(slot->claim) == QAM_CLAIM_BY_XID)
@@ -302,6 +303,7 @@ qam_peek_page(Relation heap, const QamCopiedPage *copy, Snapshot snapshot,
 		{
 			out[n].tuple = heap_copytuple(&row.tuple);
 			out[n].attempts = slot->attempts;
+			out[n].stuck = QamSlotStuck(slot) > 0;
 			out[n].state = qam_peek_state(copy, i, retry, now, first, &out[n].ready_at);
 			n++;
 		}

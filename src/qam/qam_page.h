@@ -22,6 +22,7 @@
  * 1	first format.  Slots are 40 bytes; the successor link and the group
  *		hash are reserved and zero.  Never released.
  * 2	ordered groups and the schedule; the metapage counts wake-ups by range.
+ *		Slots count how often their message was stuck.
  *
  * A server that meets another version refuses the index and asks for REINDEX,
  * which costs leases and attempts, never messages.
@@ -90,8 +91,18 @@ StaticAssertDecl(sizeof(QamSlot) == 40, "slot format");
  */
 #define QAM_SLOT_BLOCKED	0x80
 
+/*
+ * With READY and TAKEN: how often in a row it has come to nothing to take the
+ * message away.  Saturating.
+ */
+#define QAM_SLOT_STUCK			0x70
+#define QAM_SLOT_STUCK_SHIFT	4
+#define QAM_SLOT_MAX_STUCK		(QAM_SLOT_STUCK >> QAM_SLOT_STUCK_SHIFT)
+
 #define QamSlotState(slot)		((slot)->state & 0x0F)
 #define QamSlotIsBlocked(slot)	(((slot)->state & QAM_SLOT_BLOCKED) != 0)
+#define QamSlotStuck(slot) \
+	(((slot)->state & QAM_SLOT_STUCK) >> QAM_SLOT_STUCK_SHIFT)
 
 /* Is the row gone for good, so that its line pointer means nothing any more? */
 #define QamSlotIsOver(slot) \

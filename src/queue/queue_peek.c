@@ -20,9 +20,9 @@
 #include "utils/tuplestore.h"
 #include "utils/xid8.h"
 
-#define NPEEK_COLUMNS		9
+#define NPEEK_COLUMNS		10
 #define NCHECK_COLUMNS		4
-#define NSLOT_COLUMNS		12
+#define NSLOT_COLUMNS		13
 #define NPAGE_COLUMNS		10
 
 PG_FUNCTION_INFO_V1(once_peek);
@@ -121,6 +121,8 @@ put_peeked(ReturnSetInfo *rsinfo, OnceQueue *queue, QamPeeked *peeked)
 	Datum		values[NPEEK_COLUMNS];
 	bool		isnull[NPEEK_COLUMNS] = {0};
 	const char *state = NULL;
+	bool		stuck = peeked->stuck &&
+		(peeked->state == QAM_PEEK_READY || peeked->state == QAM_PEEK_DELAYED);
 
 	once_row_flatten(queue, &peeked->tuple);
 	values[0] = heap_getattr(peeked->tuple, column[ONCE_COL_ID], desc, &isnull[0]);
@@ -155,7 +157,15 @@ put_peeked(ReturnSetInfo *rsinfo, OnceQueue *queue, QamPeeked *peeked)
 			state = "blocked";
 			break;
 	}
-	values[8] = CStringGetTextDatum(state);
+	values[8] = CStringGetTextDatum(stuck ? "stuck" : state);
+	isnull[9] = true;
+	values[9] = (Datum) 0;
+	if (stuck)
+	{
+		OnceMessageKey key = once_row_key(queue, peeked->tuple);
+
+		values[9] = once_failure_stuck(once_queue_name(queue), &key, &isnull[9]);
+	}
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, isnull);
 }
 
@@ -201,6 +211,7 @@ put_slot(void *arg, const QamSlotInfo *info)
 	isnull[10] = info->group == 0;
 	values[10] = Int64GetDatum((int64) info->group);
 	values[11] = BoolGetDatum(info->blocked);
+	values[12] = Int32GetDatum(info->stuck);
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, isnull);
 }
 

@@ -169,6 +169,17 @@ once_meta_column_type(OnceColumn column)
 }
 
 /*
+ * once_index_of_columns tells whether an index has an entry for each row, and
+ * entries are made of columns alone: no expression, no condition.
+ */
+bool
+once_index_of_columns(Relation index)
+{
+	return heap_attisnull(index->rd_indextuple, Anum_pg_index_indexprs, NULL) &&
+		heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL);
+}
+
+/*
  * Relcache callback: relid changed, or everything if it is InvalidOid.
  */
 static void
@@ -404,6 +415,5 @@ meta_is_id_key(Relation heap, Relation index, const OnceMeta *meta)
 		form->indnatts == 1 &&
 		form->indkey.values[0] == meta->column[ONCE_COL_ID] &&
 		meta->column[ONCE_COL_ID] != 0 &&
-		heap_attisnull(index->rd_indextuple, Anum_pg_index_indexprs, NULL) &&
-		heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL);
+		once_index_of_columns(index);
 }

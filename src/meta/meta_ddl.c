@@ -38,26 +38,24 @@
 #include "commands/event_trigger.h"
 #include "commands/sequence.h"
 #include "commands/tablecmds.h"
-#include "meta/meta_catalog.h"
 #include "meta/meta_ddl.h"
 #include "meta/meta_role.h"
 #include "miscadmin.h"
-#include "nodes/makefuncs.h"
 #include "parser/parse_node.h"
 #include "parser/parse_utilcmd.h"
 #include "tcop/tcopprot.h"
 #include "tcop/utility.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
-#include "utils/lsyscache.h"
 
+static void run_commands(List *commands, Oid owner);
 static Node *parse_command(const char *sql);
 static void run_command(Node *command, const char *sql, Oid owner);
 static void create_table(CreateStmt *stmt, const char *sql, Oid owner);
 static void create_sequence(CreateSeqStmt *stmt, const char *sql, Oid owner);
 static void create_index(IndexStmt *stmt, const char *sql);
 static void run_as_caller(Node *command, const char *sql);
-static void drop_tables(List *relnames);
+static void drop_tables(DropStmt *stmt);
 
 /*
  * once_create_relations executes commands that make relations in schema once,
@@ -68,6 +66,35 @@ static void drop_tables(List *relnames);
  */
 void
 once_create_relations(List *commands, Oid owner)
+{
+	run_commands(commands, owner);
+}
+
+/*
+ * once_drop_tables drops tables of schema once, whosever they are, like DROP
+ * TABLE.  Those that do not exist are passed by.
+ */
+void
+once_drop_tables(List *relnames)
+{
+	StringInfoData sql;
+	ListCell   *lc;
+
+	if (relnames == NIL)
+		return;
+	initStringInfo(&sql);
+	foreach(lc, relnames)
+		appendStringInfo(&sql, "%s%s", foreach_current_index(lc) == 0 ? "DROP TABLE " : ", ",
+						 quote_qualified_identifier(ONCE_SCHEMA, lfirst(lc)));
+	run_commands(list_make1(sql.data), InvalidOid);
+}
+
+/*
+ * run_commands executes commands, which are one command, the first of them, to
+ * event triggers.
+ */
+static void
+run_commands(List *commands, Oid owner)
 {
 	Node	   *first = parse_command(linitial(commands));
 	bool		triggers = EventTriggerBeginCompleteQuery();
@@ -81,44 +108,8 @@ once_create_relations(List *commands, Oid owner)
 			run_command(parse_command(lfirst(lc)), lfirst(lc), owner);
 			CommandCounterIncrement();
 		}
+		EventTriggerSQLDrop(first);
 		EventTriggerDDLCommandEnd(first);
-	}
-	PG_FINALLY();
-	{
-		if (triggers)
-			EventTriggerEndCompleteQuery();
-	}
-	PG_END_TRY();
-}
-
-/*
- * once_drop_tables drops tables of schema once, whosever they are, like DROP
- * TABLE.  Those that do not exist are passed by.
- */
-void
-once_drop_tables(List *relnames)
-{
-	StringInfoData sql;
-	Node	   *command;
-	bool		triggers;
-	ListCell   *lc;
-
-	if (relnames == NIL)
-		return;
-	initStringInfo(&sql);
-	foreach(lc, relnames)
-		appendStringInfo(&sql, "%s%s", foreach_current_index(lc) == 0 ? "DROP TABLE " : ", ",
-						 quote_qualified_identifier(ONCE_SCHEMA, lfirst(lc)));
-	command = parse_command(sql.data);
-
-	triggers = EventTriggerBeginCompleteQuery();
-	PG_TRY();
-	{
-		EventTriggerDDLCommandStart(command);
-		drop_tables(relnames);
-		CommandCounterIncrement();
-		EventTriggerSQLDrop(command);
-		EventTriggerDDLCommandEnd(command);
 	}
 	PG_FINALLY();
 	{
@@ -156,6 +147,9 @@ run_command(Node *command, const char *sql, Oid owner)
 			break;
 		case T_IndexStmt:
 			create_index((IndexStmt *) command, sql);
+			break;
+		case T_DropStmt:
+			drop_tables((DropStmt *) command);
 			break;
 		default:
 			run_as_caller(command, sql);
@@ -253,21 +247,20 @@ run_as_caller(Node *command, const char *sql)
  * code of users runs here.
  */
 static void
-drop_tables(List *relnames)
+drop_tables(DropStmt *stmt)
 {
-	Oid			schema = once_schema_oid(false);
 	ObjectAddresses *tables = new_object_addresses();
 	ListCell   *lc;
 
-	foreach(lc, relnames)
+	foreach(lc, stmt->objects)
 	{
-		RangeVar   *rv = makeRangeVar(ONCE_SCHEMA, pstrdup(lfirst(lc)), -1);
 		ObjectAddress table;
 
 		table.classId = RelationRelationId;
-		table.objectId = RangeVarGetRelid(rv, AccessExclusiveLock, true);
+		table.objectId = RangeVarGetRelid(makeRangeVarFromNameList(lfirst(lc)),
+										  AccessExclusiveLock, true);
 		table.objectSubId = 0;
-		if (OidIsValid(table.objectId) && get_rel_namespace(table.objectId) == schema)
+		if (OidIsValid(table.objectId))
 			add_exact_object_address(&table, tables);
 	}
 	performMultipleDeletions(tables, DROP_RESTRICT, 0);

@@ -27,10 +27,10 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_index.h"
 #include "catalog/pg_namespace.h"
 #include "executor/spi.h"
 #include "meta/meta_catalog.h"
+#include "meta/meta_cache.h"
 #include "meta/meta_role.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -120,8 +120,7 @@ once_runs_code(Relation table)
 	{
 		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
 
-		runs |= !heap_attisnull(index->rd_indextuple, Anum_pg_index_indexprs, NULL) ||
-			!heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL);
+		runs |= !once_index_of_columns(index);
 		index_close(index, AccessShareLock);
 	}
 	return runs;

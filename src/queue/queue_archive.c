@@ -350,8 +350,7 @@ index_is_plain(Oid indexoid)
 
 	plain = !form->indisunique &&
 		!form->indisexclusion &&
-		heap_attisnull(index->rd_indextuple, Anum_pg_index_indexprs, NULL) &&
-		heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL);
+		once_index_of_columns(index);
 	for (i = 0; i < form->indnatts && relam != GIN_AM_OID && relam != HASH_AM_OID; i++)
 	{
 		if (form->indkey.values[i] == ONCE_COL_HEADERS + 1 ||

@@ -319,6 +319,37 @@ RESET SESSION AUTHORIZATION;
 SELECT once.send('victim', '1', ttl => '1 us') IS NOT NULL AS sent;
 CALL once.maintain();
 SELECT public.victims();
+-- What fails in the commit itself: of a consumer, whose triggers are not restricted.
+CREATE OR REPLACE FUNCTION hostile.hold_up() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  CREATE TEMP TABLE IF NOT EXISTS parent (id int PRIMARY KEY) ON COMMIT DELETE ROWS;
+  CREATE TEMP TABLE IF NOT EXISTS child (id int REFERENCES parent) ON COMMIT PRESERVE ROWS;
+  RETURN OLD;
+END $$;
+SET SESSION AUTHORIZATION regress_hostile_owner;
+DROP TRIGGER hold_up ON once.q_slow;
+CREATE TRIGGER hold_up BEFORE DELETE ON once.q_slow FOR EACH ROW EXECUTE FUNCTION hostile.hold_up();
+RESET SESSION AUTHORIZATION;
+SELECT once.grant_queue('victim', 'regress_hostile_consumer', 'consume');
+SELECT once.send('victim', '1', ttl => '1 us') IS NOT NULL AS sent;
+SET SESSION AUTHORIZATION regress_hostile_consumer;
+CALL once.maintain();
+RESET SESSION AUTHORIZATION;
+SELECT public.victims();
+-- statement_timeout is heard also when the limit has struck before.
+CREATE OR REPLACE FUNCTION hostile.hold_up() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM pg_sleep(3600);
+  RETURN OLD;
+EXCEPTION WHEN query_canceled THEN
+  PERFORM pg_sleep(3600);
+  RETURN OLD;
+END $$;
+SET once.maintenance_timeout = '50 ms';
+SET statement_timeout = '500 ms';
+CALL once.maintain();
+RESET once.maintenance_timeout;
+RESET statement_timeout;
 -- A cancellation from outside ends it.
 SET statement_timeout = '50 ms';
 SET SESSION AUTHORIZATION regress_hostile_owner;

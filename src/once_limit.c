@@ -39,7 +39,6 @@ static void strike(void);
 void
 once_limit_start(OnceLimit *limit, int milliseconds)
 {
-	limit_struck = false;
 	INSTR_TIME_SET_CURRENT(limit->started_at);
 	limit->milliseconds = milliseconds;
 }
@@ -74,7 +73,7 @@ once_limit_arm(const OnceLimit *limit)
 
 /*
  * once_limit_disarm ends that, and forgets a cancellation that has come of it and
- * not been noticed yet.
+ * not been noticed yet.  One of statement_timeout is not forgotten.
  */
 void
 once_limit_disarm(void)
@@ -82,18 +81,39 @@ once_limit_disarm(void)
 	if (!limit_registered || !get_timeout_active(limit_timeout))
 		return;
 	disable_timeout(limit_timeout, false);
-	if (limit_struck)
+	if (limit_struck && !get_timeout_indicator(STATEMENT_TIMEOUT, false))
 		QueryCancelPending = false;
 }
 
 /*
- * once_limit_struck tells whether the limit that was started last has had the
- * statement cancelled.
+ * once_limit_clear forgets that a limit has struck.
+ */
+void
+once_limit_clear(void)
+{
+	limit_struck = false;
+}
+
+/*
+ * once_limit_struck tells whether a limit has had the statement cancelled since
+ * once_limit_clear.
  */
 bool
 once_limit_struck(void)
 {
 	return limit_struck;
+}
+
+/*
+ * once_limit_caused tells whether an error has come of that.  A user's cancellation
+ * after the limit has struck cannot be told from it; that of a timeout can, by the
+ * message, which is kept untranslated beside the one that is shown.
+ */
+bool
+once_limit_caused(const ErrorData *edata)
+{
+	return limit_struck && once_is_cancel(edata) && edata->message_id != NULL &&
+		strcmp(edata->message_id, "canceling statement due to user request") == 0;
 }
 
 /*

@@ -282,7 +282,7 @@ once_ledger_make(OnceLedgerKind kind, const char *name, bool unlogged, Oid owner
 		commands = lappend(commands, psprintf(CREATE_TABLE_SQL, logging, relation[i],
 											  kinds[kind].value_column));
 	commands = lappend(commands, psprintf(CREATE_SEQUENCE_SQL, logging, relation[2], relation[0]));
-	once_create_relations(commands, owner);
+	once_run_ddl(commands, owner);
 }
 
 /*

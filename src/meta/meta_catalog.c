@@ -20,6 +20,7 @@
 #include "access/xact.h"
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_collation.h"
 #include "common/int.h"
 #include "meta/meta_catalog.h"
@@ -59,6 +60,18 @@ Oid
 once_schema_oid(bool missing_ok)
 {
 	return get_namespace_oid(ONCE_SCHEMA, missing_ok);
+}
+
+/*
+ * once_is_table tells whether rows can be put into relations of a kind, so that they
+ * may be the table of a queue.
+ */
+bool
+once_is_table(char relkind)
+{
+	return relkind == RELKIND_RELATION ||
+		relkind == RELKIND_PARTITIONED_TABLE ||
+		relkind == RELKIND_FOREIGN_TABLE;
 }
 
 /*

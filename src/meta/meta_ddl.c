@@ -48,7 +48,6 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 
-static void run_commands(List *commands, Oid owner);
 static Node *parse_command(const char *sql);
 static void run_command(Node *command, const char *sql, Oid owner);
 static void create_table(CreateStmt *stmt, const char *sql, Oid owner);
@@ -58,43 +57,14 @@ static void run_as_caller(Node *command, const char *sql);
 static void drop_tables(DropStmt *stmt);
 
 /*
- * once_create_relations executes commands that make relations in schema once,
- * and gives these to a role, for which the caller may act.  The commands, as
- * text, are CREATE TABLE, CREATE SEQUENCE, CREATE INDEX and ALTER TABLE, name
- * everything with its schema, and refer to nothing but pg_catalog and each other,
- * and tables of the role.
+ * once_run_ddl executes commands that make relations in schema once, and gives
+ * these to a role, for which the caller may act; or a DROP TABLE, whosever the
+ * tables are.  The commands, as text, are CREATE TABLE, CREATE SEQUENCE, CREATE INDEX,
+ * ALTER TABLE and DROP TABLE, name everything with its schema, and refer to nothing
+ * but pg_catalog and each other, and tables of the role.
  */
 void
-once_create_relations(List *commands, Oid owner)
-{
-	run_commands(commands, owner);
-}
-
-/*
- * once_drop_tables drops tables of schema once, whosever they are, like DROP
- * TABLE.  Those that do not exist are passed by.
- */
-void
-once_drop_tables(List *relnames)
-{
-	StringInfoData sql;
-	ListCell   *lc;
-
-	if (relnames == NIL)
-		return;
-	initStringInfo(&sql);
-	foreach(lc, relnames)
-		appendStringInfo(&sql, "%s%s", foreach_current_index(lc) == 0 ? "DROP TABLE " : ", ",
-						 quote_qualified_identifier(ONCE_SCHEMA, lfirst(lc)));
-	run_commands(list_make1(sql.data), InvalidOid);
-}
-
-/*
- * run_commands executes commands, which are one command, the first of them, to
- * event triggers.
- */
-static void
-run_commands(List *commands, Oid owner)
+once_run_ddl(List *commands, Oid owner)
 {
 	Node	   *first = parse_command(linitial(commands));
 	bool		triggers = EventTriggerBeginCompleteQuery();
@@ -117,6 +87,25 @@ run_commands(List *commands, Oid owner)
 			EventTriggerEndCompleteQuery();
 	}
 	PG_END_TRY();
+}
+
+/*
+ * once_drop_tables drops tables of schema once, whosever they are, like DROP
+ * TABLE.  Those that do not exist are passed by.
+ */
+void
+once_drop_tables(List *relnames)
+{
+	StringInfoData sql;
+	ListCell   *lc;
+
+	if (relnames == NIL)
+		return;
+	initStringInfo(&sql);
+	foreach(lc, relnames)
+		appendStringInfo(&sql, "%s%s", foreach_current_index(lc) == 0 ? "DROP TABLE " : ", ",
+						 quote_qualified_identifier(ONCE_SCHEMA, lfirst(lc)));
+	once_run_ddl(list_make1(sql.data), InvalidOid);
 }
 
 static Node *

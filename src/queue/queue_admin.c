@@ -80,7 +80,6 @@ static bool adopt_queue(const char *name, const OnceOptions *options, bool unlog
 static Oid	create_table(const char *relname, bool unlogged, bool id_index);
 static char *index_command(const char *relname);
 static bool has_queue_index(Relation heap);
-static bool is_table(Oid relid);
 static void warn_of_publication(Oid relid, const char *name);
 static void set_paused(FunctionCallInfo fcinfo, bool paused, const char *verb);
 static Paused arg_what(FunctionCallInfo fcinfo, int argno);
@@ -110,7 +109,7 @@ once_create_queue(PG_FUNCTION_ARGS)
 
 	/* A table is locked before the name, as by alter_queue and drop_queue */
 	relid = get_relname_relid(relname, once_schema_oid(false));
-	if (if_not_exists && OidIsValid(relid) && is_table(relid) &&
+	if (if_not_exists && OidIsValid(relid) && once_is_table(get_rel_relkind(relid)) &&
 		!once_options_read(name, &found) &&
 		adopt_queue(name, &options, unlogged, id_index))
 		PG_RETURN_VOID();
@@ -151,7 +150,6 @@ once_drop_queue(PG_FUNCTION_ARGS)
 	OnceQueue	queue;
 	Oid			archive;
 	char	   *sql;
-	int			rc;
 
 	once_queue_open(&queue, name, ONCE_TO_DROP, "once.drop_queue()");
 	once_options_lock(ONCE_QUEUE_PREFIX, name);
@@ -171,9 +169,7 @@ once_drop_queue(PG_FUNCTION_ARGS)
 	once_queue_close(&queue);
 
 	SPI_connect();
-	rc = SPI_execute(sql, false, 0);
-	if (rc != SPI_OK_UTILITY)
-		elog(ERROR, "SPI_execute failed: %s", SPI_result_code_string(rc));
+	once_run(sql, 0, NULL, NULL);
 	SPI_finish();
 	once_options_delete(name);
 	once_dead_forget_queue(name);
@@ -212,7 +208,7 @@ tell_existing(const char *name, Oid relid, bool if_not_exists)
 	bool		orphan;
 
 	/* Queue "a" has a sequence "q_a_id_seq", and indexes. */
-	if (!is_table(relid))
+	if (!once_is_table(get_rel_relkind(relid)))
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_TABLE),
 				 errmsg("queue \"%s\" cannot be created", name),
@@ -288,7 +284,7 @@ adopt_queue(const char *name, const OnceOptions *options, bool unlogged, bool id
 
 	/* Not while the table is open */
 	if (make_index)
-		once_create_relations(list_make1(index_command(relname)), owner);
+		once_run_ddl(list_make1(index_command(relname)), owner);
 	return true;
 }
 
@@ -300,7 +296,7 @@ create_table(const char *relname, bool unlogged, bool id_index)
 {
 	const char *table = quote_qualified_identifier(ONCE_SCHEMA, relname);
 
-	once_create_relations(list_make2(psprintf(CREATE_TABLE_SQL, unlogged ? "UNLOGGED " : "",
+	once_run_ddl(list_make2(psprintf(CREATE_TABLE_SQL, unlogged ? "UNLOGGED " : "",
 											  table, id_index ? " PRIMARY KEY" : ""),
 									 index_command(relname)),
 						  GetUserId());
@@ -337,19 +333,6 @@ has_queue_index(Relation heap)
 		index_close(index, AccessShareLock);
 	}
 	return found;
-}
-
-/*
- * is_table tells whether a relation is one that can have rows put into it.
- */
-static bool
-is_table(Oid relid)
-{
-	char		relkind = get_rel_relkind(relid);
-
-	return relkind == RELKIND_RELATION ||
-		relkind == RELKIND_PARTITIONED_TABLE ||
-		relkind == RELKIND_FOREIGN_TABLE;
 }
 
 /*

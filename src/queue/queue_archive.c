@@ -146,7 +146,7 @@ once_archive_make(Relation heap, const char *queue)
 											  partition));
 		commands = lappend(commands, psprintf(ATTACH_SQL, table, partition, i));
 	}
-	once_create_relations(commands, owner);
+	once_run_ddl(commands, owner);
 }
 
 /*
@@ -401,7 +401,8 @@ warn_not_archived(const OnceQueue *queue, const char *relname, const char *fault
  *
  * What is done to the table is done as its owner.  A caller who may not be him
  * leaves it alone if that would run code: with temporary tables of his own he could
- * have it do something else than it is meant to.
+ * have it do something else than it is meant to.  His lock keeps away whoever would
+ * put code there meanwhile, and a VACUUM too.
  */
 static bool
 retire_partition(OnceQueue *queue, const char *relname, TimestampTz before)
@@ -409,10 +410,13 @@ retire_partition(OnceQueue *queue, const char *relname, TimestampTz before)
 	Oid			relid = get_relname_relid(relname, once_schema_oid(false));
 	char	   *table = qualified(relname);
 	bool		retired = false;
+	bool		may_be_owner = once_may_set_role(GetUserId(), queue->heap->rd_rel->relowner);
 	Relation	partition;
 	OnceRole	saved;
 
-	if (!OidIsValid(relid) || !ConditionalLockRelationOid(relid, RowExclusiveLock))
+	if (!OidIsValid(relid) ||
+		!ConditionalLockRelationOid(relid, may_be_owner ? RowExclusiveLock :
+									ShareUpdateExclusiveLock))
 		return false;
 	partition = try_relation_open(relid, NoLock);
 	if (partition == NULL)
@@ -421,8 +425,7 @@ retire_partition(OnceQueue *queue, const char *relname, TimestampTz before)
 	if (partition->rd_rel->relkind == RELKIND_RELATION &&
 		partition->rd_rel->relowner == queue->heap->rd_rel->relowner &&
 		RelationGetNumberOfBlocks(partition) > 0 &&
-		(once_may_set_role(GetUserId(), partition->rd_rel->relowner) ||
-		 !once_runs_code(partition)))
+		(may_be_owner || !once_runs_code(partition)))
 	{
 		Oid			owner = partition->rd_rel->relowner;
 

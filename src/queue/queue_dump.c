@@ -39,6 +39,7 @@ PG_FUNCTION_INFO_V1(once_dump_rows);
 PG_FUNCTION_INFO_V1(once_restore_row);
 
 static bool may_see(const char *queue);
+static void check_not_null(Relation rel, HeapTuple tuple);
 
 /*
  * once.dump_dead_letters, once.dump_failures: those rows of the table whose type is
@@ -66,7 +67,7 @@ once_dump_rows(PG_FUNCTION_ARGS)
 		Datum		queue = slot_getattr(slot, Anum_queue, &isnull);
 
 		CHECK_FOR_INTERRUPTS();
-		if (all || may_see(TextDatumGetCString(queue)))
+		if (all || (!isnull && may_see(TextDatumGetCString(queue))))
 			tuplestore_puttupleslot(rsinfo->setResult, slot);
 	}
 	table_endscan(scan);
@@ -88,8 +89,7 @@ may_see(const char *queue)
 	char		relkind = OidIsValid(relid) ? get_rel_relkind(relid) : '\0';
 
 	pfree(relname);
-	return (relkind == RELKIND_RELATION || relkind == RELKIND_PARTITIONED_TABLE ||
-			relkind == RELKIND_FOREIGN_TABLE) &&
+	return once_is_table(relkind) &&
 		pg_class_aclcheck(relid, GetUserId(), ACL_SELECT) == ACLCHECK_OK &&
 		check_enable_rls(relid, InvalidOid, true) != RLS_ENABLED;
 }
@@ -135,10 +135,34 @@ once_restore_row(PG_FUNCTION_ARGS)
 	map = convert_tuples_by_name(RelationGetDescr(from), RelationGetDescr(into));
 	tuple = map == NULL ? heap_copytuple(data->tg_trigtuple) :
 		execute_attr_map_tuple(data->tg_trigtuple, map);
+	check_not_null(into, tuple);
 	CatalogTupleInsert(into, tuple);
 	heap_freetuple(tuple);
 	if (map != NULL)
 		free_conversion_map(map);
 	table_close(into, NoLock);
 	PG_RETURN_POINTER(NULL);
+}
+
+/*
+ * check_not_null raises an error if a row has no value where its table wants one,
+ * which is not looked at below the level of SQL.
+ */
+static void
+check_not_null(Relation rel, HeapTuple tuple)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+	int			i;
+
+	for (i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (att->attnotnull && !att->attisdropped && heap_attisnull(tuple, i + 1, desc))
+			ereport(ERROR,
+					(errcode(ERRCODE_NOT_NULL_VIOLATION),
+					 errmsg("null value in column \"%s\" of relation \"%s\" violates not-null constraint",
+							NameStr(att->attname), RelationGetRelationName(rel)),
+					 errtablecol(rel, i + 1)));
+	}
 }

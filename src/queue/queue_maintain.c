@@ -14,7 +14,8 @@
  * trouble of one queue keep the next one waiting, whatever code its owner has put
  * behind it: an error of whatever kind becomes a warning, and takes back what the
  * step has done; there are no more passes than what was there at the beginning
- * can take; and the time is limited (once.maintenance_timeout).
+ * can take; and the time is limited (once.maintenance_timeout).  What code may do to
+ * the session of who runs it, such as to cancel or to end it, it may do here as well.
  *
  *-------------------------------------------------------------------------
  */
@@ -91,6 +92,7 @@ PG_FUNCTION_INFO_V1(once_maintain);
 static char **list_names(const char *sql, int *n);
 static void begin_work(Work *work, const char *what, const char *name);
 static void do_work(Work *work, bool atomic);
+static bool try_commit(Work *work);
 static bool try_work(Work *work, bool atomic);
 static void settle(bool atomic);
 static void warn(Work *work, const ErrorData *edata);
@@ -200,8 +202,8 @@ do_work(Work *work, bool atomic)
 	{
 		CHECK_FOR_INTERRUPTS();
 		more = try_work(work, atomic);
-		if (!atomic)
-			SPI_commit();
+		if (!atomic && !try_commit(work))
+			more = false;
 		if (more && once_limit_over(&work->limit))
 		{
 			ereport(WARNING,
@@ -212,6 +214,36 @@ do_work(Work *work, bool atomic)
 			more = false;
 		}
 	} while (more && --work->passes > 0);
+}
+
+/*
+ * try_commit commits, and makes a warning of an error of that, which has rolled back.
+ */
+static bool
+try_commit(Work *work)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	volatile bool committed = false;
+
+	PG_TRY();
+	{
+		SPI_commit();
+		committed = true;
+	}
+	PG_CATCH();
+	{
+		ErrorData  *edata;
+
+		MemoryContextSwitchTo(caller);
+		edata = CopyErrorData();
+		FlushErrorState();
+		if (once_is_cancel(edata))
+			ReThrowError(edata);
+		warn(work, edata);
+		FreeErrorData(edata);
+	}
+	PG_END_TRY();
+	return committed;
 }
 
 /*
@@ -227,6 +259,7 @@ try_work(Work *work, bool atomic)
 												  ALLOCSET_DEFAULT_SIZES);
 	volatile bool more = false;
 
+	once_limit_clear();
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
 	PG_TRY();
@@ -252,7 +285,7 @@ try_work(Work *work, bool atomic)
 		MemoryContextSwitchTo(caller);
 		CurrentResourceOwner = owner;
 
-		if (once_is_cancel(edata) && !once_limit_struck())
+		if (once_is_cancel(edata) && !once_limit_caused(edata))
 			ReThrowError(edata);
 		more = false;
 		warn(work, edata);
@@ -287,7 +320,7 @@ static void
 warn(Work *work, const ErrorData *edata)
 {
 	work->unusable = edata->sqlerrcode == ERRCODE_ONCE_QUEUE_UNUSABLE || once_limit_struck();
-	if (once_limit_struck() && once_is_cancel(edata))
+	if (once_limit_caused(edata))
 		ereport(WARNING,
 				(errcode(ERRCODE_QUERY_CANCELED),
 				 errmsg("maintenance of %s \"%s\" was cancelled", work->what, work->name),

@@ -390,9 +390,7 @@ check_rights(Oid relid, OnceAccess access)
 
 	if (!ours)
 		return false;
-	if (relkind != RELKIND_RELATION &&
-		relkind != RELKIND_PARTITIONED_TABLE &&
-		relkind != RELKIND_FOREIGN_TABLE)
+	if (!once_is_table(relkind))
 		return false;
 
 	check_acl(relid, NameStr(relname), access);

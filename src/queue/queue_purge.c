@@ -155,12 +155,9 @@ truncate_table(const char *relname)
 {
 	char	   *sql = psprintf("TRUNCATE ONLY %s",
 							   quote_qualified_identifier(ONCE_SCHEMA, relname));
-	int			rc;
 
 	SPI_connect();
-	rc = SPI_execute(sql, false, 0);
-	if (rc != SPI_OK_UTILITY)
-		elog(ERROR, "SPI_execute failed: %s", SPI_result_code_string(rc));
+	once_run(sql, 0, NULL, NULL);
 	SPI_finish();
 }
 

@@ -190,4 +190,11 @@ once_toast_options(List *options)
 extern PGDLLIMPORT WaitEventSet *FeBeWaitSet;
 extern bool pq_check_connection(void);
 
+/* 16 renamed a relation's file node: RelFileNode to RelFileLocator */
+#if PG_VERSION_NUM >= 160000
+#define once_file_number(rel)	((rel)->rd_locator.relNumber)
+#else
+#define once_file_number(rel)	((rel)->rd_node.relNode)
+#endif
+
 #endif							/* ONCE_COMPAT_H */

@@ -178,6 +178,17 @@ typedef struct QamLocated
 
 extern void qam_locate(Relation heap, Relation index, const QamRef *ref,
 					   QamLocated *out);
+
+/* qam_heap.c: what has become of a row that was live when a claim was made */
+typedef enum QamTrace
+{
+	QAM_TRACE_THERE,			/* it, or what an UPDATE made of it */
+	QAM_TRACE_DELETED_BY_US,	/* by the current transaction */
+	QAM_TRACE_DELETED,			/* by another one, committed */
+	QAM_TRACE_NONE				/* no trace of it is left */
+} QamTrace;
+
+extern QamTrace qam_trace_row(Relation heap, ItemPointer tid, TransactionId xmin);
 extern bool qam_confirm_ack(Relation index, const QamRef *ref);
 
 /*

@@ -20,6 +20,7 @@
 #include "access/multixact.h"
 #include "access/transam.h"
 #include "access/xact.h"
+#include "miscadmin.h"
 #include "qam/qam_internal.h"
 #include "storage/procarray.h"
 #include "utils/snapmgr.h"
@@ -179,6 +180,92 @@ qam_judge(Relation heap, Buffer heap_buffer, ItemPointer tid, QamRow *row)
 		prior_xmax = HeapTupleHeaderGetUpdateXid(tuple->t_data);
 		offset = ItemPointerGetOffsetNumber(&tuple->t_data->t_ctid);
 	}
+}
+
+/*
+ * qam_trace_step is one step of qam_trace_row: it looks at the version in a
+ * place, and sets *tid and *xmin to those of the next one.  False: there is no
+ * next one, and *trace is the verdict.
+ */
+static bool
+qam_trace_step(Relation heap, Buffer buffer, ItemPointer tid, TransactionId *xmin,
+			   QamTrace *trace)
+{
+	Page		page = BufferGetPage(buffer);
+	OffsetNumber offset = ItemPointerGetOffsetNumber(tid);
+	HeapTupleData tuple;
+	TransactionId dead_after;
+	ItemId		item;
+	bool		ours = false;
+
+	*trace = QAM_TRACE_NONE;
+	if (PageIsNew(page) || offset > PageGetMaxOffsetNumber(page))
+		return false;
+	item = PageGetItemId(page, offset);
+	if (!ItemIdIsNormal(item))
+		return false;
+	tuple.t_data = (HeapTupleHeader) PageGetItem(page, item);
+	tuple.t_len = ItemIdGetLength(item);
+	tuple.t_tableOid = RelationGetRelid(heap);
+	tuple.t_self = *tid;
+	if (!TransactionIdEquals(HeapTupleHeaderGetRawXmin(tuple.t_data), *xmin))
+		return false;
+
+	*trace = QAM_TRACE_THERE;
+	switch (HeapTupleSatisfiesVacuumHorizon(&tuple, buffer, &dead_after))
+	{
+		case HEAPTUPLE_LIVE:
+		case HEAPTUPLE_INSERT_IN_PROGRESS:
+			return false;
+		case HEAPTUPLE_DELETE_IN_PROGRESS:
+			ours = TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetUpdateXid(tuple.t_data));
+			if (!ours)
+				return false;
+			break;
+		case HEAPTUPLE_RECENTLY_DEAD:
+		case HEAPTUPLE_DEAD:
+			break;
+	}
+	if (qam_tuple_deleted(&tuple))
+	{
+		*trace = ours ? QAM_TRACE_DELETED_BY_US : QAM_TRACE_DELETED;
+		return false;
+	}
+
+	/* Gone to another partition, it is another row there */
+	if (HeapTupleHeaderIndicatesMovedPartitions(tuple.t_data))
+		return false;
+	*xmin = HeapTupleHeaderGetUpdateXid(tuple.t_data);
+	*tid = tuple.t_data->t_ctid;
+	return true;
+}
+
+/*
+ * qam_trace_row tells what has become of a row that was live at a place, put
+ * there by a transaction.
+ *
+ * The two together tell a version for ever, as long as the table keeps its file:
+ * a transaction that had ended puts nothing into a place that is used again.
+ * Where the row has been updated, the new version is looked at, wherever it is.
+ * No index is needed for that, and no locks are held on entry or exit.
+ */
+QamTrace
+qam_trace_row(Relation heap, ItemPointer tid, TransactionId xmin)
+{
+	ItemPointerData at = *tid;
+	QamTrace	trace = QAM_TRACE_NONE;
+	bool		more = true;
+
+	while (more && ItemPointerGetBlockNumber(&at) < RelationGetNumberOfBlocks(heap))
+	{
+		Buffer		buffer = ReadBuffer(heap, ItemPointerGetBlockNumber(&at));
+
+		CHECK_FOR_INTERRUPTS();
+		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		more = qam_trace_step(heap, buffer, &at, &xmin, &trace);
+		UnlockReleaseBuffer(buffer);
+	}
+	return more ? QAM_TRACE_NONE : trace;
 }
 
 /*

@@ -9,6 +9,25 @@
  * message neither marked nor struck off fails with once_unacked (unless
  * once.unacked says otherwise).
  *
+ * A message is done as well if the transaction has deleted its row by plain
+ * SQL, or has truncated or dropped the table while the row was there.  That
+ * wants a proof, and none comes from the index, which may have been dropped,
+ * rebuilt or replaced since.  So it is the row that is looked at, in the place
+ * where it was when it was received.  Where it cannot be found there, the message
+ * counts as not acked:
+ *
+ *	 deleted by this transaction	done
+ *	 replaced by an UPDATE			its newest version is looked at
+ *	 deleted by another				done only if the index says that the claim was
+ *									still ours; else that may have been an ack of
+ *									who got the message after an index was rebuilt
+ *	 table truncated or dropped		done if all rows were there at that moment
+ *	 table rewritten				not done, as the row is elsewhere now
+ *
+ * A rebuilt index delivers again what has been received through the one before,
+ * perhaps to the same transaction.  Then all of this speaks for the later
+ * delivery only.
+ *
  * Subtransactions: a claim and an ack are each undone when the subtransaction
  * they were made in is rolled back; a nack is never undone.  Claims and acks
  * therefore hang in lists, a pair of lists for each nesting level that made
@@ -27,8 +46,10 @@
 #include "postgres.h"
 #include "pg_once.h"
 
-#include "access/table.h"
+#include "access/relation.h"
 #include "access/xact.h"
+#include "catalog/objectaccess.h"
+#include "catalog/pg_class.h"
 #include "lib/ilist.h"
 #include "once_error.h"
 #include "once_guc.h"
@@ -38,13 +59,14 @@
 #include "storage/bufmgr.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
+#include "utils/rel.h"
 #include "utils/snapmgr.h"
 
 typedef struct UnackedEntry
 {
 	pg_uuid_t	receipt;		/* key */
 	OnceReceivedRow row;
-	bool		by_place;		/* is row set? */
+	bool		by_place;		/* may it be acked by its place? */
 	bool		acked;
 	dlist_node	claim_link;		/* in the claims of some level */
 	dlist_node	ack_link;		/* if acked: in the acks of some level */
@@ -59,14 +81,37 @@ typedef struct UnackedLevel
 	int			nest_level;
 	dlist_head	claims;
 	dlist_head	acks;
+	List	   *emptied;		/* tables truncated or dropped, with the rows of
+								 * all that was received from them */
 	struct UnackedLevel *parent;	/* of a lower nest_level */
 } UnackedLevel;
 
+/* Where a table's messages have come from last */
+typedef struct UnackedSource
+{
+	Oid			relid;			/* key */
+	Oid			index_file;
+} UnackedSource;
+
+/* What is known of a message at the end */
+typedef enum UnackedFate
+{
+	FATE_DONE,					/* by this transaction, or given up to another */
+	FATE_THERE,					/* its row is there */
+	FATE_UNKNOWN				/* neither can be proven */
+} UnackedFate;
+
+static object_access_hook_type next_object_access_hook = NULL;
+
 static HTAB *unacked_table = NULL;
 static UnackedLevel *unacked_level = NULL;	/* the deepest one */
+static HTAB *unacked_sources = NULL;	/* of this transaction */
+static UnackedSource last_source;	/* as it is there */
 static int64 unacked_count = 0; /* entries not acked */
 static int64 unacked_largest = 0;	/* how large that has been */
 
+static void note_source(Oid relid, Oid index_file);
+static bool received_again(Oid relid, Oid index_file);
 static UnackedLevel *current_level(void);
 static void remove_entry(UnackedEntry *entry);
 static void settle_acks(UnackedLevel *level);
@@ -77,26 +122,37 @@ static void forget_all(void);
 static void check_unacked(void);
 static void raise_unacked(int64 left);
 static int64 count_unacked(void);
-static bool is_unacked(const pg_uuid_t *uuid);
+static UnackedFate entry_fate(const UnackedEntry *entry);
+static UnackedFate fate_in_place(Relation heap, const UnackedEntry *entry);
+static bool gone_while_claimed(const UnackedEntry *entry);
+static bool was_emptied(Oid relid);
+static void note_emptied(Oid relid);
+static Oid	entry_relid(const UnackedEntry *entry);
+static void unacked_object_access(ObjectAccessType access, Oid class_id, Oid object_id,
+								  int sub_id, void *arg);
 static void unacked_xact_callback(XactEvent event, void *arg);
 static void unacked_subxact_callback(SubXactEvent event, SubTransactionId mySubid,
 									 SubTransactionId parentSubid, void *arg);
 
 /*
- * once_unacked_init hooks into the ends of transactions.
+ * once_unacked_init hooks into the ends of transactions, and into TRUNCATE and
+ * DROP.
  */
 void
 once_unacked_init(void)
 {
+	next_object_access_hook = object_access_hook;
+	object_access_hook = unacked_object_access;
 	RegisterXactCallback(unacked_xact_callback, NULL);
 	RegisterSubXactCallback(unacked_subxact_callback, NULL);
 }
 
 /*
- * once_unacked_add registers a message that receive hands out.  row may be NULL.
+ * once_unacked_add registers a message that receive hands out.  by_place: it may
+ * be acked by the place of its row.
  */
 void
-once_unacked_add(const pg_uuid_t *receipt, const OnceReceivedRow *row)
+once_unacked_add(const pg_uuid_t *receipt, const OnceReceivedRow *row, bool by_place)
 {
 	UnackedLevel *level = current_level();
 	UnackedEntry *entry;
@@ -105,11 +161,11 @@ once_unacked_add(const pg_uuid_t *receipt, const OnceReceivedRow *row)
 	entry = hash_search(unacked_table, receipt, HASH_ENTER, &found);
 	if (found)
 		elog(ERROR, "receipt handed out twice");
-	entry->by_place = row != NULL;
-	if (entry->by_place)
-		entry->row = *row;
+	entry->row = *row;
+	entry->by_place = by_place;
 	entry->acked = false;
 	dlist_push_tail(&level->claims, &entry->claim_link);
+	note_source(entry_relid(entry), row->index_file);
 	unacked_count++;
 	unacked_largest = Max(unacked_largest, unacked_count);
 }
@@ -189,7 +245,6 @@ once_unacked_any(Oid relid)
 {
 	HASH_SEQ_STATUS status;
 	UnackedEntry *entry;
-	OnceReceipt receipt;
 
 	if (unacked_table == NULL)
 		return false;
@@ -197,8 +252,7 @@ once_unacked_any(Oid relid)
 	hash_seq_init(&status, unacked_table);
 	while ((entry = hash_seq_search(&status)) != NULL)
 	{
-		once_receipt_decode(&entry->receipt, &receipt);
-		if (receipt.relid == relid)
+		if (entry_relid(entry) == relid)
 		{
 			hash_seq_term(&status);
 			return true;
@@ -226,10 +280,47 @@ once_unacked_settle(void)
 	{
 		UnackedEntry *entry = dlist_container(UnackedEntry, claim_link, iter.cur);
 
-		if (!entry->acked && is_unacked(&entry->receipt))
+		if (!entry->acked && entry_fate(entry) != FATE_DONE)
 			left++;
 	}
 	raise_unacked(left);
+}
+
+/*
+ * note_source notes which index the messages of a table come from now.
+ */
+static void
+note_source(Oid relid, Oid index_file)
+{
+	UnackedSource *source;
+
+	if (last_source.relid == relid && last_source.index_file == index_file)
+		return;
+	if (unacked_sources == NULL)
+	{
+		HASHCTL		ctl;
+
+		ctl.keysize = sizeof(Oid);
+		ctl.entrysize = sizeof(UnackedSource);
+		ctl.hcxt = TopTransactionContext;
+		unacked_sources = hash_create("pg_once sources of messages", 16, &ctl,
+									  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	}
+	source = hash_search(unacked_sources, &relid, HASH_ENTER, NULL);
+	source->index_file = index_file;
+	last_source = *source;
+}
+
+/*
+ * received_again tells whether messages of a table have come from another index
+ * since some have come from this one.
+ */
+static bool
+received_again(Oid relid, Oid index_file)
+{
+	UnackedSource *source = hash_search(unacked_sources, &relid, HASH_FIND, NULL);
+
+	return source->index_file != index_file;
 }
 
 /*
@@ -261,6 +352,7 @@ current_level(void)
 		level->nest_level = nest_level;
 		dlist_init(&level->claims);
 		dlist_init(&level->acks);
+		level->emptied = NIL;
 		level->parent = unacked_level;
 		unacked_level = level;
 	}
@@ -311,6 +403,10 @@ level_commit(int nest_level)
 	{
 		splice_list(&level->parent->claims, &level->claims);
 		splice_list(&level->parent->acks, &level->acks);
+		if (level->parent->emptied == NIL)
+			level->parent->emptied = level->emptied;
+		else
+			level->parent->emptied = list_concat(level->parent->emptied, level->emptied);
 		unacked_level = level->parent;
 		pfree(level);
 	}
@@ -372,9 +468,9 @@ splice_list(dlist_head *into, dlist_head *from)
 }
 
 /*
- * forget_all is called at the end of a transaction.  The levels' memory goes
- * with it.  The table is kept for the next one, if what is left in it is not
- * worth more than making it anew.
+ * forget_all is called at the end of a transaction.  The memory of levels and
+ * sources goes with it.  The table is kept for the next one, if what is left in
+ * it is not worth more than making it anew.
  */
 static void
 forget_all(void)
@@ -386,6 +482,8 @@ forget_all(void)
 		unacked_table = NULL;
 	}
 	unacked_largest = 0;
+	unacked_sources = NULL;
+	memset(&last_source, 0, sizeof(last_source));
 	unacked_level = NULL;
 	unacked_count = 0;
 }
@@ -419,8 +517,7 @@ raise_unacked(int64 left)
 }
 
 /*
- * count_unacked counts the messages whose row is still there.  A transaction
- * may have deleted rows by plain SQL, or dropped the queue: they are done.
+ * count_unacked counts the messages that cannot be shown to be done.
  */
 static int64
 count_unacked(void)
@@ -429,36 +526,168 @@ count_unacked(void)
 	UnackedEntry *entry;
 	int64		left = 0;
 
-	PushActiveSnapshot(GetTransactionSnapshot());
 	hash_seq_init(&status, unacked_table);
 	while ((entry = hash_seq_search(&status)) != NULL)
 	{
-		if (!entry->acked && is_unacked(&entry->receipt))
+		if (!entry->acked && entry_fate(entry) != FATE_DONE)
 			left++;
 	}
-	PopActiveSnapshot();
 	return left;
 }
 
 /*
- * is_unacked tells whether the message of a receipt still waits for its ack.
- * This transaction has the queue's table locked if it exists.
+ * entry_fate tells what has become of a message.
+ *
+ * This transaction has the queue's table locked since it received, so whatever
+ * has been done to the table as a whole is its own doing.
+ */
+static UnackedFate
+entry_fate(const UnackedEntry *entry)
+{
+	Oid			relid = entry_relid(entry);
+	UnackedFate fate = FATE_UNKNOWN;
+	Relation	heap;
+
+	if (received_again(relid, entry->row.index_file))
+		return FATE_UNKNOWN;
+	heap = try_relation_open(relid, AccessShareLock);
+	if (heap != NULL)
+	{
+		if (heap->rd_rel->relkind == RELKIND_RELATION &&
+			once_file_number(heap) == entry->row.file)
+			fate = fate_in_place(heap, entry);
+		relation_close(heap, AccessShareLock);
+	}
+	if (fate == FATE_UNKNOWN && was_emptied(relid))
+		fate = FATE_DONE;
+	return fate;
+}
+
+/*
+ * fate_in_place goes by the row, in a table that has the file that it had.
+ */
+static UnackedFate
+fate_in_place(Relation heap, const UnackedEntry *entry)
+{
+	ItemPointerData tid = entry->row.tid;
+
+	switch (qam_trace_row(heap, &tid, entry->row.xmin))
+	{
+		case QAM_TRACE_THERE:
+			return FATE_THERE;
+		case QAM_TRACE_DELETED_BY_US:
+			return FATE_DONE;
+		case QAM_TRACE_DELETED:
+		case QAM_TRACE_NONE:
+			break;
+	}
+	return gone_while_claimed(entry) ? FATE_DONE : FATE_UNKNOWN;
+}
+
+/*
+ * gone_while_claimed tells whether somebody else has deleted the row of a message
+ * while it was claimed by us: nobody else can have had it, then.  That is in the
+ * index that it was received through, if that is still the one in use.
  */
 static bool
-is_unacked(const pg_uuid_t *uuid)
+gone_while_claimed(const UnackedEntry *entry)
 {
 	OnceReceipt receipt;
 	OnceQueue	queue;
 	QamLocated	located;
+	bool		gone = false;
 
-	once_receipt_decode(uuid, &receipt);
-	if (!once_queue_reopen(&queue, receipt.relid))
-		return false;
-	qam_locate(queue.heap, queue.index, &receipt.ref, &located);
-	if (BufferIsValid(located.heap_pin))
-		ReleaseBuffer(located.heap_pin);
-	once_queue_close(&queue);
-	return located.state != QAM_REF_GONE;
+	once_receipt_decode(&entry->receipt, &receipt);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	if (once_queue_reopen(&queue, receipt.relid))
+	{
+		qam_locate(queue.heap, queue.index, &receipt.ref, &located);
+		if (BufferIsValid(located.heap_pin))
+			ReleaseBuffer(located.heap_pin);
+		once_queue_close(&queue);
+		gone = located.state == QAM_REF_GONE;
+	}
+	PopActiveSnapshot();
+	return gone;
+}
+
+/*
+ * was_emptied tells whether this transaction has truncated or dropped a table,
+ * and what it had received from it has gone with that.
+ */
+static bool
+was_emptied(Oid relid)
+{
+	UnackedLevel *level;
+
+	for (level = unacked_level; level != NULL; level = level->parent)
+	{
+		if (list_member_oid(level->emptied, relid))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * note_emptied is called when a table is about to be truncated or dropped: if
+ * what was received from it is there, or done, all of it is done by that.
+ *
+ * If that comes to nothing after all, the subtransaction fails, and what is noted
+ * here is forgotten.  Nothing can be received from the table afterwards: what is
+ * put into it is not offered before this transaction has committed.
+ */
+static void
+note_emptied(Oid relid)
+{
+	HASH_SEQ_STATUS status;
+	UnackedEntry *entry;
+	bool		all = true;
+
+	hash_seq_init(&status, unacked_table);
+	while ((entry = hash_seq_search(&status)) != NULL)
+	{
+		if (entry_relid(entry) == relid && entry_fate(entry) == FATE_UNKNOWN)
+			all = false;
+	}
+
+	if (all)
+	{
+		UnackedLevel *level = current_level();
+		MemoryContext caller = MemoryContextSwitchTo(TopTransactionContext);
+
+		level->emptied = lappend_oid(level->emptied, relid);
+		MemoryContextSwitchTo(caller);
+	}
+}
+
+/*
+ * entry_relid returns the table of a message.
+ */
+static Oid
+entry_relid(const UnackedEntry *entry)
+{
+	OnceReceipt receipt;
+
+	once_receipt_decode(&entry->receipt, &receipt);
+	return receipt.relid;
+}
+
+/*
+ * unacked_object_access is called for what is done to objects of any kind.
+ * TRUNCATE calls it when it has found the table and before it locks it, DROP when
+ * the table is locked.
+ */
+static void
+unacked_object_access(ObjectAccessType access, Oid class_id, Oid object_id,
+					  int sub_id, void *arg)
+{
+	if (next_object_access_hook != NULL)
+		next_object_access_hook(access, class_id, object_id, sub_id, arg);
+
+	if ((access == OAT_TRUNCATE || access == OAT_DROP) &&
+		class_id == RelationRelationId && sub_id == 0 &&
+		once_unacked_any(object_id))
+		note_emptied(object_id);
 }
 
 static void

@@ -14,18 +14,21 @@
 /*
  * Where the row of a message was when it was received.  A row is told by its
  * place together with its inserter: nothing else can have come there in the
- * name of the same transaction, as long as the table is not rewritten.
+ * name of the same transaction, as long as the table has the same file.
  */
 typedef struct OnceReceivedRow
 {
 	uint64		epoch;			/* once_meta_epoch() */
 	Oid			user;			/* who received it */
+	Oid			file;			/* of the table */
+	Oid			index_file;		/* of the index that it was received through */
 	ItemPointerData tid;
 	TransactionId xmin;
 } OnceReceivedRow;
 
 extern void once_unacked_init(void);
-extern void once_unacked_add(const pg_uuid_t *receipt, const OnceReceivedRow *row);
+extern void once_unacked_add(const pg_uuid_t *receipt, const OnceReceivedRow *row,
+							 bool by_place);
 extern const OnceReceivedRow *once_unacked_row(const pg_uuid_t *receipt);
 extern bool once_unacked_has(const pg_uuid_t *receipt);
 extern void once_unacked_ack(const pg_uuid_t *receipt);

@@ -246,9 +246,11 @@ put_message(HandOut *call, QamClaimed *claimed)
 
 			row.epoch = call->epoch;
 			row.user = GetUserId();
+			row.file = once_file_number(call->queue.heap);
+			row.index_file = once_file_number(call->queue.index);
 			row.tid = claimed->tuple->t_self;
 			row.xmin = HeapTupleHeaderGetRawXmin(claimed->tuple->t_data);
-			once_unacked_add(&uuid, by_place ? &row : NULL);
+			once_unacked_add(&uuid, &row, by_place);
 		}
 	}
 

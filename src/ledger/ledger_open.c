@@ -21,12 +21,12 @@
 #include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_collation.h"
-#include "catalog/pg_index.h"
 #include "catalog/pg_type.h"
 #include "ledger/ledger_internal.h"
 #include "meta/meta_cache.h"
 #include "meta/meta_catalog.h"
 #include "meta/meta_ddl.h"
+#include "meta/meta_index.h"
 #include "meta/meta_ledger.h"
 #include "miscadmin.h"
 #include "once_debug.h"
@@ -86,6 +86,9 @@ static bool ledger_look_up(OnceLedger *ledger, OnceLedgerKind kind, const char *
 static bool look_up_relations(OnceLedger *ledger, OnceLedgerKind kind, const char *name);
 static bool open_generation(LedgerView *view, int g, LOCKMODE lockmode);
 static bool open_indexes(LedgerView *view, int g, LOCKMODE lockmode);
+static bool open_listed(LedgerView *view, int g, LOCKMODE lockmode, bool *good,
+						bool *valid);
+static void close_indexes(LedgerView *view, int g, LOCKMODE lockmode);
 static void close_generation(LedgerView *view, int g, bool unlock);
 static const char *generation_fault(OnceLedgerKind kind, Relation heap);
 
@@ -466,62 +469,84 @@ open_generation(LedgerView *view, int g, LOCKMODE lockmode)
 static bool
 open_indexes(LedgerView *view, int g, LOCKMODE lockmode)
 {
-	List	   *indexes = RelationGetIndexList(view->gen[g].heap);
-	bool		valid = false;
-	bool		good = true;
+	bool		valid;
+	bool		good;
+
+	/* Anew if one is gone, which can only be on a standby */
+	while (!open_listed(view, g, lockmode, &good, &valid))
+	{
+		CHECK_FOR_INTERRUPTS();
+		close_indexes(view, g, lockmode);
+	}
+	return good && valid;
+}
+
+/*
+ * open_listed opens them as they are listed now.  False: one of them is gone.
+ */
+static bool
+open_listed(LedgerView *view, int g, LOCKMODE lockmode, bool *good, bool *valid)
+{
+	List	   *indexes = once_index_list(view->gen[g].heap);
 	ListCell   *lc;
 
+	*good = true;
+	*valid = false;
 	view->gen[g].nindexes = 0;
 	view->gen[g].index = palloc(sizeof(Relation) * Max(list_length(indexes), 1));
 	foreach(lc, indexes)
 	{
-		Relation	index = index_open(lfirst_oid(lc), lockmode);
-		Form_pg_index form = index->rd_index;
+		const OnceIndex *listed = lfirst(lc);
 		int			n = view->gen[g].nindexes;
+		Relation	index;
 
-		if (!form->indisready)
-		{
-			index_close(index, lockmode);
+		if (!listed->ready)
 			continue;
-		}
-		if (index->rd_rel->relam != BTREE_AM_OID ||
-			!form->indisunique || !form->indimmediate ||
-			form->indnatts != 1 || form->indkey.values[0] != Anum_generation_id ||
+		index = try_relation_open(listed->oid, lockmode);
+		if (index == NULL)
+			return false;
+		view->gen[g].index[n] = index;
+		view->gen[g].nindexes++;
+		if (listed->am != BTREE_AM_OID || listed->key != Anum_generation_id ||
 			index->rd_indcollation[0] != C_COLLATION_OID ||
 			index->rd_opcintype[0] != TEXTOID ||
-			index->rd_indoption[0] != 0 ||
-			RelationGetIndexPredicate(index) != NIL)
+			index->rd_indoption[0] != 0)
 		{
-			index_close(index, NoLock);
-			good = false;
+			*good = false;
 			break;
 		}
-		view->gen[g].index[n] = index;
-		if (form->indisvalid && !valid)
+		if (listed->valid && !*valid)
 		{
 			view->gen[g].index[n] = view->gen[g].index[0];
 			view->gen[g].index[0] = index;
-			valid = true;
+			*valid = true;
 		}
-		view->gen[g].nindexes++;
 	}
-	list_free(indexes);
-	return good && valid;
+	list_free_deep(indexes);
+	return true;
+}
+
+static void
+close_indexes(LedgerView *view, int g, LOCKMODE lockmode)
+{
+	int			i;
+
+	for (i = 0; i < view->gen[g].nindexes; i++)
+		index_close(view->gen[g].index[i], lockmode);
+	pfree(view->gen[g].index);
 }
 
 static void
 close_generation(LedgerView *view, int g, bool unlock)
 {
-	int			i;
+	LOCKMODE	lockmode = unlock ? view->gen[g].lockmode : NoLock;
 
 	if (view->gen[g].heap == NULL)
 		return;
 	once_ledger_probe_end(&view->gen[g].probe);
 	ExecDropSingleTupleTableSlot(view->gen[g].slot);
-	for (i = 0; i < view->gen[g].nindexes; i++)
-		index_close(view->gen[g].index[i], unlock ? view->gen[g].lockmode : NoLock);
-	pfree(view->gen[g].index);
-	relation_close(view->gen[g].heap, unlock ? view->gen[g].lockmode : NoLock);
+	close_indexes(view, g, lockmode);
+	relation_close(view->gen[g].heap, lockmode);
 	view->gen[g].heap = NULL;
 }
 

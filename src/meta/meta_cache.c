@@ -17,17 +17,16 @@
 #include "postgres.h"
 #include "pg_once.h"
 
-#include "access/genam.h"
 #include "access/heapam.h"
 #include "access/tableam.h"
 #include "catalog/dependency.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_index.h"
 #include "catalog/pg_type.h"
 #include "meta/meta_cache.h"
 #include "meta/meta_catalog.h"
+#include "meta/meta_index.h"
 #include "nodes/nodeFuncs.h"
 #include "nodes/primnodes.h"
 #include "rewrite/rewriteHandler.h"
@@ -73,9 +72,9 @@ static void meta_sweep(void);
 static void meta_fill(Relation heap, OnceMeta *meta);
 static void meta_fill_columns(Relation heap, OnceMeta *meta);
 static void meta_fill_indexes(Relation heap, OnceMeta *meta);
+static void meta_fill_queue_index(const OnceIndex *index, OnceMeta *meta);
 static void meta_fill_options(Relation heap, OnceMeta *meta);
 static bool meta_columns_as_made(Relation heap);
-static bool meta_is_id_key(Relation heap, Relation index, const OnceMeta *meta);
 
 /*
  * once_meta_init prepares the cache; called once, when the library is loaded.
@@ -137,6 +136,18 @@ once_meta_get(Relation heap, OnceMeta *meta)
 	PG_END_TRY();
 
 	entry->meta = *meta;
+}
+
+/*
+ * once_meta_forget has the next look at a table go to the catalogs.
+ */
+void
+once_meta_forget(Oid relid)
+{
+	MetaEntry  *entry = hash_search(meta_cache, &relid, HASH_FIND, NULL);
+
+	if (entry != NULL)
+		entry->valid = false;
 }
 
 /*
@@ -285,51 +296,52 @@ meta_fill_columns(Relation heap, OnceMeta *meta)
 static void
 meta_fill_indexes(Relation heap, OnceMeta *meta)
 {
-	List	   *indexes = RelationGetIndexList(heap);
+	List	   *indexes = once_index_list(heap);
 	ListCell   *lc;
 
 	foreach(lc, indexes)
 	{
-		Oid			indexoid = lfirst_oid(lc);
-		Relation	index = index_open(indexoid, AccessShareLock);
+		OnceIndex  *index = lfirst(lc);
 
-		if (!index->rd_index->indisready)
-		{
-			index_close(index, AccessShareLock);
+		if (index->am != BTREE_AM_OID && qam_is_queue_am(index->am))
+			meta_fill_queue_index(index, meta);
+		else if (!index->ready)
 			continue;
-		}
-
-		if (qam_is_queue_index(index))
-		{
-			if (meta->nqueue_indexes < ONCE_META_INDEXES)
-				meta->queue_index[meta->nqueue_indexes++] = indexoid;
-			else
-				meta->fast = false;
-
-			if (index->rd_index->indisvalid)
-			{
-				if (OidIsValid(meta->claim_index))
-					meta->claim_index_twice = true;
-				meta->claim_index = indexoid;
-			}
-		}
-		else if (meta_is_id_key(heap, index, meta))
+		else if (index->am == BTREE_AM_OID && index->key != 0 &&
+				 index->key == meta->column[ONCE_COL_ID])
 		{
 			if (meta->nkey_indexes < ONCE_META_INDEXES)
-				meta->key_index[meta->nkey_indexes++] = indexoid;
+				meta->key_index[meta->nkey_indexes++] = index->oid;
 			else
 				meta->fast = false;
 
-			if (index->rd_index->indisvalid)
-				meta->id_index = indexoid;
+			if (index->valid)
+				meta->id_index = index->oid;
 		}
 		else
 			meta->fast = false;
-
-		index_close(index, AccessShareLock);
 	}
 
-	list_free(indexes);
+	list_free_deep(indexes);
+}
+
+static void
+meta_fill_queue_index(const OnceIndex *index, OnceMeta *meta)
+{
+	if (index->ready)
+	{
+		if (meta->nqueue_indexes < ONCE_META_INDEXES)
+			meta->queue_index[meta->nqueue_indexes++] = index->oid;
+		else
+			meta->fast = false;
+	}
+
+	if (!index->valid)
+		meta->invalid_index = index->oid;
+	else if (!OidIsValid(meta->claim_index))
+		meta->claim_index = index->oid;
+	else
+		meta->second_index = index->oid;
 }
 
 static void
@@ -398,22 +410,4 @@ meta_columns_as_made(Relation heap)
 		}
 	}
 	return true;
-}
-
-/*
- * meta_is_id_key tells whether an index is a plain unique btree on id, whose
- * entries need no executor.
- */
-static bool
-meta_is_id_key(Relation heap, Relation index, const OnceMeta *meta)
-{
-	Form_pg_index form = index->rd_index;
-
-	return index->rd_rel->relam == BTREE_AM_OID &&
-		form->indisunique &&
-		form->indimmediate &&
-		form->indnatts == 1 &&
-		form->indkey.values[0] == meta->column[ONCE_COL_ID] &&
-		meta->column[ONCE_COL_ID] != 0 &&
-		once_index_of_columns(index);
 }

@@ -43,10 +43,16 @@ typedef struct OnceMeta
 
 	/*
 	 * Claims go through the one valid once_queue index.  InvalidOid: there is
-	 * none.  claim_index_twice: there are several, and none may be used.
+	 * none.  second_index: there are several, and none may be used.
 	 */
 	Oid			claim_index;
-	bool		claim_index_twice;
+	Oid			second_index;
+
+	/*
+	 * A once_queue index that is not valid, or InvalidOid: REINDEX CONCURRENTLY
+	 * is at work, or has left it behind when it failed.
+	 */
+	Oid			invalid_index;
 
 	/* A valid unique index on id alone, or InvalidOid */
 	Oid			id_index;
@@ -74,6 +80,7 @@ typedef struct OnceMeta
 
 extern void once_meta_init(void);
 extern void once_meta_get(Relation heap, OnceMeta *meta);
+extern void once_meta_forget(Oid relid);
 extern uint64 once_meta_epoch(void);
 extern const char *once_meta_column_name(OnceColumn column);
 extern Oid	once_meta_column_type(OnceColumn column);

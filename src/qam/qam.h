@@ -304,8 +304,8 @@ typedef void (*QamFaultSink) (void *arg, const char *rule, BlockNumber block,
 extern void qam_check(Relation heap, Relation index, bool strict,
 					  QamFaultSink sink, void *arg);
 
-/* Is this relation's access method ours? */
-extern bool qam_is_queue_index(Relation index);
+/* Is this access method ours? */
+extern bool qam_is_queue_am(Oid am);
 
 /* Settings, defined by src/once_guc.c */
 extern bool once_log_hints;

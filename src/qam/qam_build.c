@@ -23,6 +23,7 @@
 #include "miscadmin.h"
 #include "nodes/execnodes.h"
 #include "qam/qam_internal.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -79,62 +80,88 @@ qam_check_definition(Relation heap, Relation index, IndexInfo *info)
 }
 
 /*
- * Does the name end as REINDEX CONCURRENTLY names the new ("_ccnew") or the old
- * ("_ccold") twin of an index?
+ * Is an index a queue index, and is it valid?
  */
 static bool
-qam_is_reindex_twin(Relation index, const char *suffix)
+qam_is_queue_index(Oid indexoid, bool *valid)
 {
-	const char *found = strstr(RelationGetRelationName(index), suffix);
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(indexoid));
+	bool		ours;
 
-	if (found == NULL)
+	if (!HeapTupleIsValid(tuple))
 		return false;
-	found += strlen(suffix);
-	return strspn(found, "0123456789") == strlen(found);
+	ours = qam_is_queue_am(((Form_pg_class) GETSTRUCT(tuple))->relam);
+	ReleaseSysCache(tuple);
+	*valid = ours && get_index_isvalid(indexoid);
+	return ours;
 }
 
 /*
- * A message must have one place only, so a table has one queue index.
+ * Is an index about to hand over to the one that is built?
+ *
+ * REINDEX CONCURRENTLY has locked it for the session, and nobody else who builds
+ * concurrently has.
+ */
+static bool
+qam_is_replaced(Oid indexoid, IndexInfo *info)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_RELATION(tag, MyDatabaseId, indexoid);
+	return info->ii_Concurrent && once_lock_held(&tag, ShareUpdateExclusiveLock);
+}
+
+static char *
+qam_qualified_name(Oid indexoid)
+{
+	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(indexoid)),
+									  get_rel_name(indexoid));
+}
+
+/*
+ * A message must have one place only, so a table has one valid queue index.
+ *
+ * Whatever builds an index that is not valid makes it so: not only REINDEX of it,
+ * but also TRUNCATE and all that rewrites the table.  So if there is a valid one,
+ * which is not replaced by this one, what has been left behind must go first.
  */
 static void
 qam_check_single(Relation heap, Relation index, IndexInfo *info)
 {
 	List	   *indexes = RelationGetIndexList(heap);
+	Oid			first = InvalidOid;
+	StringInfoData left;
 	ListCell   *lc;
 
+	initStringInfo(&left);
 	foreach(lc, indexes)
 	{
 		Oid			other = lfirst_oid(lc);
-		HeapTuple	tuple;
-		bool		second;
+		bool		valid;
 
 		if (other == RelationGetRelid(index))
+			valid = index->rd_index->indisvalid;
+		else if (!qam_is_queue_index(other, &valid))
 			continue;
-		tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(other));
-		if (!HeapTupleIsValid(tuple))
-			continue;
-		second = ((Form_pg_class) GETSTRUCT(tuple))->relam == index->rd_rel->relam;
-		ReleaseSysCache(tuple);
-		if (!second)
-			continue;
-		tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(other));
-		if (!HeapTupleIsValid(tuple))
-			continue;
-		second = ((Form_pg_index) GETSTRUCT(tuple))->indisvalid;
-		ReleaseSysCache(tuple);
-		if (!second || (info->ii_Concurrent && qam_is_reindex_twin(index, "_ccnew")))
-			continue;
+		else if (valid && !OidIsValid(first) && !qam_is_replaced(other, info))
+			first = other;
+		if (!valid)
+			appendStringInfo(&left, "%s%s", left.len > 0 ? ", " : "", qam_qualified_name(other));
+	}
+	list_free(indexes);
+
+	if (OidIsValid(first))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("table \"%s\" has a queue index already",
 						RelationGetRelationName(heap)),
 				 errdetail("It is \"%s\"; the one to be built is \"%s\".",
-						   get_rel_name(other), RelationGetRelationName(index)),
-				 qam_is_reindex_twin(index, "_ccnew") || qam_is_reindex_twin(index, "_ccold") ?
-				 errhint("Drop the latter, which a REINDEX CONCURRENTLY that failed has left behind.") :
-				 errhint("Drop the former first, or REINDEX it.")));
-	}
-	list_free(indexes);
+						   get_rel_name(first), RelationGetRelationName(index)),
+				 index->rd_index->indisvalid ?
+				 errhint("Drop the former first, or REINDEX it.") :
+				 errhint("What an index build that failed has left behind must be dropped first: DROP INDEX %s.",
+						 left.data)));
+	pfree(left.data);
 }
 
 static Tuplesortstate *

@@ -128,10 +128,16 @@ once_queue_handler(PG_FUNCTION_ARGS)
 }
 
 /*
- * qam_is_queue_index tells whether an open index is ours.
+ * qam_is_queue_am tells whether an access method of indexes is ours, whatever it
+ * is called.
  */
 bool
-qam_is_queue_index(Relation index)
+qam_is_queue_am(Oid am)
 {
-	return index->rd_indam != NULL && index->rd_indam->ambuild == qambuild;
+	IndexAmRoutine *routine = GetIndexAmRoutineByAmId(am, true);
+	bool		ours = routine != NULL && routine->ambuild == qambuild;
+
+	if (routine != NULL)
+		pfree(routine);
+	return ours;
 }

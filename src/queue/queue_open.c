@@ -49,6 +49,7 @@ static void setup(OnceQueue *queue, Relation heap, LOCKMODE lockmode);
 static void open_index(OnceQueue *queue);
 static bool takes_column(const OnceQueue *queue, OnceColumn column);
 static void require_index(const OnceQueue *queue);
+static char *index_name(Oid indexoid);
 static void raise_not_found(const char *name);
 
 /*
@@ -522,6 +523,12 @@ setup(OnceQueue *queue, Relation heap, LOCKMODE lockmode)
 	open_index(queue);
 }
 
+/*
+ * open_index opens the index that claims go through, if there is one.
+ *
+ * On a standby, the one that was swapped away can be gone by now.  Then which one
+ * it is has changed, even if the news has not come yet.
+ */
 static void
 open_index(OnceQueue *queue)
 {
@@ -529,8 +536,15 @@ open_index(OnceQueue *queue)
 		RowExclusiveLock : AccessShareLock;
 
 	queue->index = NULL;
-	if (OidIsValid(queue->meta.claim_index) && !queue->meta.claim_index_twice)
-		queue->index = index_open(queue->meta.claim_index, lockmode);
+	while (OidIsValid(queue->meta.claim_index) && !OidIsValid(queue->meta.second_index))
+	{
+		queue->index = try_relation_open(queue->meta.claim_index, lockmode);
+		if (queue->index != NULL)
+			break;
+		CHECK_FOR_INTERRUPTS();
+		once_meta_forget(RelationGetRelid(queue->heap));
+		once_meta_get(queue->heap, &queue->meta);
+	}
 }
 
 /*
@@ -560,28 +574,45 @@ takes_column(const OnceQueue *queue, OnceColumn column)
 static void
 require_index(const OnceQueue *queue)
 {
+	const OnceMeta *meta = &queue->meta;
+
 	if (queue->index != NULL)
 		return;
-	if (queue->meta.nqueue_indexes == 0)
+	if (meta->nqueue_indexes == 0)
 	{
 		once_queue_check_column(queue, ONCE_COL_ID);
 		once_queue_check_column(queue, ONCE_COL_PRIORITY);
 		once_queue_check_column(queue, ONCE_COL_DELIVER_AT);
 		once_queue_check_column(queue, ONCE_COL_GROUP_ID);
 	}
-	if (queue->meta.claim_index_twice)
+	if (OidIsValid(meta->second_index))
 		ereport(ERROR,
 				(errcode(ERRCODE_ONCE_QUEUE_UNUSABLE),
 				 errmsg("queue \"%s\" has more than one valid %s index",
 						once_queue_name(queue), QAM_AM_NAME),
-				 errhint("Drop all but one of them.")));
+				 errdetail("Among them are %s and %s.",
+						   index_name(meta->claim_index), index_name(meta->second_index)),
+				 errhint("DROP INDEX %s.", index_name(meta->second_index))));
 	ereport(ERROR,
 			(errcode(ERRCODE_ONCE_QUEUE_UNUSABLE),
 			 errmsg("queue \"%s\" has no valid %s index",
 					once_queue_name(queue), QAM_AM_NAME),
-			 errhint("REINDEX an invalid one, or CREATE INDEX ON %s USING %s (id, priority, deliver_at, group_id) as a role that may create in the schema.",
+			 OidIsValid(meta->invalid_index) ?
+			 errhint("REINDEX INDEX %s.", index_name(meta->invalid_index)) :
+			 errhint("CREATE INDEX ON %s USING %s (id, priority, deliver_at, group_id) as a role that may create in the schema.",
 					 quote_qualified_identifier(ONCE_SCHEMA, RelationGetRelationName(queue->heap)),
 					 QAM_AM_NAME)));
+}
+
+/*
+ * index_name returns the qualified name of an index of the queue.
+ */
+static char *
+index_name(Oid indexoid)
+{
+	char	   *name = get_rel_name(indexoid);
+
+	return name == NULL ? "?" : quote_qualified_identifier(ONCE_SCHEMA, name);
 }
 
 /*

@@ -116,7 +116,8 @@ once_cancel(PG_FUNCTION_ARGS)
  * can_truncate tells whether the table may be emptied as a whole, and if so
  * holds the lock for it.  Not if anybody else uses it, nor if this transaction
  * does, be it through a cursor or with messages it has yet to ack, nor if
- * there is anything that deletions of rows would set off.
+ * there is anything that deletions of rows would set off, or a second queue
+ * index, which would not be made anew.
  */
 static bool
 can_truncate(OnceQueue *queue)
@@ -124,6 +125,7 @@ can_truncate(OnceQueue *queue)
 	Oid			relid = RelationGetRelid(queue->heap);
 
 	return queue->meta.fast &&
+		!OidIsValid(queue->meta.invalid_index) &&
 		queue->heap->rd_refcnt == 1 &&
 		!once_unacked_any(relid) &&
 		pg_class_aclcheck(relid, GetUserId(), ACL_TRUNCATE) == ACLCHECK_OK &&

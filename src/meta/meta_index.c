@@ -1,0 +1,133 @@
+/*-------------------------------------------------------------------------
+ *
+ * meta_index.c
+ *	  The indexes of a table, as they were at one moment.
+ *
+ * REINDEX CONCURRENTLY makes one index invalid and another one valid in one
+ * transaction.  Who looks at one before that commits and at the other after it
+ * sees two valid indexes, or none.  So the relcache will not do: what it says of
+ * each index is as of the time when it was last read.  Here, all indexes of a
+ * table are read from pg_index under one snapshot.
+ *
+ * What that says may be over when it is returned.  On a primary, nothing that it
+ * lists can be dropped as long as the caller holds a lock on the table, since
+ * whoever drops an index waits for those who may have seen it live.  On a
+ * standby, nobody waits.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+#include "pg_once.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_index.h"
+#include "meta/meta_index.h"
+#include "miscadmin.h"
+#include "once_debug.h"
+#include "utils/fmgroids.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+
+static bool read_indexes(Oid relid, List **indexes);
+static bool index_am(Oid indexoid, Oid *am);
+static AttrNumber single_key(HeapTuple tuple, TupleDesc desc);
+static int	compare_indexes(const ListCell *a, const ListCell *b);
+
+/*
+ * once_index_list returns the indexes of a table, OnceIndex each, in the order of
+ * their oids, which is that of their making.  Those that are being dropped are
+ * left out.
+ */
+List *
+once_index_list(Relation heap)
+{
+	List	   *indexes;
+
+	/* Anew if one of them is gone before its access method is known */
+	while (!read_indexes(RelationGetRelid(heap), &indexes))
+	{
+		list_free_deep(indexes);
+		CHECK_FOR_INTERRUPTS();
+	}
+	list_sort(indexes, compare_indexes);
+	once_debug_point("index_list_read");
+	return indexes;
+}
+
+static bool
+read_indexes(Oid relid, List **indexes)
+{
+	Relation	catalog = table_open(IndexRelationId, AccessShareLock);
+	bool		good = true;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	*indexes = NIL;
+	ScanKeyInit(&key, Anum_pg_index_indrelid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(relid));
+	scan = systable_beginscan(catalog, IndexIndrelidIndexId, true, NULL, 1, &key);
+	while (good && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_index form = (Form_pg_index) GETSTRUCT(tuple);
+		OnceIndex  *index;
+
+		if (!form->indislive)
+			continue;
+		index = palloc(sizeof(OnceIndex));
+		index->oid = form->indexrelid;
+		index->ready = form->indisready;
+		index->valid = form->indisvalid;
+		index->key = single_key(tuple, RelationGetDescr(catalog));
+		good = index_am(form->indexrelid, &index->am);
+		*indexes = lappend(*indexes, index);
+		once_debug_point("index_list_reading");
+	}
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	return good;
+}
+
+/*
+ * index_am returns the access method of an index, which never changes.  False: the
+ * index is gone.
+ */
+static bool
+index_am(Oid indexoid, Oid *am)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(indexoid));
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	*am = ((Form_pg_class) GETSTRUCT(tuple))->relam;
+	ReleaseSysCache(tuple);
+	return true;
+}
+
+/*
+ * single_key returns the column of a plain unique key on one column.
+ */
+static AttrNumber
+single_key(HeapTuple tuple, TupleDesc desc)
+{
+	Form_pg_index form = (Form_pg_index) GETSTRUCT(tuple);
+
+	if (form->indisunique && form->indimmediate && form->indnatts == 1 &&
+		heap_attisnull(tuple, Anum_pg_index_indexprs, desc) &&
+		heap_attisnull(tuple, Anum_pg_index_indpred, desc))
+		return form->indkey.values[0];
+	return 0;
+}
+
+static int
+compare_indexes(const ListCell *a, const ListCell *b)
+{
+	Oid			first = ((OnceIndex *) lfirst(a))->oid;
+	Oid			second = ((OnceIndex *) lfirst(b))->oid;
+
+	return first < second ? -1 : first > second;
+}

@@ -1,0 +1,26 @@
+/*-------------------------------------------------------------------------
+ *
+ * meta_index.h
+ *	  The indexes of a table, as they were at one moment.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef META_INDEX_H
+#define META_INDEX_H
+
+#include "nodes/pg_list.h"
+#include "utils/relcache.h"
+
+typedef struct OnceIndex
+{
+	Oid			oid;
+	Oid			am;
+	bool		ready;			/* rows must be put into it */
+	bool		valid;			/* and may be looked for there */
+	AttrNumber	key;			/* the column of a plain unique key on one column,
+								 * checked at once; 0 if it is none */
+} OnceIndex;
+
+extern List *once_index_list(Relation heap);
+
+#endif							/* META_INDEX_H */

@@ -13,7 +13,7 @@ BEGIN;
 SELECT payload FROM once.receive('look');
 SELECT attempt, ready_at > now() + '47 min' AS in_an_hour, priority, group_id, headers, payload, state,
        enqueued_at <= now() AS enqueued FROM once.peek('look');
-SELECT lane, slot, state, claim, claim_xid = pg_current_xact_id() AS ours, row_ctid, attempts FROM once.slots('look') ORDER BY lane DESC, slot;
+SELECT lane, slot, state, now, claim, claim_xid = pg_current_xact_id() AS ours, row_ctid, attempts FROM once.slots('look') ORDER BY lane DESC, slot;
 ROLLBACK;
 SELECT payload FROM once.peek('look', 2);
 -- Nothing was claimed by looking.

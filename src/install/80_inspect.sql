@@ -15,7 +15,7 @@ CREATE FUNCTION once.peek(
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'once_peek' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 10;
 COMMENT ON FUNCTION once.peek(text, integer) IS
-'Shows the first messages of a queue in order of delivery and claims nothing. attempt: deliveries so far. ready_at: when a delayed message is due, or a lease ends; NULL when ready. state: ready, delayed, claimed, blocked (another message of its group comes first), or dead (attempts used up or expired; the next who calls, or maintain, takes it away). Delayed ones come last. Wants SELECT on the table.';
+'Shows the first messages of a queue in order of delivery and claims nothing. attempt: deliveries so far. ready_at: when a delayed message is due, or a lease ends; NULL when ready. state: ready, delayed, claimed (also if an open transaction has its row locked or deleted), blocked (another message of its group comes first), or dead (attempts used up or expired; the next who calls, or maintain, takes it away). Delayed ones come last. Wants SELECT on the table.';
 
 CREATE FUNCTION once.check(
     queue text,
@@ -35,6 +35,7 @@ CREATE FUNCTION once.slots(
     OUT block bigint,
     OUT slot integer,
     OUT state text,
+    OUT now text,
     OUT claim text,
     OUT claim_xid xid8,
     OUT row_ctid tid,
@@ -46,7 +47,7 @@ CREATE FUNCTION once.slots(
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'once_slots' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000;
 COMMENT ON FUNCTION once.slots(text) IS
-'The slots of the queue index as they are on disk. scheduled: due later, and not in its lane yet. group_hash: a number for the message''s group, the same for all of the group until the index is rebuilt, NULL without one. blocked: another of its group comes before it. Wants SELECT on the table.';
+'The slots of the queue index. state: as it is on disk, where a claim stands until somebody comes by after its end. now: how the message stands, as peek tells it: ready, delayed, claimed, blocked or dead; or uncommitted (its sender''s transaction is open) or done (its row is gone). scheduled: due later, and not in its lane yet. group_hash: a number for the message''s group, the same for all of the group until the index is rebuilt, NULL without one. blocked: another of its group comes before it. Wants SELECT on the table.';
 
 CREATE FUNCTION once.pages(
     queue text,

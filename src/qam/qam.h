@@ -239,6 +239,30 @@ extern int64 qam_capacity(Relation index);
 extern int64 qam_backoff(const QamRetry *retry, int attempts);
 
 /* Inspection; all of it also works on a standby. */
+
+/* How a message stands for somebody who only looks. */
+typedef enum QamPeekState
+{
+	QAM_PEEK_READY,
+	QAM_PEEK_DELAYED,
+	QAM_PEEK_CLAIMED,			/* also if an open transaction has its row locked,
+								 * or has deleted it */
+	QAM_PEEK_BLOCKED,			/* another of its group comes first */
+	QAM_PEEK_UNCOMMITTED,		/* the transaction that sent it is open */
+	QAM_PEEK_DONE				/* its row is gone */
+} QamPeekState;
+
+typedef struct QamPeeked
+{
+	HeapTuple	tuple;			/* palloc'd copy, or NULL if DONE */
+	QamPeekState state;
+	uint16		attempts;
+	TimestampTz ready_at;
+} QamPeeked;
+
+extern int	qam_peek(Relation heap, Relation index, Snapshot snapshot,
+					 const QamRetry *retry, int max, QamPeeked *out);
+
 typedef struct QamSlotInfo
 {
 	int			lane;
@@ -254,6 +278,7 @@ typedef struct QamSlotInfo
 	ItemPointerData tid;
 	int			attempts;
 	TimestampTz ready_at;		/* 0: at once */
+	QamPeeked	now;			/* how its message stands; good during the call */
 } QamSlotInfo;
 
 typedef struct QamPageInfo
@@ -274,28 +299,9 @@ typedef struct QamPageInfo
 typedef void (*QamSlotSink) (void *arg, const QamSlotInfo *info);
 typedef void (*QamPageSink) (void *arg, const QamPageInfo *info);
 
-extern void qam_each_slot(Relation index, QamSlotSink sink, void *arg);
+extern void qam_each_slot(Relation heap, Relation index, const QamRetry *retry,
+						  QamSlotSink sink, void *arg);
 extern void qam_each_page(Relation index, QamPageSink sink, void *arg);
-
-/* How a message stands for somebody who only looks. */
-typedef enum QamPeekState
-{
-	QAM_PEEK_READY,
-	QAM_PEEK_DELAYED,
-	QAM_PEEK_CLAIMED,
-	QAM_PEEK_BLOCKED			/* another of its group comes first */
-} QamPeekState;
-
-typedef struct QamPeeked
-{
-	HeapTuple	tuple;			/* palloc'd copy */
-	QamPeekState state;
-	uint16		attempts;
-	TimestampTz ready_at;
-} QamPeeked;
-
-extern int	qam_peek(Relation heap, Relation index, Snapshot snapshot,
-					 const QamRetry *retry, int max, QamPeeked *out);
 
 /* Verification: one call of sink per broken rule. */
 typedef void (*QamFaultSink) (void *arg, const char *rule, BlockNumber block,

@@ -94,6 +94,7 @@ qam_judge(Relation heap, Buffer heap_buffer, ItemPointer tid, QamRow *row)
 
 	row->state = QAM_ROW_GONE;
 	row->locked_only = false;
+	row->inserting = false;
 	row->deleted = false;
 	row->xid = InvalidTransactionId;
 	for (;;)
@@ -143,9 +144,13 @@ qam_judge(Relation heap, Buffer heap_buffer, ItemPointer tid, QamRow *row)
 			case HEAPTUPLE_INSERT_IN_PROGRESS:
 				row->xid = HeapTupleHeaderGetRawXmin(tuple->t_data);
 				row->state = QAM_ROW_BUSY;
+				row->inserting = true;
 				if (TransactionIdIsValid(prior_xmax) &&
 					TransactionIdIsCurrentTransactionId(row->xid))
+				{
 					row->state = QAM_ROW_OWN_UPDATE;
+					row->inserting = false;
+				}
 				return;
 
 			case HEAPTUPLE_DELETE_IN_PROGRESS:

@@ -163,58 +163,6 @@ qam_shown_time(int64 time)
 }
 
 /*
- * qam_each_slot calls sink for every slot of every page of a lane or of the
- * schedule, in physical order.
- */
-void
-qam_each_slot(Relation index, QamSlotSink sink, void *arg)
-{
-	QamCopiedPage *copy = palloc(sizeof(QamCopiedPage));
-	BlockNumber nblocks = RelationGetNumberOfBlocks(index);
-	uint64		group_key[2];
-	BlockNumber block;
-	int			i;
-
-	memcpy(group_key, qam_group_key(index), sizeof(group_key));
-	for (block = QAM_METAPAGE + 1; block < nblocks; block++)
-	{
-		CHECK_FOR_INTERRUPTS();
-		qam_copy_page(index, block, copy);
-		ReleaseBuffer(copy->buffer);
-		if (copy->opaque.kind != QAM_PAGE_LANE && copy->opaque.kind != QAM_PAGE_BUCKET)
-			continue;
-		for (i = 0; i < copy->nslots; i++)
-		{
-			QamSlot    *slot = &copy->slots[i];
-			bool		scheduled = copy->opaque.kind == QAM_PAGE_BUCKET;
-			QamSlotInfo info = {
-				.lane = scheduled ? slot->next_slot : copy->opaque.lane,
-				.scheduled = scheduled,
-				.group = slot->group_hash == 0 ? 0 :
-				qam_group_label(group_key, slot->group_hash),
-				.blocked = QamSlotIsBlocked(slot),
-				.block = block,
-				.slot = i,
-				.state = qam_slot_state_name(slot->state),
-				.tid = slot->tid,
-				.attempts = slot->attempts,
-				.ready_at = QamSlotIsOver(slot) ? 0 : qam_shown_time(slot->ready_at)
-			};
-
-			if (QamClaimKindOf(slot->claim) == QAM_CLAIM_BY_XID)
-			{
-				info.claim = "xid";
-				info.claim_xid = qam_claim_xid(slot->claim, qam_next_xid());
-			}
-			else if (QamClaimKindOf(slot->claim) == QAM_CLAIM_BY_LEASE)
-				info.claim = "lease";
-			sink(arg, &info);
-		}
-	}
-	pfree(copy);
-}
-
-/*
  * qam_each_page calls sink for every page, in physical order.
  */
 void
@@ -250,17 +198,82 @@ qam_each_page(Relation index, QamPageSink sink, void *arg)
 	pfree(copy);
 }
 
+/* The first message of a group */
+typedef struct QamGroupHead
+{
+	uint32		group;			/* key */
+	BlockNumber block;
+	int			slot;
+} QamGroupHead;
+
+static HTAB *
+qam_group_heads(const char *name)
+{
+	HASHCTL		hash = {
+		.keysize = sizeof(uint32),
+		.entrysize = sizeof(QamGroupHead),
+		.hcxt = CurrentMemoryContext
+	};
+
+	return hash_create(name, 256, &hash, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+}
+
 /*
- * How does a message stand, going by its slot and by whether there is one before
- * it in its group?  That the slot is BLOCKED may be out of date.
+ * Note that a message is there, of whose group all that come before it were noted
+ * before.  Is it the first?
+ */
+static bool
+qam_note_head(HTAB *heads, const QamCopiedPage *copy, int slotno)
+{
+	QamGroupHead *head;
+	bool		found;
+
+	if (copy->slots[slotno].group_hash == 0 || copy->opaque.kind != QAM_PAGE_LANE)
+		return true;
+	head = hash_search(heads, &copy->slots[slotno].group_hash, HASH_ENTER, &found);
+	if (!found)
+	{
+		head->block = copy->block;
+		head->slot = slotno;
+	}
+	return !found;
+}
+
+/*
+ * Is a message the first of its group, going by what has been noted?
+ */
+static bool
+qam_is_head(HTAB *heads, const QamCopiedPage *copy, int slotno)
+{
+	const QamSlot *slot = &copy->slots[slotno];
+	QamGroupHead *head;
+
+	if (slot->group_hash == 0 || copy->opaque.kind != QAM_PAGE_LANE)
+		return true;
+	head = hash_search(heads, &slot->group_hash, HASH_FIND, NULL);
+	if (head == NULL)
+		return !QamSlotIsBlocked(slot); /* it has come since */
+	return head->block == copy->block && head->slot == slotno;
+}
+
+/*
+ * How does a message stand, going by its slot and its row, and by whether there is
+ * one before it in its group?  That the slot is BLOCKED may be out of date.
  */
 static QamPeekState
-qam_peek_state(const QamCopiedPage *copy, int slotno, const QamRetry *retry,
-			   TimestampTz now, bool first, TimestampTz *ready_at)
+qam_peek_state(const QamCopiedPage *copy, int slotno, const QamRow *row,
+			   const QamRetry *retry, TimestampTz now, bool first,
+			   TimestampTz *ready_at)
 {
 	const QamSlot *slot = &copy->slots[slotno];
 
 	*ready_at = qam_shown_time(slot->ready_at);
+	if (row->state == QAM_ROW_GONE)
+		return QAM_PEEK_DONE;
+	if (row->inserting)
+		return QAM_PEEK_UNCOMMITTED;
+	if (row->state != QAM_ROW_LIVE && !row->locked_only)
+		return QAM_PEEK_CLAIMED;
 	if (QamSlotState(slot) == QAM_SLOT_TAKEN &&
 		qam_xid_state(qam_claim_xid(slot->claim, qam_next_xid())) != QAM_XID_ENDED)
 		return QAM_PEEK_CLAIMED;
@@ -278,16 +291,32 @@ qam_peek_state(const QamCopiedPage *copy, int slotno, const QamRetry *retry,
 	*ready_at = qam_shown_time(*ready_at);
 	if (!first)
 		return QAM_PEEK_BLOCKED;
-	return *ready_at > now ? QAM_PEEK_DELAYED : QAM_PEEK_READY;
+	if (*ready_at > now)
+		return QAM_PEEK_DELAYED;
+	return row->locked_only ? QAM_PEEK_CLAIMED : QAM_PEEK_READY;
 }
 
 /*
- * Peek at a page's messages; returns how many there are in out now.
+ * Look at a message whose row was judged, and whose heap page, if there is one, is
+ * still pinned and locked.
+ */
+static void
+qam_peek_slot(const QamCopiedPage *copy, int slotno, QamRow *row,
+			  const QamRetry *retry, TimestampTz now, bool first, QamPeeked *out)
+{
+	out->state = qam_peek_state(copy, slotno, row, retry, now, first, &out->ready_at);
+	out->attempts = copy->slots[slotno].attempts;
+	out->tuple = row->state == QAM_ROW_GONE ? NULL : heap_copytuple(&row->tuple);
+}
+
+/*
+ * Peek at a page's messages; returns how many there are in out now.  Without out,
+ * the heads of groups are noted, and nothing else.
  */
 static int
 qam_peek_page(Relation heap, Relation index, const QamCopiedPage *copy, Snapshot snapshot,
 			  const QamRetry *retry, int n, int max, Buffer *heap_buffer,
-			  HTAB *groups, QamPeeked *out)
+			  HTAB *heads, QamPeeked *out)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	int			i;
@@ -297,30 +326,23 @@ qam_peek_page(Relation heap, Relation index, const QamCopiedPage *copy, Snapshot
 		const QamSlot *slot = &copy->slots[i];
 		QamRow		row;
 		bool		unused;
-		bool		first = true;	/* of its group */
+		bool		first;
 
 		CHECK_FOR_INTERRUPTS();
 		if (QamSlotIsOver(slot) ||
+			(out == NULL && slot->group_hash == 0) ||
 			!qam_judge_copied(heap, index, copy, i, heap_buffer, &row, &unused) ||
 			row.state == QAM_ROW_GONE)
 			continue;
-		if (slot->group_hash != 0 && copy->opaque.kind == QAM_PAGE_LANE)
-		{
-			bool		found;
-
-			(void) hash_search(groups, &slot->group_hash, HASH_ENTER, &found);
-			first = !found;
-		}
-		if (row.state != QAM_ROW_LIVE && row.state != QAM_ROW_BUSY)
+		first = qam_note_head(heads, copy, i);
+		if (out == NULL || (row.state != QAM_ROW_LIVE && row.state != QAM_ROW_BUSY))
 			continue;
 
 		/* Pinned, so the version we judged is still there */
 		LockBuffer(*heap_buffer, BUFFER_LOCK_SHARE);
 		if (qam_row_visible(&row, snapshot))
 		{
-			out[n].tuple = heap_copytuple(&row.tuple);
-			out[n].attempts = slot->attempts;
-			out[n].state = qam_peek_state(copy, i, retry, now, first, &out[n].ready_at);
+			qam_peek_slot(copy, i, &row, retry, now, first, &out[n]);
 			n++;
 		}
 		LockBuffer(*heap_buffer, BUFFER_LOCK_UNLOCK);
@@ -338,7 +360,7 @@ qam_peek_page(Relation heap, Relation index, const QamCopiedPage *copy, Snapshot
 static int
 qam_peek_list(Relation heap, Relation index, uint16 kind, QamLink link,
 			  QamCopiedPage *copy, Snapshot snapshot, const QamRetry *retry,
-			  int n, int max, Buffer *heap_buffer, HTAB *groups, QamPeeked *out)
+			  int n, int max, Buffer *heap_buffer, HTAB *heads, QamPeeked *out)
 {
 	while (n < max && qam_block_exists(index, link.block))
 	{
@@ -348,7 +370,7 @@ qam_peek_list(Relation heap, Relation index, uint16 kind, QamLink link,
 			(link.seq == 0 || copy->opaque.seq == link.seq))
 		{
 			n = qam_peek_page(heap, index, copy, snapshot, retry, n, max, heap_buffer,
-							  groups, out);
+							  heads, out);
 			link = copy->opaque.next;
 		}
 		else
@@ -371,13 +393,7 @@ qam_peek(Relation heap, Relation index, Snapshot snapshot,
 	QamScheduleData *schedule = palloc(sizeof(QamScheduleData));
 	Buffer		heap_buffer = InvalidBuffer;
 	QamMetaData meta;
-	HASHCTL		hash = {
-		.keysize = sizeof(uint32),
-		.entrysize = sizeof(uint32),
-		.hcxt = CurrentMemoryContext
-	};
-	HTAB	   *groups = hash_create("once.peek", 256, &hash,
-									 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	HTAB	   *heads = qam_group_heads("once.peek");
 	int			n = 0;
 	int			lane;
 	int			digit;
@@ -386,23 +402,141 @@ qam_peek(Relation heap, Relation index, Snapshot snapshot,
 	qam_read_meta(index, &meta);
 	for (lane = QAM_LANES - 1; lane >= 0; lane--)
 		n = qam_peek_list(heap, index, QAM_PAGE_LANE, meta.lanes[lane].head, copy,
-						  snapshot, retry, n, max, &heap_buffer, groups, out);
+						  snapshot, retry, n, max, &heap_buffer, heads, out);
 	if (n < max && qam_read_schedule(index, schedule))
 	{
 		n = qam_peek_list(heap, index, QAM_PAGE_BUCKET, qam_link(schedule->near.head, 0), copy,
-						  snapshot, retry, n, max, &heap_buffer, groups, out);
+						  snapshot, retry, n, max, &heap_buffer, heads, out);
 		n = qam_peek_list(heap, index, QAM_PAGE_BUCKET, qam_link(schedule->opened.head, 0), copy,
-						  snapshot, retry, n, max, &heap_buffer, groups, out);
+						  snapshot, retry, n, max, &heap_buffer, heads, out);
 		for (digit = 0; digit < QAM_DIGITS; digit++)
 			for (value = 0; value < QAM_DIGIT_VALUES; value++)
 				n = qam_peek_list(heap, index, QAM_PAGE_BUCKET,
 								  qam_link(schedule->buckets[digit][value].head, 0), copy,
-								  snapshot, retry, n, max, &heap_buffer, groups, out);
+								  snapshot, retry, n, max, &heap_buffer, heads, out);
 	}
 	if (BufferIsValid(heap_buffer))
 		ReleaseBuffer(heap_buffer);
-	hash_destroy(groups);
+	hash_destroy(heads);
 	pfree(schedule);
 	pfree(copy);
 	return n;
+}
+
+/*
+ * What a slot says
+ */
+static void
+qam_slot_info(const QamCopiedPage *copy, int slotno, const uint64 *group_key,
+			  uint64 next_xid, QamSlotInfo *info)
+{
+	const QamSlot *slot = &copy->slots[slotno];
+
+	memset(info, 0, sizeof(QamSlotInfo));
+	info->scheduled = copy->opaque.kind == QAM_PAGE_BUCKET;
+	info->lane = info->scheduled ? slot->next_slot : copy->opaque.lane;
+	if (slot->group_hash != 0)
+		info->group = qam_group_label(group_key, slot->group_hash);
+	info->blocked = QamSlotIsBlocked(slot);
+	info->block = copy->block;
+	info->slot = slotno;
+	info->state = qam_slot_state_name(slot->state);
+	info->tid = slot->tid;
+	info->attempts = slot->attempts;
+	info->ready_at = QamSlotIsOver(slot) ? 0 : qam_shown_time(slot->ready_at);
+	if (QamClaimKindOf(slot->claim) == QAM_CLAIM_BY_XID)
+	{
+		info->claim = "xid";
+		info->claim_xid = qam_claim_xid(slot->claim, next_xid);
+	}
+	else if (QamClaimKindOf(slot->claim) == QAM_CLAIM_BY_LEASE)
+		info->claim = "lease";
+}
+
+/*
+ * Look at the message of any slot.
+ */
+static void
+qam_look_at_slot(Relation heap, Relation index, const QamCopiedPage *copy, int slotno,
+				 const QamRetry *retry, HTAB *heads, Buffer *heap_buffer,
+				 QamPeeked *out)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	bool		first = qam_is_head(heads, copy, slotno);
+	QamRow		row;
+	bool		unused;
+
+	if (QamSlotIsOver(&copy->slots[slotno]) ||
+		!qam_judge_copied(heap, index, copy, slotno, heap_buffer, &row, &unused))
+		row.state = QAM_ROW_GONE;
+	if (row.state == QAM_ROW_GONE)
+	{
+		qam_peek_slot(copy, slotno, &row, retry, now, first, out);
+		return;
+	}
+	LockBuffer(*heap_buffer, BUFFER_LOCK_SHARE);
+	qam_peek_slot(copy, slotno, &row, retry, now, first, out);
+	LockBuffer(*heap_buffer, BUFFER_LOCK_UNLOCK);
+}
+
+/*
+ * Note which messages are the first of their groups.
+ */
+static HTAB *
+qam_find_heads(Relation heap, Relation index, QamCopiedPage *copy, Buffer *heap_buffer)
+{
+	HTAB	   *heads = qam_group_heads("once.slots");
+	QamMetaData meta;
+	int			lane;
+
+	qam_read_meta(index, &meta);
+	if (meta.directory == 0)
+		return heads;
+	for (lane = QAM_LANES - 1; lane >= 0; lane--)
+		(void) qam_peek_list(heap, index, QAM_PAGE_LANE, meta.lanes[lane].head, copy,
+							 NULL, NULL, 0, 1, heap_buffer, heads, NULL);
+	return heads;
+}
+
+/*
+ * qam_each_slot calls sink for every slot of every page of a lane or of the
+ * schedule, in physical order, with what the slot says, and with how its message
+ * stands now.
+ */
+void
+qam_each_slot(Relation heap, Relation index, const QamRetry *retry,
+			  QamSlotSink sink, void *arg)
+{
+	QamCopiedPage *copy = palloc(sizeof(QamCopiedPage));
+	BlockNumber nblocks = RelationGetNumberOfBlocks(index);
+	Buffer		heap_buffer = InvalidBuffer;
+	HTAB	   *heads = qam_find_heads(heap, index, copy, &heap_buffer);
+	uint64		group_key[2];
+	BlockNumber block;
+	int			i;
+
+	memcpy(group_key, qam_group_key(index), sizeof(group_key));
+	for (block = QAM_METAPAGE + 1; block < nblocks; block++)
+	{
+		qam_copy_page(index, block, copy);
+		if (copy->opaque.kind != QAM_PAGE_LANE && copy->opaque.kind != QAM_PAGE_BUCKET)
+			copy->nslots = 0;
+		for (i = 0; i < copy->nslots; i++)
+		{
+			QamSlotInfo info;
+
+			CHECK_FOR_INTERRUPTS();
+			qam_slot_info(copy, i, group_key, qam_next_xid(), &info);
+			qam_look_at_slot(heap, index, copy, i, retry, heads, &heap_buffer, &info.now);
+			sink(arg, &info);
+			if (info.now.tuple != NULL)
+				heap_freetuple(info.now.tuple);
+		}
+		ReleaseBuffer(copy->buffer);
+		CHECK_FOR_INTERRUPTS();
+	}
+	if (BufferIsValid(heap_buffer))
+		ReleaseBuffer(heap_buffer);
+	hash_destroy(heads);
+	pfree(copy);
 }

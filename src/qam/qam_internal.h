@@ -285,6 +285,7 @@ typedef struct QamRow
 {
 	QamRowState state;
 	bool		locked_only;	/* BUSY for a row lock alone */
+	bool		inserting;		/* BUSY, as it is being inserted */
 	bool		deleted;		/* GONE, OWN_DELETE: the row is still there to
 								 * say so; otherwise an UPDATE may have moved
 								 * it, to a slot of its own */

@@ -20,6 +20,7 @@
 #include "meta/meta_catalog.h"
 #include "meta/meta_ddl.h"
 #include "meta/meta_dead.h"
+#include "meta/meta_index.h"
 #include "miscadmin.h"
 #include "queue/queue.h"
 #include "storage/lmgr.h"
@@ -325,13 +326,8 @@ has_queue_index(Relation heap)
 	bool		found = false;
 	ListCell   *lc;
 
-	foreach(lc, RelationGetIndexList(heap))
-	{
-		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
-
-		found |= qam_is_queue_index(index);
-		index_close(index, AccessShareLock);
-	}
+	foreach(lc, once_index_list(heap))
+		found |= qam_is_queue_am(((OnceIndex *) lfirst(lc))->am);
 	return found;
 }
 

@@ -22,7 +22,7 @@
 
 #define NPEEK_COLUMNS		9
 #define NCHECK_COLUMNS		4
-#define NSLOT_COLUMNS		12
+#define NSLOT_COLUMNS		13
 #define NPAGE_COLUMNS		10
 
 PG_FUNCTION_INFO_V1(once_peek);
@@ -30,7 +30,15 @@ PG_FUNCTION_INFO_V1(once_check);
 PG_FUNCTION_INFO_V1(once_slots);
 PG_FUNCTION_INFO_V1(once_pages);
 
+/* What the callbacks need */
+typedef struct Look
+{
+	OnceQueue	queue;
+	ReturnSetInfo *rsinfo;
+} Look;
+
 static void put_peeked(ReturnSetInfo *rsinfo, OnceQueue *queue, QamPeeked *peeked);
+static const char *state_name(OnceQueue *queue, const QamPeeked *peeked);
 static void put_fault(void *arg, const char *rule, BlockNumber block, int slot,
 					  const char *detail);
 static void put_slot(void *arg, const QamSlotInfo *info);
@@ -82,18 +90,21 @@ once_check(PG_FUNCTION_ARGS)
 }
 
 /*
- * once.slots: the index, slot by slot.
+ * once.slots: the index, slot by slot, and how the messages stand.
  */
 Datum
 once_slots(PG_FUNCTION_ARGS)
 {
 	char	   *name = once_arg_queue(fcinfo, 0);
-	OnceQueue	queue;
+	Look		look;
 
 	InitMaterializedSRF(fcinfo, 0);
-	once_queue_open(&queue, name, ONCE_TO_LOOK, "once.slots()");
-	qam_each_slot(queue.index, put_slot, fcinfo->resultinfo);
-	once_queue_close(&queue);
+	look.rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	once_queue_open(&look.queue, name, ONCE_TO_LOOK, "once.slots()");
+	once_queue_check_columns(&look.queue);
+	qam_each_slot(look.queue.heap, look.queue.index, &look.queue.meta.retry,
+				  put_slot, &look);
+	once_queue_close(&look.queue);
 	return (Datum) 0;
 }
 
@@ -120,7 +131,6 @@ put_peeked(ReturnSetInfo *rsinfo, OnceQueue *queue, QamPeeked *peeked)
 	TupleDesc	desc = RelationGetDescr(queue->heap);
 	Datum		values[NPEEK_COLUMNS];
 	bool		isnull[NPEEK_COLUMNS] = {0};
-	const char *state = NULL;
 
 	once_row_flatten(queue, &peeked->tuple);
 	values[0] = heap_getattr(peeked->tuple, column[ONCE_COL_ID], desc, &isnull[0]);
@@ -135,28 +145,37 @@ put_peeked(ReturnSetInfo *rsinfo, OnceQueue *queue, QamPeeked *peeked)
 	values[6] = heap_getattr(peeked->tuple, column[ONCE_COL_HEADERS], desc, &isnull[6]);
 	values[7] = heap_getattr(peeked->tuple, column[ONCE_COL_PAYLOAD], desc, &isnull[7]);
 
+	values[8] = CStringGetTextDatum(state_name(queue, peeked));
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, isnull);
+}
+
+/*
+ * state_name tells how a message stands, in a word.
+ */
+static const char *
+state_name(OnceQueue *queue, const QamPeeked *peeked)
+{
 	switch (peeked->state)
 	{
 		case QAM_PEEK_READY:
 
 			/* Nobody will get it: the next who could, takes it away. */
-			state = "ready";
 			if (peeked->attempts >= queue->meta.retry.max_attempts ||
 				once_row_expired(queue, peeked->tuple, GetCurrentTimestamp()))
-				state = "dead";
-			break;
+				return "dead";
+			return "ready";
 		case QAM_PEEK_DELAYED:
-			state = "delayed";
-			break;
+			return "delayed";
 		case QAM_PEEK_CLAIMED:
-			state = "claimed";
-			break;
+			return "claimed";
 		case QAM_PEEK_BLOCKED:
-			state = "blocked";
-			break;
+			return "blocked";
+		case QAM_PEEK_UNCOMMITTED:
+			return "uncommitted";
+		case QAM_PEEK_DONE:
+			return "done";
 	}
-	values[8] = CStringGetTextDatum(state);
-	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, isnull);
+	return NULL;				/* keep compiler quiet */
 }
 
 static void
@@ -180,7 +199,7 @@ put_fault(void *arg, const char *rule, BlockNumber block, int slot,
 static void
 put_slot(void *arg, const QamSlotInfo *info)
 {
-	ReturnSetInfo *rsinfo = arg;
+	Look	   *look = arg;
 	Datum		values[NSLOT_COLUMNS];
 	bool		isnull[NSLOT_COLUMNS] = {0};
 	ItemPointerData tid = info->tid;
@@ -189,19 +208,20 @@ put_slot(void *arg, const QamSlotInfo *info)
 	values[1] = Int64GetDatum((int64) info->block);
 	values[2] = Int32GetDatum(info->slot);
 	values[3] = CStringGetTextDatum(info->state);
-	isnull[4] = info->claim == NULL;
-	values[4] = info->claim ? CStringGetTextDatum(info->claim) : (Datum) 0;
-	isnull[5] = info->claim == NULL || info->claim_xid == 0;
-	values[5] = FullTransactionIdGetDatum(FullTransactionIdFromU64(info->claim_xid));
-	values[6] = PointerGetDatum(&tid);
-	values[7] = Int32GetDatum(info->attempts);
-	isnull[8] = info->ready_at == 0;
-	values[8] = TimestampTzGetDatum(info->ready_at);
-	values[9] = BoolGetDatum(info->scheduled);
-	isnull[10] = info->group == 0;
-	values[10] = Int64GetDatum((int64) info->group);
-	values[11] = BoolGetDatum(info->blocked);
-	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, isnull);
+	values[4] = CStringGetTextDatum(state_name(&look->queue, &info->now));
+	isnull[5] = info->claim == NULL;
+	values[5] = info->claim ? CStringGetTextDatum(info->claim) : (Datum) 0;
+	isnull[6] = info->claim == NULL || info->claim_xid == 0;
+	values[6] = FullTransactionIdGetDatum(FullTransactionIdFromU64(info->claim_xid));
+	values[7] = PointerGetDatum(&tid);
+	values[8] = Int32GetDatum(info->attempts);
+	isnull[9] = info->ready_at == 0;
+	values[9] = TimestampTzGetDatum(info->ready_at);
+	values[10] = BoolGetDatum(info->scheduled);
+	isnull[11] = info->group == 0;
+	values[11] = Int64GetDatum((int64) info->group);
+	values[12] = BoolGetDatum(info->blocked);
+	tuplestore_putvalues(look->rsinfo->setResult, look->rsinfo->setDesc, values, isnull);
 }
 
 static void

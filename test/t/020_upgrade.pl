@@ -48,7 +48,7 @@ my $states = "SELECT string_agg(concat_ws(' ', ledger, phase), ', ' ORDER BY led
 is(value($states), 'alone 0, closed 2, fast 2, open 1', 'ledgers in each phase');
 
 my %content = (
-	'slots' => "SELECT string_agg(s::text, chr(10) ORDER BY block, slot) FROM once.slots('orders') s",
+	'slots' => "SELECT string_agg((to_jsonb(s) - 'now')::text, chr(10) ORDER BY block, slot) FROM once.slots('orders') s",
 	'peek' => "SELECT string_agg(id || state || attempt || payload, chr(10) ORDER BY n) FROM once.peek('orders', 10000) WITH ORDINALITY AS p (id, attempt, e, r, priority, g, h, payload, state, n)",
 	'options' => 'SELECT string_agg(l::text, chr(10) ORDER BY queue) FROM once.list_queues() l',
 	'dead letters' => 'SELECT string_agg(d::text, chr(10) ORDER BY queue, id) FROM once.dead_letters d',

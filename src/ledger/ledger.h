@@ -33,6 +33,7 @@ typedef struct OnceLedger
 	Oid			table[2];
 	Oid			sequence;
 	int64		retention;		/* microseconds */
+	bool		distributed;	/* a table, by Citus */
 } OnceLedger;
 
 /* An id to be marked, or looked for */

@@ -25,6 +25,7 @@
 #include "ledger/ledger_internal.h"
 #include "meta/meta_cache.h"
 #include "meta/meta_catalog.h"
+#include "meta/meta_citus.h"
 #include "meta/meta_ddl.h"
 #include "meta/meta_index.h"
 #include "meta/meta_ledger.h"
@@ -90,7 +91,7 @@ static bool open_listed(LedgerView *view, int g, LOCKMODE lockmode, bool *good,
 						bool *valid);
 static void close_indexes(LedgerView *view, int g, LOCKMODE lockmode);
 static void close_generation(LedgerView *view, int g, bool unlock);
-static const char *generation_fault(OnceLedgerKind kind, Relation heap);
+static const char *generation_fault(const OnceLedger *ledger, Relation heap);
 
 /*
  * once_ledger_relname returns the name of a relation that a ledger is made of.
@@ -191,6 +192,8 @@ look_up_relations(OnceLedger *ledger, OnceLedgerKind kind, const char *name)
 		if (!OidIsValid(ledger->table[g]) ||
 			get_rel_relkind(ledger->table[g]) != RELKIND_RELATION)
 			return false;
+		if (once_is_distributed(ledger->table[g]))
+			ledger->distributed = true;
 	}
 	ledger->sequence = get_relname_relid(once_ledger_relname(kind, name, "state"), schema);
 	if (!OidIsValid(ledger->sequence) ||
@@ -441,7 +444,7 @@ open_generation(LedgerView *view, int g, LOCKMODE lockmode)
 		once_ledger_raise_not_found(ledger->kind, NameStr(ledger->name));
 	view->gen[g].heap = heap;
 	view->gen[g].lockmode = lockmode;
-	fault = generation_fault(ledger->kind, heap);
+	fault = generation_fault(ledger, heap);
 	if (fault == NULL && !open_indexes(view, g, lockmode))
 		fault = "It has no key on id, or other indexes.";
 	if (fault != NULL)
@@ -555,15 +558,17 @@ close_generation(LedgerView *view, int g, bool unlock)
  * like that, or NULL.
  */
 static const char *
-generation_fault(OnceLedgerKind kind, Relation heap)
+generation_fault(const OnceLedger *ledger, Relation heap)
 {
 	TupleDesc	desc = RelationGetDescr(heap);
-	const Oid	types[Natts_generation] = {TEXTOID, TIMESTAMPTZOID, kinds[kind].value_type};
+	const Oid	types[Natts_generation] = {TEXTOID, TIMESTAMPTZOID, kinds[ledger->kind].value_type};
 	int			i;
 
 	if (heap->rd_rel->relkind != RELKIND_RELATION || heap->rd_rel->relispartition ||
 		heap->rd_tableam != GetHeapamTableAmRoutine())
 		return "It is no plain table.";
+	if (ledger->distributed)
+		return "Tables of the ledger are distributed by Citus.";
 	if (heap->trigdesc != NULL || heap->rd_rules != NULL)
 		return "It has triggers, rules or foreign keys.";
 	if (heap->rd_rel->relrowsecurity)
@@ -578,7 +583,8 @@ generation_fault(OnceLedgerKind kind, Relation heap)
 
 		if (att->attisdropped || att->atttypid != types[i] ||
 			(i == Anum_generation_id - 1 && !att->attnotnull) ||
-			(i == Anum_generation_value - 1 && att->attnotnull && !kinds[kind].value_not_null))
+			(i == Anum_generation_value - 1 && att->attnotnull &&
+			 !kinds[ledger->kind].value_not_null))
 			return "It has other columns or constraints.";
 	}
 	return NULL;

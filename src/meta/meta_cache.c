@@ -26,6 +26,7 @@
 #include "catalog/pg_type.h"
 #include "meta/meta_cache.h"
 #include "meta/meta_catalog.h"
+#include "meta/meta_citus.h"
 #include "meta/meta_index.h"
 #include "nodes/nodeFuncs.h"
 #include "nodes/primnodes.h"
@@ -245,7 +246,9 @@ meta_fill(Relation heap, OnceMeta *meta)
 	 * Row triggers, statement triggers, those of foreign keys in either
 	 * direction and those of deferred keys all show in trigdesc.
 	 */
+	meta->distributed = once_is_distributed(meta->relid);
 	meta->fast = heap->rd_rel->relkind == RELKIND_RELATION &&
+		!meta->distributed &&
 		heap->rd_tableam == GetHeapamTableAmRoutine() &&
 		heap->trigdesc == NULL &&
 		heap->rd_rules == NULL &&

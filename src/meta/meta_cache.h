@@ -57,6 +57,9 @@ typedef struct OnceMeta
 	/* A valid unique index on id alone, or InvalidOid */
 	Oid			id_index;
 
+	/* By Citus: the rows are elsewhere, and only its planner can get at them. */
+	bool		distributed;
+
 	/*
 	 * May rows be put into the heap, and taken out, without the executor?  If
 	 * so these are the indexes to maintain: of our own kind, and plain keys

@@ -33,6 +33,7 @@
 #include "catalog/pg_index.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "meta/meta_citus.h"
 #include "meta/meta_ddl.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
@@ -310,6 +311,8 @@ partition_fault(const OnceQueue *queue, Relation partition)
 		partition->rd_rel->relam != HEAP_TABLE_AM_OID ||
 		!partition->rd_rel->relispartition)
 		return "It is not a partition of the archive.";
+	if (once_is_distributed(RelationGetRelid(partition)))
+		return "It is distributed by Citus.";
 	if (partition->rd_rel->relowner != queue->heap->rd_rel->relowner)
 		return "It belongs to somebody else than the queue.";
 	if (partition->trigdesc != NULL || partition->rd_rules != NULL)

@@ -22,6 +22,7 @@
 #include "catalog/pg_class.h"
 #include "executor/executor.h"
 #include "meta/meta_catalog.h"
+#include "meta/meta_citus.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "once_error.h"
@@ -48,6 +49,7 @@ static void check_acl(Oid relid, const char *relname, OnceAccess access);
 static void setup(OnceQueue *queue, Relation heap, LOCKMODE lockmode);
 static void open_index(OnceQueue *queue);
 static bool takes_column(const OnceQueue *queue, OnceColumn column);
+static void require_local(const OnceQueue *queue, bool consume);
 static void require_index(const OnceQueue *queue);
 static char *index_name(Oid indexoid);
 static void raise_not_found(const char *name);
@@ -78,14 +80,18 @@ once_queue_open(OnceQueue *queue, const char *name, OnceAccess access,
 
 	setup(queue, relation_open(relid, NoLock), lockmode);
 	if (wants_index(access))
+	{
+		require_local(queue, access != ONCE_TO_LOOK && access != ONCE_TO_VERIFY);
 		require_index(queue);
+	}
 	if (access == ONCE_TO_CONSUME || access == ONCE_TO_PURGE)
 		CheckCmdReplicaIdentity(queue->heap, CMD_DELETE);
 }
 
 /*
  * once_queue_try_open is once_queue_open for somebody who would rather not wait
- * for a lock: false then, or if there is no such queue any more.
+ * for a lock: false then, or if there is no such queue any more, or its messages
+ * are not in its table.
  */
 bool
 once_queue_try_open(OnceQueue *queue, const char *name, OnceAccess access,
@@ -99,7 +105,8 @@ once_queue_try_open(OnceQueue *queue, const char *name, OnceAccess access,
 	relid = get_relname_relid(relname, schema);
 	if (!OidIsValid(relid) || !check_rights(relid, access) ||
 		!ConditionalLockRelationOid(relid, access_lockmode(access)) ||
-		get_relname_relid(relname, schema) != relid)
+		get_relname_relid(relname, schema) != relid ||
+		once_is_distributed(relid))
 		return false;
 	once_queue_open(queue, name, access, verb);
 	return true;
@@ -126,6 +133,7 @@ once_queue_open_receipt(OnceQueue *queue, Oid relid, const char *verb)
 		raise_not_found(NULL);
 
 	setup(queue, relation_open(relid, NoLock), RowExclusiveLock);
+	require_local(queue, true);
 	require_index(queue);
 	CheckCmdReplicaIdentity(queue->heap, CMD_DELETE);
 }
@@ -167,6 +175,7 @@ once_queue_refresh(OnceQueue *queue)
 			index_close(queue->index, NoLock);
 		open_index(queue);
 	}
+	require_local(queue, true);
 	require_index(queue);
 	CheckCmdReplicaIdentity(queue->heap, CMD_DELETE);
 }
@@ -565,6 +574,25 @@ takes_column(const OnceQueue *queue, OnceColumn column)
 		return false;
 	stored_as = get_atttype(RelationGetRelid(queue->heap), attnum);
 	return can_coerce_type(1, &type, &stored_as, COERCION_ASSIGNMENT);
+}
+
+/*
+ * require_local raises an error unless the messages are in the table itself.
+ */
+static void
+require_local(const OnceQueue *queue, bool consume)
+{
+	if (!queue->meta.distributed)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 consume ?
+			 errmsg("cannot consume from queue \"%s\"", once_queue_name(queue)) :
+			 errmsg("cannot inspect queue \"%s\"", once_queue_name(queue)),
+			 errdetail("Table \"%s\" is distributed by Citus, and its messages are in its shards.",
+					   RelationGetRelationName(queue->heap)),
+			 errhint("Use the shards, each a queue of its own name such as \"%s_102008\", on the nodes where they are. The view citus_shards lists them.",
+					 once_queue_name(queue))));
 }
 
 /*

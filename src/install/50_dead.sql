@@ -28,7 +28,8 @@ CREATE TABLE once.failure (
     id           bigint NOT NULL,
     attempt      integer NOT NULL,
     error        text NOT NULL,
-    failed_at    timestamptz NOT NULL
+    failed_at    timestamptz NOT NULL,
+    enqueued_at  timestamptz        -- of the message: ids come again after TRUNCATE .. RESTART IDENTITY
 );
 CREATE INDEX failure_queue_idx ON once.failure (queue, id);
 COMMENT ON TABLE once.failure IS 'errors given to nack; read them through once.failures';
@@ -40,6 +41,7 @@ SELECT d.queue, d.id, d.reason, d.attempts,
        COALESCE((SELECT f.error FROM once.failure f
                   WHERE f.queue OPERATOR(pg_catalog.=) d.queue
                     AND f.id OPERATOR(pg_catalog.=) d.id
+                    AND f.enqueued_at IS NOT DISTINCT FROM d.enqueued_at
                     AND f.attempt OPERATOR(pg_catalog.<=) d.attempts
                   ORDER BY f.failed_at DESC LIMIT 1), d.last_error) AS last_error,
        d.enqueued_at, d.deliver_at,
@@ -56,7 +58,7 @@ COMMENT ON VIEW once.dead_letters IS
 'Messages that are not delivered any more. reason: attempts, when all deliveries that the queue allows have failed; expired, when the time to live was over first. attempts: deliveries it has had. last_error: what nack was given last. Shows the queues whose table the caller may SELECT from, unless row security applies to him there.';
 
 CREATE VIEW once.failures WITH (security_barrier) AS
-SELECT f.queue, f.id, f.attempt, f.error, f.failed_at
+SELECT f.queue, f.id, f.attempt, f.error, f.failed_at, f.enqueued_at
   FROM once.failure f
  WHERE EXISTS (SELECT FROM pg_catalog.pg_class c
                 JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
@@ -66,7 +68,7 @@ SELECT f.queue, f.id, f.attempt, f.error, f.failed_at
                  AND pg_catalog.has_table_privilege(c.oid, 'SELECT')
                  AND NOT pg_catalog.row_security_active(c.oid));
 COMMENT ON VIEW once.failures IS
-'The errors that nack was given, the last one for each message and attempt, of messages that are still in the queue or among the dead letters. Shows the queues whose table the caller may SELECT from, unless row security applies to him there.';
+'The errors that nack was given, the last one for each message and attempt, of messages that are still in the queue or among the dead letters. enqueued_at: that of the message, since ids are used again after TRUNCATE .. RESTART IDENTITY. Shows the queues whose table the caller may SELECT from, unless row security applies to him there.';
 
 -- What pg_dump has of the two tables.  It may be called by anybody who may read the
 -- tables of the database, as the owner of all queues in it may, and that includes
@@ -109,10 +111,22 @@ CREATE FUNCTION once.redrive(queue text, max_messages integer DEFAULT NULL)
 RETURNS bigint
 AS 'MODULE_PATHNAME', 'once_redrive' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION once.redrive(text, integer) IS
-'Sends dead letters of a queue again, those that died first first, at most max_messages (NULL: all), and returns how many. Ids, headers, payloads, groups and priorities stay; attempts start again, and neither delay nor expiry is kept. Dead letters that somebody else is redriving are left to him. Wants INSERT, SELECT and DELETE on the table.';
+'Sends dead letters of a queue again, those that died first first, at most max_messages (NULL: all), and returns how many. Those of a group are sent in the order of their ids. Ids, headers, payloads, groups and priorities stay; attempts start again, and neither delay nor expiry is kept. What the queue does not take (a unique index, a check, a trigger) is left out with a warning, and stays a dead letter. Dead letters that somebody else is redriving are left to him. Wants INSERT, SELECT and DELETE on the table.';
+
+CREATE FUNCTION once.redrive(queue text, ids bigint[])
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'once_redrive_ids' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION once.redrive(text, bigint[]) IS
+'As redrive, for the dead letters with these ids. An id that is none''s is ignored, and so is NULL in place of the array, which array_agg makes of no rows. Wants INSERT, SELECT and DELETE on the table.';
 
 CREATE FUNCTION once.purge_dead_letters(queue text)
 RETURNS bigint
 AS 'MODULE_PATHNAME', 'once_purge_dead_letters' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION once.purge_dead_letters(text) IS
 'Deletes the dead letters of a queue with their failures, and returns how many. For the owner of the table.';
+
+CREATE FUNCTION once.purge_dead_letters(queue text, ids bigint[])
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'once_purge_dead_letters_ids' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION once.purge_dead_letters(text, bigint[]) IS
+'Deletes the dead letters with these ids, with their failures, and returns how many. An id that is none''s is ignored, and so is NULL in place of the array, which array_agg makes of no rows. For the owner of the table.';

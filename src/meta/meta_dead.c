@@ -8,9 +8,10 @@
  * written below the level of SQL, like the options, on behalf of somebody who
  * has the right to take the message concerned.
  *
- * A failure belongs to a message by the name of the queue and the id, and so
- * it is not the end of the world if one is left over: deletions here wait for
- * nobody, and maintain() sweeps up what they had to leave.
+ * A failure belongs to a message by the name of the queue, the id and the time
+ * of sending (OnceMessageKey), and so it is not the end of the world if one is
+ * left over: deletions here wait for nobody, and maintain() sweeps up what they
+ * had to leave.
  *
  *-------------------------------------------------------------------------
  */
@@ -35,17 +36,22 @@
 #include "utils/timestamp.h"
 
 /* Columns of once.failure */
-#define Natts_failure				5
+#define Natts_failure				6
 #define Anum_failure_queue			1
 #define Anum_failure_id				2
 #define Anum_failure_attempt		3
 #define Anum_failure_error			4
 #define Anum_failure_failed_at		5
+#define Anum_failure_enqueued_at	6
 
 static Relation open_table(const char *relname, LOCKMODE lockmode);
 static SysScanDesc scan_queue(Relation rel, const char *index, const char *queue,
 							  Snapshot snapshot);
-static SysScanDesc scan_failures(Relation rel, const char *queue, int64 id);
+static SysScanDesc scan_failures(Relation rel, const char *queue,
+								 const OnceMessageKey *message);
+static HeapTuple next_failure(SysScanDesc scan, Relation rel, const OnceMessageKey *message);
+static OnceMessageKey read_key(HeapTuple tuple, Relation rel, AttrNumber id,
+							   AttrNumber enqueued_at);
 static bool delete_row(Relation rel, HeapTuple tuple);
 
 /*
@@ -86,15 +92,16 @@ once_dead_end(OnceDeadWriter *writer)
  * before of the same one.
  */
 void
-once_failure_write(const char *queue, int64 id, int attempt, Datum error)
+once_failure_write(const char *queue, const OnceMessageKey *message, int attempt,
+				   Datum error)
 {
 	Relation	rel = open_table("failure", RowExclusiveLock);
-	SysScanDesc scan = scan_failures(rel, queue, id);
+	SysScanDesc scan = scan_failures(rel, queue, message);
 	Datum		values[Natts_failure];
 	bool		isnull[Natts_failure] = {0};
 	HeapTuple	tuple;
 
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	while (HeapTupleIsValid(tuple = next_failure(scan, rel, message)))
 	{
 		if (DatumGetInt32(heap_getattr(tuple, Anum_failure_attempt,
 									   RelationGetDescr(rel), &isnull[0])) == attempt)
@@ -103,10 +110,12 @@ once_failure_write(const char *queue, int64 id, int attempt, Datum error)
 	systable_endscan(scan);
 
 	values[Anum_failure_queue - 1] = CStringGetTextDatum(queue);
-	values[Anum_failure_id - 1] = Int64GetDatum(id);
+	values[Anum_failure_id - 1] = Int64GetDatum(message->id);
 	values[Anum_failure_attempt - 1] = Int32GetDatum(attempt);
 	values[Anum_failure_error - 1] = error;
 	values[Anum_failure_failed_at - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
+	values[Anum_failure_enqueued_at - 1] = TimestampTzGetDatum(message->enqueued_at);
+	isnull[Anum_failure_enqueued_at - 1] = TIMESTAMP_IS_NOBEGIN(message->enqueued_at);
 	tuple = heap_form_tuple(RelationGetDescr(rel), values, isnull);
 	CatalogTupleInsert(rel, tuple);
 
@@ -119,16 +128,16 @@ once_failure_write(const char *queue, int64 id, int attempt, Datum error)
  * left one, as a palloc'd text, or null.
  */
 Datum
-once_failure_last(const char *queue, int64 id, bool *isnull)
+once_failure_last(const char *queue, const OnceMessageKey *message, bool *isnull)
 {
 	Relation	rel = open_table("failure", AccessShareLock);
-	SysScanDesc scan = scan_failures(rel, queue, id);
+	SysScanDesc scan = scan_failures(rel, queue, message);
 	HeapTuple	tuple;
 	Datum		last = (Datum) 0;
 	TimestampTz last_at = DT_NOBEGIN;
 
 	*isnull = true;
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	while (HeapTupleIsValid(tuple = next_failure(scan, rel, message)))
 	{
 		Datum		values[Natts_failure];
 		bool		nulls[Natts_failure];
@@ -152,14 +161,14 @@ once_failure_last(const char *queue, int64 id, bool *isnull)
  * once_failures_forget deletes what was noted of a message that is done.
  */
 void
-once_failures_forget(const char *queue, int64 id)
+once_failures_forget(const char *queue, const OnceMessageKey *message)
 {
 	Relation	rel = open_table("failure", RowExclusiveLock);
-	SysScanDesc scan = scan_failures(rel, queue, id);
+	SysScanDesc scan = scan_failures(rel, queue, message);
 	HeapTuple	tuple;
 	bool		deleted = false;
 
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	while (HeapTupleIsValid(tuple = next_failure(scan, rel, message)))
 		deleted |= delete_row(rel, tuple);
 	systable_endscan(scan);
 	table_close(rel, RowExclusiveLock);
@@ -168,55 +177,53 @@ once_failures_forget(const char *queue, int64 id)
 }
 
 /*
- * once_failures_orphaned returns the ids of messages of a queue that have
- * failures and are no dead letters, in a table with the id as the key, or NULL
- * if there are none.
+ * once_failures_orphaned returns the messages of a queue that have failures and
+ * are no dead letters, in a table with OnceMessageKey as the key, or NULL if
+ * there are none.
  */
 HTAB *
 once_failures_orphaned(const char *queue, Snapshot snapshot)
 {
 	Relation	failures = open_table("failure", AccessShareLock);
 	Relation	letters = open_table("dead_letter", AccessShareLock);
-	HTAB	   *ids = NULL;
+	HTAB	   *messages = NULL;
 	HASHCTL		ctl;
 	SysScanDesc scan;
 	HeapTuple	tuple;
-	bool		isnull;
-	int64		id;
+	OnceMessageKey key;
 
 	scan = scan_queue(failures, "failure_queue_idx", queue, snapshot);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (ids == NULL)
+		if (messages == NULL)
 		{
-			ctl.keysize = sizeof(int64);
-			ctl.entrysize = sizeof(int64);
+			ctl.keysize = sizeof(OnceMessageKey);
+			ctl.entrysize = sizeof(OnceMessageKey);
 			ctl.hcxt = CurrentMemoryContext;
-			ids = hash_create("pg_once failed messages", 256, &ctl,
-							  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+			messages = hash_create("pg_once failed messages", 256, &ctl,
+								   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 		}
-		id = DatumGetInt64(heap_getattr(tuple, Anum_failure_id,
-										RelationGetDescr(failures), &isnull));
-		(void) hash_search(ids, &id, HASH_ENTER, NULL);
+		key = read_key(tuple, failures, Anum_failure_id, Anum_failure_enqueued_at);
+		(void) hash_search(messages, &key, HASH_ENTER, NULL);
 	}
 	systable_endscan(scan);
 
-	if (ids != NULL)
+	if (messages != NULL)
 	{
 		scan = scan_queue(letters, "dead_letter_queue_idx", queue, snapshot);
 		while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 		{
 			CHECK_FOR_INTERRUPTS();
-			id = DatumGetInt64(heap_getattr(tuple, Anum_dead_letter_id,
-											RelationGetDescr(letters), &isnull));
-			(void) hash_search(ids, &id, HASH_REMOVE, NULL);
+			key = read_key(tuple, letters, Anum_dead_letter_id,
+						   Anum_dead_letter_enqueued_at);
+			(void) hash_search(messages, &key, HASH_REMOVE, NULL);
 		}
 		systable_endscan(scan);
 	}
 	table_close(letters, AccessShareLock);
 	table_close(failures, AccessShareLock);
-	return ids;
+	return messages;
 }
 
 /*
@@ -224,20 +231,18 @@ once_failures_orphaned(const char *queue, Snapshot snapshot)
  * that the snapshot sees.
  */
 void
-once_failures_forget_orphans(const char *queue, Snapshot snapshot, HTAB *ids)
+once_failures_forget_orphans(const char *queue, Snapshot snapshot, HTAB *messages)
 {
 	Relation	rel = open_table("failure", RowExclusiveLock);
 	SysScanDesc scan = scan_queue(rel, "failure_queue_idx", queue, snapshot);
 	HeapTuple	tuple;
-	bool		isnull;
-	int64		id;
+	OnceMessageKey key;
 
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		CHECK_FOR_INTERRUPTS();
-		id = DatumGetInt64(heap_getattr(tuple, Anum_failure_id,
-										RelationGetDescr(rel), &isnull));
-		if (hash_search(ids, &id, HASH_FIND, NULL) != NULL)
+		key = read_key(tuple, rel, Anum_failure_id, Anum_failure_enqueued_at);
+		if (hash_search(messages, &key, HASH_FIND, NULL) != NULL)
 			(void) delete_row(rel, tuple);
 	}
 	systable_endscan(scan);
@@ -316,10 +321,11 @@ scan_queue(Relation rel, const char *index, const char *queue, Snapshot snapshot
 }
 
 /*
- * scan_failures is scan_queue for the failures of one message.
+ * scan_failures is scan_queue for the failures of an id, of which next_failure
+ * returns those of one message.
  */
 static SysScanDesc
-scan_failures(Relation rel, const char *queue, int64 id)
+scan_failures(Relation rel, const char *queue, const OnceMessageKey *message)
 {
 	Oid			indexid = get_relname_relid("failure_queue_idx", RelationGetNamespace(rel));
 	ScanKeyData key[2];
@@ -328,8 +334,40 @@ scan_failures(Relation rel, const char *queue, int64 id)
 				CStringGetTextDatum(queue));
 	key[0].sk_collation = C_COLLATION_OID;
 	ScanKeyInit(&key[1], Anum_failure_id, BTEqualStrategyNumber, F_INT8EQ,
-				Int64GetDatum(id));
+				Int64GetDatum(message->id));
 	return systable_beginscan(rel, indexid, OidIsValid(indexid), NULL, 2, key);
+}
+
+static HeapTuple
+next_failure(SysScanDesc scan, Relation rel, const OnceMessageKey *message)
+{
+	HeapTuple	tuple;
+
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		OnceMessageKey key = read_key(tuple, rel, Anum_failure_id, Anum_failure_enqueued_at);
+
+		if (key.enqueued_at == message->enqueued_at)
+			break;
+	}
+	return tuple;
+}
+
+/*
+ * read_key reads which message a row is about.
+ */
+static OnceMessageKey
+read_key(HeapTuple tuple, Relation rel, AttrNumber id, AttrNumber enqueued_at)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+	OnceMessageKey key;
+	bool		isnull;
+
+	key.id = DatumGetInt64(heap_getattr(tuple, id, desc, &isnull));
+	key.enqueued_at = DatumGetTimestampTz(heap_getattr(tuple, enqueued_at, desc, &isnull));
+	if (isnull)
+		key.enqueued_at = DT_NOBEGIN;
+	return key;
 }
 
 /*

@@ -9,6 +9,7 @@
 #define META_DEAD_H
 
 #include "catalog/indexing.h"
+#include "datatype/timestamp.h"
 #include "utils/hsearch.h"
 #include "utils/relcache.h"
 #include "utils/snapshot.h"
@@ -29,6 +30,17 @@
 #define Anum_dead_letter_headers		12
 #define Anum_dead_letter_payload		13
 
+/*
+ * What a failure belongs to.  Ids come again, after TRUNCATE .. RESTART IDENTITY,
+ * in an unlogged queue after a crash, or by hand; then the time tells messages
+ * apart.  A message that is redriven is a new one.
+ */
+typedef struct OnceMessageKey
+{
+	int64		id;
+	TimestampTz enqueued_at;	/* DT_NOBEGIN: null */
+} OnceMessageKey;
+
 /* once.dead_letter, open for writing */
 typedef struct OnceDeadWriter
 {
@@ -40,12 +52,15 @@ extern void once_dead_begin(OnceDeadWriter *writer);
 extern void once_dead_write(OnceDeadWriter *writer, Datum *values, bool *isnull);
 extern void once_dead_end(OnceDeadWriter *writer);
 
-extern void once_failure_write(const char *queue, int64 id, int attempt, Datum error);
-extern Datum once_failure_last(const char *queue, int64 id, bool *isnull);
-extern void once_failures_forget(const char *queue, int64 id);
+extern void once_failure_write(const char *queue, const OnceMessageKey *message,
+							   int attempt, Datum error);
+extern Datum once_failure_last(const char *queue, const OnceMessageKey *message,
+							   bool *isnull);
+extern void once_failures_forget(const char *queue, const OnceMessageKey *message);
 
 extern HTAB *once_failures_orphaned(const char *queue, Snapshot snapshot);
-extern void once_failures_forget_orphans(const char *queue, Snapshot snapshot, HTAB *ids);
+extern void once_failures_forget_orphans(const char *queue, Snapshot snapshot,
+										 HTAB *messages);
 extern void once_dead_forget_queue(const char *queue);
 extern Oid	once_dead_owner(void);
 

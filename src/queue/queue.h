@@ -25,6 +25,8 @@
 #include "queue/once_receipt.h"
 #include "storage/buf.h"
 #include "storage/lockdefs.h"
+#include "utils/array.h"
+#include "utils/elog.h"
 
 /* What a verb is about to do, and so which rights and which lock it wants */
 typedef enum OnceAccess
@@ -83,6 +85,7 @@ extern void once_check_group(Datum group_id, int priority);
 extern int64 once_arg_wait(FunctionCallInfo fcinfo, int argno);
 extern void once_arg_receipt(FunctionCallInfo fcinfo, int argno, pg_uuid_t *uuid);
 extern pg_uuid_t *once_arg_receipts(FunctionCallInfo fcinfo, int argno, int *nreceipts);
+extern ArrayType *once_arg_ids(FunctionCallInfo fcinfo, int argno);
 
 /* queue_options.c */
 #define ONCE_MAX_MAX_ATTEMPTS	1000
@@ -119,6 +122,7 @@ extern void once_rows_insert(OnceQueue *queue, OnceNewRows *batch);
 extern HeapTuple once_row_copy(const OnceQueue *queue, ItemPointer tid, Buffer buffer);
 extern void once_row_flatten(const OnceQueue *queue, HeapTuple *tuple);
 extern int64 once_row_id(const OnceQueue *queue, HeapTuple tuple);
+extern OnceMessageKey once_row_key(const OnceQueue *queue, HeapTuple tuple);
 extern bool once_row_delete_spi(OnceQueue *queue, ItemPointer tid, int64 id);
 extern bool once_row_is_there(OnceQueue *queue, ItemPointer tid, int64 id);
 
@@ -174,6 +178,37 @@ extern void once_archive_put(const OnceQueue *queue, const QamClaimed *messages,
 extern int	once_archive_retire(OnceQueue *queue);
 
 /* queue_redrive.c */
-extern int64 once_dead_remove(OnceQueue *queue, TimestampTz before, int64 max);
+extern int64 once_dead_remove(OnceQueue *queue, TimestampTz before, int64 max,
+							  ArrayType *ids);
+
+/* queue_try.c: work on many rows, some of which may refuse */
+typedef struct OnceTry
+{
+	/* in: does the work for rows from .. to - 1, all of it within a subtransaction */
+	void		(*work) (void *arg, int from, int to);
+	/* in: leaves one out */
+	void		(*refused) (void *arg, int row, const ErrorData *error);
+	void	   *arg;
+	bool		user_code;		/* in: might triggers be deferred to the commit? */
+
+	/* set by "work" as it goes on */
+	int			row;			/* that it is at; -1: at several together */
+	bool		not_the_rows;	/* an error now would be no row's */
+
+	bool		caller_good;	/* what the caller has deferred can be done */
+} OnceTry;
+
+extern void once_try(OnceTry *try, int from, int to);
+
+/* Messages left out by one call, for its warnings */
+typedef struct OnceRefusals
+{
+	const OnceQueue *queue;
+	const char *what;			/* "redriven": what they were not */
+	int64		n;
+} OnceRefusals;
+
+extern void once_refusal_warn(OnceRefusals *refusals, int64 id, const ErrorData *error);
+extern void once_refusals_warn(const OnceRefusals *refusals);
 
 #endif							/* QUEUE_H */

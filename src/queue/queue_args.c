@@ -199,3 +199,22 @@ once_arg_receipts(FunctionCallInfo fcinfo, int argno, int *nreceipts)
 	*nreceipts = n;
 	return receipts;
 }
+
+/*
+ * once_arg_ids returns argument "ids", an array of bigint without nulls.  If it
+ * is NULL, it is an empty one, as array_agg() makes NULL of no rows.
+ */
+ArrayType *
+once_arg_ids(FunctionCallInfo fcinfo, int argno)
+{
+	ArrayType  *ids;
+
+	if (PG_ARGISNULL(argno))
+		return construct_empty_array(INT8OID);
+	ids = PG_GETARG_ARRAYTYPE_P(argno);
+	if (array_contains_nulls(ids))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("ids must not contain nulls")));
+	return ids;
+}

@@ -30,14 +30,14 @@ void
 once_dead_store(OnceQueue *queue, OnceDeadWriter *writer, const QamClaimed *dead)
 {
 	const char *name = once_queue_name(queue);
-	int64		id = once_row_id(queue, dead->tuple);
+	OnceMessageKey key = once_row_key(queue, dead->tuple);
 	Datum		values[Natts_dead_letter];
 	bool		isnull[Natts_dead_letter] = {0};
 
 	if (dead->death == QAM_DEAD_EXPIRED && queue->meta.drop_expired)
 	{
 		if (dead->attempt > 0)
-			once_failures_forget(name, id);
+			once_failures_forget(name, &key);
 		return;
 	}
 
@@ -47,7 +47,7 @@ once_dead_store(OnceQueue *queue, OnceDeadWriter *writer, const QamClaimed *dead
 									   &isnull[(anum) - 1]))
 
 	values[Anum_dead_letter_queue - 1] = CStringGetTextDatum(name);
-	values[Anum_dead_letter_id - 1] = Int64GetDatum(id);
+	values[Anum_dead_letter_id - 1] = Int64GetDatum(key.id);
 	values[Anum_dead_letter_reason - 1] =
 		CStringGetTextDatum(dead->death == QAM_DEAD_EXPIRED ? "expired" : "attempts");
 	values[Anum_dead_letter_attempts - 1] = Int32GetDatum(dead->attempt);
@@ -55,7 +55,7 @@ once_dead_store(OnceQueue *queue, OnceDeadWriter *writer, const QamClaimed *dead
 	values[Anum_dead_letter_last_error - 1] = (Datum) 0;
 	if (dead->attempt > 0)
 		values[Anum_dead_letter_last_error - 1] =
-			once_failure_last(name, id, &isnull[Anum_dead_letter_last_error - 1]);
+			once_failure_last(name, &key, &isnull[Anum_dead_letter_last_error - 1]);
 	values[Anum_dead_letter_dead_at - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
 	COPY_COLUMN(Anum_dead_letter_enqueued_at, ONCE_COL_ENQUEUED_AT);
 	COPY_COLUMN(Anum_dead_letter_deliver_at, ONCE_COL_DELIVER_AT);
@@ -81,8 +81,11 @@ once_messages_done(const OnceQueue *queue, const QamClaimed *messages, int n)
 	for (i = 0; i < n; i++)
 	{
 		if (messages[i].attempt > 1)
-			once_failures_forget(once_queue_name(queue),
-								 once_row_id(queue, messages[i].tuple));
+		{
+			OnceMessageKey key = once_row_key(queue, messages[i].tuple);
+
+			once_failures_forget(once_queue_name(queue), &key);
+		}
 	}
 	once_archive_put(queue, messages, n);
 }

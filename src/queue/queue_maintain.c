@@ -454,7 +454,7 @@ step_retention(OnceQueue *queue, Work *work)
 	if (!once_options_read(once_queue_name(queue), &options) || !options.retention.set)
 		return false;
 	return once_dead_remove(queue, work->now - once_interval_usec(&options.retention.value),
-							RETENTION_STEP) == RETENTION_STEP;
+							RETENTION_STEP, NULL) == RETENTION_STEP;
 }
 
 /*
@@ -469,28 +469,28 @@ step_failures(OnceQueue *queue, Work *work)
 {
 	const char *name = once_queue_name(queue);
 	Snapshot	snapshot = GetActiveSnapshot();
-	HTAB	   *ids;
+	HTAB	   *messages;
 	TableScanDesc scan;
 	HeapTuple	tuple;
-	int64		id;
+	OnceMessageKey key;
 
 	once_queue_check_columns(queue);
-	ids = once_failures_orphaned(name, snapshot);
-	if (ids == NULL)
+	messages = once_failures_orphaned(name, snapshot);
+	if (messages == NULL)
 		return false;
 
 	scan = table_beginscan(queue->heap, snapshot, 0, NULL);
-	while (hash_get_num_entries(ids) > 0 &&
+	while (hash_get_num_entries(messages) > 0 &&
 		   (tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
 	{
 		CHECK_FOR_INTERRUPTS();
-		id = once_row_id(queue, tuple);
-		(void) hash_search(ids, &id, HASH_REMOVE, NULL);
+		key = once_row_key(queue, tuple);
+		(void) hash_search(messages, &key, HASH_REMOVE, NULL);
 	}
 	table_endscan(scan);
 
-	if (hash_get_num_entries(ids) > 0)
-		once_failures_forget_orphans(name, snapshot, ids);
+	if (hash_get_num_entries(messages) > 0)
+		once_failures_forget_orphans(name, snapshot, messages);
 	return false;
 }
 

@@ -27,7 +27,8 @@ PG_FUNCTION_INFO_V1(once_extend_lease);
 
 static TimestampTz give_back(const pg_uuid_t *uuid, QamGiveBack how, int64 delay,
 							 Datum error, const char *verb);
-static bool find_message(OnceQueue *queue, const QamRef *ref, int64 *id, int *attempt);
+static bool find_message(OnceQueue *queue, const QamRef *ref, OnceMessageKey *key,
+						 int *attempt);
 static void forget_claims(Oid relid, const QamRef *refs, int nrefs);
 
 /*
@@ -88,7 +89,7 @@ give_back(const pg_uuid_t *uuid, QamGiveBack how, int64 delay, Datum error,
 	TimestampTz when = 0;
 	QamRef	   *mates;
 	int			nmates;
-	int64		id;
+	OnceMessageKey key;
 	int			attempt;
 	bool		known = false;
 
@@ -99,7 +100,7 @@ give_back(const pg_uuid_t *uuid, QamGiveBack how, int64 delay, Datum error,
 	if (error != (Datum) 0)
 	{
 		once_queue_check_column(&queue, ONCE_COL_ID);
-		known = find_message(&queue, &receipt.ref, &id, &attempt);
+		known = find_message(&queue, &receipt.ref, &key, &attempt);
 	}
 
 	switch (qam_give_back(queue.heap, queue.index, &receipt.ref, how, delay,
@@ -128,7 +129,7 @@ give_back(const pg_uuid_t *uuid, QamGiveBack how, int64 delay, Datum error,
 		forget_claims(receipt.relid, mates, nmates);
 	}
 	if (known)
-		once_failure_write(once_queue_name(&queue), id, attempt, error);
+		once_failure_write(once_queue_name(&queue), &key, attempt, error);
 
 	once_queue_close(&queue);
 	return when;
@@ -139,7 +140,7 @@ give_back(const pg_uuid_t *uuid, QamGiveBack how, int64 delay, Datum error,
  * it is somebody else's by now.
  */
 static bool
-find_message(OnceQueue *queue, const QamRef *ref, int64 *id, int *attempt)
+find_message(OnceQueue *queue, const QamRef *ref, OnceMessageKey *key, int *attempt)
 {
 	QamLocated	located;
 	HeapTuple	tuple;
@@ -149,7 +150,7 @@ find_message(OnceQueue *queue, const QamRef *ref, int64 *id, int *attempt)
 		return false;
 	tuple = once_row_copy(queue, &located.tid, located.heap_pin);
 	ReleaseBuffer(located.heap_pin);
-	*id = once_row_id(queue, tuple);
+	*key = once_row_key(queue, tuple);
 	*attempt = located.attempt;
 	heap_freetuple(tuple);
 	return true;

@@ -106,7 +106,11 @@ once_cancel(PG_FUNCTION_ARGS)
 		req.snapshot = GetActiveSnapshot();
 		cancelled = once_rows_remove(&queue, &req) == 1;
 		if (cancelled)
-			once_failures_forget(name, PG_GETARG_INT64(1));
+		{
+			OnceMessageKey key = once_row_key(&queue, req.claimed[0].tuple);
+
+			once_failures_forget(name, &key);
+		}
 	}
 	once_queue_close(&queue);
 	PG_RETURN_BOOL(cancelled);

@@ -195,6 +195,27 @@ once_row_id(const OnceQueue *queue, HeapTuple tuple)
 }
 
 /*
+ * once_row_key returns what tells a message from all others that the queue has
+ * had.
+ */
+OnceMessageKey
+once_row_key(const OnceQueue *queue, HeapTuple tuple)
+{
+	AttrNumber	column = queue->meta.column[ONCE_COL_ENQUEUED_AT];
+	bool		isnull = true;
+	OnceMessageKey key;
+
+	key.id = once_row_id(queue, tuple);
+	if (column != 0)
+		key.enqueued_at = DatumGetTimestampTz(heap_getattr(tuple, column,
+														   RelationGetDescr(queue->heap),
+														   &isnull));
+	if (isnull)
+		key.enqueued_at = DT_NOBEGIN;
+	return key;
+}
+
+/*
  * once_row_delete_spi deletes a row by its place and id through SPI.  Waits
  * for others that hold it, as any DELETE.  False: it deleted nothing.
  */

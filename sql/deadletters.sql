@@ -258,7 +258,9 @@ SELECT once.nack(receipt) FROM once.lease('d');
 SELECT * FROM once.lease('d');
 \echo :SQLSTATE
 SELECT count(*) FROM once.dead_letter;
+SELECT state, error FROM once.peek('d');
 DROP TRIGGER keep ON once.q_d;
+SELECT pg_sleep(1.1);
 SELECT * FROM once.lease('d');
 SELECT count(*) FROM once.dead_letter;
 SELECT * FROM once.check('d', true);

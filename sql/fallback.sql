@@ -149,6 +149,7 @@ INSERT INTO refers VALUES (:id);
 SELECT payload, once.ack(receipt) FROM once.receive('f');
 SELECT payload FROM once.pop('f');
 DROP TABLE refers;
+SELECT pg_sleep(1.1);
 SELECT payload FROM once.pop('f');
 
 -- Unique indexes: on the id in the fast path, on anything else through INSERT.

@@ -182,5 +182,16 @@ SELECT 'g', id, 'attempts', 2, '2026-01-01', id, 'a' FROM generate_series(3, 5) 
 SELECT once.redrive('g');
 SELECT id FROM once.pop('g', 10);
 SELECT once.drop_queue('g');
+
+-- replay, too, leaves out what the queue does not take.
+SELECT once.create_queue('a', archive => '1 day');
+SELECT count(*) FROM once.send_batch('a', ARRAY(SELECT to_jsonb(n) FROM generate_series(1, 2500) n));
+SELECT count(*) FROM once.pop('a', 2500);
+SELECT once.send('a', '2'), once.send('a', '2400');
+CREATE UNIQUE INDEX ON once.q_a ((payload::int));
+SELECT once.replay('a', '-infinity', 'infinity');
+SELECT count(*), count(DISTINCT payload) FROM once.q_a;
+SELECT count(*) FILTER (WHERE before > payload::int) AS out_of_order FROM (SELECT payload, lag(payload::int) OVER () AS before FROM once.pop('a', 10000) WHERE headers ? 'once-replay-of') m;
+SELECT once.drop_queue('a');
 DROP PROCEDURE kill;
 DROP VIEW letters;

@@ -14,6 +14,7 @@
 #include "once_guc.h"
 #include "qam/qam.h"
 #include "queue/once_unacked.h"
+#include "queue/queue.h"
 
 PG_MODULE_MAGIC;
 
@@ -27,4 +28,5 @@ _PG_init(void)
 	qam_init();
 	once_meta_init();
 	once_unacked_init();
+	once_hold_init();
 }

@@ -128,7 +128,7 @@ CREATE FUNCTION once.purge(queue text)
 RETURNS bigint
 AS 'MODULE_PATHNAME', 'once_purge' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION once.purge(text) IS
-'Removes the messages of a queue, also delayed and leased ones, and returns how many. Truncates the table when nobody else uses it; otherwise deletes row by row, and leaves the rows that open transactions hold. For the owner of the table.';
+'Removes the messages of a queue, also delayed and leased ones, and returns how many. Truncates the table when nobody else uses it; otherwise deletes row by row, and leaves the rows that open transactions hold, and, with a warning, those that a constraint, trigger or rule keeps. For the owner of the table.';
 
 -- Sending.
 
@@ -205,7 +205,7 @@ CREATE FUNCTION once.pop(
 RETURNS SETOF once.message
 AS 'MODULE_PATHNAME', 'once_pop' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 10;
 COMMENT ON FUNCTION once.pop(text, integer, interval) IS
-'At most once: takes messages out of the queue, acked as they are returned; there is no receipt. A rollback puts them back. Never waits for rows that others hold. max_messages, wait: as for receive. Wants SELECT and DELETE on the table.';
+'At most once: takes messages out of the queue, acked as they are returned; there is no receipt. A rollback puts them back. Never waits for rows that others hold; a row that a constraint, trigger or rule keeps is left, stuck, with a warning. max_messages, wait: as for receive. Wants SELECT and DELETE on the table.';
 
 CREATE FUNCTION once.ack(receipt uuid)
 RETURNS void
@@ -253,5 +253,5 @@ CREATE FUNCTION once.cancel(queue text, id bigint)
 RETURNS boolean
 AS 'MODULE_PATHNAME', 'once_cancel' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION once.cancel(text, bigint) IS
-'Deletes a message that nobody has claimed, ready or delayed, in the caller''s transaction. False when it is claimed or gone; never waits. Wants a queue made with id_index, and SELECT and DELETE on the table.';
+'Deletes a message that nobody has claimed, ready or delayed, in the caller''s transaction. False when it is claimed or gone; never waits. An error if a constraint, trigger or rule keeps its row. Wants a queue made with id_index, and SELECT and DELETE on the table.';
 

@@ -32,8 +32,10 @@ CREATE TABLE once.failure (
     enqueued_at  timestamptz        -- of the message: ids come again after TRUNCATE .. RESTART IDENTITY
 );
 CREATE INDEX failure_queue_idx ON once.failure (queue, id);
-COMMENT ON TABLE once.failure IS 'errors given to nack; read them through once.failures';
+COMMENT ON TABLE once.failure IS 'errors given to nack, and of stuck messages; read them through once.failures';
 
+-- Attempt 0 is no delivery: its error is why the message is stuck.
+--
 -- A nack acts at once, and its error is there when its transaction commits: the
 -- message may have died in between, so the last error is looked up.
 CREATE VIEW once.dead_letters WITH (security_barrier) AS
@@ -42,6 +44,7 @@ SELECT d.queue, d.id, d.reason, d.attempts,
                   WHERE f.queue OPERATOR(pg_catalog.=) d.queue
                     AND f.id OPERATOR(pg_catalog.=) d.id
                     AND f.enqueued_at IS NOT DISTINCT FROM d.enqueued_at
+                    AND f.attempt OPERATOR(pg_catalog.>) 0
                     AND f.attempt OPERATOR(pg_catalog.<=) d.attempts
                   ORDER BY f.failed_at DESC LIMIT 1), d.last_error) AS last_error,
        d.enqueued_at, d.deliver_at,
@@ -68,7 +71,7 @@ SELECT f.queue, f.id, f.attempt, f.error, f.failed_at, f.enqueued_at
                  AND pg_catalog.has_table_privilege(c.oid, 'SELECT')
                  AND NOT pg_catalog.row_security_active(c.oid));
 COMMENT ON VIEW once.failures IS
-'The errors that nack was given, the last one for each message and attempt, of messages that are still in the queue or among the dead letters. enqueued_at: that of the message, since ids are used again after TRUNCATE .. RESTART IDENTITY. Shows the queues whose table the caller may SELECT from, unless row security applies to him there.';
+'The errors that nack was given, the last one for each message and attempt, of messages that are still in the queue or among the dead letters; and with attempt 0, why a message is stuck. enqueued_at: that of the message, since ids are used again after TRUNCATE .. RESTART IDENTITY. Shows the queues whose table the caller may SELECT from, unless row security applies to him there.';
 
 -- What pg_dump has of the two tables.  It may be called by anybody who may read the
 -- tables of the database, as the owner of all queues in it may, and that includes

@@ -11,11 +11,12 @@ CREATE FUNCTION once.peek(
     OUT group_id text,
     OUT headers jsonb,
     OUT payload jsonb,
-    OUT state text)
+    OUT state text,
+    OUT error text)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'once_peek' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 10;
 COMMENT ON FUNCTION once.peek(text, integer) IS
-'Shows the first messages of a queue in order of delivery and claims nothing. attempt: deliveries so far. ready_at: when a delayed message is due, or a lease ends; NULL when ready. state: ready, delayed, claimed (also if an open transaction has its row locked or deleted), blocked (another message of its group comes first), or dead (attempts used up or expired; the next who calls, or maintain, takes it away). Delayed ones come last. Wants SELECT on the table.';
+'Shows the first messages of a queue in order of delivery and claims nothing. attempt: deliveries so far. ready_at: when a delayed message is due, or a lease ends; NULL when ready. state: ready, delayed, claimed (also if an open transaction has its row locked or deleted), blocked (another message of its group comes first), dead (attempts used up or expired; the next who calls, or maintain, takes it away), or stuck (taking it away, or popping it, came to nothing because of error; it is tried again at ready_at). Delayed ones come last. Wants SELECT on the table.';
 
 CREATE FUNCTION once.check(
     queue text,
@@ -43,11 +44,12 @@ CREATE FUNCTION once.slots(
     OUT ready_at timestamptz,
     OUT scheduled boolean,
     OUT group_hash bigint,
-    OUT blocked boolean)
+    OUT blocked boolean,
+    OUT stuck integer)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'once_slots' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000;
 COMMENT ON FUNCTION once.slots(text) IS
-'The slots of the queue index. state: as it is on disk, where a claim stands until somebody comes by after its end. now: how the message stands, as peek tells it: ready, delayed, claimed, blocked or dead; or uncommitted (its sender''s transaction is open) or done (its row is gone). scheduled: due later, and not in its lane yet. group_hash: a number for the message''s group, the same for all of the group until the index is rebuilt, NULL without one. blocked: another of its group comes before it. Wants SELECT on the table.';
+'The slots of the queue index. state: as it is on disk, where a claim stands until somebody comes by after its end. now: how the message stands, as peek tells it: ready, delayed, claimed, blocked, dead or stuck; or uncommitted (its sender''s transaction is open) or done (its row is gone). scheduled: due later, and not in its lane yet. group_hash: a number for the message''s group, the same for all of the group until the index is rebuilt, NULL without one. blocked: another of its group comes before it. stuck: so often in a row it came to nothing to take the message away. Wants SELECT on the table.';
 
 CREATE FUNCTION once.pages(
     queue text,

@@ -6,7 +6,8 @@
  * Nobody has rights on these tables: users see them through views that show
  * each of them the queues whose table he may read.  What is written here is
  * written below the level of SQL, like the options, on behalf of somebody who
- * has the right to take the message concerned.
+ * has the right to take the message concerned; but what the tables' owner has put
+ * behind them, constraints and triggers, has its say.
  *
  * A failure belongs to a message by the name of the queue, the id and the time
  * of sending (OnceMessageKey), and so it is not the end of the world if one is
@@ -23,11 +24,16 @@
 #include "access/htup_details.h"
 #include "access/stratnum.h"
 #include "access/table.h"
+#include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_collation.h"
+#include "commands/trigger.h"
+#include "executor/executor.h"
 #include "meta/meta_catalog.h"
 #include "meta/meta_dead.h"
 #include "miscadmin.h"
+#include "once_error.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -44,15 +50,36 @@
 #define Anum_failure_failed_at		5
 #define Anum_failure_enqueued_at	6
 
-static Relation open_table(const char *relname, LOCKMODE lockmode);
+static Relation open_table(const char *relname, LOCKMODE lockmode, bool wait);
+static void begin_writing(OnceDeadWriter *writer, Relation rel);
+static void write_row(OnceDeadWriter *writer, Datum *values, bool *isnull, int natts);
+static void end_writing(OnceDeadWriter *writer, LOCKMODE lockmode);
+static Datum find_failure(const char *queue, const OnceMessageKey *message, bool stuck,
+						  bool *isnull);
+static void forget_failures(const char *queue, const OnceMessageKey *message,
+							bool stuck_only);
 static SysScanDesc scan_queue(Relation rel, const char *index, const char *queue,
 							  Snapshot snapshot);
 static SysScanDesc scan_failures(Relation rel, const char *queue,
 								 const OnceMessageKey *message);
 static HeapTuple next_failure(SysScanDesc scan, Relation rel, const OnceMessageKey *message);
-static OnceMessageKey read_key(HeapTuple tuple, Relation rel, AttrNumber id,
-							   AttrNumber enqueued_at);
+static int	read_attempt(HeapTuple tuple, Relation rel);
 static bool delete_row(Relation rel, HeapTuple tuple);
+
+/*
+ * once_dead_lock locks the table of dead letters, to write some, if that can be
+ * done without waiting.
+ */
+bool
+once_dead_lock(void)
+{
+	Relation	rel = open_table("dead_letter", RowExclusiveLock, false);
+
+	if (rel == NULL)
+		return false;
+	table_close(rel, NoLock);
+	return true;
+}
 
 /*
  * once_dead_begin opens the table of dead letters, to write some.
@@ -60,8 +87,7 @@ static bool delete_row(Relation rel, HeapTuple tuple);
 void
 once_dead_begin(OnceDeadWriter *writer)
 {
-	writer->rel = open_table("dead_letter", RowExclusiveLock);
-	writer->indexes = CatalogOpenIndexes(writer->rel);
+	begin_writing(writer, open_table("dead_letter", RowExclusiveLock, true));
 }
 
 /*
@@ -70,10 +96,7 @@ once_dead_begin(OnceDeadWriter *writer)
 void
 once_dead_write(OnceDeadWriter *writer, Datum *values, bool *isnull)
 {
-	HeapTuple	tuple = heap_form_tuple(RelationGetDescr(writer->rel), values, isnull);
-
-	CatalogTupleInsertWithInfo(writer->rel, tuple, writer->indexes);
-	heap_freetuple(tuple);
+	write_row(writer, values, isnull, Natts_dead_letter);
 }
 
 /*
@@ -82,9 +105,7 @@ once_dead_write(OnceDeadWriter *writer, Datum *values, bool *isnull)
 void
 once_dead_end(OnceDeadWriter *writer)
 {
-	CatalogCloseIndexes(writer->indexes);
-	table_close(writer->rel, RowExclusiveLock);
-	CommandCounterIncrement();
+	end_writing(writer, NoLock);
 }
 
 /*
@@ -95,16 +116,16 @@ void
 once_failure_write(const char *queue, const OnceMessageKey *message, int attempt,
 				   Datum error)
 {
-	Relation	rel = open_table("failure", RowExclusiveLock);
+	Relation	rel = open_table("failure", RowExclusiveLock, true);
 	SysScanDesc scan = scan_failures(rel, queue, message);
+	OnceDeadWriter writer;
 	Datum		values[Natts_failure];
 	bool		isnull[Natts_failure] = {0};
 	HeapTuple	tuple;
 
 	while (HeapTupleIsValid(tuple = next_failure(scan, rel, message)))
 	{
-		if (DatumGetInt32(heap_getattr(tuple, Anum_failure_attempt,
-									   RelationGetDescr(rel), &isnull[0])) == attempt)
+		if (read_attempt(tuple, rel) == attempt)
 			(void) delete_row(rel, tuple);
 	}
 	systable_endscan(scan);
@@ -116,11 +137,9 @@ once_failure_write(const char *queue, const OnceMessageKey *message, int attempt
 	values[Anum_failure_failed_at - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
 	values[Anum_failure_enqueued_at - 1] = TimestampTzGetDatum(message->enqueued_at);
 	isnull[Anum_failure_enqueued_at - 1] = TIMESTAMP_IS_NOBEGIN(message->enqueued_at);
-	tuple = heap_form_tuple(RelationGetDescr(rel), values, isnull);
-	CatalogTupleInsert(rel, tuple);
-
-	table_close(rel, RowExclusiveLock);
-	CommandCounterIncrement();
+	begin_writing(&writer, rel);
+	write_row(&writer, values, isnull, Natts_failure);
+	end_writing(&writer, RowExclusiveLock);
 }
 
 /*
@@ -130,31 +149,16 @@ once_failure_write(const char *queue, const OnceMessageKey *message, int attempt
 Datum
 once_failure_last(const char *queue, const OnceMessageKey *message, bool *isnull)
 {
-	Relation	rel = open_table("failure", AccessShareLock);
-	SysScanDesc scan = scan_failures(rel, queue, message);
-	HeapTuple	tuple;
-	Datum		last = (Datum) 0;
-	TimestampTz last_at = DT_NOBEGIN;
+	return find_failure(queue, message, false, isnull);
+}
 
-	*isnull = true;
-	while (HeapTupleIsValid(tuple = next_failure(scan, rel, message)))
-	{
-		Datum		values[Natts_failure];
-		bool		nulls[Natts_failure];
-		TimestampTz at;
-
-		heap_deform_tuple(tuple, RelationGetDescr(rel), values, nulls);
-		at = DatumGetTimestampTz(values[Anum_failure_failed_at - 1]);
-		if (*isnull || at > last_at)
-		{
-			last = PointerGetDatum(PG_DETOAST_DATUM_COPY(values[Anum_failure_error - 1]));
-			last_at = at;
-			*isnull = false;
-		}
-	}
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-	return last;
+/*
+ * once_failure_stuck returns why a message is stuck, as a palloc'd text, or null.
+ */
+Datum
+once_failure_stuck(const char *queue, const OnceMessageKey *message, bool *isnull)
+{
+	return find_failure(queue, message, true, isnull);
 }
 
 /*
@@ -163,35 +167,60 @@ once_failure_last(const char *queue, const OnceMessageKey *message, bool *isnull
 void
 once_failures_forget(const char *queue, const OnceMessageKey *message)
 {
-	Relation	rel = open_table("failure", RowExclusiveLock);
-	SysScanDesc scan = scan_failures(rel, queue, message);
-	HeapTuple	tuple;
-	bool		deleted = false;
+	forget_failures(queue, message, false);
+}
 
-	while (HeapTupleIsValid(tuple = next_failure(scan, rel, message)))
-		deleted |= delete_row(rel, tuple);
-	systable_endscan(scan);
-	table_close(rel, RowExclusiveLock);
-	if (deleted)
-		CommandCounterIncrement();
+/*
+ * once_failure_forget_stuck deletes why a message was stuck.
+ */
+void
+once_failure_forget_stuck(const char *queue, const OnceMessageKey *message)
+{
+	forget_failures(queue, message, true);
+}
+
+/*
+ * once_message_key reads which message a row is about, where columns tell its id
+ * and the time of its sending; 0: there is no such column.
+ */
+OnceMessageKey
+once_message_key(HeapTuple tuple, TupleDesc desc, AttrNumber id, AttrNumber enqueued_at)
+{
+	OnceMessageKey key;
+	bool		isnull = true;
+
+	key.id = DatumGetInt64(heap_getattr(tuple, id, desc, &isnull));
+	isnull = true;
+	if (enqueued_at != 0)
+		key.enqueued_at = DatumGetTimestampTz(heap_getattr(tuple, enqueued_at, desc, &isnull));
+	if (isnull)
+		key.enqueued_at = DT_NOBEGIN;
+	return key;
 }
 
 /*
  * once_failures_orphaned returns the messages of a queue that have failures and
  * are no dead letters, in a table with OnceMessageKey as the key, or NULL if
- * there are none.
+ * there are none, or that cannot be told without waiting.
  */
 HTAB *
 once_failures_orphaned(const char *queue, Snapshot snapshot)
 {
-	Relation	failures = open_table("failure", AccessShareLock);
-	Relation	letters = open_table("dead_letter", AccessShareLock);
+	Relation	failures = open_table("failure", AccessShareLock, false);
+	Relation	letters = failures == NULL ? NULL :
+		open_table("dead_letter", AccessShareLock, false);
 	HTAB	   *messages = NULL;
 	HASHCTL		ctl;
 	SysScanDesc scan;
 	HeapTuple	tuple;
 	OnceMessageKey key;
 
+	if (letters == NULL)
+	{
+		if (failures != NULL)
+			table_close(failures, AccessShareLock);
+		return NULL;
+	}
 	scan = scan_queue(failures, "failure_queue_idx", queue, snapshot);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
@@ -204,7 +233,8 @@ once_failures_orphaned(const char *queue, Snapshot snapshot)
 			messages = hash_create("pg_once failed messages", 256, &ctl,
 								   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 		}
-		key = read_key(tuple, failures, Anum_failure_id, Anum_failure_enqueued_at);
+		key = once_message_key(tuple, RelationGetDescr(failures), Anum_failure_id,
+							   Anum_failure_enqueued_at);
 		(void) hash_search(messages, &key, HASH_ENTER, NULL);
 	}
 	systable_endscan(scan);
@@ -215,8 +245,8 @@ once_failures_orphaned(const char *queue, Snapshot snapshot)
 		while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 		{
 			CHECK_FOR_INTERRUPTS();
-			key = read_key(tuple, letters, Anum_dead_letter_id,
-						   Anum_dead_letter_enqueued_at);
+			key = once_message_key(tuple, RelationGetDescr(letters), Anum_dead_letter_id,
+								   Anum_dead_letter_enqueued_at);
 			(void) hash_search(messages, &key, HASH_REMOVE, NULL);
 		}
 		systable_endscan(scan);
@@ -228,20 +258,24 @@ once_failures_orphaned(const char *queue, Snapshot snapshot)
 
 /*
  * once_failures_forget_orphans deletes the failures of some messages, those
- * that the snapshot sees.
+ * that the snapshot sees, unless it would have to wait.
  */
 void
 once_failures_forget_orphans(const char *queue, Snapshot snapshot, HTAB *messages)
 {
-	Relation	rel = open_table("failure", RowExclusiveLock);
-	SysScanDesc scan = scan_queue(rel, "failure_queue_idx", queue, snapshot);
+	Relation	rel = open_table("failure", RowExclusiveLock, false);
+	SysScanDesc scan;
 	HeapTuple	tuple;
 	OnceMessageKey key;
 
+	if (rel == NULL)
+		return;
+	scan = scan_queue(rel, "failure_queue_idx", queue, snapshot);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		CHECK_FOR_INTERRUPTS();
-		key = read_key(tuple, rel, Anum_failure_id, Anum_failure_enqueued_at);
+		key = once_message_key(tuple, RelationGetDescr(rel), Anum_failure_id,
+							   Anum_failure_enqueued_at);
 		if (hash_search(messages, &key, HASH_FIND, NULL) != NULL)
 			(void) delete_row(rel, tuple);
 	}
@@ -265,7 +299,7 @@ once_dead_forget_queue(const char *queue)
 
 	for (i = 0; i < lengthof(tables); i++)
 	{
-		Relation	rel = open_table(tables[i][0], RowExclusiveLock);
+		Relation	rel = open_table(tables[i][0], RowExclusiveLock, true);
 		SysScanDesc scan = scan_queue(rel, tables[i][1], queue, NULL);
 		HeapTuple	tuple;
 
@@ -286,21 +320,147 @@ once_dead_forget_queue(const char *queue)
 Oid
 once_dead_owner(void)
 {
-	Relation	rel = open_table("dead_letter", AccessShareLock);
+	Relation	rel = open_table("dead_letter", AccessShareLock, true);
 	Oid			owner = rel->rd_rel->relowner;
 
 	table_close(rel, AccessShareLock);
 	return owner;
 }
 
+/*
+ * open_table opens and locks one of the tables.  NULL: that would mean to wait.
+ */
 static Relation
-open_table(const char *relname, LOCKMODE lockmode)
+open_table(const char *relname, LOCKMODE lockmode, bool wait)
 {
 	Oid			relid = get_relname_relid(relname, once_schema_oid(false));
 
 	if (!OidIsValid(relid))
 		elog(ERROR, "table once.%s does not exist", relname);
-	return table_open(relid, lockmode);
+	if (wait)
+		return table_open(relid, lockmode);
+	return ConditionalLockRelationOid(relid, lockmode) ? table_open(relid, NoLock) : NULL;
+}
+
+/*
+ * begin_writing prepares to store rows as the executor would.
+ */
+static void
+begin_writing(OnceDeadWriter *writer, Relation rel)
+{
+	writer->rel = rel;
+	writer->estate = CreateExecutorState();
+	writer->result = makeNode(ResultRelInfo);
+	InitResultRelInfo(writer->result, rel, 0, NULL, 0);
+	ExecOpenIndices(writer->result, false);
+	writer->slot = MakeSingleTupleTableSlot(RelationGetDescr(rel), table_slot_callbacks(rel));
+	AfterTriggerBeginQuery();
+}
+
+/*
+ * write_row stores a row, of so many columns; further ones are null.
+ */
+static void
+write_row(OnceDeadWriter *writer, Datum *values, bool *isnull, int natts)
+{
+	TupleTableSlot *slot = writer->slot;
+	int			i;
+
+	ExecClearTuple(slot);
+	for (i = 0; i < slot->tts_tupleDescriptor->natts; i++)
+	{
+		slot->tts_values[i] = i < natts ? values[i] : (Datum) 0;
+		slot->tts_isnull[i] = i < natts ? isnull[i] : true;
+	}
+	ExecStoreVirtualTuple(slot);
+	ExecSimpleRelationInsert(writer->result, writer->estate, slot);
+	if (!ItemPointerIsValid(&slot->tts_tid))
+		ereport(ERROR,
+				(errcode(ERRCODE_ONCE_SEND_SUPPRESSED),
+				 errmsg("row of table \"%s\" was not stored",
+						RelationGetRelationName(writer->rel)),
+				 errdetail("A trigger of the table dropped the row.")));
+	ResetPerTupleExprContext(writer->estate);
+}
+
+/*
+ * end_writing fires what is to be fired after it, and closes the table.
+ */
+static void
+end_writing(OnceDeadWriter *writer, LOCKMODE lockmode)
+{
+	AfterTriggerEndQuery(writer->estate);
+	ExecDropSingleTupleTableSlot(writer->slot);
+	ExecCloseIndices(writer->result);
+	table_close(writer->rel, lockmode);
+	ExecResetTupleTable(writer->estate->es_tupleTable, false);
+	ExecCloseResultRelations(writer->estate);
+	FreeExecutorState(writer->estate);
+	CommandCounterIncrement();
+}
+
+/*
+ * find_failure returns the last error of a message, of its deliveries or of what
+ * it is stuck for, as a palloc'd text, or null.  Waits for nobody: who reads the
+ * view sees it all the same.
+ */
+static Datum
+find_failure(const char *queue, const OnceMessageKey *message, bool stuck, bool *isnull)
+{
+	Relation	rel = open_table("failure", AccessShareLock, false);
+	Datum		last = (Datum) 0;
+	TimestampTz last_at = DT_NOBEGIN;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	*isnull = true;
+	if (rel == NULL)
+		return (Datum) 0;
+	scan = scan_failures(rel, queue, message);
+	while (HeapTupleIsValid(tuple = next_failure(scan, rel, message)))
+	{
+		bool		null;
+		Datum		error = heap_getattr(tuple, Anum_failure_error, RelationGetDescr(rel), &null);
+		TimestampTz at = DatumGetTimestampTz(heap_getattr(tuple, Anum_failure_failed_at,
+														  RelationGetDescr(rel), &null));
+
+		if ((read_attempt(tuple, rel) == ONCE_STUCK_ATTEMPT) == stuck &&
+			(*isnull || at > last_at))
+		{
+			last = PointerGetDatum(PG_DETOAST_DATUM_COPY(error));
+			last_at = at;
+			*isnull = false;
+		}
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return last;
+}
+
+/*
+ * forget_failures deletes what was noted of a message, or why it was stuck.
+ * Waits for nobody.
+ */
+static void
+forget_failures(const char *queue, const OnceMessageKey *message, bool stuck_only)
+{
+	Relation	rel = open_table("failure", RowExclusiveLock, false);
+	bool		deleted = false;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	if (rel == NULL)
+		return;
+	scan = scan_failures(rel, queue, message);
+	while (HeapTupleIsValid(tuple = next_failure(scan, rel, message)))
+	{
+		if (!stuck_only || read_attempt(tuple, rel) == ONCE_STUCK_ATTEMPT)
+			deleted |= delete_row(rel, tuple);
+	}
+	systable_endscan(scan);
+	table_close(rel, RowExclusiveLock);
+	if (deleted)
+		CommandCounterIncrement();
 }
 
 /*
@@ -345,7 +505,8 @@ next_failure(SysScanDesc scan, Relation rel, const OnceMessageKey *message)
 
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
-		OnceMessageKey key = read_key(tuple, rel, Anum_failure_id, Anum_failure_enqueued_at);
+		OnceMessageKey key = once_message_key(tuple, RelationGetDescr(rel), Anum_failure_id,
+											  Anum_failure_enqueued_at);
 
 		if (key.enqueued_at == message->enqueued_at)
 			break;
@@ -353,21 +514,13 @@ next_failure(SysScanDesc scan, Relation rel, const OnceMessageKey *message)
 	return tuple;
 }
 
-/*
- * read_key reads which message a row is about.
- */
-static OnceMessageKey
-read_key(HeapTuple tuple, Relation rel, AttrNumber id, AttrNumber enqueued_at)
+static int
+read_attempt(HeapTuple tuple, Relation rel)
 {
-	TupleDesc	desc = RelationGetDescr(rel);
-	OnceMessageKey key;
 	bool		isnull;
 
-	key.id = DatumGetInt64(heap_getattr(tuple, id, desc, &isnull));
-	key.enqueued_at = DatumGetTimestampTz(heap_getattr(tuple, enqueued_at, desc, &isnull));
-	if (isnull)
-		key.enqueued_at = DT_NOBEGIN;
-	return key;
+	return DatumGetInt32(heap_getattr(tuple, Anum_failure_attempt, RelationGetDescr(rel),
+									  &isnull));
 }
 
 /*

@@ -8,8 +8,8 @@
 #ifndef META_DEAD_H
 #define META_DEAD_H
 
-#include "catalog/indexing.h"
 #include "datatype/timestamp.h"
+#include "nodes/execnodes.h"
 #include "utils/hsearch.h"
 #include "utils/relcache.h"
 #include "utils/snapshot.h"
@@ -45,9 +45,15 @@ typedef struct OnceMessageKey
 typedef struct OnceDeadWriter
 {
 	Relation	rel;
-	CatalogIndexState indexes;
+	EState	   *estate;
+	ResultRelInfo *result;
+	TupleTableSlot *slot;
 } OnceDeadWriter;
 
+/* In place of an attempt: why a message is stuck.  Deliveries count from 1. */
+#define ONCE_STUCK_ATTEMPT				0
+
+extern bool once_dead_lock(void);
 extern void once_dead_begin(OnceDeadWriter *writer);
 extern void once_dead_write(OnceDeadWriter *writer, Datum *values, bool *isnull);
 extern void once_dead_end(OnceDeadWriter *writer);
@@ -56,8 +62,13 @@ extern void once_failure_write(const char *queue, const OnceMessageKey *message,
 							   int attempt, Datum error);
 extern Datum once_failure_last(const char *queue, const OnceMessageKey *message,
 							   bool *isnull);
+extern Datum once_failure_stuck(const char *queue, const OnceMessageKey *message,
+								bool *isnull);
 extern void once_failures_forget(const char *queue, const OnceMessageKey *message);
+extern void once_failure_forget_stuck(const char *queue, const OnceMessageKey *message);
 
+extern OnceMessageKey once_message_key(HeapTuple tuple, TupleDesc desc, AttrNumber id,
+									   AttrNumber enqueued_at);
 extern HTAB *once_failures_orphaned(const char *queue, Snapshot snapshot);
 extern void once_failures_forget_orphans(const char *queue, Snapshot snapshot,
 										 HTAB *messages);

@@ -77,15 +77,33 @@ typedef enum QamDeath
 	QAM_DEAD_EXPIRED			/* the caller's "expired" says so */
 } QamDeath;
 
+/* What it takes to undo a claim: the slot's page and claim word, and what the
+ * slot was before */
+typedef struct QamUndo
+{
+	uint64		seq;
+	uint64		claim;
+	uint64		old_claim;
+	int64		old_ready_at;
+	uint16		old_attempts;
+	uint8		old_state;
+	uint8		old_hints;
+	uint8		lane;
+} QamUndo;
+
 /* qam_walk.c: one message that a walk has claimed */
 typedef struct QamClaimed
 {
 	QamRef		ref;
 	HeapTuple	tuple;			/* palloc'd copy; t_self is the live version */
-	uint16		attempt;		/* with a death: deliveries it has had */
 	uint32		group;			/* hash of its group, or 0 */
+	uint32		nth;			/* of all that the request has claimed, in order */
+	uint16		attempt;		/* with a death: deliveries it has had */
+	bool		stuck;			/* taking it away has failed before */
+	bool		taken;			/* the caller's: its row is deleted */
 	QamDeath	death;
 	TimestampTz ready_at;		/* lease: its end.  By xid: time of the claim */
+	QamUndo		undo;
 } QamClaimed;
 
 typedef enum QamClaimKind
@@ -112,11 +130,14 @@ typedef bool (*QamExpired) (void *arg, HeapTuple tuple, TimestampTz now);
  * A request to qam_claim.
  *
  * Messages that are not to be delivered any more (QamDeath) are claimed apart,
- * by transaction, for the caller to take away: "take_dead" is called for each
- * like "take", no attempt is counted, and if the transaction rolls back, they
- * are dead again.  Beyond max_dead they are passed by, and so are the messages
- * of their groups; but as long as there is nothing to deliver, they stand in the
- * way, and up to max_dead_alone are taken.
+ * by transaction, for the caller to take away: no attempt is counted, and if the
+ * transaction rolls back, they are dead again.  Beyond max_dead they are passed
+ * by, and so are the messages of their groups; but as long as there is nothing to
+ * deliver, they stand in the way, and up to max_dead_alone are taken.
+ *
+ * A request may be made again, for more: what is in "claimed" and "dead" stays.
+ * Both are in "context", and up to date at any time, so that the claims can be
+ * undone whatever happens on the way.
  */
 typedef struct QamClaimRequest
 {
@@ -140,20 +161,32 @@ typedef struct QamClaimRequest
 	int			only_lane;		/* with only: the lane it is in */
 	TimestampTz only_ready_at;	/* with only: its deliver_at, or 0 */
 	QamTakeRow	take;			/* NULL, or see above */
-	QamTakeRow	take_dead;		/* with max_dead; it may free the tuple, and set
-								 * it to NULL */
 	void	   *take_arg;
+	MemoryContext context;		/* of the arrays; NULL: the current one */
 
-	/* out; palloc'd, in order of delivery */
+	/* in: zero at first.  Out: in order of delivery */
 	QamClaimed *claimed;
 	int			nclaimed;
+	int			room;			/* allocated length */
 	QamClaimed *dead;
 	int			ndead;
+	int			dead_room;
+	uint32		nclaims;			/* claims of both kinds, undone ones included */
 	TimestampTz earliest;		/* when the first message that waits for a time
 								 * becomes ready, or DT_NOEND */
 } QamClaimRequest;
 
 extern void qam_claim(QamClaimRequest *req);
+
+/*
+ * Undo a claim of whose message nobody has been told: the slot becomes what it
+ * was, and no attempt is counted, unless somebody else has claimed the message
+ * since.  stuck: nor is it to be offered again at once, but after a pause, which
+ * is the longer the more often in a row that has happened.
+ *
+ * It may be called while a transaction is being aborted.
+ */
+extern void qam_undo_claim(Relation index, const QamClaimed *claimed, bool stuck);
 
 /* What a receipt's slot says now; DESIGN calls it the receipt's state table. */
 typedef enum QamRefState
@@ -257,6 +290,7 @@ typedef struct QamPeeked
 	HeapTuple	tuple;			/* palloc'd copy, or NULL if DONE */
 	QamPeekState state;
 	uint16		attempts;
+	bool		stuck;			/* READY or DELAYED: taking it away has failed */
 	TimestampTz ready_at;
 } QamPeeked;
 
@@ -278,6 +312,7 @@ typedef struct QamSlotInfo
 	ItemPointerData tid;
 	int			attempts;
 	TimestampTz ready_at;		/* 0: at once */
+	int			stuck;			/* taking it away has failed so often in a row */
 	QamPeeked	now;			/* how its message stands; good during the call */
 } QamSlotInfo;
 

@@ -192,15 +192,18 @@ qam_slot_fault(const QamSlot *slot, uint16 kind)
 
 	if (slot->state == QAM_SLOT_DONE)
 		return NULL;
-	switch (slot->state & ~QAM_SLOT_BLOCKED)
+	switch (QamSlotState(slot))
 	{
-		case QAM_SLOT_APPENDED:
 		case QAM_SLOT_READY:
 		case QAM_SLOT_TAKEN:
 			break;
+		case QAM_SLOT_APPENDED:
+			if (QamSlotStuck(slot) == 0)
+				break;
+			return "its state is unknown";
 		case QAM_SLOT_CLAIMED:
 		case QAM_SLOT_ENDED:
-			if (!bucket)
+			if (!bucket && QamSlotStuck(slot) == 0)
 				break;
 			/* FALLTHROUGH */
 		default:

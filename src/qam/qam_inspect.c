@@ -306,6 +306,8 @@ qam_peek_slot(const QamCopiedPage *copy, int slotno, QamRow *row,
 {
 	out->state = qam_peek_state(copy, slotno, row, retry, now, first, &out->ready_at);
 	out->attempts = copy->slots[slotno].attempts;
+	out->stuck = QamSlotStuck(&copy->slots[slotno]) > 0 &&
+		(out->state == QAM_PEEK_READY || out->state == QAM_PEEK_DELAYED);
 	out->tuple = row->state == QAM_ROW_GONE ? NULL : heap_copytuple(&row->tuple);
 }
 
@@ -444,6 +446,7 @@ qam_slot_info(const QamCopiedPage *copy, int slotno, const uint64 *group_key,
 	info->tid = slot->tid;
 	info->attempts = slot->attempts;
 	info->ready_at = QamSlotIsOver(slot) ? 0 : qam_shown_time(slot->ready_at);
+	info->stuck = QamSlotStuck(slot);
 	if (QamClaimKindOf(slot->claim) == QAM_CLAIM_BY_XID)
 	{
 		info->claim = "xid";

@@ -332,6 +332,7 @@ extern uint64 qam_proof(const uint64 *nonce, uint64 seq, int slotno,
 						const QamSlot *slot);
 extern int64 qam_ready_again(const QamRetry *retry, uint64 seq, int slotno,
 							 const QamSlot *slot);
+extern int64 qam_stuck_pause(int stuck);
 
 /* qam_build.c */
 extern IndexBuildResult *qambuild(Relation heap, Relation index, struct IndexInfo *info);

@@ -169,13 +169,13 @@ qam_page_unblock(QamLog *log, Page page, int slotno, bool idle, uint64 gone_by)
 	slot->state &= ~QAM_SLOT_BLOCKED;
 	if (gone_by != 0 && idle)
 	{
-		slot->state = QAM_SLOT_READY;
+		slot->state = QAM_SLOT_READY | (slot->state & QAM_SLOT_STUCK);
 		slot->claim = QamMakeClaim(QAM_CLAIM_GONE_BY, gone_by);
 		qam_log_bytes(log, page, &slot->claim, sizeof(slot->claim));
 	}
 	qam_log_bytes(log, page, &slot->state, sizeof(slot->state));
 	qam_page_lower_earliest(log, page,
-							slot->state == QAM_SLOT_READY ? slot->ready_at : 0);
+							QamSlotState(slot) == QAM_SLOT_READY ? slot->ready_at : 0);
 }
 
 /*

@@ -23,6 +23,7 @@
  *		hash are reserved and zero.  Never released.
  * 2	ordered groups and the schedule; the metapage counts wake-ups by range.
  * 3	the metapage has a key for the hash of groups, which is another hash.
+ *		Slots count how often their message was stuck.
  *
  * A server that meets another version refuses the index and asks for REINDEX,
  * which costs leases and attempts, never messages.
@@ -97,8 +98,18 @@ StaticAssertDecl(sizeof(QamSlot) == 40, "slot format");
 /* The block of the row; the tid has not been looked at yet */
 #define QamSlotGetBlock(slot)	ItemPointerGetBlockNumberNoCheck(&(slot)->tid)
 
+/*
+ * With READY and TAKEN: how often in a row it has come to nothing to take the
+ * message away.  Saturating.
+ */
+#define QAM_SLOT_STUCK			0x70
+#define QAM_SLOT_STUCK_SHIFT	4
+#define QAM_SLOT_MAX_STUCK		(QAM_SLOT_STUCK >> QAM_SLOT_STUCK_SHIFT)
+
 #define QamSlotState(slot)		((slot)->state & 0x0F)
 #define QamSlotIsBlocked(slot)	(((slot)->state & QAM_SLOT_BLOCKED) != 0)
+#define QamSlotStuck(slot) \
+	(((slot)->state & QAM_SLOT_STUCK) >> QAM_SLOT_STUCK_SHIFT)
 
 /* Is the row gone for good, so that its line pointer means nothing any more? */
 #define QamSlotIsOver(slot) \

@@ -24,6 +24,10 @@
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
+/* Between two tries to take a stuck message away: 1 s, 4 s, 16 s, .. 15 min */
+#define QAM_STUCK_PAUSE			USECS_PER_SEC
+#define QAM_STUCK_PAUSE_MAX		(15 * USECS_PER_MINUTE)
+
 /*
  * qam_proof computes the proof for a slot as it is now.
  */
@@ -309,6 +313,21 @@ qam_ready_again(const QamRetry *retry, uint64 seq, int slotno, const QamSlot *sl
 }
 
 /*
+ * qam_stuck_pause is the pause after it has come to nothing, so often in a row, to
+ * take a message away.  What keeps its row is nothing that the queue's retry delay
+ * was made for.
+ */
+int64
+qam_stuck_pause(int stuck)
+{
+	int64		pause = QAM_STUCK_PAUSE;
+
+	while (--stuck > 0 && pause < QAM_STUCK_PAUSE_MAX)
+		pause *= 4;
+	return Min(pause, QAM_STUCK_PAUSE_MAX);
+}
+
+/*
  * What giving back makes of a slot.
  */
 static void
@@ -340,6 +359,80 @@ qam_given_back(QamSlot *new, QamGiveBack how, int64 delay, int64 pause,
 			break;
 	}
 	new->hints = 0;
+}
+
+/*
+ * What a slot becomes again whose claim is undone.
+ *
+ * Stuck, it is READY later, and keeps the word of the last claim, so that a late
+ * ack is still accepted.  Words of those who inserted or tried to take away are
+ * none.
+ */
+static void
+qam_undone(QamSlot *new, const QamUndo *undo, bool stuck, TimestampTz now)
+{
+	uint8		blocked = new->state & QAM_SLOT_BLOCKED;
+
+	/* Its group may have come to it since */
+	new->state = (undo->old_state & ~QAM_SLOT_BLOCKED) | blocked;
+	new->attempts = undo->old_attempts;
+	new->hints = undo->old_hints;
+	new->ready_at = undo->old_ready_at;
+	new->claim = undo->old_claim;
+	if (stuck)
+	{
+		int			n = Min(QamSlotStuck(new) + 1, QAM_SLOT_MAX_STUCK);
+
+		if (QamSlotState(new) == QAM_SLOT_APPENDED || QamSlotState(new) == QAM_SLOT_TAKEN)
+			new->claim = 0;
+		new->state = QAM_SLOT_READY | blocked | (n << QAM_SLOT_STUCK_SHIFT);
+		new->hints = 0;
+		new->ready_at = now + qam_stuck_pause(n);
+	}
+}
+
+/*
+ * qam_undo_claim: see qam.h.  No locks on entry or exit.
+ *
+ * What may have been made of the slot if its transaction has ended meanwhile is
+ * undone as well, as long as the word of our claim is there.
+ */
+void
+qam_undo_claim(Relation index, const QamClaimed *claimed, bool stuck)
+{
+	const QamUndo *undo = &claimed->undo;
+	QamLink		link = qam_link(claimed->ref.block, undo->seq);
+	TimestampTz now = GetCurrentTimestamp();
+	Buffer		buffer = ReadBuffer(index, claimed->ref.block);
+	Page		page = BufferGetPage(buffer);
+	bool		undone = false;
+	QamSlot    *slot;
+	QamLog		log;
+
+	HOLD_INTERRUPTS();
+	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+	slot = QamPageGetSlots(page) + claimed->ref.slot;
+
+	/* It may have moved out of the schedule: then the claim stays till the end */
+	if (qam_page_is(page, &link, undo->lane) &&
+		claimed->ref.slot < QamPageGetSlotCount(page) &&
+		!QamSlotIsOver(slot) && slot->claim == undo->claim)
+	{
+		QamSlot		new = *slot;
+
+		qam_undone(&new, undo, stuck, now);
+		qam_log_begin(&log, index);
+		page = qam_log_page(&log, buffer, false);
+		qam_page_set_slot(&log, page, claimed->ref.slot, &new);
+		qam_page_lower_earliest(&log, page,
+								new.hints & QAM_HINT_ACKED ? 0 : new.ready_at);
+		qam_log_finish(&log);
+		undone = true;
+	}
+	UnlockReleaseBuffer(buffer);
+	if (undone)
+		qam_wakeup(index, undo->seq);
+	RESUME_INTERRUPTS();
 }
 
 /*

@@ -79,10 +79,6 @@ typedef struct QamWalk
 	int			max_pins;
 	BlockNumber pinned[QAM_MAX_PINS];
 	Buffer		pins[QAM_MAX_PINS];
-	int			room;			/* allocated length of req->claimed */
-	QamSlot    *before;			/* slots as they were, per claim */
-	int			dead_room;		/* likewise, of req->dead */
-	QamSlot    *dead_before;
 	uint64		lease_claim;	/* claim word for leases */
 	XLogRecPtr	lsn;			/* end of the last record written */
 
@@ -488,6 +484,28 @@ qam_judge_candidate(QamWalk *walk, QamVisit *visit, Buffer heap_buffer,
 }
 
 /*
+ * Make room for another claim in an array of the request.  It counts only when the
+ * claim is complete.
+ */
+static QamClaimed *
+qam_next_claimed(QamClaimRequest *req, QamClaimed **claims, int n, int *room)
+{
+	if (n == *room)
+	{
+		int			wanted = *room == 0 ? Max(16, Min(req->max, 64)) : *room * 2;
+
+		if (*room == 0)
+			*claims = MemoryContextAlloc(req->context != NULL ? req->context :
+										 CurrentMemoryContext,
+										 wanted * sizeof(QamClaimed));
+		else
+			*claims = repalloc_huge(*claims, wanted * sizeof(QamClaimed));
+		*room = wanted;
+	}
+	return &(*claims)[n];
+}
+
+/*
  * Claim a live row for the request: to be delivered, or, being dead or because
  * the request is for taking messages away, TAKEN.
  */
@@ -500,32 +518,9 @@ qam_take_claim(QamWalk *walk, QamVisit *visit, const QamSlot *slot, QamRow *row,
 	bool		take_away = dead || qam_any_time(req);
 	QamClaimed *claimed;
 	QamSlot    *new = &qam_change(visit, slot)->new;
-	uint8		blocked = slot->state & QAM_SLOT_BLOCKED;
 
-	if (dead)
-	{
-		if (req->ndead == walk->dead_room)
-		{
-			walk->dead_room = Max(16, walk->dead_room * 2);
-			req->dead = walk->dead_room == 16 ? palloc(16 * sizeof(QamClaimed)) :
-				repalloc_huge(req->dead, walk->dead_room * sizeof(QamClaimed));
-			walk->dead_before = walk->dead_room == 16 ? palloc(16 * sizeof(QamSlot)) :
-				repalloc_huge(walk->dead_before, walk->dead_room * sizeof(QamSlot));
-		}
-		walk->dead_before[req->ndead] = *slot;
-		claimed = &req->dead[req->ndead++];
-	}
-	else
-	{
-		if (req->nclaimed == walk->room)
-		{
-			walk->room *= 2;
-			req->claimed = repalloc_huge(req->claimed, walk->room * sizeof(QamClaimed));
-			walk->before = repalloc_huge(walk->before, walk->room * sizeof(QamSlot));
-		}
-		walk->before[req->nclaimed] = *slot;
-		claimed = &req->claimed[req->nclaimed++];
-	}
+	claimed = dead ? qam_next_claimed(req, &req->dead, req->ndead, &req->dead_room) :
+		qam_next_claimed(req, &req->claimed, req->nclaimed, &req->room);
 
 	new->hints = 0;
 	if (take_away)
@@ -534,12 +529,12 @@ qam_take_claim(QamWalk *walk, QamVisit *visit, const QamSlot *slot, QamRow *row,
 		if (QamSlotState(slot) == QAM_SLOT_CLAIMED &&
 			QamClaimKindOf(slot->claim) == QAM_CLAIM_BY_XID)
 			new->ready_at = 0;
-		new->state = QAM_SLOT_TAKEN | blocked;
+		new->state = QAM_SLOT_TAKEN | (slot->state & (QAM_SLOT_BLOCKED | QAM_SLOT_STUCK));
 		new->claim = walk->claim_xid;
 	}
 	else
 	{
-		new->state = QAM_SLOT_CLAIMED | blocked;
+		new->state = QAM_SLOT_CLAIMED | (slot->state & QAM_SLOT_BLOCKED);
 		if (new->attempts < PG_UINT16_MAX)
 			new->attempts++;
 		if (req->kind == QAM_CLAIM_XID)
@@ -565,12 +560,27 @@ qam_take_claim(QamWalk *walk, QamVisit *visit, const QamSlot *slot, QamRow *row,
 	claimed->tuple = heap_copytuple(&row->tuple);
 	claimed->attempt = new->attempts;
 	claimed->group = new->group_hash;
+	claimed->nth = req->nclaims++;
+	claimed->stuck = QamSlotStuck(slot) > 0;
+	claimed->taken = false;
 	claimed->death = death;
 	claimed->ready_at = new->ready_at;
+	claimed->undo.seq = visit->link.seq;
+	claimed->undo.lane = visit->lane;
+	claimed->undo.claim = new->claim;
+	claimed->undo.old_claim = slot->claim;
+	claimed->undo.old_ready_at = slot->ready_at;
+	claimed->undo.old_attempts = slot->attempts;
+	claimed->undo.old_state = slot->state;
+	claimed->undo.old_hints = slot->hints;
 	claimed->ref.block = visit->link.block;
 	claimed->ref.slot = visit->slotno;
 	claimed->ref.proof = qam_proof(walk->view.meta.nonce, visit->link.seq,
 								   visit->slotno, new);
+	if (dead)
+		req->ndead++;
+	else
+		req->nclaimed++;
 
 	/* What is ours is not to be offered as long as it is */
 	if (take_away || req->kind == QAM_CLAIM_XID)
@@ -605,7 +615,7 @@ qam_set_ready(QamVisit *visit, const QamSlot *slot, int64 ready_at)
 {
 	QamSlot    *new = &qam_change(visit, slot)->new;
 
-	new->state = QAM_SLOT_READY | (slot->state & QAM_SLOT_BLOCKED);
+	new->state = QAM_SLOT_READY | (slot->state & (QAM_SLOT_BLOCKED | QAM_SLOT_STUCK));
 	new->ready_at = ready_at;
 	visit->quiet.earliest = Min(visit->quiet.earliest, ready_at);
 }
@@ -876,40 +886,6 @@ qam_apply(QamWalk *walk, QamVisit *visit, bool complete)
 }
 
 /*
- * Undo the claim of a row that could not be taken: the slot becomes what it
- * was.  No locks on entry or exit.
- */
-static void
-qam_undo_claim(QamWalk *walk, QamVisit *visit, const QamClaimed *claimed,
-			   const QamSlot *before)
-{
-	Page		page = BufferGetPage(visit->buffer);
-	QamLog		log;
-
-	LockBuffer(visit->buffer, BUFFER_LOCK_EXCLUSIVE);
-	if (qam_page_is(page, &visit->link, visit->lane))
-	{
-		QamSlot    *slot = QamPageGetSlots(page) + claimed->ref.slot;
-		QamSlot		old = *before;
-
-		/* It may have moved out of the schedule: then the claim stays till the end */
-		if (!QamSlotIsOver(slot) &&
-			(slot->claim == walk->claim_xid || slot->claim == walk->lease_claim))
-		{
-			/* Its group may have come to it meanwhile */
-			old.state = QamSlotState(before) | (slot->state & QAM_SLOT_BLOCKED);
-			qam_log_begin(&log, walk->index);
-			page = qam_log_page(&log, visit->buffer, false);
-			qam_page_set_slot(&log, page, claimed->ref.slot, &old);
-			qam_page_lower_earliest(&log, page, old.ready_at);
-			walk->lsn = qam_log_finish(&log);
-		}
-	}
-	LockBuffer(visit->buffer, BUFFER_LOCK_UNLOCK);
-	qam_wakeup(walk->index, visit->link.seq);
-}
-
-/*
  * Has a message been given up in this visit that comes before this one in its
  * group?
  */
@@ -926,40 +902,43 @@ qam_given_up_before(const QamVisit *visit, const QamClaimed *claimed)
 }
 
 /*
- * Call a callback for the claims from "first" on of an array with *n of them,
- * and drop those that it cannot have, with those that come after them in their
- * groups.  No page is locked; the rows' heap pages are still pinned.
+ * Call the callback for the claims from "first" on, and undo those that it cannot
+ * have, with those that come after them in their groups.  No page is locked; the
+ * rows' heap pages are still pinned.
  */
 static void
-qam_take_rows(QamWalk *walk, QamVisit *visit, QamTakeRow take, QamClaimed *claimed,
-			  const QamSlot *before, int first, int *n)
+qam_take_rows(QamWalk *walk, QamVisit *visit, int first)
 {
+	QamClaimRequest *req = walk->req;
 	int			kept = first;
+	int			n = req->nclaimed;
 	int			i;
 
-	if (take == NULL && visit->ngiven_up == 0)
+	if (req->take == NULL || first == n)
 		return;
-	if (first < *n && take != NULL)
-		once_debug_point("walk_before_take");
-	for (i = first; i < *n; i++)
+	once_debug_point("walk_before_take");
+	for (i = first; i < n; i++)
 	{
-		if (!qam_given_up_before(visit, &claimed[i]) &&
-			(take == NULL || take(walk->req->take_arg, &claimed[i])))
+		QamClaimed *claimed = &req->claimed[i];
+
+		if (!qam_given_up_before(visit, claimed) && req->take(req->take_arg, claimed))
 		{
-			claimed[kept++] = claimed[i];
+			if (kept < i)
+				req->claimed[kept] = *claimed;
+			kept++;
 			continue;
 		}
-		if (claimed[i].group != 0)
+		if (claimed->group != 0)
 		{
-			visit->given_up[visit->ngiven_up].hash = claimed[i].group;
-			visit->given_up[visit->ngiven_up++].slotno = claimed[i].ref.slot;
+			visit->given_up[visit->ngiven_up].hash = claimed->group;
+			visit->given_up[visit->ngiven_up++].slotno = claimed->ref.slot;
 			walk->expecting = false;
 			walk->expected_block = InvalidBlockNumber;
 		}
-		qam_undo_claim(walk, visit, &claimed[i], &before[i]);
+		qam_undo_claim(walk->index, claimed, false);
 		visit->quiet.earliest = 0;
 	}
-	*n = kept;
+	req->nclaimed = kept;
 }
 
 /*
@@ -1018,7 +997,6 @@ qam_visit_exclusive(QamWalk *walk, QamVisit *visit, bool wait)
 	{
 		QamClaimRequest *req = walk->req;
 		int			first = req->nclaimed;
-		int			first_dead = req->ndead;
 		BlockNumber blocks[QAM_MAX_PINS];
 		int			nblocks = 0;
 		int			i;
@@ -1057,12 +1035,8 @@ qam_visit_exclusive(QamWalk *walk, QamVisit *visit, bool wait)
 		if (qam_any_time(req) && req->nclaimed > first)
 			qam_wakeup(walk->index, visit->link.seq);
 
-		/* A dead message that cannot be had is not gone past in its group */
 		visit->ngiven_up = 0;
-		qam_take_rows(walk, visit, req->take_dead, req->dead, walk->dead_before,
-					  first_dead, &req->ndead);
-		qam_take_rows(walk, visit, req->take, req->claimed, walk->before,
-					  first, &req->nclaimed);
+		qam_take_rows(walk, visit, first);
 		if (stop == QAM_STOP_END || (stop == QAM_STOP_ENOUGH && qam_enough(req)))
 			return QAM_VISIT_OK;
 		if (stop == QAM_STOP_XID)
@@ -1331,9 +1305,9 @@ qam_walk_lanes(QamWalk *walk)
 }
 
 /*
- * qam_claim claims up to req->max messages and returns them in req->claimed,
- * in the order in which they were sent, urgent lanes first; and up to
- * req->max_dead that are not to be delivered any more in req->dead.
+ * qam_claim claims messages until there are req->max of them in req->claimed, in
+ * the order in which they were sent, urgent lanes first; and up to req->max_dead
+ * that are not to be delivered any more in req->dead.
  *
  * Both relations are open and locked RowExclusive.  Claims take effect at once
  * and do not depend on whether the transaction commits; those by xid end with
@@ -1350,18 +1324,10 @@ qam_claim(QamClaimRequest *req)
 	walk.index = req->index;
 	walk.max_pins = Min(QAM_MAX_PINS, qam_max_pins());
 	walk.lsn = InvalidXLogRecPtr;
-	walk.room = Max(1, Min(req->max, 64));
-	walk.dead_room = 0;
-	walk.dead_before = NULL;
 	walk.lease_claim = QamMakeClaim(QAM_CLAIM_BY_LEASE,
 									pg_prng_uint64(&pg_global_prng_state));
 	walk.expecting = false;
 	walk.expected_block = InvalidBlockNumber;
-	walk.before = palloc(walk.room * sizeof(QamSlot));
-	req->claimed = palloc(walk.room * sizeof(QamClaimed));
-	req->nclaimed = 0;
-	req->dead = NULL;
-	req->ndead = 0;
 	req->earliest = DT_NOEND;
 	if (req->kind == QAM_CLAIM_XID &&
 		TransactionIdIsValid(GetCurrentTransactionIdIfAny()))
@@ -1395,9 +1361,6 @@ qam_claim(QamClaimRequest *req)
 	}
 	req->earliest = Min(req->earliest, due);
 	qam_unpin_all(&walk);
-	pfree(walk.before);
-	if (walk.dead_before != NULL)
-		pfree(walk.dead_before);
 
 	/* Attempts shall count after a crash too: on disk soon, or at once */
 	if (req->nclaimed > 0 && !XLogRecPtrIsInvalid(walk.lsn))

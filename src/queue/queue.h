@@ -24,9 +24,11 @@
 #include "qam/qam.h"
 #include "queue/once_receipt.h"
 #include "storage/buf.h"
+#include "storage/bufpage.h"
 #include "storage/lockdefs.h"
 #include "utils/array.h"
 #include "utils/elog.h"
+#include "utils/resowner.h"
 
 /* What a verb is about to do, and so which rights and which lock it wants */
 typedef enum OnceAccess
@@ -125,6 +127,8 @@ extern int64 once_row_id(const OnceQueue *queue, HeapTuple tuple);
 extern OnceMessageKey once_row_key(const OnceQueue *queue, HeapTuple tuple);
 extern bool once_row_delete_spi(OnceQueue *queue, ItemPointer tid, int64 id);
 extern bool once_row_is_there(OnceQueue *queue, ItemPointer tid, int64 id);
+extern bool once_row_at(Page page, HeapTuple tuple);
+extern Buffer once_row_pin(const OnceQueue *queue, HeapTuple copy);
 
 /* queue_dedup.c: which of the rows of a call have a dedup_id, in ascending order */
 typedef struct OnceDedup
@@ -141,16 +145,6 @@ extern void once_rows_insert_new(OnceQueue *queue, OnceNewRows *batch, OnceDedup
 extern void once_dedup_make(Relation heap, const char *queue);
 extern void once_dedup_forget_queue(const char *queue);
 
-/* queue_take.c */
-#define ONCE_MAX_DEAD		100 /* that one call does away with, */
-#define ONCE_MAX_DEAD_ALONE	10000	/* and if there is nothing to deliver before */
-
-extern int	once_rows_claim(OnceQueue *queue, QamClaimRequest *req, int max_dead);
-extern int	once_rows_pop(OnceQueue *queue, QamClaimRequest *req, int max_dead);
-extern int	once_rows_remove(OnceQueue *queue, QamClaimRequest *req);
-extern bool once_row_expired(const OnceQueue *queue, HeapTuple tuple, TimestampTz now);
-extern void once_raise_suppressed(const OnceQueue *queue);
-
 /* queue_wait.c: one call's waiting */
 typedef struct OnceWait
 {
@@ -165,22 +159,6 @@ extern bool once_wait_is_over(const OnceWait *wait);
 extern void once_wait_pause(OnceWait *wait, TimestampTz ready_at);
 extern void once_wait_check(const OnceWait *wait);
 
-/* queue_dead.c */
-extern void once_dead_store(OnceQueue *queue, OnceDeadWriter *writer,
-							const QamClaimed *dead);
-extern void once_messages_done(const OnceQueue *queue, const QamClaimed *messages, int n);
-
-/* queue_archive.c */
-extern void once_archive_make(Relation heap, const char *queue);
-extern Oid	once_archive_oid(const char *queue);
-extern char *once_archive_table(const char *queue);
-extern void once_archive_put(const OnceQueue *queue, const QamClaimed *messages, int n);
-extern int	once_archive_retire(OnceQueue *queue);
-
-/* queue_redrive.c */
-extern int64 once_dead_remove(OnceQueue *queue, TimestampTz before, int64 max,
-							  ArrayType *ids);
-
 /* queue_try.c: work on many rows, some of which may refuse */
 typedef struct OnceTry
 {
@@ -189,7 +167,7 @@ typedef struct OnceTry
 	/* in: leaves one out */
 	void		(*refused) (void *arg, int row, const ErrorData *error);
 	void	   *arg;
-	bool		user_code;		/* in: might triggers be deferred to the commit? */
+	bool		rehearse;		/* in: the commit as well */
 
 	/* set by "work" as it goes on */
 	int			row;			/* that it is at; -1: at several together */
@@ -199,6 +177,8 @@ typedef struct OnceTry
 } OnceTry;
 
 extern void once_try(OnceTry *try, int from, int to);
+extern ErrorData *once_subxact_failed(MemoryContext context, ResourceOwner owner);
+extern bool once_has_written(void);
 
 /* Messages left out by one call, for its warnings */
 typedef struct OnceRefusals
@@ -210,5 +190,61 @@ typedef struct OnceRefusals
 
 extern void once_refusal_warn(OnceRefusals *refusals, int64 id, const ErrorData *error);
 extern void once_refusals_warn(const OnceRefusals *refusals);
+
+/* queue_hold.c: what a call has claimed and not handed out yet */
+typedef struct OnceHold
+{
+	OnceQueue  *queue;
+	void	   *arg;			/* the caller's */
+	QamClaimRequest req;
+	uint32		at;				/* the claim (its "nth") that is worked on, and will
+								 * be stuck if that fails, or ONCE_AT_NONE */
+	bool		first;			/* has the transaction written nothing before? */
+	int			dead_met;		/* dead messages that were claimed to be moved, */
+	int			dead_settled;	/* and those that were, or are stuck */
+
+	/* queue_hold.c's own */
+	int			nest_level;
+	MemoryContext mcxt;
+	ResourceOwner owner;
+	struct OnceHold *outer;
+} OnceHold;
+
+#define ONCE_AT_NONE		PG_UINT32_MAX
+
+extern void once_hold_init(void);
+extern void once_hold_begin(OnceHold *hold, OnceQueue *queue, Snapshot snapshot);
+extern void once_hold(OnceHold *hold, void (*work) (OnceHold *hold));
+
+/* queue_take.c: to be called within once_hold */
+#define ONCE_MAX_DEAD		100 /* that one call does away with, */
+#define ONCE_MAX_DEAD_ALONE	10000	/* and if there is nothing to deliver before */
+#define ONCE_MAX_STUCK		100 /* that consumers come to know as such in one call */
+
+extern void once_rows_claim(OnceHold *hold, int max_dead);
+extern void once_rows_pop(OnceHold *hold, int max_dead);
+extern int	once_rows_remove(OnceHold *hold, OnceRefusals *refusals);
+extern bool once_row_expired(const OnceQueue *queue, HeapTuple tuple, TimestampTz now);
+extern void once_raise_suppressed(const OnceQueue *queue);
+
+/* queue_dead.c */
+extern void once_dead_store(OnceQueue *queue, OnceDeadWriter *writer,
+							const QamClaimed *dead);
+extern void once_stuck_note(OnceQueue *queue, const QamClaimed *message,
+							const ErrorData *error);
+extern void once_messages_done(const OnceQueue *queue, const QamClaimed *messages, int n,
+							   OnceHold *hold);
+
+/* queue_archive.c */
+extern void once_archive_make(Relation heap, const char *queue);
+extern Oid	once_archive_oid(const char *queue);
+extern char *once_archive_table(const char *queue);
+extern void once_archive_put(const OnceQueue *queue, const QamClaimed *messages, int n,
+							 OnceHold *hold);
+extern int	once_archive_retire(OnceQueue *queue);
+
+/* queue_redrive.c */
+extern int64 once_dead_remove(OnceQueue *queue, TimestampTz before, int64 max,
+							  ArrayType *ids);
 
 #endif							/* QUEUE_H */

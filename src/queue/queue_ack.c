@@ -262,15 +262,7 @@ try_ack_in_subxact(TryRun *run)
 		}
 		PG_CATCH();
 		{
-			ErrorData  *edata;
-
-			MemoryContextSwitchTo(context);
-			edata = CopyErrorData();
-			FlushErrorState();
-			RollbackAndReleaseCurrentSubTransaction();
-			MemoryContextSwitchTo(context);
-			CurrentResourceOwner = owner;
-			ReThrowError(edata);
+			ReThrowError(once_subxact_failed(context, owner));
 		}
 		PG_END_TRY();
 	}
@@ -339,7 +331,7 @@ ack_one(OnceQueue *queue, const pg_uuid_t *uuid)
 			return ACK_OVERTAKEN;
 		if (message.tuple != NULL)
 		{
-			once_messages_done(queue, &message, 1);
+			once_messages_done(queue, &message, 1, NULL);
 			heap_freetuple(message.tuple);
 		}
 		once_unacked_ack(uuid);
@@ -414,23 +406,14 @@ ack_received(const pg_uuid_t *uuid, Oid relid)
 static bool
 row_is_there(Buffer buffer, const OnceReceivedRow *row)
 {
-	Page		page = BufferGetPage(buffer);
-	OffsetNumber offset = ItemPointerGetOffsetNumber(&row->tid);
-	ItemId		item;
-	bool		there = false;
+	HeapTupleData tuple;
+	bool		there;
 
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
-	if (offset <= PageGetMaxOffsetNumber(page))
-	{
-		item = PageGetItemId(page, offset);
-		if (ItemIdIsNormal(item))
-		{
-			HeapTupleHeader header = (HeapTupleHeader) PageGetItem(page, item);
-
-			there = HeapTupleHeaderGetRawXmin(header) == row->xmin &&
-				(header->t_infomask & HEAP_XMAX_INVALID) != 0;
-		}
-	}
+	tuple.t_self = row->tid;
+	there = once_row_at(BufferGetPage(buffer), &tuple) &&
+		HeapTupleHeaderGetRawXmin(tuple.t_data) == row->xmin &&
+		(tuple.t_data->t_infomask & HEAP_XMAX_INVALID) != 0;
 	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
 	return there;
 }

@@ -172,10 +172,12 @@ once_archive_table(const char *queue)
 
 /*
  * once_archive_put keeps messages that the current transaction has acked, if
- * their queue has an archive.  The tuples must be flat.
+ * their queue has an archive.  The tuples must be flat.  hold, or NULL: of those
+ * that have been claimed for that; the one whose turn it is may be the reason of
+ * an error.
  */
 void
-once_archive_put(const OnceQueue *queue, const QamClaimed *messages, int n)
+once_archive_put(const OnceQueue *queue, const QamClaimed *messages, int n, OnceHold *hold)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	CatalogIndexState indexes;
@@ -211,11 +213,15 @@ once_archive_put(const OnceQueue *queue, const QamClaimed *messages, int n)
 			if (i > 0)
 				now = Max(GetCurrentTimestamp(), now + 1);
 			tuple = form_archived(queue, partition, &messages[i], now, generation);
+			if (hold != NULL)
+				hold->at = messages[i].nth;
 
 			CHECK_FOR_INTERRUPTS();
 			CatalogTupleInsertWithInfo(partition, tuple, indexes);
 			heap_freetuple(tuple);
 		}
+		if (hold != NULL)
+			hold->at = ONCE_AT_NONE;
 		CatalogCloseIndexes(indexes);
 	}
 	relation_close(partition, NoLock);

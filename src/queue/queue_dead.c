@@ -8,6 +8,10 @@
  * claim, the deletion of its row and the dead letter are all of his
  * transaction.  If that rolls back, the message is where it was, and dead.
  *
+ * If its row cannot be deleted, or its letter not be stored, it is stuck: it stays
+ * where it is and is tried again after a pause.  The error is kept like those
+ * given to nack, in his transaction.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -20,6 +24,17 @@
 #include "utils/builtins.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
+
+/* An error that is to be noted */
+typedef struct Note
+{
+	OnceQueue  *queue;
+	const OnceMessageKey *key;
+	Datum		error;
+} Note;
+
+static void write_note(void *arg, int from, int to);
+static void forgo_note(void *arg, int row, const ErrorData *error);
 
 /*
  * once_dead_store makes a dead letter of a message whose row has been deleted,
@@ -36,7 +51,7 @@ once_dead_store(OnceQueue *queue, OnceDeadWriter *writer, const QamClaimed *dead
 
 	if (dead->death == QAM_DEAD_EXPIRED && queue->meta.drop_expired)
 	{
-		if (dead->attempt > 0)
+		if (dead->attempt > 0 || dead->stuck)
 			once_failures_forget(name, &key);
 		return;
 	}
@@ -65,27 +80,68 @@ once_dead_store(OnceQueue *queue, OnceDeadWriter *writer, const QamClaimed *dead
 	COPY_COLUMN(Anum_dead_letter_headers, ONCE_COL_HEADERS);
 	COPY_COLUMN(Anum_dead_letter_payload, ONCE_COL_PAYLOAD);
 	once_dead_write(writer, values, isnull);
+	if (dead->stuck)
+		once_failure_forget_stuck(name, &key);
 #undef COPY_COLUMN
+}
+
+/*
+ * once_stuck_note notes why a message is stuck, and says so unless that is known.
+ */
+void
+once_stuck_note(OnceQueue *queue, const QamClaimed *message, const ErrorData *error)
+{
+	OnceMessageKey key = once_row_key(queue, message->tuple);
+	Note		note = {.queue = queue,.key = &key,.error = CStringGetTextDatum(error->message)};
+	OnceTry		try = {.work = write_note,.refused = forgo_note,.arg = &note};
+	bool		isnull;
+	Datum		known = once_failure_stuck(once_queue_name(queue), &key, &isnull);
+
+	if (!isnull && strcmp(TextDatumGetCString(known), error->message) == 0)
+		return;
+	once_try(&try, 0, 1);
+	ereport(WARNING,
+			(errcode(error->sqlerrcode),
+			 errmsg("message " INT64_FORMAT " of queue \"%s\" is stuck: %s",
+					key.id, once_queue_name(queue), error->message),
+			 error->detail != NULL ? errdetail_internal("%s", error->detail) : 0,
+			 error->hint != NULL ? errhint("%s", error->hint) : 0));
+}
+
+static void
+write_note(void *arg, int from, int to)
+{
+	Note	   *note = arg;
+
+	once_failure_write(once_queue_name(note->queue), note->key, ONCE_STUCK_ATTEMPT,
+					   note->error);
+}
+
+static void
+forgo_note(void *arg, int row, const ErrorData *error)
+{
+	/* It has been said, and will be again */
 }
 
 /*
  * once_messages_done sees to what is left of messages that have been acked:
  * their failures, of which there are none before the second delivery, go, and
- * they themselves are archived.
+ * they themselves are archived.  hold: of those that have been claimed for that,
+ * or NULL.
  */
 void
-once_messages_done(const OnceQueue *queue, const QamClaimed *messages, int n)
+once_messages_done(const OnceQueue *queue, const QamClaimed *messages, int n, OnceHold *hold)
 {
 	int			i;
 
 	for (i = 0; i < n; i++)
 	{
-		if (messages[i].attempt > 1)
+		if (messages[i].attempt > 1 || messages[i].stuck)
 		{
 			OnceMessageKey key = once_row_key(queue, messages[i].tuple);
 
 			once_failures_forget(once_queue_name(queue), &key);
 		}
 	}
-	once_archive_put(queue, messages, n);
+	once_archive_put(queue, messages, n, hold);
 }

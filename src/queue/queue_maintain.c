@@ -41,6 +41,7 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "utils/rel.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -78,6 +79,7 @@ typedef bool (*Step) (OnceQueue *queue, Work *work);
 
 struct Work
 {
+	bool		atomic;			/* within a transaction of the caller's own? */
 	const char *what;			/* "queue" or "ledger" */
 	const char *name;
 	OnceLimit	limit;			/* of this queue or ledger */
@@ -90,11 +92,11 @@ struct Work
 PG_FUNCTION_INFO_V1(once_maintain);
 
 static char **list_names(const char *sql, int *n);
-static void begin_work(Work *work, const char *what, const char *name);
-static void do_work(Work *work, bool atomic);
+static void begin_work(Work *work, bool atomic, const char *what, const char *name);
+static void do_work(Work *work);
 static bool try_commit(Work *work);
-static bool try_work(Work *work, bool atomic);
-static void settle(bool atomic);
+static bool try_work(Work *work);
+static void fire_at_once(void);
 static void warn(Work *work, const ErrorData *edata);
 static bool do_queue(Work *work);
 static bool do_ledger(const char *name);
@@ -102,6 +104,8 @@ static int64 most_passes(OnceQueue *queue, Step step);
 static bool step_dedup(OnceQueue *queue, Work *work);
 static bool step_schedule(OnceQueue *queue, Work *work);
 static bool step_dead(OnceQueue *queue, Work *work);
+static void check_deferred(OnceQueue *queue);
+static void move_dead(OnceHold *hold);
 static bool step_failures(OnceQueue *queue, Work *work);
 static bool step_retention(OnceQueue *queue, Work *work);
 static bool step_archive(OnceQueue *queue, Work *work);
@@ -138,21 +142,21 @@ once_maintain(PG_FUNCTION_ARGS)
 	names = list_names(LIST_QUEUES_SQL, &n);
 	for (i = 0; i < n; i++)
 	{
-		begin_work(&work, "queue", names[i]);
+		begin_work(&work, atomic, "queue", names[i]);
 		for (s = 0; s < lengthof(steps) && !work.unusable; s++)
 		{
 			work.step = steps[s];
 			work.passes = -1;
-			do_work(&work, atomic);
+			do_work(&work);
 		}
 	}
 
 	names = list_names(LIST_LEDGERS_SQL, &n);
 	for (i = 0; i < n; i++)
 	{
-		begin_work(&work, "ledger", names[i]);
+		begin_work(&work, atomic, "ledger", names[i]);
 		work.passes = LEDGER_PASSES;
-		do_work(&work, atomic);
+		do_work(&work);
 	}
 	SPI_finish();
 	PG_RETURN_VOID();
@@ -180,9 +184,10 @@ list_names(const char *sql, int *n)
 }
 
 static void
-begin_work(Work *work, const char *what, const char *name)
+begin_work(Work *work, bool atomic, const char *what, const char *name)
 {
 	memset(work, 0, sizeof(Work));
+	work->atomic = atomic;
 	work->what = what;
 	work->name = name;
 	work->now = GetCurrentTimestamp();
@@ -194,15 +199,15 @@ begin_work(Work *work, const char *what, const char *name)
  * what comes in meanwhile is the next call's, and others want their turn.
  */
 static void
-do_work(Work *work, bool atomic)
+do_work(Work *work)
 {
 	bool		more;
 
 	do
 	{
 		CHECK_FOR_INTERRUPTS();
-		more = try_work(work, atomic);
-		if (!atomic && !try_commit(work))
+		more = try_work(work);
+		if (!work->atomic && !try_commit(work))
 			more = false;
 		if (more && once_limit_over(&work->limit))
 		{
@@ -251,7 +256,7 @@ try_commit(Work *work)
  * A step that may run code of users has armed the limit.
  */
 static bool
-try_work(Work *work, bool atomic)
+try_work(Work *work)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -265,8 +270,10 @@ try_work(Work *work, bool atomic)
 	PG_TRY();
 	{
 		PushActiveSnapshot(GetTransactionSnapshot());
+		if (!work->atomic)
+			fire_at_once();
 		more = work->step != NULL ? do_queue(work) : do_ledger(work->name);
-		settle(atomic);
+		once_unacked_settle();
 		once_limit_disarm();
 		PopActiveSnapshot();
 		ReleaseCurrentSubTransaction();
@@ -278,13 +285,7 @@ try_work(Work *work, bool atomic)
 		ErrorData  *edata;
 
 		once_limit_disarm();
-		MemoryContextSwitchTo(caller);
-		edata = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(caller);
-		CurrentResourceOwner = owner;
-
+		edata = once_subxact_failed(caller, owner);
 		if (once_is_cancel(edata) && !once_limit_caused(edata))
 			ReThrowError(edata);
 		more = false;
@@ -297,19 +298,18 @@ try_work(Work *work, bool atomic)
 }
 
 /*
- * settle has code of users do now what would have to wait for the commit, where
- * its errors could not be caught any more: deferred triggers, and the messages
- * that it has received.
+ * fire_at_once has triggers fired at once that are deferred to the commit, where
+ * their errors could not be caught any more, nor would they run as the table's
+ * owner.  In a transaction of the caller's own, their time is his to choose.
  */
 static void
-settle(bool atomic)
+fire_at_once(void)
 {
-	ConstraintsSetStmt *immediate = makeNode(ConstraintsSetStmt);
+	ConstraintsSetStmt *all_immediate = makeNode(ConstraintsSetStmt);
 
-	/* In a transaction of the caller's own, their time is his to choose */
-	if (!atomic)
-		AfterTriggerSetState(immediate);
-	once_unacked_settle();
+	all_immediate->constraints = NIL;
+	all_immediate->deferred = false;
+	AfterTriggerSetState(all_immediate);
 }
 
 /*
@@ -420,27 +420,51 @@ step_dead(OnceQueue *queue, Work *work)
 	Oid			owner = queue->heap->rd_rel->relowner;
 	bool		as_owner = !queue->meta.fast && owner != GetUserId() &&
 		once_may_set_role(GetUserId(), owner);
-	QamClaimRequest req;
+	OnceHold	hold;
 	OnceRole	saved;
 
 	if (queue->meta.consume_paused)
 		return false;
 	once_queue_check_columns(queue);
 
-	memset(&req, 0, sizeof(req));
-	req.heap = queue->heap;
-	req.index = queue->index;
-	req.kind = QAM_CLAIM_XID;
-	req.retry = queue->meta.retry;
-	req.snapshot = GetActiveSnapshot();
+	if (as_owner && work->atomic)
+		check_deferred(queue);
+	once_hold_begin(&hold, queue, GetActiveSnapshot());
 	if (!queue->meta.fast)
 		once_limit_arm(&work->limit);
 	if (as_owner)
 		once_role_assume(&saved, owner, true);
-	(void) once_rows_claim(queue, &req, DEAD_STEP);
+	once_hold(&hold, move_dead);
 	if (as_owner)
 		once_role_drop(&saved);
-	return req.ndead == DEAD_STEP;
+	return hold.dead_settled == DEAD_STEP;
+}
+
+/*
+ * check_deferred raises an error if triggers of the table would be deferred until
+ * they cannot run as its owner any more.
+ */
+static void
+check_deferred(OnceQueue *queue)
+{
+	TriggerDesc *triggers = queue->heap->trigdesc;
+	int			i;
+
+	for (i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+	{
+		if (triggers->triggers[i].tginitdeferred)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("cannot run deferred triggers as the owner of table \"%s\"",
+							RelationGetRelationName(queue->heap)),
+					 errhint("Call once.maintain() outside of transactions, or as the owner.")));
+	}
+}
+
+static void
+move_dead(OnceHold *hold)
+{
+	once_rows_claim(hold, DEAD_STEP);
 }
 
 /*
@@ -451,7 +475,8 @@ step_retention(OnceQueue *queue, Work *work)
 {
 	OnceOptions options;
 
-	if (!once_options_read(once_queue_name(queue), &options) || !options.retention.set)
+	if (!once_options_read(once_queue_name(queue), &options) || !options.retention.set ||
+		!once_dead_lock())
 		return false;
 	return once_dead_remove(queue, work->now - once_interval_usec(&options.retention.value),
 							RETENTION_STEP, NULL) == RETENTION_STEP;

@@ -20,9 +20,9 @@
 #include "utils/tuplestore.h"
 #include "utils/xid8.h"
 
-#define NPEEK_COLUMNS		9
+#define NPEEK_COLUMNS		10
 #define NCHECK_COLUMNS		4
-#define NSLOT_COLUMNS		13
+#define NSLOT_COLUMNS		14
 #define NPAGE_COLUMNS		10
 
 PG_FUNCTION_INFO_V1(once_peek);
@@ -146,6 +146,14 @@ put_peeked(ReturnSetInfo *rsinfo, OnceQueue *queue, QamPeeked *peeked)
 	values[7] = heap_getattr(peeked->tuple, column[ONCE_COL_PAYLOAD], desc, &isnull[7]);
 
 	values[8] = CStringGetTextDatum(state_name(queue, peeked));
+	isnull[9] = true;
+	values[9] = (Datum) 0;
+	if (peeked->stuck)
+	{
+		OnceMessageKey key = once_row_key(queue, peeked->tuple);
+
+		values[9] = once_failure_stuck(once_queue_name(queue), &key, &isnull[9]);
+	}
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, isnull);
 }
 
@@ -155,6 +163,8 @@ put_peeked(ReturnSetInfo *rsinfo, OnceQueue *queue, QamPeeked *peeked)
 static const char *
 state_name(OnceQueue *queue, const QamPeeked *peeked)
 {
+	if (peeked->stuck)
+		return "stuck";
 	switch (peeked->state)
 	{
 		case QAM_PEEK_READY:
@@ -221,6 +231,7 @@ put_slot(void *arg, const QamSlotInfo *info)
 	isnull[11] = info->group == 0;
 	values[11] = Int64GetDatum((int64) info->group);
 	values[12] = BoolGetDatum(info->blocked);
+	values[13] = Int32GetDatum(info->stuck);
 	tuplestore_putvalues(look->rsinfo->setResult, look->rsinfo->setDesc, values, isnull);
 }
 

@@ -37,7 +37,10 @@ static bool can_truncate(OnceQueue *queue);
 static int64 count_rows(OnceQueue *queue);
 static void truncate_table(const char *relname);
 static int64 purge_rows(OnceQueue *queue);
-static bool find_row(OnceQueue *queue, int64 id, QamClaimRequest *req, ItemPointer tid);
+static void purge_all(OnceHold *hold);
+static void cancel_one(OnceHold *hold);
+static bool find_row(OnceQueue *queue, int64 id, QamClaimRequest *req, ItemPointer tid,
+					 OnceMessageKey *message);
 static void root_of(Relation heap, ItemPointer tid);
 
 /*
@@ -76,7 +79,8 @@ once_cancel(PG_FUNCTION_ARGS)
 {
 	char	   *name = once_arg_queue(fcinfo, 0);
 	OnceQueue	queue;
-	QamClaimRequest req;
+	OnceHold	hold;
+	OnceMessageKey key;
 	ItemPointerData tid;
 	bool		cancelled = false;
 
@@ -95,23 +99,15 @@ once_cancel(PG_FUNCTION_ARGS)
 						 quote_qualified_identifier(ONCE_SCHEMA,
 													RelationGetRelationName(queue.heap)))));
 
-	memset(&req, 0, sizeof(req));
-	if (find_row(&queue, PG_GETARG_INT64(1), &req, &tid))
+	once_hold_begin(&hold, &queue, GetActiveSnapshot());
+	hold.arg = &cancelled;
+	if (find_row(&queue, PG_GETARG_INT64(1), &hold.req, &tid, &key))
 	{
-		req.heap = queue.heap;
-		req.index = queue.index;
-		req.kind = QAM_CLAIM_XID;
-		req.max = 1;
-		req.retry = queue.meta.retry;
-		req.snapshot = GetActiveSnapshot();
-		cancelled = once_rows_remove(&queue, &req) == 1;
-		if (cancelled)
-		{
-			OnceMessageKey key = once_row_key(&queue, req.claimed[0].tuple);
-
-			once_failures_forget(name, &key);
-		}
+		hold.req.max = 1;
+		once_hold(&hold, cancel_one);
 	}
+	if (cancelled)
+		once_failures_forget(name, &key);
 	once_queue_close(&queue);
 	PG_RETURN_BOOL(cancelled);
 }
@@ -174,34 +170,64 @@ truncate_table(const char *relname)
 static int64
 purge_rows(OnceQueue *queue)
 {
+	OnceHold	hold;
+	int64		removed = 0;
+
+	once_hold_begin(&hold, queue, GetActiveSnapshot());
+	hold.req.everything = true;
+	hold.arg = &removed;
+	once_hold(&hold, purge_all);
+	return removed;
+}
+
+/*
+ * purge_all is purge_rows, with the claims given.  Those of rows that cannot be
+ * had are kept till the end, so that they are not met again.
+ */
+static void
+purge_all(OnceHold *hold)
+{
+	int64	   *removed = hold->arg;
+	OnceRefusals refusals = {.queue = hold->queue,.what = "removed"};
 	MemoryContext round = AllocSetContextCreate(CurrentMemoryContext,
 												"pg_once purge",
 												ALLOCSET_DEFAULT_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(round);
-	int64		removed = 0;
-	int			n;
+	int			left;
+	int			found;
+	int			i;
 
 	do
 	{
-		QamClaimRequest req;
+		int			n;
 
-		memset(&req, 0, sizeof(req));
-		req.heap = queue->heap;
-		req.index = queue->index;
-		req.kind = QAM_CLAIM_XID;
-		req.max = PURGE_ROUND;
-		req.retry = queue->meta.retry;
-		req.snapshot = GetActiveSnapshot();
-		req.everything = true;
-		n = once_rows_remove(queue, &req);
-		removed += n;
-		MemoryContextReset(round);
 		CHECK_FOR_INTERRUPTS();
-	} while (n > 0);
+		left = hold->req.nclaimed;
+		hold->req.max = left + PURGE_ROUND;
+		n = once_rows_remove(hold, &refusals);
+		*removed += n;
+		found = n + hold->req.nclaimed - left;
+		MemoryContextReset(round);
+	} while (found > 0);
 
+	for (i = 0; i < hold->req.nclaimed; i++)
+		qam_undo_claim(hold->req.index, &hold->req.claimed[i], false);
+	once_refusals_warn(&refusals);
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(round);
-	return removed;
+}
+
+/*
+ * cancel_one removes the message that is asked for.
+ */
+static void
+cancel_one(OnceHold *hold)
+{
+	bool	   *cancelled = hold->arg;
+
+	*cancelled = once_rows_remove(hold, NULL) == 1;
+	if (hold->req.nclaimed > 0)
+		qam_undo_claim(hold->req.index, &hold->req.claimed[0], false);
 }
 
 /*
@@ -209,7 +235,8 @@ purge_rows(OnceQueue *queue)
  * it: where the queue index knows it, in which lane, and due when.
  */
 static bool
-find_row(OnceQueue *queue, int64 id, QamClaimRequest *req, ItemPointer tid)
+find_row(OnceQueue *queue, int64 id, QamClaimRequest *req, ItemPointer tid,
+		 OnceMessageKey *message)
 {
 	ScanKeyData key;
 	SysScanDesc scan;
@@ -229,6 +256,7 @@ find_row(OnceQueue *queue, int64 id, QamClaimRequest *req, ItemPointer tid)
 		Datum		priority;
 		Datum		deliver_at;
 
+		*message = once_row_key(queue, tuple);
 		*tid = tuple->t_self;
 		req->only = tid;
 		priority = heap_getattr(tuple, queue->meta.column[ONCE_COL_PRIORITY],

@@ -21,6 +21,7 @@
 #include "access/htup_details.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "once_debug.h"
 #include "queue/once_unacked.h"
 #include "queue/queue.h"
 #include "utils/rel.h"
@@ -67,6 +68,7 @@ PG_FUNCTION_INFO_V1(once_pop);
 static Datum hand_out(FunctionCallInfo fcinfo, Contract contract, const char *verb);
 static void hand_out_waiting(HandOut *call, OnceWait *wait);
 static bool hand_out_once(HandOut *call, Snapshot snapshot, TimestampTz *earliest);
+static void claim_and_put(OnceHold *hold);
 static void put_message(HandOut *call, QamClaimed *claimed);
 
 /*
@@ -165,39 +167,52 @@ hand_out_waiting(HandOut *call, OnceWait *wait)
 /*
  * hand_out_once claims what is ready and puts it into the result.  Returns
  * whether it has done anything, be it that there are messages, or that dead
- * ones were moved.  *earliest: when another known one becomes ready.
+ * ones were moved, or are known to be stuck now.  *earliest: when another known one becomes ready.
  */
 static bool
 hand_out_once(HandOut *call, Snapshot snapshot, TimestampTz *earliest)
 {
-	QamClaimRequest req;
+	OnceHold	hold;
+
+	once_hold_begin(&hold, &call->queue, snapshot);
+	hold.arg = call;
+	if (call->contract == CONTRACT_LEASE)
+		hold.req.kind = QAM_CLAIM_LEASE;
+	hold.req.max = call->max;
+	hold.req.lease = call->lease;
+	call->epoch = once_meta_epoch();
+	once_hold(&hold, claim_and_put);
+	*earliest = hold.req.earliest;
+	return hold.req.nclaimed > 0 || hold.dead_settled > 0;
+}
+
+/*
+ * claim_and_put is hand_out_once, as long as nothing has been handed out.
+ */
+static void
+claim_and_put(OnceHold *hold)
+{
+	HandOut    *call = hold->arg;
+	QamClaimRequest *req = &hold->req;
 	int			i;
 
-	memset(&req, 0, sizeof(req));
-	req.heap = call->queue.heap;
-	req.index = call->queue.index;
-	req.kind = call->contract == CONTRACT_LEASE ? QAM_CLAIM_LEASE : QAM_CLAIM_XID;
-	req.max = call->max;
-	req.lease = call->lease;
-	req.retry = call->queue.meta.retry;
-	req.snapshot = snapshot;
-
-	call->epoch = once_meta_epoch();
 	if (call->contract == CONTRACT_POP)
-		(void) once_rows_pop(&call->queue, &req, ONCE_MAX_DEAD);
-	else
-		(void) once_rows_claim(&call->queue, &req, ONCE_MAX_DEAD);
-	if (call->contract == CONTRACT_POP)
-		once_messages_done(&call->queue, req.claimed, req.nclaimed);
-
-	for (i = 0; i < req.nclaimed; i++)
 	{
-		put_message(call, &req.claimed[i]);
-		CHECK_FOR_INTERRUPTS();
+		once_rows_pop(hold, ONCE_MAX_DEAD);
+		once_messages_done(hold->queue, req->claimed, req->nclaimed, hold);
 	}
-	*earliest = req.earliest;
-	pfree(req.claimed);
-	return req.nclaimed > 0 || req.ndead > 0;
+	else
+		once_rows_claim(hold, ONCE_MAX_DEAD);
+
+	if (req->nclaimed > 0)
+		once_debug_point("before_hand_out");
+	for (i = 0; i < req->nclaimed; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		hold->at = req->claimed[i].nth;
+		put_message(call, &req->claimed[i]);
+		hold->at = ONCE_AT_NONE;
+	}
 }
 
 /*

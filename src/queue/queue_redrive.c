@@ -115,8 +115,6 @@ static void redrive_chunk(Redrive *call);
 static void send_letters(void *arg, int from, int to);
 static void refuse_letter(void *arg, int row, const ErrorData *error);
 static void read_letter(HeapTuple tuple, TupleDesc desc, OnceNewRow *row);
-static OnceMessageKey read_key(HeapTuple tuple, TupleDesc desc, AttrNumber id,
-							   AttrNumber enqueued_at);
 static int64 purge_dead_letters(const char *name, ArrayType *ids);
 static int	remove_some(OnceQueue *queue, TimestampTz before, int max, ArrayType *ids,
 						TimestampTz *since);
@@ -195,7 +193,7 @@ redrive(const char *name, int64 max, ArrayType *ids)
 	call->try.work = send_letters;
 	call->try.refused = refuse_letter;
 	call->try.arg = call;
-	call->try.user_code = !call->queue.meta.fast;
+	call->try.rehearse = !once_has_written();
 
 	/* Others take the places of those that were refused */
 	while (redrive_round(call))
@@ -351,8 +349,8 @@ send_letters(void *arg, int from, int to)
 	for (i = 0; i < batch.nrows; i++)
 	{
 		HeapTuple	tuple = SPI_tuptable->vals[i];
-		OnceMessageKey key = read_key(tuple, SPI_tuptable->tupdesc, Anum_take_id,
-									  Anum_take_enqueued_at);
+		OnceMessageKey key = once_message_key(tuple, SPI_tuptable->tupdesc, Anum_take_id,
+											  Anum_take_enqueued_at);
 
 		read_letter(tuple, SPI_tuptable->tupdesc, &batch.rows[i]);
 		once_failures_forget(name, &key);
@@ -389,22 +387,6 @@ read_letter(HeapTuple tuple, TupleDesc desc, OnceNewRow *row)
 	row->group_id = heap_getattr(tuple, Anum_take_group_id, desc, &row->group_id_null);
 	row->headers = heap_getattr(tuple, Anum_take_headers, desc, &row->headers_null);
 	row->payload = heap_getattr(tuple, Anum_take_payload, desc, &row->payload_null);
-}
-
-/*
- * read_key reads which message a row of a query is about.
- */
-static OnceMessageKey
-read_key(HeapTuple tuple, TupleDesc desc, AttrNumber id, AttrNumber enqueued_at)
-{
-	OnceMessageKey key;
-	bool		isnull;
-
-	key.id = DatumGetInt64(heap_getattr(tuple, id, desc, &isnull));
-	key.enqueued_at = DatumGetTimestampTz(heap_getattr(tuple, enqueued_at, desc, &isnull));
-	if (isnull)
-		key.enqueued_at = DT_NOBEGIN;
-	return key;
 }
 
 /*
@@ -479,8 +461,8 @@ remove_some(OnceQueue *queue, TimestampTz before, int max, ArrayType *ids,
 	removed = SPI_tuptable;
 	for (i = 0; i < n; i++)
 	{
-		OnceMessageKey key = read_key(removed->vals[i], removed->tupdesc,
-									  Anum_remove_id, Anum_remove_enqueued_at);
+		OnceMessageKey key = once_message_key(removed->vals[i], removed->tupdesc,
+											  Anum_remove_id, Anum_remove_enqueued_at);
 
 		CHECK_FOR_INTERRUPTS();
 		once_failures_forget(once_queue_name(queue), &key);

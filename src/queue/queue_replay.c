@@ -28,7 +28,7 @@
  * object cannot have one, and becomes a key's value.
  */
 #define REPLAY_SQL \
-	"SELECT priority, group_id, payload," \
+	"SELECT id, priority, group_id, payload," \
 	" CASE WHEN headers IS NULL THEN pg_catalog.jsonb_build_object('once-replay-of', id)" \
 	"  WHEN pg_catalog.jsonb_typeof(headers) OPERATOR(pg_catalog.=) 'object'" \
 	"  THEN headers OPERATOR(pg_catalog.||) pg_catalog.jsonb_build_object('once-replay-of', id)" \
@@ -38,10 +38,24 @@
 	" ORDER BY archived_at, id"
 
 /* Columns of its result */
-#define Anum_replay_priority	1
-#define Anum_replay_group_id	2
-#define Anum_replay_payload		3
-#define Anum_replay_headers		4
+#define Anum_replay_id			1
+#define Anum_replay_priority	2
+#define Anum_replay_group_id	3
+#define Anum_replay_payload		4
+#define Anum_replay_headers		5
+
+/* One call */
+typedef struct Replay
+{
+	OnceQueue	queue;
+	int64		replayed;
+	OnceRefusals refusals;
+
+	/* what the cursor has fetched */
+	OnceTry		try;
+	OnceNewRow *rows;
+	int64	   *ids;			/* that the messages had */
+} Replay;
 
 PG_FUNCTION_INFO_V1(once_replay);
 
@@ -62,7 +76,9 @@ static const struct
 
 static TimestampTz arg_time(FunctionCallInfo fcinfo, int argno, const char *name);
 static void check_archive(const OnceQueue *queue, Oid archive);
-static void send_fetched(OnceQueue *queue);
+static void send_fetched(Replay *call);
+static void send_some(void *arg, int from, int to);
+static void refuse_one(void *arg, int row, const ErrorData *error);
 
 /*
  * once.replay: archived messages are sent again, as new ones.
@@ -75,9 +91,8 @@ once_replay(PG_FUNCTION_ARGS)
 	Datum		values[2];
 	TimestampTz since = arg_time(fcinfo, 1, "since");
 	TimestampTz until = arg_time(fcinfo, 2, "until");
-	int64		replayed = 0;
-	OnceQueue	queue;
 	Oid			archive;
+	Replay		call = {.refusals = {.queue = &call.queue,.what = "replayed"}};
 	Portal		portal;
 	MemoryContext round;
 	MemoryContext caller;
@@ -87,15 +102,19 @@ once_replay(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("since must not be later than until")));
 
-	once_queue_open(&queue, name, ONCE_TO_SEND, "once.replay()");
-	once_queue_check_sending(&queue);
+	call.try.work = send_some;
+	call.try.refused = refuse_one;
+	call.try.arg = &call;
+	call.try.rehearse = !once_has_written();
+	once_queue_open(&call.queue, name, ONCE_TO_SEND, "once.replay()");
+	once_queue_check_sending(&call.queue);
 	archive = once_archive_oid(name);
 	if (!OidIsValid(archive))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("queue \"%s\" has no archive", name),
 				 errhint("Its owner can make one by once.alter_queue(..., archive => ...).")));
-	check_archive(&queue, archive);
+	check_archive(&call.queue, archive);
 
 	values[0] = TimestampTzGetDatum(since);
 	values[1] = TimestampTzGetDatum(until);
@@ -104,7 +123,7 @@ once_replay(PG_FUNCTION_ARGS)
 									   2, types, values, NULL, false, 0);
 
 	/* Only now nobody can alter it any more */
-	check_archive(&queue, archive);
+	check_archive(&call.queue, archive);
 	round = AllocSetContextCreate(CurrentMemoryContext, "pg_once replay",
 								  ALLOCSET_DEFAULT_SIZES);
 	for (;;)
@@ -113,16 +132,16 @@ once_replay(PG_FUNCTION_ARGS)
 		SPI_cursor_fetch(portal, true, REPLAY_CHUNK);
 		if (SPI_processed == 0)
 			break;
-		replayed += SPI_processed;
 		caller = MemoryContextSwitchTo(round);
-		send_fetched(&queue);
+		send_fetched(&call);
 		MemoryContextSwitchTo(caller);
 		MemoryContextReset(round);
 	}
 	SPI_cursor_close(portal);
 	SPI_finish();
-	once_queue_close(&queue);
-	PG_RETURN_INT64(replayed);
+	once_refusals_warn(&call.refusals);
+	once_queue_close(&call.queue);
+	PG_RETURN_INT64(call.replayed);
 }
 
 static TimestampTz
@@ -159,24 +178,27 @@ check_archive(const OnceQueue *queue, Oid archive)
 }
 
 /*
- * send_fetched sends what the cursor has fetched, and frees it.
+ * send_fetched sends what the cursor has fetched, all that the queue takes, and
+ * frees it.
  */
 static void
-send_fetched(OnceQueue *queue)
+send_fetched(Replay *call)
 {
 	SPITupleTable *fetched = SPI_tuptable;
-	OnceNewRows batch = {.deliver_at = DT_NOBEGIN,.expires_at = DT_NOBEGIN};
+	int			n = (int) SPI_processed;
+	bool		isnull;
 	int			i;
 
-	batch.nrows = (int) SPI_processed;
-	batch.rows = palloc(sizeof(OnceNewRow) * batch.nrows);
-	for (i = 0; i < batch.nrows; i++)
+	call->rows = palloc(sizeof(OnceNewRow) * n);
+	call->ids = palloc(sizeof(int64) * n);
+	for (i = 0; i < n; i++)
 	{
-		OnceNewRow *row = &batch.rows[i];
+		OnceNewRow *row = &call->rows[i];
 		HeapTuple	tuple = fetched->vals[i];
 		Datum		priority;
-		bool		isnull;
 
+		call->ids[i] = DatumGetInt64(SPI_getbinval(tuple, fetched->tupdesc, Anum_replay_id,
+												   &isnull));
 		priority = SPI_getbinval(tuple, fetched->tupdesc, Anum_replay_priority, &isnull);
 		row->priority = isnull ? QAM_DEFAULT_LANE : DatumGetInt16(priority);
 		row->group_id = SPI_getbinval(tuple, fetched->tupdesc, Anum_replay_group_id,
@@ -186,6 +208,30 @@ send_fetched(OnceQueue *queue)
 		row->headers = SPI_getbinval(tuple, fetched->tupdesc, Anum_replay_headers,
 									 &row->headers_null);
 	}
-	once_rows_insert(queue, &batch);
+	call->replayed += n;
+	once_try(&call->try, 0, n);
 	SPI_freetuptable(fetched);
+}
+
+static void
+send_some(void *arg, int from, int to)
+{
+	Replay	   *call = arg;
+	OnceNewRows batch = {.deliver_at = DT_NOBEGIN,.expires_at = DT_NOBEGIN};
+
+	batch.rows = &call->rows[from];
+	batch.nrows = to - from;
+	once_rows_insert(&call->queue, &batch);
+}
+
+/*
+ * refuse_one leaves one out.
+ */
+static void
+refuse_one(void *arg, int row, const ErrorData *error)
+{
+	Replay	   *call = arg;
+
+	call->replayed--;
+	once_refusal_warn(&call->refusals, call->ids[row], error);
 }

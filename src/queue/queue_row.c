@@ -117,6 +117,7 @@ static void insert_spi_some(OnceQueue *queue, const OnceNewRows *batch);
 static Size row_size(const OnceNewRow *row);
 static Datum row_value(const OnceNewRow *row, int column, bool *isnull);
 static Datum row_array(const OnceNewRows *batch, int column, Oid type);
+static bool row_changed_by_us(HeapTuple tuple);
 static SPIPlanPtr get_plan(OnceQueue *queue, RowPlan which);
 static SPIPlanPtr make_plan(const char *relname, RowPlan which);
 
@@ -201,18 +202,9 @@ once_row_id(const OnceQueue *queue, HeapTuple tuple)
 OnceMessageKey
 once_row_key(const OnceQueue *queue, HeapTuple tuple)
 {
-	AttrNumber	column = queue->meta.column[ONCE_COL_ENQUEUED_AT];
-	bool		isnull = true;
-	OnceMessageKey key;
-
-	key.id = once_row_id(queue, tuple);
-	if (column != 0)
-		key.enqueued_at = DatumGetTimestampTz(heap_getattr(tuple, column,
-														   RelationGetDescr(queue->heap),
-														   &isnull));
-	if (isnull)
-		key.enqueued_at = DT_NOBEGIN;
-	return key;
+	return once_message_key(tuple, RelationGetDescr(queue->heap),
+							queue->meta.column[ONCE_COL_ID],
+							queue->meta.column[ONCE_COL_ENQUEUED_AT]);
 }
 
 /*
@@ -240,7 +232,8 @@ once_row_delete_spi(OnceQueue *queue, ItemPointer tid, int64 id)
 
 /*
  * once_row_is_there tells whether the row of an id is in its place, whoever may
- * be deleting it, or else deleted or replaced by another version.
+ * be deleting it, or else deleted or replaced by another version.  What this
+ * transaction has made of it, by an UPDATE, is still that row.
  */
 bool
 once_row_is_there(OnceQueue *queue, ItemPointer tid, int64 id)
@@ -249,17 +242,86 @@ once_row_is_there(OnceQueue *queue, ItemPointer tid, int64 id)
 	SnapshotData any;
 	Buffer		buffer;
 	bool		there;
+	bool		changed;
 
 	InitDirtySnapshot(any);
 	tuple.t_tableOid = RelationGetRelid(queue->heap);
 	tuple.t_self = *tid;
-	there = heap_fetch(queue->heap, &any, &tuple, &buffer, false);
-	if (there)
+	do
 	{
-		there = once_row_id(queue, &tuple) == id;
-		ReleaseBuffer(buffer);
-	}
+		/* Its page stays pinned, so that it can be looked at */
+		if (!heap_fetch(queue->heap, SnapshotAny, &tuple, &buffer, false))
+			return false;
+		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		changed = row_changed_by_us(&tuple);
+		there = !changed && once_row_id(queue, &tuple) == id &&
+			HeapTupleSatisfiesVisibility(&tuple, &any, buffer);
+		if (changed)
+			tuple.t_self = tuple.t_data->t_ctid;
+		UnlockReleaseBuffer(buffer);
+	} while (changed);
 	return there;
+}
+
+/*
+ * row_changed_by_us tells whether this transaction has replaced a row by another
+ * version.  Its page is locked.
+ */
+static bool
+row_changed_by_us(HeapTuple tuple)
+{
+	HeapTupleHeader header = tuple->t_data;
+
+	return !(header->t_infomask & HEAP_XMAX_INVALID) &&
+		!HEAP_XMAX_IS_LOCKED_ONLY(header->t_infomask) &&
+		!ItemPointerEquals(&tuple->t_self, &header->t_ctid) &&
+		TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetUpdateXid(header));
+}
+
+/*
+ * once_row_at looks up the row at tuple->t_self on its page, which is locked.
+ * False: there is none.
+ */
+bool
+once_row_at(Page page, HeapTuple tuple)
+{
+	OffsetNumber offset = ItemPointerGetOffsetNumber(&tuple->t_self);
+	ItemId		item;
+
+	if (offset > PageGetMaxOffsetNumber(page))
+		return false;
+	item = PageGetItemId(page, offset);
+	if (!ItemIdIsNormal(item))
+		return false;
+	tuple->t_len = ItemIdGetLength(item);
+	tuple->t_data = (HeapTupleHeader) PageGetItem(page, item);
+	return true;
+}
+
+/*
+ * once_row_pin pins the page of a row that was copied, if the row is still in its
+ * place: it keeps that as long as the page is pinned.  Else InvalidBuffer.
+ */
+Buffer
+once_row_pin(const OnceQueue *queue, HeapTuple copy)
+{
+	Buffer		buffer = ReadBuffer(queue->heap, ItemPointerGetBlockNumber(&copy->t_self));
+	HeapTupleData tuple;
+	bool		same;
+
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	tuple.t_self = copy->t_self;
+	tuple.t_tableOid = copy->t_tableOid;
+
+	/* Another one would be of another inserter, or of another id */
+	same = once_row_at(BufferGetPage(buffer), &tuple) &&
+		HeapTupleHeaderGetRawXmin(tuple.t_data) == HeapTupleHeaderGetRawXmin(copy->t_data) &&
+		once_row_id(queue, &tuple) == once_row_id(queue, copy);
+	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+	if (same)
+		return buffer;
+	ReleaseBuffer(buffer);
+	return InvalidBuffer;
 }
 
 /*

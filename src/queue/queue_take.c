@@ -7,10 +7,12 @@
  * delete them.  All but the last two also meet messages that are not to be
  * delivered any more: those are taken away in any case, see queue_dead.c.
  *
- * Rows are taken while the walk goes on, without waiting for anybody.  Through
- * SPI, user code may run, and it may use the queue.  So it runs when the walk
- * is over; the walk only locks the rows, which the DELETEs then need not wait
- * for.
+ * Rows are taken without waiting for anybody who holds them.  pop takes them while
+ * the walk goes on, if nothing but itself has to do with it.  All others are taken
+ * when the walk is over, since user code may run, which may use the queue, and may
+ * refuse.  A row that cannot be had costs nobody but its own message (queue_try.c),
+ * and in its group those that come after it: their claims are undone, uncounted,
+ * and the walk goes on in their place.
  *
  *-------------------------------------------------------------------------
  */
@@ -23,74 +25,124 @@
 #include "access/xact.h"
 #include "common/int.h"
 #include "miscadmin.h"
+#include "once_debug.h"
 #include "once_error.h"
 #include "queue/queue.h"
 #include "storage/bufmgr.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
-/* What the callbacks need */
-typedef struct TakeState
-{
-	OnceQueue  *queue;
-	bool		flatten;		/* those that are not dead as well? */
-	bool		storing;		/* is the writer open? */
-	OnceDeadWriter writer;
-} TakeState;
+/* Dead messages that are moved in one subtransaction, if all goes well */
+#define TAKE_CHUNK			1000
 
-static void claim(OnceQueue *queue, QamClaimRequest *req, bool flatten);
-static void store_dead(TakeState *state, QamClaimed *dead);
-static void delete_rows(OnceQueue *queue, QamClaimRequest *req, bool flatten);
-static bool delete_row(OnceQueue *queue, QamClaimed *claimed, bool flatten);
+/* What has become of a row that was to be taken */
+typedef enum Fate
+{
+	FATE_LEFT,					/* locked, gone, or not tried */
+	FATE_REFUSED,				/* kept by something */
+	FATE_TAKEN
+} Fate;
+
+/* Some claims whose rows are to be taken, now that the walk is over */
+typedef struct Take
+{
+	OnceHold   *hold;
+	QamClaimed *rows;
+	int			n;
+	bool		dead;			/* they go to the dead letters, */
+	bool		pop;			/* or are returned, */
+	OnceRefusals *refusals;		/* or, neither, are forgotten */
+	int			may_refuse;		/* with none left, the others are not tried */
+	Fate	   *fates;
+	OnceTry		try;
+
+	/* The first one of each group that was not had: none after it is */
+	int			nleft;
+	struct
+	{
+		uint32		group;
+		uint32		nth;
+	}		   *left;
+} Take;
+
+static void claim(OnceHold *hold, int max_dead, bool pop);
+static void move_dead(OnceHold *hold, int may_refuse);
+static int	pop_rows(OnceHold *hold, int from, int may_refuse);
+static void undo_after(OnceHold *hold, const Take *take);
+static void begin_taking(Take *take);
+static void take_all(Take *take);
+static int	settle(Take *take);
+static void end_taking(Take *take);
+static void take_some(void *arg, int from, int to);
+static void refuse(void *arg, int row, const ErrorData *error);
+static void leave(Take *take, const QamClaimed *row);
+static bool is_after_left(const Take *take, const QamClaimed *row);
+static bool take_one(Take *take, QamClaimed *row, OnceDeadWriter *writer);
 static bool is_expired(void *arg, HeapTuple tuple, TimestampTz now);
-static bool take_row(void *arg, QamClaimed *claimed);
-static bool take_dead(void *arg, QamClaimed *dead);
+static bool pop_at_once(void *arg, QamClaimed *claimed);
+static bool remove_at_once(void *arg, QamClaimed *claimed);
 static bool take_by_delete(OnceQueue *queue, QamClaimed *claimed);
 static bool take_by_lock(OnceQueue *queue, QamClaimed *claimed);
+static bool take_by_spi(OnceQueue *queue, QamClaimed *claimed);
 
 /*
  * once_rows_claim claims messages, and does away with dead ones that it meets,
  * at most max_dead.  The request must be complete but for what concerns the
- * dead.  Returns the number of those claimed.
+ * dead.  Afterwards, hold->req.dead are those that were moved.
  */
-int
-once_rows_claim(OnceQueue *queue, QamClaimRequest *req, int max_dead)
+void
+once_rows_claim(OnceHold *hold, int max_dead)
 {
-	req->max_dead = max_dead;
-	req->max_dead_alone = max_dead == ONCE_MAX_DEAD ? ONCE_MAX_DEAD_ALONE : 0;
-	req->expired = is_expired;
-	req->expired_arg = queue;
-	claim(queue, req, false);
-	return req->nclaimed;
+	claim(hold, max_dead, false);
 }
 
 /*
  * once_rows_pop is once_rows_claim that deletes what it claims, leaving out
- * what cannot be had without waiting.  The rows can be read.
+ * what cannot be had.  The rows can be read.
  */
-int
-once_rows_pop(OnceQueue *queue, QamClaimRequest *req, int max_dead)
+void
+once_rows_pop(OnceHold *hold, int max_dead)
 {
-	req->max_dead = max_dead;
-	req->max_dead_alone = max_dead == ONCE_MAX_DEAD ? ONCE_MAX_DEAD_ALONE : 0;
-	req->expired = is_expired;
-	req->expired_arg = queue;
-	req->take = take_row;
-	claim(queue, req, true);
-	delete_rows(queue, req, true);
-	return req->nclaimed;
+	claim(hold, max_dead, true);
 }
 
 /*
- * once_rows_remove claims and deletes, dead or not, and reads nothing.
+ * once_rows_remove claims and deletes, dead or not, and reads nothing.  Returns
+ * how many were deleted; those that could not be had are left in hold->req.claimed.
+ *
+ * refusals: for those that are kept by something; NULL: that is an error.
  */
 int
-once_rows_remove(OnceQueue *queue, QamClaimRequest *req)
+once_rows_remove(OnceHold *hold, OnceRefusals *refusals)
 {
-	req->take = take_row;
-	claim(queue, req, false);
-	delete_rows(queue, req, false);
-	return req->nclaimed;
+	QamClaimRequest *req = &hold->req;
+	bool		fast = hold->queue->meta.fast;
+	int			from = req->nclaimed;
+	Take		take = {.hold = hold,.refusals = refusals,.may_refuse = PG_INT32_MAX};
+	int			kept = 0;
+	int			i;
+
+	req->take = fast ? remove_at_once : NULL;
+	req->take_arg = hold;
+	qam_claim(req);
+	take.rows = &req->claimed[from];
+	take.n = req->nclaimed - from;
+	if (take.n == 0)
+		return 0;
+
+	begin_taking(&take);
+	if (fast || refusals == NULL)
+		take_some(&take, 0, take.n);
+	else
+		take_all(&take);
+	for (i = 0; i < take.n; i++)
+	{
+		if (take.fates[i] != FATE_TAKEN)
+			take.rows[kept++] = take.rows[i];
+	}
+	req->nclaimed = from + kept;
+	end_taking(&take);
+	return take.n - kept;
 }
 
 /*
@@ -140,85 +192,302 @@ once_raise_suppressed(const OnceQueue *queue)
 }
 
 /*
- * claim walks, and makes dead letters of the dead: as they are met, so that not
- * all of them must be in memory at a time, or if user code may run, afterwards.
+ * claim claims messages until there are enough of them, or no more to be had.
  */
 static void
-claim(OnceQueue *queue, QamClaimRequest *req, bool flatten)
+claim(OnceHold *hold, int max_dead, bool pop)
 {
-	TakeState	state;
+	QamClaimRequest *req = &hold->req;
+	int			may_refuse = ONCE_MAX_STUCK;
+	int			found;
+
+	req->max_dead = max_dead;
+	req->max_dead_alone = max_dead == ONCE_MAX_DEAD ? ONCE_MAX_DEAD_ALONE : 0;
+	req->expired = is_expired;
+	req->expired_arg = hold->queue;
+	if (pop && hold->queue->meta.fast)
+	{
+		req->take = pop_at_once;
+		req->take_arg = hold;
+	}
+	do
+	{
+		int			had = req->nclaimed;
+
+		CHECK_FOR_INTERRUPTS();
+		qam_claim(req);
+		found = req->nclaimed;
+		if (hold->dead_met < req->ndead)
+			move_dead(hold, Max(max_dead, ONCE_MAX_STUCK));
+		if (pop)
+			may_refuse -= pop_rows(hold, had, may_refuse);
+
+		/* Once more, in the place of those that are not to be had; dead ones are done */
+		req->max_dead = req->max_dead_alone = 0;
+	} while (req->nclaimed < Min(found, req->max) && may_refuse > 0);
+}
+
+/*
+ * move_dead makes dead letters of the dead messages that were claimed, and undoes
+ * the claims of those that cannot go, and of all that come after them in their
+ * groups.
+ *
+ * If somebody has the table of dead letters locked, they stay for this time.
+ */
+static void
+move_dead(OnceHold *hold, int may_refuse)
+{
+	QamClaimRequest *req = &hold->req;
+	Take		take = {.hold = hold,.rows = req->dead,.n = req->ndead,.dead = true};
+	int			refused;
 	int			i;
 
-	state.queue = queue;
-	state.flatten = flatten;
-	state.storing = false;
-	req->take_dead = take_dead;
-	req->take_arg = &state;
-	qam_claim(req);
-	req->take_arg = NULL;
-
-	for (i = 0; i < req->ndead && !queue->meta.fast; i++)
+	hold->dead_met = req->ndead;
+	take.may_refuse = once_dead_lock() ? may_refuse : 0;
+	begin_taking(&take);
+	take_all(&take);
+	undo_after(hold, &take);
+	refused = settle(&take);
+	end_taking(&take);
+	req->ndead = take.n;
+	hold->dead_settled = take.n + refused;
+	for (i = 0; i < req->ndead; i++)
 	{
-		if (delete_row(queue, &req->dead[i], true))
-			store_dead(&state, &req->dead[i]);
+		heap_freetuple(req->dead[i].tuple);
+		req->dead[i].tuple = NULL;
 	}
-	if (state.storing)
-		once_dead_end(&state.writer);
 }
 
 /*
- * store_dead makes a dead letter of a message whose row has been deleted, and
- * frees the tuple, which is flat.
+ * pop_rows deletes the rows of claims, from one on, unless that was done in the
+ * walk.  Those that are not had are taken out.  Returns how many have become
+ * stuck.
  */
-static void
-store_dead(TakeState *state, QamClaimed *dead)
+static int
+pop_rows(OnceHold *hold, int from, int may_refuse)
 {
-	CHECK_FOR_INTERRUPTS();
-	if (!state->storing)
-		once_dead_begin(&state->writer);
-	state->storing = true;
-	once_dead_store(state->queue, &state->writer, dead);
-	heap_freetuple(dead->tuple);
-	dead->tuple = NULL;
+	QamClaimRequest *req = &hold->req;
+	Take		take = {.hold = hold,.pop = true,.may_refuse = may_refuse};
+	bool		all = true;
+	int			refused;
+	int			i;
+
+	for (i = from; i < req->nclaimed && all; i++)
+		all = req->claimed[i].taken;
+	if (all)
+		return 0;
+
+	take.rows = &req->claimed[from];
+	take.n = req->nclaimed - from;
+	begin_taking(&take);
+	take_all(&take);
+	refused = settle(&take);
+	end_taking(&take);
+	req->nclaimed = from + take.n;
+	return refused;
 }
 
 /*
- * delete_rows deletes the rows claimed that were locked during the walk, unless
- * they were deleted there.  Those that are not there any more are left out.
+ * undo_after undoes the claims of messages to be delivered that come after one in
+ * their group that was not had.
  */
 static void
-delete_rows(OnceQueue *queue, QamClaimRequest *req, bool flatten)
+undo_after(OnceHold *hold, const Take *take)
 {
+	QamClaimRequest *req = &hold->req;
 	int			kept = 0;
 	int			i;
 
-	if (queue->meta.fast)
-		return;
-	for (i = 0; i < req->nclaimed; i++)
+	for (i = 0; i < req->nclaimed && take->nleft > 0; i++)
 	{
-		if (delete_row(queue, &req->claimed[i], flatten))
+		if (is_after_left(take, &req->claimed[i]))
+			qam_undo_claim(req->index, &req->claimed[i], false);
+		else
 			req->claimed[kept++] = req->claimed[i];
 	}
-	req->nclaimed = kept;
+	if (take->nleft > 0)
+		req->nclaimed = kept;
+}
+
+static void
+begin_taking(Take *take)
+{
+	take->fates = palloc0(take->n * sizeof(Fate));
+	take->left = palloc(take->n * sizeof(*take->left));
+	take->nleft = 0;
 }
 
 /*
- * delete_row deletes one of them.  False: what the table's triggers do when
- * another one is deleted has deleted it before, or changed it.
+ * take_all takes the rows, each that can be had.
+ *
+ * What is dead must not fail the commit of somebody who has come for other
+ * messages, so that is always rehearsed.
+ */
+static void
+take_all(Take *take)
+{
+	int			chunk = take->dead ? TAKE_CHUNK : take->n;
+	int			from;
+
+	take->try.work = take_some;
+	take->try.refused = refuse;
+	take->try.arg = take;
+	take->try.rehearse = take->dead || take->hold->first;
+	if (take->n > 0)
+		once_debug_point("walk_before_take");
+	for (from = 0; from < take->n; from += chunk)
+		once_try(&take->try, from, Min(from + chunk, take->n));
+}
+
+/*
+ * settle undoes the claims of rows that were not had, and takes them out.  Returns
+ * how many are stuck.
+ */
+static int
+settle(Take *take)
+{
+	int			kept = 0;
+	int			refused = 0;
+	int			i;
+
+	for (i = 0; i < take->n; i++)
+	{
+		bool		stuck = take->fates[i] == FATE_REFUSED;
+
+		if (take->fates[i] == FATE_TAKEN)
+			take->rows[kept++] = take->rows[i];
+		else
+			qam_undo_claim(take->hold->req.index, &take->rows[i], stuck);
+		refused += stuck;
+	}
+	take->n = kept;
+	return refused;
+}
+
+static void
+end_taking(Take *take)
+{
+	pfree(take->fates);
+	pfree(take->left);
+}
+
+/*
+ * take_some takes some of the rows.
+ */
+static void
+take_some(void *arg, int from, int to)
+{
+	Take	   *take = arg;
+	OnceHold   *hold = take->hold;
+	OnceDeadWriter writer;
+	int			i;
+
+	if (take->dead && take->may_refuse > 0)
+		once_dead_begin(&writer);
+	for (i = from; i < to; i++)
+	{
+		QamClaimed *row = &take->rows[i];
+
+		CHECK_FOR_INTERRUPTS();
+		take->try.row = i;
+		take->fates[i] = FATE_LEFT;
+		if (take->may_refuse > 0 && !is_after_left(take, row))
+		{
+			if (take->dead || take->pop)
+				hold->at = row->nth;
+			if (row->taken || take_one(take, row, &writer))
+				take->fates[i] = FATE_TAKEN;
+			hold->at = ONCE_AT_NONE;
+		}
+		if (take->fates[i] == FATE_LEFT)
+			leave(take, row);
+	}
+	take->try.row = -1;
+	if (take->dead && take->may_refuse > 0)
+		once_dead_end(&writer);
+}
+
+/*
+ * refuse leaves a row where it is, as something keeps it.
+ */
+static void
+refuse(void *arg, int row, const ErrorData *error)
+{
+	Take	   *take = arg;
+	OnceHold   *hold = take->hold;
+
+	hold->at = ONCE_AT_NONE;
+	take->fates[row] = FATE_REFUSED;
+	take->may_refuse--;
+	leave(take, &take->rows[row]);
+	if (take->refusals != NULL)
+		once_refusal_warn(take->refusals, once_row_id(hold->queue, take->rows[row].tuple), error);
+	else
+		once_stuck_note(hold->queue, &take->rows[row], error);
+}
+
+/*
+ * leave notes that a message is not had, so that those after it in its group are
+ * not either; unless they are all just to be removed.
+ */
+static void
+leave(Take *take, const QamClaimed *row)
+{
+	int			i = 0;
+
+	if (row->group == 0 || !(take->dead || take->pop))
+		return;
+	while (i < take->nleft && take->left[i].group != row->group)
+		i++;
+	if (i < take->nleft && take->left[i].nth <= row->nth)
+		return;
+	take->left[i].group = row->group;
+	take->left[i].nth = row->nth;
+	take->nleft = Max(take->nleft, i + 1);
+}
+
+static bool
+is_after_left(const Take *take, const QamClaimed *row)
+{
+	int			i;
+
+	for (i = 0; i < take->nleft; i++)
+	{
+		if (take->left[i].group == row->group && take->left[i].nth < row->nth)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * take_one deletes a row, and makes a dead letter of it if that is wanted.  False:
+ * it is not to be had without waiting, or not there any more, perhaps because of
+ * what triggers have done when another one was deleted.
  */
 static bool
-delete_row(OnceQueue *queue, QamClaimed *claimed, bool flatten)
+take_one(Take *take, QamClaimed *row, OnceDeadWriter *writer)
 {
-	ItemPointerData tid = claimed->tuple->t_self;
-	int64		id = once_row_id(queue, claimed->tuple);
+	OnceQueue  *queue = take->hold->queue;
+	Buffer		buffer = once_row_pin(queue, row->tuple);
+	QamClaimed	flat = *row;
+	bool		taken;
 
-	if (flatten)
-		once_row_flatten(queue, &claimed->tuple);
-	if (once_row_delete_spi(queue, &tid, id))
-		return true;
-	if (once_row_is_there(queue, &tid, id))
-		once_raise_suppressed(queue);
-	return false;
+	if (!BufferIsValid(buffer))
+		return false;
+	if (take->dead || take->pop)
+		once_row_flatten(queue, &flat.tuple);
+	taken = queue->meta.fast ? take_by_delete(queue, row) : take_by_lock(queue, row);
+	ReleaseBuffer(buffer);
+	if (taken && !queue->meta.fast)
+		taken = take_by_spi(queue, row);
+	if (taken && take->dead)
+		once_dead_store(queue, writer, &flat);
+
+	if (take->pop)
+		row->tuple = flat.tuple;
+	else if (flat.tuple != row->tuple)
+		heap_freetuple(flat.tuple);
+	return taken;
 }
 
 static bool
@@ -228,40 +497,37 @@ is_expired(void *arg, HeapTuple tuple, TimestampTz now)
 }
 
 /*
- * take_row deletes a claimed row, or locks it if user code may have a say in
- * its deletion.
+ * pop_at_once deletes a claimed row as the walk comes by.  Not yet, if it may have
+ * to wait for a dead message of its group, which is moved when the walk is over.
  */
 static bool
-take_row(void *arg, QamClaimed *claimed)
+pop_at_once(void *arg, QamClaimed *claimed)
 {
-	TakeState  *state = arg;
+	OnceHold   *hold = arg;
 
-	if (!state->queue->meta.fast)
-		return take_by_lock(state->queue, claimed);
-	if (state->flatten)
-		once_row_flatten(state->queue, &claimed->tuple);
-	return take_by_delete(state->queue, claimed);
+	if (claimed->group != 0 && hold->req.ndead > 0)
+		return true;
+	hold->at = claimed->nth;
+	once_row_flatten(hold->queue, &claimed->tuple);
+	claimed->taken = take_by_delete(hold->queue, claimed);
+	hold->at = ONCE_AT_NONE;
+	return claimed->taken;
 }
 
 /*
- * take_dead does that for a dead message, and makes it a dead letter.
+ * remove_at_once does that for a row that nobody is going to read.
  */
 static bool
-take_dead(void *arg, QamClaimed *dead)
+remove_at_once(void *arg, QamClaimed *claimed)
 {
-	TakeState  *state = arg;
+	OnceHold   *hold = arg;
 
-	if (!state->queue->meta.fast)
-		return take_by_lock(state->queue, dead);
-	once_row_flatten(state->queue, &dead->tuple);
-	if (!take_by_delete(state->queue, dead))
-		return false;
-	store_dead(state, dead);
-	return true;
+	claimed->taken = take_by_delete(hold->queue, claimed);
+	return claimed->taken;
 }
 
 /*
- * take_by_delete deletes a claimed row, without waiting.
+ * take_by_delete deletes a claimed row, without waiting.  Its page is pinned.
  */
 static bool
 take_by_delete(OnceQueue *queue, QamClaimed *claimed)
@@ -281,7 +547,8 @@ take_by_delete(OnceQueue *queue, QamClaimed *claimed)
 }
 
 /*
- * take_by_lock locks a claimed row as a DELETE would, without waiting.
+ * take_by_lock locks a claimed row as a DELETE would, without waiting.  Its page
+ * is pinned.
  */
 static bool
 take_by_lock(OnceQueue *queue, QamClaimed *claimed)
@@ -296,4 +563,20 @@ take_by_lock(OnceQueue *queue, QamClaimed *claimed)
 							 LockTupleExclusive, LockWaitSkip, false, &buffer, &tmfd);
 	ReleaseBuffer(buffer);
 	return result == TM_Ok;
+}
+
+/*
+ * take_by_spi deletes a row that we have locked.
+ */
+static bool
+take_by_spi(OnceQueue *queue, QamClaimed *claimed)
+{
+	ItemPointerData tid = claimed->tuple->t_self;
+	int64		id = once_row_id(queue, claimed->tuple);
+
+	if (once_row_delete_spi(queue, &tid, id))
+		return true;
+	if (once_row_is_there(queue, &tid, id))
+		once_raise_suppressed(queue);
+	return false;
 }

@@ -8,10 +8,11 @@
  * read.  So the work is done in subtransactions, of as many rows as will go; if
  * one fails, it is divided, until the row is known that must be left out.
  *
- * A subtransaction that succeeds has also tried what would have to wait for the
- * commit: messages that triggers have received must have been acked, and deferred
- * triggers are fired in another subtransaction, which is rolled back in any case.
- * So they fire when they would, and what the caller has deferred stays deferred.
+ * Some trouble waits for the commit.  So messages that triggers have received must
+ * have been acked when a subtransaction ends, and the commit can be rehearsed:
+ * deferred triggers are fired in another subtransaction, which is rolled back in any
+ * case, so that they fire when they should, and what is deferred stays deferred.
+ * This fires those of the caller, too, and is dear if he has many.
  *
  *-------------------------------------------------------------------------
  */
@@ -32,8 +33,7 @@
 #define REFUSALS_NAMED		10
 
 static ErrorData *try_some(OnceTry *try, int from, int to);
-static ErrorData *try_commit(void);
-static ErrorData *end_failed_subxact(MemoryContext context, ResourceOwner owner);
+static ErrorData *rehearse_commit(void);
 static bool error_is_a_rows(const ErrorData *error);
 
 /*
@@ -52,22 +52,47 @@ once_try(OnceTry *try, int from, int to)
 
 		if (error == NULL)
 			return;
-		if (to - from == 1)
+		if (to - from == 1 || try->row == from)
 		{
-			try->refused(try->arg, from, error);
+			try->refused(try->arg, from++, error);
 			FreeErrorData(error);
-			return;
+			continue;
 		}
 		FreeErrorData(error);
 
 		/* All before the one that it failed at will go; or else, who knows */
-		if (try->row < from || try->row >= to)
-			middle = from + (to - from) / 2;
-		else
-			middle = Max(try->row, from + 1);
+		middle = try->row > from && try->row < to ? try->row : from + (to - from) / 2;
 		once_try(try, from, middle);
 		from = middle;
 	}
+}
+
+/*
+ * once_subxact_failed rolls back the subtransaction that has raised an error, and
+ * returns that.  The context and the resource owner are those around it.
+ */
+ErrorData *
+once_subxact_failed(MemoryContext context, ResourceOwner owner)
+{
+	ErrorData  *error;
+
+	MemoryContextSwitchTo(context);
+	error = CopyErrorData();
+	FlushErrorState();
+	RollbackAndReleaseCurrentSubTransaction();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return error;
+}
+
+/*
+ * once_has_written tells whether the transaction may have deferred something: then
+ * it has an id.
+ */
+bool
+once_has_written(void)
+{
+	return TransactionIdIsValid(GetTopTransactionIdIfAny());
 }
 
 /*
@@ -122,11 +147,9 @@ try_some(OnceTry *try, int from, int to)
 	PG_TRY();
 	{
 		try->work(try->arg, from, to);
-		if (try->user_code)
-		{
-			once_unacked_settle();
-			error = try_commit();
-		}
+		once_unacked_settle();
+		if (try->rehearse)
+			error = rehearse_commit();
 		if (error == NULL)
 			ReleaseCurrentSubTransaction();
 		else
@@ -136,7 +159,7 @@ try_some(OnceTry *try, int from, int to)
 	}
 	PG_CATCH();
 	{
-		ErrorData  *edata = end_failed_subxact(context, owner);
+		ErrorData  *edata = once_subxact_failed(context, owner);
 
 		if (try->not_the_rows || !error_is_a_rows(edata))
 			ReThrowError(edata);
@@ -144,17 +167,17 @@ try_some(OnceTry *try, int from, int to)
 	}
 	PG_END_TRY();
 
-	/* It may be what the caller has left to its commit that cannot be done */
+	/* What the caller has deferred may be what cannot be done: no use to ask */
 	if (error != NULL && !try->caller_good)
 	{
-		ErrorData  *before = try_commit();
+		ErrorData  *callers = rehearse_commit();
 
-		try->caller_good = (before == NULL);
-		if (before != NULL)
+		try->caller_good = callers == NULL;
+		if (callers != NULL)
 		{
-			FreeErrorData(before);
+			FreeErrorData(callers);
 			FreeErrorData(error);
-			try->user_code = false;
+			try->rehearse = false;
 			return try_some(try, from, to);
 		}
 	}
@@ -162,11 +185,11 @@ try_some(OnceTry *try, int from, int to)
 }
 
 /*
- * try_commit fires the deferred triggers of the transaction, and takes back what
- * they do.  Returns their error, or NULL.
+ * rehearse_commit fires the deferred triggers of the transaction, and takes back
+ * what they do.  Returns their error, or NULL.
  */
 static ErrorData *
-try_commit(void)
+rehearse_commit(void)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -186,7 +209,7 @@ try_commit(void)
 	}
 	PG_CATCH();
 	{
-		ErrorData  *error = end_failed_subxact(context, owner);
+		ErrorData  *error = once_subxact_failed(context, owner);
 
 		if (!error_is_a_rows(error))
 			ReThrowError(error);
@@ -194,23 +217,6 @@ try_commit(void)
 	}
 	PG_END_TRY();
 	return NULL;
-}
-
-/*
- * end_failed_subxact rolls the subtransaction of an error back, and returns that.
- */
-static ErrorData *
-end_failed_subxact(MemoryContext context, ResourceOwner owner)
-{
-	ErrorData  *error;
-
-	MemoryContextSwitchTo(context);
-	error = CopyErrorData();
-	FlushErrorState();
-	RollbackAndReleaseCurrentSubTransaction();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	return error;
 }
 
 /*

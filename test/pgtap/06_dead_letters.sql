@@ -1,6 +1,6 @@
 -- Dead letters: what is kept, moved by whom, and how it comes back.
 SET client_min_messages = warning;
-SELECT plan(32);
+SELECT plan(43);
 
 SELECT once.create_queue('q', retry_delay => '0', max_attempts => 1, id_index => true) \g /dev/null
 
@@ -53,6 +53,36 @@ CALL die(1, 2);
 SELECT is(once.redrive('q', 3), 3::bigint, 'redrive takes at most max_messages');
 SELECT results_eq($$SELECT payload::int FROM once.pop('q', 10)$$, 'VALUES (3), (4), (1)', 'those that died first first');
 SELECT throws_ok($$SELECT once.redrive('q', 0)$$, '22023', NULL, 'redrive of none');
+
+-- Those of some ids, and all that can go.
+SELECT once.purge_dead_letters('q') \g /dev/null
+CALL die(1, 4);
+SELECT array_agg(id) AS odd FROM once.dead_letters WHERE payload::int % 2 = 1 \gset
+SELECT is(once.redrive('q', ids => :'odd'::bigint[] || 0::bigint), 2::bigint, 'redrive takes ids');
+SELECT results_eq($$SELECT payload::int FROM once.pop('q', 10)$$, 'VALUES (1), (3)', 'and sends no others');
+SELECT is(once.redrive('q', ids => (SELECT array_agg(id) FROM once.dead_letters WHERE false)), 0::bigint, 'none is none');
+SELECT is(once.purge_dead_letters('q', ids => (SELECT array_agg(id) FROM once.dead_letters WHERE payload = '4')), 1::bigint, 'purge_dead_letters, too');
+SELECT is(string_agg(payload::text, ' '), '2', 'leaves the others') FROM once.dead_letters;
+CALL die(5, 6);
+ALTER TABLE once.q_q ADD CONSTRAINT no_twos CHECK (payload <> '2');
+SELECT is(once.redrive('q', 2), 2::bigint, 'what the queue does not take is left out');
+SELECT is(string_agg(payload::text, ' '), '2', 'and stays') FROM once.dead_letters;
+ALTER TABLE once.q_q DROP CONSTRAINT no_twos;
+SELECT once.purge('q') \g /dev/null
+
+-- What keeps a dead message costs that message alone.
+CREATE TABLE refers (id bigint REFERENCES once.q_q (id));
+SELECT once.send('q', '"kept"') AS id \gset
+SELECT FROM once.lease('q', '1 microsecond') \g /dev/null
+INSERT INTO refers VALUES (:id);
+SELECT once.send('q', '"behind"') \g /dev/null
+SELECT results_eq($$SELECT payload, attempt FROM once.receive('q'), LATERAL once.ack(receipt)$$, $$VALUES ('"behind"'::jsonb, 1)$$, 'what is behind it is delivered');
+SELECT results_eq($$SELECT payload, attempt, state, error LIKE '%refers%' FROM once.peek('q')$$, $$VALUES ('"kept"'::jsonb, 1, 'stuck', true)$$, 'it is stuck, with the error');
+SELECT throws_ok(format('SELECT once.cancel(%L, %s)', 'q', :id), '23503', NULL, 'cancel of it raises that');
+DROP TABLE refers;
+SELECT pg_sleep(1.1) \g /dev/null
+SELECT FROM once.receive('q') \g /dev/null
+SELECT is(string_agg(payload #>> '{}', ' ' ORDER BY id), '2 kept', 'when the obstacle is gone, so is it') FROM once.dead_letters;
 SELECT throws_ok($$SELECT once.redrive('nowhere')$$, 'ON001', NULL, 'redrive of no queue');
 SELECT once.purge_dead_letters('q') \g /dev/null
 

@@ -566,7 +566,7 @@ sub cancel
 	$self->end($state, rollback => 30, prepare => 3);
 }
 
-# Dead letters are sent again, behind what has been sent meanwhile.
+# Dead letters are sent again, behind what has been sent meanwhile.  They have the time of the statement that has sent them.
 sub redrive
 {
 	my ($self) = @_;
@@ -574,8 +574,8 @@ sub redrive
 	my $n = $self->pick('NULL', 1, $self->size(20), 3);
 	my ($state, undef, $expired, $rows) = $self->try_run($self->begin(),
 		"SELECT count(*) FROM once.dead_letters WHERE queue = '$self->{queue}' AND reason = 'expired'",
-		"SELECT once.redrive('$self->{queue}', $n)",
-		"INSERT INTO stress.moved SELECT payload->>'k' FROM $table WHERE xmin = pg_current_xact_id()::xid");
+		"SELECT once.redrive('$self->{queue}', max_messages => $n), set_config('stress.redriven_at', statement_timestamp()::text, true)",
+		"INSERT INTO stress.moved SELECT payload->>'k' FROM $table WHERE enqueued_at = current_setting('stress.redriven_at')::timestamptz");
 
 	return unless $self->end($state, rollback => 30, prepare => 3);
 	$self->count('redriven', $rows->[0][0]);

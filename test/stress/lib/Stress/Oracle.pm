@@ -111,7 +111,8 @@ sub must_keep_policy
 		  . "UNION ALL SELECT payload->>'k', group_id FROM $dead) AS m JOIN stress.intended i USING (k) "
 		  . "WHERE regexp_replace(m.group_id, '( moved)+\$', '') IS DISTINCT FROM i.grp" ],
 	  [ 'errors of other deliveries' => 'SELECT m.k, f.attempt, f.error FROM once.failures f JOIN ('
-		  . "SELECT id, payload->>'k' AS k FROM $self->{table} UNION ALL SELECT id, payload->>'k' FROM $dead) AS m USING (id) "
+		  . "SELECT id, enqueued_at, payload->>'k' AS k FROM $self->{table} UNION ALL SELECT id, enqueued_at, payload->>'k' FROM $dead) AS m "
+		  . 'USING (id, enqueued_at) '
 		  . "WHERE f.queue = '$self->{queue}' AND f.error <> m.k || ' ' || f.attempt" ],
 	  [ 'last errors of others' => "SELECT id, payload->>'k', attempts, last_error FROM $dead "
 		  . "AND last_error NOT LIKE (payload->>'k') || ' %'" ];

@@ -1,0 +1,120 @@
+# Messages that cannot be taken away, where it takes more than a session to show: the state of a stuck message outlives a crash
+# and is the same on a standby; the pauses grow; a payload that is lost costs its message alone; and with consumers, obstacles
+# that come and go and calls that fail, nothing is delivered twice, lost, or counted that was not delivered.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+use OnceTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = once_node('main', 'wal_writer_delay = 10s', 'once.log_hints = on');
+my $standby = once_standby($node, 'standby');
+
+sub value { my ($sql, $on) = @_; return (split(/\n/, ($on // $node)->safe_psql('postgres', $sql) // '', -1))[-1] // '' }
+
+# Waits until what is stuck in a queue is due.
+sub sit_out { return value("SELECT pg_sleep(greatest(0, extract(epoch FROM max(ready_at) - clock_timestamp()) + 0.01)) FROM once.peek('$_[0]', 1000)") }
+
+# The pauses
+value("SELECT once.create_queue('q', id_index => true, max_attempts => 1, retry_delay => '0 s')");
+value('CREATE TABLE progress (message bigint REFERENCES once.q_q (id))');
+my $id = value("SELECT once.send('q', '1')");
+value("INSERT INTO progress VALUES ($id)");
+value("SELECT count(*) FROM once.lease('q', '1 ms')");
+for my $try ([ 1, 0, 1 ], [ 2, 2, 4 ])
+{
+	my ($n, $least, $most) = @$try;
+	sit_out('q');
+	value("SELECT count(*) FROM once.receive('q')");
+	is(value("SELECT stuck FROM once.slots('q')"), $n, "stuck $n times");
+	is(value("SELECT extract(epoch FROM ready_at - clock_timestamp()) BETWEEN $least AND $most FROM once.peek('q')"), 't', "a pause of $most s");
+}
+
+# Replay
+same_structure($node, $standby, 'q', 'stuck');
+is(value("SELECT state || ': ' || (error LIKE '%progress%') FROM once.peek('q')", $standby), 'stuck: true', 'peek tells on a standby');
+my $before = value("SELECT stuck, ready_at FROM once.slots('q')");
+flush_wal($node);
+kill_server($node);
+is(value("SELECT stuck, ready_at FROM once.slots('q')"), $before, 'a crash changes nothing');
+value('DELETE FROM progress');
+sit_out('q');
+value('CALL once.maintain()');
+is(value("SELECT count(*) FROM once.dead_letters WHERE queue = 'q'"), '1', 'without the obstacle it goes');
+same_structure($node, $standby, 'q', 'gone');
+
+# Values that cannot be read: chunks of two messages are gone, one of them dead.
+SKIP:
+{
+	skip 'pg_surgery is not installed', 10
+	  unless value("SELECT count(*) FROM pg_available_extensions WHERE name = 'pg_surgery'");
+	value('CREATE EXTENSION pg_surgery');
+	for my $verb ('receive', 'lease', 'pop')
+	{
+		value("SELECT once.create_queue('t', max_attempts => 2, retry_delay => '0 s')");
+		value(q(ALTER TABLE once.q_t ALTER payload SET STORAGE EXTERNAL));
+		value(q(SELECT count(*) FROM once.send_batch('t', ARRAY['1', to_jsonb(repeat('dead', 5000)), to_jsonb(repeat('lost', 5000)), '4']::jsonb[])));
+		value(q(UPDATE once.q_t SET expires_at = now() WHERE id = 2));
+		my $toast = value(q(SELECT reltoastrelid::regclass FROM pg_class WHERE oid = 'once.q_t'::regclass));
+		value("SELECT heap_force_kill('$toast'::regclass, array_agg(ctid)) FROM $toast");
+
+		my $call = sub { return sqlstate_of($node, "SELECT payload FROM once.$verb('t', max_messages => 10)") };
+		is($call->(), 'XX001', "$verb: the lost value is an error");
+		is(value("SELECT string_agg(attempts || CASE WHEN stuck > 0 THEN ' stuck' ELSE '' END, ', ' ORDER BY block, slot) FROM once.slots('t') WHERE state <> 'done'"),
+			$verb eq 'pop' ? '0, 0, 0 stuck, 0' : '0, 0 stuck, 0 stuck, 0', "$verb: what it was at is stuck, nothing is counted");
+		is(value("SELECT count(*) FROM (SELECT once.ack(receipt) FROM once.receive('t', 10)) m"), '2', "$verb: the rest is delivered by the next call");
+		value("SELECT once.purge('t'), once.drop_queue('t')");
+	}
+	ok(1, 'purge reads no values');
+}
+
+# Under load: consumers by every verb, some of whose calls fail; a message refers to a third of the messages for a while.
+value("SELECT once.create_queue('load', id_index => true, max_attempts => 3, retry_delay => '0 s', retry_delay_max => '0 s')");
+value('CREATE TABLE refers (message bigint REFERENCES once.q_load (id) DEFERRABLE INITIALLY DEFERRED)');
+value('CREATE TABLE effect (id bigint, attempt int, how text)');
+value(q(CREATE FUNCTION fails() RETURNS trigger LANGUAGE plpgsql AS $$
+	BEGIN
+		IF random() < 0.03 THEN RAISE 'no room' USING ERRCODE = '53100'; END IF;
+		RETURN OLD;
+	END $$));
+value('CREATE TRIGGER fails BEFORE DELETE ON once.q_load FOR EACH ROW EXECUTE FUNCTION fails()');
+sub may_fail { return "DO \$\$ BEGIN $_[0]; SET CONSTRAINTS ALL IMMEDIATE; EXCEPTION WHEN OTHERS THEN NULL; END \$\$;" }
+my %script = (
+	send => [ 3, "SELECT count(*) FROM once.send_batch('load', array_fill('1'::jsonb, ARRAY[20]), group_ids => ARRAY(SELECT CASE WHEN g % 2 = 0 THEN 'g' || g % 8 END FROM generate_series(1, 20) g));" ],
+	refer => [ 2, "INSERT INTO refers SELECT id FROM (SELECT id FROM once.q_load ORDER BY random() LIMIT 3 FOR KEY SHARE SKIP LOCKED) m;" ],
+	unrefer => [ 1, 'DELETE FROM refers WHERE ctid = ANY (ARRAY(SELECT ctid FROM refers LIMIT 20 FOR UPDATE SKIP LOCKED));' ],
+	receive => [ 4, may_fail("INSERT INTO effect SELECT id, attempt, 'receive' FROM once.receive('load', 7) m, LATERAL once.ack(receipt)") ],
+	lose => [ 2, may_fail("INSERT INTO effect SELECT id, attempt, 'never' FROM once.receive('load', 5); RAISE 'lost'") ],
+	pop => [ 3, may_fail("INSERT INTO effect SELECT id, attempt, 'pop' FROM once.pop('load', 5)") ],
+	lease => [ 1, may_fail("INSERT INTO effect SELECT id, attempt, 'lease' FROM once.lease('load', '10 s', 5), LATERAL once.ack(receipt)") ],
+	maintain => [ 1, 'CALL once.maintain();' ],
+);
+my $output = '';
+my $pgbench = start_pgbench($node, \$output, 6, '-c', 5, pgbench_scripts(PostgreSQL::Test::Utils::tempdir, %script));
+$pgbench->finish;
+unlike($output, qr/PANIC|TRAP|crash|terminated/, 'no server process was lost');
+unlike($output, qr/aborted/, 'nor did an error come through');
+note($output);
+clean($node, 'load', 'after the load');
+value('TRUNCATE refers');
+value('DROP TRIGGER fails ON once.q_load');
+value("SELECT once.alter_queue('load', max_attempts => 1000)");
+sit_out('load') if value("SELECT count(*) FROM once.peek('load', 10000) WHERE state = 'stuck'");
+for (1 .. 60)
+{
+	value("INSERT INTO effect SELECT id, attempt, 'rest' FROM once.receive('load', 10000) m, LATERAL once.ack(receipt)");
+	last if value('SELECT count(*) FROM once.q_load') == 0;
+	sit_out('load');
+}
+is(value('SELECT count(*) FROM once.q_load'), '0', 'all has gone');
+is(value('SELECT count(*) FROM (SELECT id FROM (SELECT id FROM effect UNION ALL SELECT id FROM once.dead_letters WHERE queue = $$load$$) e GROUP BY id HAVING count(*) > 1) t'),
+	'0', 'nothing twice');
+is(value(q(SELECT count(*) = (SELECT last_value FROM once.q_load_id_seq) FROM (SELECT id FROM effect UNION ALL SELECT id FROM once.dead_letters WHERE queue = 'load') e)),
+	't', 'and nothing is lost');
+clean($node, 'load', 'in the end');
+done_testing();

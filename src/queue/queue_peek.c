@@ -101,7 +101,11 @@ once_slots(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	look.rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	once_queue_open(&look.queue, name, ONCE_TO_LOOK, "once.slots()");
-	once_queue_check_columns(&look.queue);
+
+	/* What tells whether a message is dead */
+	once_queue_check_column(&look.queue, ONCE_COL_ENQUEUED_AT);
+	once_queue_check_column(&look.queue, ONCE_COL_DELIVER_AT);
+	once_queue_check_column(&look.queue, ONCE_COL_EXPIRES_AT);
 	qam_each_slot(look.queue.heap, look.queue.index, &look.queue.meta.retry,
 				  put_slot, &look);
 	once_queue_close(&look.queue);

@@ -269,29 +269,26 @@ DROP TABLE audit;
 DROP FUNCTION audit_row, keep;
 
 -- redrive takes a thousand at a time, goes on where it was, and does not walk
--- over what it has deleted: each letter's entry is read once, and the last of a
--- round once more.
-SELECT once.create_queue('d');
-INSERT INTO once.q_d (payload, expires_at) SELECT to_jsonb(g), '-infinity' FROM generate_series(1, 3500) g;
-SELECT count(*) FROM once.receive('d');
+-- over what it has deleted: each letter's entry is read once.  (The queue's name is new,
+-- so there are no entries of others.)
+SELECT once.create_queue('many');
+INSERT INTO once.q_many (payload, expires_at) SELECT to_jsonb(g), '-infinity' FROM generate_series(1, 3500) g;
+SELECT count(*) FROM once.receive('many');
 SELECT count(*) FROM once.dead_letters;
 BEGIN;
-SET LOCAL enable_seqscan = off;
-SET LOCAL enable_bitmapscan = off;
-SET LOCAL enable_sort = off;
 SELECT pg_stat_get_xact_tuples_returned('once.dead_letter_queue_idx'::regclass) AS before \gset
-SELECT once.redrive('d', 3200);
-SELECT pg_stat_get_xact_tuples_returned('once.dead_letter_queue_idx'::regclass) - :before BETWEEN 3200 AND 3300 AS once_each;
+SELECT once.redrive('many', 3200);
+SELECT pg_stat_get_xact_tuples_returned('once.dead_letter_queue_idx'::regclass) - :before AS read;
 SELECT count(*), min(payload::int) FROM once.dead_letters;
 ROLLBACK;
 -- All of them may have died at once.
 UPDATE once.dead_letter SET dead_at = '2026-01-01';
-SELECT once.redrive('d', 2500), once.redrive('d');
-SELECT count(*), count(DISTINCT id), min(id), max(id) FROM once.q_d;
-SELECT bool_and(id = n) AS in_order FROM (SELECT id, row_number() OVER () AS n FROM once.pop('d', 3500)) m;
+SELECT once.redrive('many', 2500), once.redrive('many');
+SELECT count(*), count(DISTINCT id), min(id), max(id) FROM once.q_many;
+SELECT bool_and(id = n) AS in_order FROM (SELECT id, row_number() OVER () AS n FROM once.pop('many', 3500)) m;
 -- purge_dead_letters takes ten thousand at a time, and their failures with them.
-INSERT INTO once.dead_letter (queue, id, reason, attempts, dead_at) SELECT 'd', g, 'attempts', 1, '2026-01-01' FROM generate_series(1, 20001) g;
-INSERT INTO once.failure SELECT 'd', g, 1, 'failed', '2026-01-01' FROM generate_series(1, 20002) g;
-SELECT once.purge_dead_letters('d');
+INSERT INTO once.dead_letter (queue, id, reason, attempts, dead_at) SELECT 'many', g, 'attempts', 1, '2026-01-01' FROM generate_series(1, 20001) g;
+INSERT INTO once.failure SELECT 'many', g, 1, 'failed', '2026-01-01' FROM generate_series(1, 20002) g;
+SELECT once.purge_dead_letters('many');
 SELECT (SELECT count(*) FROM once.dead_letter), (SELECT array_agg(id) FROM once.failure) AS not_theirs;
-SELECT once.drop_queue('d');
+SELECT once.drop_queue('many');

@@ -183,6 +183,35 @@ SELECT once.redrive('g');
 SELECT id FROM once.pop('g', 10);
 SELECT once.drop_queue('g');
 
+-- Nor does it go if its own table keeps it, by whichever way a trigger has; and purge passes
+-- it by as well.  The trigger runs as the caller.
+CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  IF OLD.id = 2 THEN RAISE 'kept, says %', current_user; END IF;
+  IF OLD.id = 3 THEN RETURN NULL; END IF;
+  RETURN OLD;
+END $$;
+CREATE FUNCTION keep_in_the_end() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'kept in the end'; END $$;
+CREATE TRIGGER keep BEFORE DELETE ON once.dead_letter FOR EACH ROW EXECUTE FUNCTION keep();
+CREATE CONSTRAINT TRIGGER keep_in_the_end AFTER DELETE ON once.dead_letter DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (OLD.id = 4) EXECUTE FUNCTION keep_in_the_end();
+CREATE ROLE regress_once_redriver;
+SELECT once.create_queue('kept');
+SELECT once.grant_queue('kept', 'regress_once_redriver', 'produce'), once.grant_queue('kept', 'regress_once_redriver', 'consume');
+INSERT INTO once.dead_letter (queue, id, reason, attempts, dead_at) SELECT 'kept', g, 'attempts', 1, '2026-01-01' FROM generate_series(1, 6) g;
+SET ROLE regress_once_redriver;
+SELECT once.redrive('kept', 2);
+SELECT id FROM once.dead_letters WHERE queue = 'kept' ORDER BY 1;
+SELECT id FROM once.pop('kept', 10);
+RESET ROLE;
+SELECT once.purge_dead_letters('kept');
+SELECT id FROM once.dead_letters WHERE queue = 'kept' ORDER BY 1;
+DROP TRIGGER keep ON once.dead_letter;
+DROP TRIGGER keep_in_the_end ON once.dead_letter;
+SELECT once.purge_dead_letters('kept');
+SELECT once.drop_queue('kept');
+DROP FUNCTION keep, keep_in_the_end;
+DROP ROLE regress_once_redriver;
+
 -- replay, too, leaves out what the queue does not take.
 SELECT once.create_queue('a', archive => '1 day');
 SELECT count(*) FROM once.send_batch('a', ARRAY(SELECT to_jsonb(n) FROM generate_series(1, 2500) n));

@@ -190,6 +190,15 @@ once_toast_options(List *options)
 extern PGDLLIMPORT WaitEventSet *FeBeWaitSet;
 extern bool pq_check_connection(void);
 
+/* 16 gave EvalPlanQualInit another argument */
+#if PG_VERSION_NUM >= 160000
+#define once_eval_plan_qual_init(epqstate, estate) \
+	EvalPlanQualInit(epqstate, estate, NULL, NIL, -1, NIL)
+#else
+#define once_eval_plan_qual_init(epqstate, estate) \
+	EvalPlanQualInit(epqstate, estate, NULL, NIL, -1)
+#endif
+
 /* 16 renamed a relation's file node: RelFileNode to RelFileLocator */
 #if PG_VERSION_NUM >= 160000
 #define once_file_number(rel)	((rel)->rd_locator.relNumber)

@@ -3,7 +3,8 @@
 -- The tables are nobody's: the verbs write them below the level of SQL, and
 -- users read them through the views, which show each of them the queues whose
 -- table he may read as a whole.  Rows belong to a queue by its name, so that a
--- dump restores them whatever the oids.
+-- dump restores them whatever the oids.  There is no key in them, so publications
+-- tell of a row that is deleted by all of it.
 
 CREATE TABLE once.dead_letter (
     queue        text COLLATE "C" NOT NULL,
@@ -21,6 +22,7 @@ CREATE TABLE once.dead_letter (
     payload      jsonb
 );
 CREATE INDEX dead_letter_queue_idx ON once.dead_letter (queue, dead_at, id);
+ALTER TABLE once.dead_letter REPLICA IDENTITY FULL;
 COMMENT ON TABLE once.dead_letter IS 'messages that are not delivered any more; read them through once.dead_letters';
 
 CREATE TABLE once.failure (
@@ -32,6 +34,7 @@ CREATE TABLE once.failure (
     enqueued_at  timestamptz        -- of the message: ids come again after TRUNCATE .. RESTART IDENTITY
 );
 CREATE INDEX failure_queue_idx ON once.failure (queue, id);
+ALTER TABLE once.failure REPLICA IDENTITY FULL;
 COMMENT ON TABLE once.failure IS 'errors given to nack, and of stuck messages; read them through once.failures';
 
 -- Attempt 0 is no delivery: its error is why the message is stuck.

@@ -315,19 +315,6 @@ once_dead_forget_queue(const char *queue)
 }
 
 /*
- * once_dead_owner returns the role that owns the tables.
- */
-Oid
-once_dead_owner(void)
-{
-	Relation	rel = open_table("dead_letter", AccessShareLock, true);
-	Oid			owner = rel->rd_rel->relowner;
-
-	table_close(rel, AccessShareLock);
-	return owner;
-}
-
-/*
  * open_table opens and locks one of the tables.  NULL: that would mean to wait.
  */
 static Relation

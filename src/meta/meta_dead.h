@@ -73,6 +73,5 @@ extern HTAB *once_failures_orphaned(const char *queue, Snapshot snapshot);
 extern void once_failures_forget_orphans(const char *queue, Snapshot snapshot,
 										 HTAB *messages);
 extern void once_dead_forget_queue(const char *queue);
-extern Oid	once_dead_owner(void);
 
 #endif							/* META_DEAD_H */

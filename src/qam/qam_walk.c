@@ -1208,6 +1208,25 @@ qam_walk_lane(QamWalk *walk, int lane, bool wait)
 }
 
 /*
+ * qam_find_way of a list of the schedule.
+ */
+static QamLink
+qam_find_way_in_list(QamWalk *walk, int list, QamLink *pred, const QamLink *failed)
+{
+	QamLink		link;
+
+	if (QamLinkIsValid(pred) &&
+		qam_next_again(walk->index, QAM_SCHEDULED, pred, failed, &link))
+		return link;
+	*pred = qam_no_link();
+	link = qam_schedule_head(walk->index, list);
+	if (QamLinkIsValid(&link) && qam_same_link(&link, failed))
+		qam_broken(walk->index, failed->block,
+				   "A list of the schedule begins at this block, which is not the page meant.");
+	return link;
+}
+
+/*
  * Go through a list of the schedule, for those who want messages whatever their
  * time.
  */
@@ -1224,13 +1243,8 @@ qam_walk_list(QamWalk *walk, int list)
 		CHECK_FOR_INTERRUPTS();
 		if (qam_visit(walk, &visit, true) == QAM_VISIT_GONE)
 		{
-			QamLink		next;
-
 			/* What was moved from where we are is found where it is now */
-			if (!QamLinkIsValid(&pred) ||
-				!qam_next_again(walk->index, QAM_SCHEDULED, &pred, &visit.link, &next))
-				return;
-			visit.link = next;
+			visit.link = qam_find_way_in_list(walk, list, &pred, &visit.link);
 			continue;
 		}
 		pred = visit.link;

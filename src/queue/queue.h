@@ -171,7 +171,6 @@ typedef struct OnceTry
 
 	/* set by "work" as it goes on */
 	int			row;			/* that it is at; -1: at several together */
-	bool		not_the_rows;	/* an error now would be no row's */
 
 	bool		caller_good;	/* what the caller has deferred can be done */
 } OnceTry;

@@ -86,6 +86,7 @@ struct Work
 	TimestampTz now;			/* when its turn began */
 	Step		step;			/* of a queue */
 	int64		passes;			/* this one and how many more, or -1: not known */
+	bool		opening;		/* the queue has not been opened yet */
 	bool		unusable;		/* out: no other step is worth trying */
 };
 
@@ -314,12 +315,13 @@ fire_at_once(void)
 
 /*
  * warn makes a warning of what has come of some work.  If it has used up the time,
- * or if the queue is none any more, nothing else is tried.
+ * or if the queue is none any more or cannot be opened, nothing else is tried.
  */
 static void
 warn(Work *work, const ErrorData *edata)
 {
-	work->unusable = edata->sqlerrcode == ERRCODE_ONCE_QUEUE_UNUSABLE || once_limit_struck();
+	work->unusable = work->opening || edata->sqlerrcode == ERRCODE_ONCE_QUEUE_UNUSABLE ||
+		once_limit_struck();
 	if (once_limit_caused(edata))
 		ereport(WARNING,
 				(errcode(ERRCODE_QUERY_CANCELED),
@@ -341,9 +343,13 @@ static bool
 do_queue(Work *work)
 {
 	bool		more = false;
+	bool		opened;
 	OnceQueue	queue;
 
-	if (once_queue_try_open(&queue, work->name, ONCE_TO_CONSUME, "once.maintain()"))
+	work->opening = true;
+	opened = once_queue_try_open(&queue, work->name, ONCE_TO_CONSUME, "once.maintain()");
+	work->opening = false;
+	if (opened)
 	{
 		if (work->passes < 0)
 			work->passes = most_passes(&queue, work->step);

@@ -141,7 +141,6 @@ try_some(OnceTry *try, int from, int to)
 
 	CHECK_FOR_INTERRUPTS();
 	try->row = -1;
-	try->not_the_rows = false;
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
 	PG_TRY();
@@ -161,7 +160,7 @@ try_some(OnceTry *try, int from, int to)
 	{
 		ErrorData  *edata = once_subxact_failed(context, owner);
 
-		if (try->not_the_rows || !error_is_a_rows(edata))
+		if (!error_is_a_rows(edata))
 			ReThrowError(edata);
 		return edata;
 	}

@@ -1,0 +1,368 @@
+/*-------------------------------------------------------------------------
+ *
+ * meta_letters.c
+ *	  Dead letters on their way out of once.dead_letter.
+ *
+ * They are found in the order of death, by the index, and locked as they are
+ * found; those that somebody else has locked are passed by.  They leave the table
+ * as the executor would delete them: triggers of its owner fire, as the caller.
+ * No command is run in the name of anybody else, so there is nobody else's code
+ * that the caller could lead astray.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+#include "pg_once.h"
+
+#include "access/genam.h"
+#include "access/stratnum.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_operator.h"
+#include "catalog/pg_type.h"
+#include "common/hashfn.h"
+#include "executor/executor.h"
+#include "meta/meta_catalog.h"
+#include "meta/meta_letters.h"
+#include "miscadmin.h"
+#include "once_error.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "utils/tuplesort.h"
+#include "utils/typcache.h"
+
+/* What is sorted of each letter */
+#define Natts_found			4
+#define Anum_found_group	1	/* a number for its group; null: it has none */
+#define Anum_found_id		2
+#define Anum_found_turn		3	/* when it died; then, when its turn comes */
+#define Anum_found_place	4
+
+typedef struct FoundLetter
+{
+	bool		no_group;
+	int64		group;
+	int64		id;
+	TimestampTz turn;
+	ItemPointerData place;
+} FoundLetter;
+
+static void find_letters(OnceLetters *letters, const char *queue, TimestampTz before,
+						 int64 max, ArrayType *ids, Tuplesortstate *found);
+static bool lock_letter(OnceLetters *letters, ItemPointer place, Snapshot snapshot,
+						TupleTableSlot *locked);
+static void find_turns(OnceLetters *letters, Tuplesortstate *found);
+static Tuplesortstate *begin_sort(TupleDesc desc, AttrNumber first);
+static void put_found(Tuplesortstate *sort, TupleTableSlot *slot, FoundLetter *letter);
+static bool get_found(Tuplesortstate *sort, TupleTableSlot *slot, FoundLetter *letter);
+static int64 *sorted_ids(ArrayType *ids, int *n);
+static int	compare_ids(const void *a, const void *b);
+
+/*
+ * once_letters_begin opens the table of dead letters, to begin with those that
+ * died at a time or later.
+ */
+void
+once_letters_begin(OnceLetters *letters, TimestampTz since)
+{
+	Oid			schema = once_schema_oid(false);
+	Oid			relid = get_relname_relid("dead_letter", schema);
+	TupleDesc	desc = CreateTemplateTupleDesc(Natts_found);
+
+	if (!OidIsValid(relid))
+		elog(ERROR, "table once.dead_letter does not exist");
+	memset(letters, 0, sizeof(OnceLetters));
+	letters->rel = table_open(relid, RowExclusiveLock);
+	letters->dead_at = since;
+	letters->id = PG_INT64_MIN;
+
+	TupleDescInitEntry(desc, Anum_found_group, "group", INT8OID, -1, 0);
+	TupleDescInitEntry(desc, Anum_found_id, "id", INT8OID, -1, 0);
+	TupleDescInitEntry(desc, Anum_found_turn, "turn", TIMESTAMPTZOID, -1, 0);
+	TupleDescInitEntry(desc, Anum_found_place, "place", TIDOID, -1, 0);
+	letters->slot = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
+	letters->filled = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);
+}
+
+/*
+ * once_letters_find finds and locks letters of a queue, the next max of those that
+ * died before a time; ids: of these ids only, or NULL.  Returns their number;
+ * once_letters_fetch returns them.
+ */
+int64
+once_letters_find(OnceLetters *letters, const char *queue, TimestampTz before,
+				  int64 max, ArrayType *ids)
+{
+	Tuplesortstate *found = begin_sort(letters->slot->tts_tupleDescriptor, Anum_found_group);
+
+	if (letters->sorted != NULL)
+		tuplesort_end(letters->sorted);
+	letters->sorted = begin_sort(letters->slot->tts_tupleDescriptor, Anum_found_turn);
+	letters->nfound = 0;
+	find_letters(letters, queue, before, max, ids, found);
+	tuplesort_performsort(found);
+	find_turns(letters, found);
+	tuplesort_end(found);
+	tuplesort_performsort(letters->sorted);
+	return letters->nfound;
+}
+
+/*
+ * once_letters_fetch returns where the next letters that were found are, and their
+ * ids, at most max: in the order in which they died, but none of a group before one
+ * of a lower id.  Returns their number.
+ */
+int
+once_letters_fetch(OnceLetters *letters, int max, ItemPointer places, int64 *ids)
+{
+	FoundLetter letter;
+	int			n = 0;
+
+	while (n < max && get_found(letters->sorted, letters->slot, &letter))
+	{
+		places[n] = letter.place;
+		ids[n++] = letter.id;
+	}
+	return n;
+}
+
+/*
+ * once_letters_end closes the table.  Locks on it and on letters stay.
+ */
+void
+once_letters_end(OnceLetters *letters)
+{
+	if (letters->sorted != NULL)
+		tuplesort_end(letters->sorted);
+	ExecDropSingleTupleTableSlot(letters->slot);
+	ExecDropSingleTupleTableSlot(letters->filled);
+	table_close(letters->rel, NoLock);
+}
+
+/*
+ * once_letter_take deletes a letter that is locked, and returns what it was, as a
+ * palloc'd copy.
+ */
+HeapTuple
+once_letter_take(OnceDeadWriter *writer, ItemPointer place)
+{
+	Relation	rel = writer->rel;
+	EPQState	epqstate;
+	HeapTuple	tuple;
+
+	if (!table_tuple_fetch_row_version(rel, place, SnapshotSelf, writer->slot))
+		ereport(ERROR,
+				(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+				 errmsg("dead letter was already taken by this transaction"),
+				 errdetail("A trigger may have done that.")));
+	tuple = ExecCopySlotHeapTuple(writer->slot);
+
+	once_eval_plan_qual_init(&epqstate, writer->estate);
+	ExecSimpleRelationDelete(writer->result, writer->estate, &epqstate, writer->slot);
+	EvalPlanQualEnd(&epqstate);
+	if (rel->trigdesc != NULL &&
+		table_tuple_fetch_row_version(rel, place, SnapshotSelf, writer->slot))
+		ereport(ERROR,
+				(errcode(ERRCODE_ONCE_SEND_SUPPRESSED),
+				 errmsg("row of table \"%s\" was not deleted", RelationGetRelationName(rel)),
+				 errdetail("A trigger of the table kept the row.")));
+	ExecClearTuple(writer->slot);
+	ResetPerTupleExprContext(writer->estate);
+	return tuple;
+}
+
+/*
+ * find_letters locks letters in the order of death, and puts them into "found".
+ */
+static void
+find_letters(OnceLetters *letters, const char *queue, TimestampTz before, int64 max,
+			 ArrayType *ids, Tuplesortstate *found)
+{
+	Oid			indexid = get_relname_relid("dead_letter_queue_idx",
+											RelationGetNamespace(letters->rel));
+	Relation	index = index_open(indexid, AccessShareLock);
+	TupleDesc	desc = RelationGetDescr(letters->rel);
+	TupleTableSlot *locked = table_slot_create(letters->rel, NULL);
+	int			nids = 0;
+	int64	   *wanted = ids == NULL ? NULL : sorted_ids(ids, &nids);
+	Snapshot	snapshot;
+	ScanKeyData key[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		isnull;
+
+	CommandCounterIncrement();
+	snapshot = RegisterSnapshot(GetTransactionSnapshot());
+	ScanKeyInit(&key[0], Anum_dead_letter_queue, BTEqualStrategyNumber, F_TEXTEQ,
+				CStringGetTextDatum(queue));
+	key[0].sk_collation = C_COLLATION_OID;
+	ScanKeyInit(&key[1], Anum_dead_letter_dead_at, BTGreaterEqualStrategyNumber,
+				F_TIMESTAMPTZ_GE, TimestampTzGetDatum(letters->dead_at));
+	scan = systable_beginscan_ordered(letters->rel, index, snapshot, 2, key);
+	while (letters->nfound < max &&
+		   HeapTupleIsValid(tuple = systable_getnext_ordered(scan, ForwardScanDirection)))
+	{
+		FoundLetter letter;
+		Datum		group;
+
+		CHECK_FOR_INTERRUPTS();
+		letter.place = tuple->t_self;
+		letter.id = DatumGetInt64(heap_getattr(tuple, Anum_dead_letter_id, desc, &isnull));
+		letter.turn = DatumGetTimestampTz(heap_getattr(tuple, Anum_dead_letter_dead_at, desc,
+													   &isnull));
+		if (letter.turn >= before && before != DT_NOEND)
+			break;
+		if (letter.turn == letters->dead_at && letter.id <= letters->id)
+			continue;
+		letters->dead_at = letter.turn;
+		letters->id = letter.id;
+		if (ids != NULL && bsearch(&letter.id, wanted, nids, sizeof(int64), compare_ids) == NULL)
+			continue;
+		group = heap_getattr(tuple, Anum_dead_letter_group_id, desc, &letter.no_group);
+		if (!letter.no_group)
+		{
+			text	   *name = DatumGetTextPP(group);
+
+			letter.group = (int64) hash_bytes_extended((unsigned char *) VARDATA_ANY(name),
+													   VARSIZE_ANY_EXHDR(name), 0);
+			if ((Pointer) name != DatumGetPointer(group))
+				pfree(name);
+		}
+		if (!lock_letter(letters, &letter.place, snapshot, locked))
+			continue;
+		put_found(found, letters->filled, &letter);
+		letters->nfound++;
+	}
+	systable_endscan_ordered(scan);
+	UnregisterSnapshot(snapshot);
+	ExecDropSingleTupleTableSlot(locked);
+	index_close(index, AccessShareLock);
+}
+
+/*
+ * lock_letter locks a letter, or returns false if somebody else is at it or has
+ * taken it.
+ */
+static bool
+lock_letter(OnceLetters *letters, ItemPointer place, Snapshot snapshot,
+			TupleTableSlot *locked)
+{
+	TM_FailureData tmfd;
+	TM_Result	result;
+
+	result = table_tuple_lock(letters->rel, place, snapshot, locked,
+							  GetCurrentCommandId(true), LockTupleExclusive,
+							  LockWaitSkip, 0, &tmfd);
+	ExecClearTuple(locked);
+	if (IsolationUsesXactSnapshot() && (result == TM_Updated || result == TM_Deleted))
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("could not serialize access due to concurrent update")));
+	return result == TM_Ok;
+}
+
+/*
+ * find_turns puts the letters found into the order in which they have their turn:
+ * in a group, that is when the last of those died that come before it, or itself.
+ *
+ * Groups are told apart by a hash.  If two have the same one, letters of one may
+ * have to wait for those of the other.
+ */
+static void
+find_turns(OnceLetters *letters, Tuplesortstate *found)
+{
+	FoundLetter letter;
+	FoundLetter last = {.no_group = true};
+
+	while (get_found(found, letters->slot, &letter))
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (!letter.no_group && !last.no_group && letter.group == last.group)
+			letter.turn = Max(letter.turn, last.turn);
+		put_found(letters->sorted, letters->filled, &letter);
+		last = letter;
+	}
+}
+
+/*
+ * begin_sort begins to sort letters by one of the columns and the id.
+ */
+static Tuplesortstate *
+begin_sort(TupleDesc desc, AttrNumber first)
+{
+	AttrNumber	columns[] = {first, Anum_found_id};
+	Oid			operators[] = {
+		lookup_type_cache(TupleDescAttr(desc, first - 1)->atttypid, TYPECACHE_LT_OPR)->lt_opr,
+		Int8LessOperator
+	};
+	Oid			collations[] = {InvalidOid, InvalidOid};
+	bool		nulls_first[] = {false, false};
+
+	return tuplesort_begin_heap(desc, lengthof(columns), columns, operators, collations,
+								nulls_first, work_mem, NULL, TUPLESORT_NONE);
+}
+
+static void
+put_found(Tuplesortstate *sort, TupleTableSlot *slot, FoundLetter *letter)
+{
+	Datum	   *values = slot->tts_values;
+
+	ExecClearTuple(slot);
+	memset(slot->tts_isnull, false, sizeof(bool) * Natts_found);
+	slot->tts_isnull[Anum_found_group - 1] = letter->no_group;
+	values[Anum_found_group - 1] = letter->no_group ? (Datum) 0 : Int64GetDatum(letter->group);
+	values[Anum_found_id - 1] = Int64GetDatum(letter->id);
+	values[Anum_found_turn - 1] = TimestampTzGetDatum(letter->turn);
+	values[Anum_found_place - 1] = PointerGetDatum(&letter->place);
+	ExecStoreVirtualTuple(slot);
+	tuplesort_puttupleslot(sort, slot);
+}
+
+/*
+ * get_found reads the next letter.  False: there is none.
+ */
+static bool
+get_found(Tuplesortstate *sort, TupleTableSlot *slot, FoundLetter *letter)
+{
+	bool		isnull;
+
+	if (!tuplesort_gettupleslot(sort, true, false, slot, NULL))
+		return false;
+	letter->group = DatumGetInt64(slot_getattr(slot, Anum_found_group, &letter->no_group));
+	letter->id = DatumGetInt64(slot_getattr(slot, Anum_found_id, &isnull));
+	letter->turn = DatumGetTimestampTz(slot_getattr(slot, Anum_found_turn, &isnull));
+	letter->place = *(ItemPointer) DatumGetPointer(slot_getattr(slot, Anum_found_place, &isnull));
+	return true;
+}
+
+static int64 *
+sorted_ids(ArrayType *ids, int *n)
+{
+	Datum	   *elements;
+	int64	   *sorted;
+	int			i;
+
+	deconstruct_array(ids, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE,
+					  &elements, NULL, n);
+	sorted = palloc(sizeof(int64) * Max(*n, 1));
+	for (i = 0; i < *n; i++)
+		sorted[i] = DatumGetInt64(elements[i]);
+	qsort(sorted, *n, sizeof(int64), compare_ids);
+	return sorted;
+}
+
+static int
+compare_ids(const void *a, const void *b)
+{
+	int64		first = *(const int64 *) a;
+	int64		second = *(const int64 *) b;
+
+	return first < second ? -1 : first > second;
+}

@@ -1,0 +1,38 @@
+/*-------------------------------------------------------------------------
+ *
+ * meta_letters.h
+ *	  Dead letters on their way out of once.dead_letter.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef META_LETTERS_H
+#define META_LETTERS_H
+
+#include "meta/meta_dead.h"
+#include "utils/array.h"
+
+/* The table of dead letters, open for looking for some */
+typedef struct OnceLetters
+{
+	Relation	rel;
+
+	/* The last one looked at, in the order of death */
+	TimestampTz dead_at;
+	int64		id;
+
+	/* Those found */
+	int64		nfound;
+	struct Tuplesortstate *sorted;
+	TupleTableSlot *slot;
+	TupleTableSlot *filled;
+} OnceLetters;
+
+extern void once_letters_begin(OnceLetters *letters, TimestampTz since);
+extern int64 once_letters_find(OnceLetters *letters, const char *queue, TimestampTz before,
+							   int64 max, ArrayType *ids);
+extern int	once_letters_fetch(OnceLetters *letters, int max, ItemPointer places, int64 *ids);
+extern void once_letters_end(OnceLetters *letters);
+
+extern HeapTuple once_letter_take(OnceDeadWriter *writer, ItemPointer place);
+
+#endif							/* META_LETTERS_H */

@@ -165,6 +165,7 @@ alternate() {
 
 results=()
 measurements=()
+rows=()
 wrongs=()
 missed=0
 
@@ -197,12 +198,21 @@ tell() {
 	printf '  %-46s %18s %24s  %7s\n' "$1" "$2" "$3" "$4"
 }
 
+# keep_row LABEL CONTENDER SECOND RATE [CPU WAL]: a row of the file that charts are drawn from; - where there is no such figure.
+keep_row() {
+	local row
+
+	printf -v row '%s\t' "$section" "$1" "$(title_of "$2")" "$3" "$4" "${5:--}" "${6:--}"
+	rows+=("${row%?}")
+}
+
 # show_rates NAME LABEL CONTENDER: a line of the table of measurements.
 show_rates() {
 	local r c w
 
 	r=$(pretty "$(kept "$1.rate")") c=$(pretty "$(kept "$1.cpu")") w=$(calc "$(kept "$1.wal")" %.0f)
 	measurements+=("$section|$2|$(title_of "$3")|$r|$c|$w")
+	keep_row "$2" "$3" - "$(kept "$1.rate")" "$(kept "$1.cpu")" "$(kept "$1.wal")"
 	printf '  %s%-46s %-18s %10s msg/s %8s µs CPU %6s B WAL%s\n' "$dim" "$2" "$(title_of "$3")" "$r" "$c" "$w" "$plain"
 }
 

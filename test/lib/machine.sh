@@ -88,8 +88,10 @@ make_workdir() {
 # Run a command as server_user.
 as_server() { "${server_prefix[@]}" "$@"; }
 
-# At exit, however it comes about, leave nothing behind, unless keep_workdir says otherwise.
+# At exit, however it comes about, leave nothing behind, unless keep_workdir says otherwise.  kill_at_exit are processes that
+# would not heed less than SIGKILL.
 keep_workdir=no
+kill_at_exit=()
 clean_up() {
 	local status=$?
 
@@ -97,6 +99,7 @@ clean_up() {
 	set +e
 	[ -z "$apt_log" ] || rm -f "$apt_log"
 	jobs -p | xargs -r kill 2>/dev/null
+	[ ${#kill_at_exit[@]} -eq 0 ] || kill -KILL "${kill_at_exit[@]}" 2>/dev/null
 	[ -z "$work" ] || [ "$keep_workdir" = yes ] || discard_workdir
 	exit "$status"
 }

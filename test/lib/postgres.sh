@@ -103,10 +103,15 @@ start_server() {
 	for setting in "listen_addresses=''" "unix_socket_directories='$work/socket'" "$@"; do
 		say "$setting" | as_server tee -a "$work/data/postgresql.conf" >/dev/null
 	done
+	launch_server
+	export PGHOST=$work/socket PGPORT=5432 PGUSER=postgres PGDATABASE=postgres
+}
+
+# Start the server of $work/data, for the first time or again.
+launch_server() {
 	as_server "$bindir/pg_ctl" --pgdata="$work/data" --log="$work/server.log" --wait --timeout="$start_timeout" \
 		${server_program:+-p "$server_program"} start </dev/null >"$work/pg_ctl.log" 2>&1 ||
 		die "the server did not start: $(cat "$work/pg_ctl.log" "$work/server.log")"
-	export PGHOST=$work/socket PGPORT=5432 PGUSER=postgres PGDATABASE=postgres
 }
 
 stop_server() {

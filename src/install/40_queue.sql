@@ -56,7 +56,7 @@ CREATE FUNCTION once.drop_queue(queue text)
 RETURNS void
 AS 'MODULE_PATHNAME', 'once_drop_queue' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION once.drop_queue(text) IS
-'Drops a queue with all its messages, dead letters, failures, its archive, and the dedup_ids it remembers. Waits for transactions that use it. For the owner of the table.';
+'Drops a queue with all its messages, dead letters, failures, its archive, and the dedup_ids it remembers. Waits for transactions that use it. Of a queue that has lost its table by a plain DROP TABLE, drops what is left. For the owner of the table, or of all tables that are left.';
 
 -- A queue without a row in once.queue is one, with the options of any.
 CREATE FUNCTION once.list_queues()

@@ -143,8 +143,54 @@ SELECT once.replay('q', '-infinity', 'infinity');
 ALTER TABLE once.a_q ALTER payload TYPE jsonb USING payload::jsonb;
 SELECT once.replay('q', '-infinity', 'infinity');
 SELECT payload FROM once.pop('q');
+-- maintain looks at the time, of partitions that have something; it does for the queue what does not depend on that.
+SELECT once.alter_queue('q', archive => '1 minute', dedup_window => '1 us');
+SELECT once.send('q', '1', dedup_id => 'forgotten') > 0 AS sent, pg_relation_size('once.d_q_0') > 0 AS remembered;
+UPDATE once.a_q SET archived_at = '2000-01-01', generation = 0;
+ALTER TABLE once.a_q RENAME archived_at TO other;
+DO $$ BEGIN FOR i IN 1 .. 4 LOOP CALL once.maintain(); END LOOP; END $$;
+SELECT pg_relation_size('once.d_q_0') > 0 AS remembered;
+ALTER TABLE once.a_q ALTER other TYPE timestamp;
+ALTER TABLE once.a_q RENAME other TO archived_at;
+\set VERBOSITY sqlstate
+CALL once.maintain();
+\set VERBOSITY default
+SELECT count(*) FROM once.a_q;
+ALTER TABLE once.a_q DROP archived_at;
+CALL once.maintain();
+ALTER TABLE once.a_q ADD archived_at timestamptz;
+UPDATE once.a_q SET archived_at = '2000-01-01';
+CALL once.maintain();
+SELECT count(*) FROM once.a_q;
 SELECT once.drop_queue('q');
 DROP FUNCTION replay_after;
+-- And with the columns of a queue's table: maintain does what it can without.
+CREATE PROCEDURE alter_and_maintain(alteration text, by_trigger boolean) LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM once.create_queue('q', max_attempts => 1, retry_delay => '0', retry_delay_max => '0', archive => '1 minute', retention => '1 s');
+  PERFORM once.send('q', '1'), once.send('q', '2', ttl => '1 us'), once.send('q', '3', deliver_at => '2000-01-01');
+  COMMIT;
+  IF by_trigger THEN
+    CREATE TRIGGER pass BEFORE INSERT OR DELETE ON once.q_q FOR EACH ROW EXECUTE FUNCTION pass();
+  END IF;
+  EXECUTE 'ALTER TABLE once.q_q ' || alteration;
+  COMMIT;
+  RAISE NOTICE '%', alteration;
+  CALL once.maintain();
+  PERFORM once.drop_queue('q');
+  COMMIT;
+END $$;
+CREATE PROCEDURE maintain_all(alterations text[]) LANGUAGE plpgsql AS $$
+BEGIN
+  FOR change IN 1 .. cardinality(alterations) LOOP
+    CALL alter_and_maintain(alterations[change], false);
+    CALL alter_and_maintain(alterations[change], true);
+  END LOOP;
+END $$;
+\set VERBOSITY terse
+CALL maintain_all(:alterations);
+\set VERBOSITY default
+DROP PROCEDURE alter_and_maintain, maintain_all;
 DROP TABLE verb, kept, result;
 DROP PROCEDURE alter_and_try, try_all;
 DROP FUNCTION pass;

@@ -206,7 +206,7 @@ SELECT once.redrive('d');
 \echo :SQLSTATE
 SELECT once.purge_dead_letters('d');
 -- A queue whose table was dropped by hand leaves them, for nobody to see; not
--- even for who makes a queue of that name.
+-- even for who wants to make a queue of that name, before they are dropped.
 SELECT once.create_queue('d', max_attempts => 1, retry_delay => '0', retry_delay_max => '0');
 SELECT once.send('d', '"secret"');
 SELECT once.nack(receipt, error => 'secret') FROM once.lease('d');
@@ -216,8 +216,9 @@ DROP TABLE once.q_d;
 SELECT (SELECT count(*) FROM once.dead_letter), (SELECT count(*) FROM once.failure);
 SELECT (SELECT count(*) FROM once.dead_letters), (SELECT count(*) FROM once.failures);
 SELECT once.create_queue('d');
-SELECT (SELECT count(*) FROM once.dead_letter), (SELECT count(*) FROM once.failure);
 SELECT once.drop_queue('d');
+SELECT (SELECT count(*) FROM once.dead_letter), (SELECT count(*) FROM once.failure);
+SELECT once.create_queue('d'), once.drop_queue('d');
 
 -- Large messages, out of line.
 SELECT once.create_queue('d', max_attempts => 1, retry_delay => '0', retry_delay_max => '0');

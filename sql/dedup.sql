@@ -241,6 +241,18 @@ SELECT once.send('theirs', '1', dedup_id => 'a');
 SELECT once.send('theirs', '1') IS NOT NULL AS sent;
 DROP TABLE once.d_theirs_0;
 SELECT duplicate FROM once.send_dedup('theirs', '1', dedup_id => 'a');
+ALTER TABLE once.d_theirs_0 DROP COLUMN id;
+SELECT once.send('theirs', '1', dedup_id => 'a');
+\echo :SQLSTATE
+SELECT once.alter_queue('theirs', dedup_window => '1 day');
+SELECT once.grant_queue('theirs', 'regress_once_producer', 'produce');
+SET ROLE regress_once_producer;
+SELECT once.send('theirs', '1', dedup_id => 'a');
+\echo :SQLSTATE
+RESET ROLE;
+DROP TABLE once.d_theirs_0, once.d_theirs_1;
+SELECT once.alter_queue('theirs', dedup_window => '1 day');
+SELECT duplicate FROM once.send_dedup('theirs', '1', dedup_id => 'a');
 ALTER TABLE once.d_theirs_0 ADD COLUMN more int;
 SELECT once.send('theirs', '1', dedup_id => 'a');
 \echo :SQLSTATE

@@ -75,6 +75,7 @@ CREATE FUNCTION public.hostile_value(routine name, queue text, argument text, ty
     WHEN argument = 'queue' AND routine = 'create_queue' THEN '''made'''
     WHEN argument = 'ledger' AND routine = 'create_ledger' THEN '''made'''
     WHEN argument = 'queue' THEN quote_literal(queue)
+    WHEN argument = 'queue_table' THEN quote_literal('once.q_' || queue) || '::pg_catalog.regclass'
     WHEN argument = 'ledger' THEN '''l'''
     WHEN argument = 'payload' THEN '''1'''
     WHEN argument = 'payloads' THEN 'ARRAY[''1'', ''2'']::pg_catalog.jsonb[]'

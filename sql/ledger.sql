@@ -562,6 +562,46 @@ CLUSTER once.l_payments_0 USING l_payments_0_pkey;
 ALTER TABLE once.l_payments_0 REPLICA IDENTITY FULL;
 COMMENT ON TABLE once.l_payments_0 IS 'whose payments have come in';
 SELECT once.mark_processed('payments', 'a'), once.mark_processed('payments', 'b'), once.forget_processed('payments', 'b');
+-- Part of it is gone: an error that says which, and what to do. The sequence goes with the column that it belongs to.
+CREATE PROCEDURE without(change text) LANGUAGE plpgsql AS $$
+DECLARE
+	verb text;
+	detail text;
+BEGIN
+	PERFORM once.create_ledger('part', '7 days');
+	PERFORM once.mark_processed('part', 'a');
+	EXECUTE change;
+	FOREACH verb IN ARRAY ARRAY['mark_processed(''part'', ''a'')', 'mark_processed_all(''part'', ''{a}'')', 'is_processed(''part'', ''a'')', 'get_result(''part'', ''a'')',
+		'forget_processed(''part'', ''a'')', 'process(''part'', ''a'')', 'set_result(''part'', ''a'', ''1'')', 'alter_ledger(''part'', ''8 days'')', 'grant_ledger(''part'', ''public'')'] LOOP
+		BEGIN
+			EXECUTE 'SELECT once.' || verb;
+			RAISE 'works: %', verb;
+		EXCEPTION WHEN SQLSTATE 'ON013' THEN
+			NULL;
+		END;
+	END LOOP;
+	CALL once.maintain();
+	BEGIN
+		PERFORM once.is_processed('part', 'a');
+	EXCEPTION WHEN SQLSTATE 'ON013' THEN
+		GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
+		RAISE NOTICE '%: %: %', change, sqlerrm, detail;
+	END;
+	PERFORM once.drop_ledger('part');
+END $$;
+CALL without('ALTER TABLE once.l_part_0 DROP COLUMN id');
+CALL without('DROP TABLE once.l_part_0');
+CALL without('DROP TABLE once.l_part_1');
+CALL without('DROP SEQUENCE once.l_part_state');
+DROP PROCEDURE without;
+SELECT once.create_ledger('part', '7 days');
+ALTER TABLE once.l_part_0 DROP COLUMN id;
+SELECT once.mark_processed('part', 'a');
+\echo :SQLSTATE
+SELECT once.create_ledger('part', '7 days');
+SELECT once.create_ledger('part', '7 days', if_not_exists => true);
+SELECT once.drop_ledger('part');
+SELECT relname FROM pg_class WHERE relname ~ '^l_part';
 -- Others' relations of the name are no ledger.
 CREATE VIEW once.l_view_0 AS SELECT 1;
 CREATE VIEW once.l_view_1 AS SELECT 1;

@@ -115,7 +115,7 @@ SELECT min(id) AS i FROM letters \gset
 SELECT once.redrive('m', ARRAY[:i + 3, :i + 1, :i + 1, 0, -9223372036854775808, 9223372036854775807]::bigint[]);
 SELECT payload FROM once.pop('m', 10);
 SELECT once.redrive('m', ARRAY[:i, 17]);
-SELECT once.redrive('m', ids => ARRAY[[:i + 2], [:i + 2]]);
+SELECT once.redrive('m', ids => ARRAY[:i + 2, :i + 2]);
 SELECT payload FROM once.pop('m', 10);
 SELECT once.redrive('m', ids => format('{%s}', :i + 4)::bigint[]), once.redrive('m', ids => '{}'), once.redrive('m', '{}'::bigint[]);
 SELECT once.redrive('m', ids => (SELECT array_agg(id) FROM once.dead_letters WHERE queue = 'm' AND payload = '"nothing like it"'));

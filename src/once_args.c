@@ -37,7 +37,7 @@ once_check_name(const char *what, const char *name)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_NAME),
 				 errmsg("invalid %s name: \"%s\"", what, name),
-				 errdetail("A %s name is a letter or underscore followed by letters, digits, underscores and hyphens, at most %d bytes in all.",
+				 errdetail("A %s name is an ASCII letter or underscore followed by ASCII letters, digits, underscores and hyphens, at most %d bytes in all.",
 						   what, ONCE_MAX_NAME)));
 }
 
@@ -50,6 +50,25 @@ once_arg_bool(FunctionCallInfo fcinfo, int argno, const char *name)
 	if (PG_ARGISNULL(argno))
 		once_refuse_null(name);
 	return PG_GETARG_BOOL(argno);
+}
+
+/*
+ * once_arg_array returns an argument that is a list: an array of one dimension, or
+ * an empty one.  Not NULL; that its elements are not, is the caller's to check.
+ */
+ArrayType *
+once_arg_array(FunctionCallInfo fcinfo, int argno, const char *name)
+{
+	ArrayType  *array;
+
+	if (PG_ARGISNULL(argno))
+		once_refuse_null(name);
+	array = PG_GETARG_ARRAYTYPE_P(argno);
+	if (ARR_NDIM(array) > 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must be a one-dimensional array", name)));
+	return array;
 }
 
 /*

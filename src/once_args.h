@@ -9,11 +9,13 @@
 #define ONCE_ARGS_H
 
 #include "fmgr.h"
+#include "utils/array.h"
 
 #define ONCE_MAX_DAYS		36500	/* of what may last for a century */
 
 extern void once_check_name(const char *what, const char *name);
 extern bool once_arg_bool(FunctionCallInfo fcinfo, int argno, const char *name);
+extern ArrayType *once_arg_array(FunctionCallInfo fcinfo, int argno, const char *name);
 extern char *once_arg_role(FunctionCallInfo fcinfo, int argno);
 extern int64 once_arg_interval(FunctionCallInfo fcinfo, int argno);
 extern int64 once_arg_span(FunctionCallInfo fcinfo, int argno, const char *name,

@@ -52,7 +52,7 @@
 /*
  * once_queue_unusable: the table was altered so that it is no queue any more:
  * no valid once_queue index or two of them, a column or the id's sequence is
- * gone
+ * gone; or it was renamed
  */
 #define ERRCODE_ONCE_QUEUE_UNUSABLE		MAKE_SQLSTATE('O','N','0','0','9')
 

@@ -10,6 +10,7 @@
 
 #include "fmgr.h"
 #include "meta/meta_cache.h"
+#include "meta/meta_names.h"
 #include "once_debug.h"
 #include "once_guc.h"
 #include "qam/qam.h"
@@ -27,6 +28,7 @@ _PG_init(void)
 	once_guc_init();
 	qam_init();
 	once_meta_init();
+	once_names_init();
 	once_unacked_init();
 	once_hold_init();
 }

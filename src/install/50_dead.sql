@@ -37,6 +37,11 @@ CREATE INDEX failure_queue_idx ON once.failure (queue, id);
 ALTER TABLE once.failure REPLICA IDENTITY FULL;
 COMMENT ON TABLE once.failure IS 'errors given to nack, and of stuck messages; read them through once.failures';
 
+CREATE FUNCTION once.is_own_table(queue_table oid) RETURNS boolean
+AS 'MODULE_PATHNAME', 'once_is_own_table' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION once.is_own_table(oid) IS
+'Tells whether a table with the name of a queue''s is the one that what is known by this name belongs to: false if it is another queue''s that was renamed, or if the queue''s own table is there by another name. For the views dead_letters and failures.';
+
 -- Attempt 0 is no delivery: its error is why the message is stuck.
 --
 -- A nack acts at once, and its error is there when its transaction commits: the
@@ -59,7 +64,8 @@ SELECT d.queue, d.id, d.reason, d.attempts,
                  AND c.relname OPERATOR(pg_catalog.=) ('q_' OPERATOR(pg_catalog.||) d.queue)
                  AND c.relkind OPERATOR(pg_catalog.=) ANY ('{r,p,f}')
                  AND pg_catalog.has_table_privilege(c.oid, 'SELECT')
-                 AND NOT pg_catalog.row_security_active(c.oid));
+                 AND NOT pg_catalog.row_security_active(c.oid)
+                 AND once.is_own_table(c.oid));
 COMMENT ON VIEW once.dead_letters IS
 'Messages that are not delivered any more. reason: attempts, when all deliveries that the queue allows have failed; expired, when the time to live was over first. attempts: deliveries it has had. last_error: what nack was given last. Shows the queues whose table the caller may SELECT from, unless row security applies to him there.';
 
@@ -72,7 +78,8 @@ SELECT f.queue, f.id, f.attempt, f.error, f.failed_at, f.enqueued_at
                  AND c.relname OPERATOR(pg_catalog.=) ('q_' OPERATOR(pg_catalog.||) f.queue)
                  AND c.relkind OPERATOR(pg_catalog.=) ANY ('{r,p,f}')
                  AND pg_catalog.has_table_privilege(c.oid, 'SELECT')
-                 AND NOT pg_catalog.row_security_active(c.oid));
+                 AND NOT pg_catalog.row_security_active(c.oid)
+                 AND once.is_own_table(c.oid));
 COMMENT ON VIEW once.failures IS
 'The errors that nack was given, the last one for each message and attempt, of messages that are still in the queue or among the dead letters; and with attempt 0, why a message is stuck. enqueued_at: that of the message, since ids are used again after TRUNCATE .. RESTART IDENTITY. Shows the queues whose table the caller may SELECT from, unless row security applies to him there.';
 

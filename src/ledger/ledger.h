@@ -55,6 +55,7 @@ extern bool once_ledger_find(OnceLedger *ledger, OnceLedgerKind kind, const char
 							 int64 retention);
 extern void once_ledger_make(OnceLedgerKind kind, const char *name, bool unlogged, Oid owner);
 extern void once_ledger_adopt(const char *name, bool unlogged);
+extern void once_ledger_check_whole(OnceLedgerKind kind, const char *name);
 extern void once_ledger_raise_not_found(OnceLedgerKind kind, const char *name);
 extern bool once_ledger_permits(const OnceLedger *ledger, AclMode rights);
 extern List *once_ledger_relnames(OnceLedgerKind kind, const char *name);

@@ -83,6 +83,11 @@ typedef struct LedgerEntry
 
 static HTAB *entries = NULL;
 
+/* What the names of a ledger's relations end in */
+static const char *const suffixes[] = {"0", "1", "state"};
+
+#define PART_STATE		2		/* the sequence's place there */
+
 static bool ledger_look_up(OnceLedger *ledger, OnceLedgerKind kind, const char *name);
 static bool look_up_relations(OnceLedger *ledger, OnceLedgerKind kind, const char *name);
 static bool open_generation(LedgerView *view, int g, LOCKMODE lockmode);
@@ -91,6 +96,7 @@ static bool open_listed(LedgerView *view, int g, LOCKMODE lockmode, bool *good,
 						bool *valid);
 static void close_indexes(LedgerView *view, int g, LOCKMODE lockmode);
 static void close_generation(LedgerView *view, int g, bool unlock);
+static int	errmsg_unusable(OnceLedgerKind kind, const char *name);
 static const char *generation_fault(const OnceLedger *ledger, Relation heap);
 
 /*
@@ -261,8 +267,6 @@ once_ledger_tables(OnceLedgerKind kind, const char *name)
 void
 once_ledger_make(OnceLedgerKind kind, const char *name, bool unlogged, Oid owner)
 {
-	static const char *const suffixes[] = {"0", "1", "state"};
-
 	Oid			schema = once_schema_oid(false);
 	const char *logging = unlogged ? "UNLOGGED " : "";
 	const char *relation[lengthof(suffixes)];
@@ -329,7 +333,55 @@ once_ledger_adopt(const char *name, bool unlogged)
 }
 
 /*
- * once_ledger_raise_not_found raises once_ledger_not_found.
+ * once_ledger_check_whole raises once_ledger_unusable if there is a table of a ledger,
+ * and another part is missing.
+ */
+void
+once_ledger_check_whole(OnceLedgerKind kind, const char *name)
+{
+	Oid			schema = once_schema_oid(false);
+	char	   *tables = once_ledger_tables(kind, name);
+	const char *missing = NULL;
+	int			part;
+
+	for (part = 0; part < lengthof(suffixes); part++)
+	{
+		char	   *relname = once_ledger_relname(kind, name, suffixes[part]);
+		char		relkind = get_rel_relkind(get_relname_relid(relname, schema));
+
+		missing = quote_qualified_identifier(ONCE_SCHEMA, relname);
+		if (relkind != (part == PART_STATE ? RELKIND_SEQUENCE : RELKIND_RELATION))
+			break;
+	}
+	if (tables == NULL || part == lengthof(suffixes))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_ONCE_LEDGER_UNUSABLE),
+			 errmsg_unusable(kind, name),
+			 part != PART_STATE ?
+			 errdetail("Table %s is missing.", missing) :
+			 errdetail("Sequence %s is missing.  It goes with column \"id\" of the table that owns it.",
+					   missing),
+			 kind == ONCE_LEDGER_OWN ?
+			 errhint("Its owner can drop what is left of it with once.drop_ledger.") :
+			 errhint("Its owner can DROP TABLE %s, and make all of it anew with once.alter_queue.",
+					 tables)));
+}
+
+/*
+ * errmsg_unusable is the message of once_ledger_unusable.
+ */
+static int
+errmsg_unusable(OnceLedgerKind kind, const char *name)
+{
+	return kind == ONCE_LEDGER_OWN ?
+		errmsg("ledger \"%s\" cannot be used", name) :
+		errmsg("deduplication of queue \"%s\" cannot be used", name);
+}
+
+/*
+ * once_ledger_raise_not_found raises once_ledger_not_found, or says what is the
+ * matter with what there is of a ledger.
  */
 void
 once_ledger_raise_not_found(OnceLedgerKind kind, const char *name)
@@ -346,6 +398,7 @@ once_ledger_raise_not_found(OnceLedgerKind kind, const char *name)
 				 errmsg("ledger \"%s\" does not exist", name),
 				 errdetail("Its tables are there, but not its retention, as where only the structure of a database was restored."),
 				 errhint("Their owner can call once.create_ledger with if_not_exists => true.")));
+	once_ledger_check_whole(kind, name);
 	ereport(ERROR,
 			(errcode(ERRCODE_ONCE_LEDGER_NOT_FOUND),
 			 errmsg("ledger \"%s\" does not exist", name)));
@@ -450,9 +503,7 @@ open_generation(LedgerView *view, int g, LOCKMODE lockmode)
 	if (fault != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_ONCE_LEDGER_UNUSABLE),
-				 ledger->kind == ONCE_LEDGER_OWN ?
-				 errmsg("ledger \"%s\" cannot be used", NameStr(ledger->name)) :
-				 errmsg("deduplication of queue \"%s\" cannot be used", NameStr(ledger->name)),
+				 errmsg_unusable(ledger->kind, NameStr(ledger->name)),
 				 errdetail("Table %s is not as it was made.  %s",
 						   quote_qualified_identifier(ONCE_SCHEMA,
 													  RelationGetRelationName(heap)),

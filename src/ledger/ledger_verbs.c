@@ -68,21 +68,14 @@ once_mark_processed_all(PG_FUNCTION_ARGS)
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	char	   *name = arg_ledger(fcinfo);
 	OnceLedger	ledger;
-	ArrayType  *ids;
 	OnceMark   *marks;
 	Datum	   *elems;
 	bool	   *isnull;
 	int			n;
 	int			i;
 
-	if (PG_ARGISNULL(1))
-		once_refuse_null("ids");
-	ids = PG_GETARG_ARRAYTYPE_P(1);
-	if (ARR_NDIM(ids) > 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("ids must be a one-dimensional array")));
-	deconstruct_array(ids, TEXTOID, -1, false, TYPALIGN_INT, &elems, &isnull, &n);
+	deconstruct_array(once_arg_array(fcinfo, 1, "ids"), TEXTOID, -1, false, TYPALIGN_INT,
+					  &elems, &isnull, &n);
 	marks = palloc_extended(sizeof(OnceMark) * Max(n, 1), MCXT_ALLOC_HUGE);
 	for (i = 0; i < n; i++)
 	{

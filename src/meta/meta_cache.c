@@ -28,9 +28,11 @@
 #include "meta/meta_catalog.h"
 #include "meta/meta_citus.h"
 #include "meta/meta_index.h"
+#include "meta/meta_names.h"
 #include "nodes/nodeFuncs.h"
 #include "nodes/primnodes.h"
 #include "rewrite/rewriteHandler.h"
+#include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
@@ -355,6 +357,14 @@ meta_fill_options(Relation heap, OnceMeta *meta)
 
 	if (!once_options_read(queue, &options))
 		once_options_default(&options);
+	if (options.table != meta->relid)
+	{
+		char	   *from = once_renamed_from(meta->relid, queue);
+
+		if (from != NULL)
+			namestrcpy(&meta->renamed_from, from);
+		meta->table_elsewhere = once_table_elsewhere(queue, meta->relid);
+	}
 
 	meta->retry.max_attempts = options.max_attempts;
 	meta->retry.delay = once_interval_usec(&options.retry_delay);

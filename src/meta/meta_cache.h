@@ -79,6 +79,14 @@ typedef struct OnceMeta
 	bool		drop_expired;
 	bool		send_paused;
 	bool		consume_paused;
+
+	/*
+	 * The queue that the table was made for, if it has lost that name, else
+	 * empty; the table that the queue of this name was made with, if that is
+	 * another one, else InvalidOid.
+	 */
+	NameData	renamed_from;
+	Oid			table_elsewhere;
 } OnceMeta;
 
 extern void once_meta_init(void);

@@ -18,6 +18,7 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
@@ -33,7 +34,7 @@
 #include "utils/timestamp.h"
 
 /* Columns of once.queue */
-#define Natts_once_queue					12
+#define Natts_once_queue					13
 #define Anum_once_queue_queue				1
 #define Anum_once_queue_max_attempts		2
 #define Anum_once_queue_retry_delay			3
@@ -46,9 +47,12 @@
 #define Anum_once_queue_send_paused			10
 #define Anum_once_queue_consume_paused		11
 #define Anum_once_queue_created_at			12
+#define Anum_once_queue_table_id			13
 
 static void options_tag(LOCKTAG *tag, const char *prefix, const char *name);
 static Relation options_open(LOCKMODE lockmode);
+static char *table_ids(void);
+static Oid	get_table(Datum value, bool isnull);
 static void get_span(OnceSpan *span, Datum value, bool isnull);
 static Datum put_span(const OnceSpan *span, bool *isnull);
 static SysScanDesc options_find(Relation rel, const char *queue, HeapTuple *tuple);
@@ -138,6 +142,8 @@ once_options_read(const char *queue, OnceOptions *options)
 				 isnull[Anum_once_queue_retention - 1]);
 		options->send_paused = DatumGetBool(values[Anum_once_queue_send_paused - 1]);
 		options->consume_paused = DatumGetBool(values[Anum_once_queue_consume_paused - 1]);
+		options->table = get_table(values[Anum_once_queue_table_id - 1],
+								   isnull[Anum_once_queue_table_id - 1]);
 	}
 
 	systable_endscan(scan);
@@ -146,8 +152,36 @@ once_options_read(const char *queue, OnceOptions *options)
 }
 
 /*
- * once_options_write makes or replaces the row of a queue; with created, as
- * that of a new queue.  The caller holds once_options_lock.
+ * once_options_of_table returns the name of the queue whose row was written for a
+ * table, palloc'd, or NULL.
+ */
+char *
+once_options_of_table(Oid relid)
+{
+	Relation	rel = options_open(AccessShareLock);
+	char	   *queue = NULL;
+	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
+	HeapTuple	tuple;
+
+	while (queue == NULL && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		TupleDesc	desc = RelationGetDescr(rel);
+		bool		isnull;
+		Datum		value = heap_getattr(tuple, Anum_once_queue_table_id, desc, &isnull);
+
+		CHECK_FOR_INTERRUPTS();
+		if (get_table(value, isnull) == relid)
+			queue = TextDatumGetCString(heap_getattr(tuple, Anum_once_queue_queue, desc,
+													 &isnull));
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return queue;
+}
+
+/*
+ * once_options_write makes or replaces the row of a queue, whose table is there; with
+ * created, as that of a new queue.  The caller holds once_options_lock.
  */
 void
 once_options_write(const char *queue, const OnceOptions *options, bool created)
@@ -180,6 +214,10 @@ once_options_write(const char *queue, const OnceOptions *options, bool created)
 	values[Anum_once_queue_consume_paused - 1] = BoolGetDatum(options->consume_paused);
 	values[Anum_once_queue_created_at - 1] =
 		TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
+	values[Anum_once_queue_table_id - 1] =
+		CStringGetTextDatum(psprintf("%s%u", table_ids(),
+									 get_relname_relid(psprintf("%s%s", ONCE_QUEUE_PREFIX, queue),
+													   once_schema_oid(false))));
 
 	if (HeapTupleIsValid(old))
 	{
@@ -291,6 +329,33 @@ options_find(Relation rel, const char *queue, HeapTuple *tuple)
 	scan = systable_beginscan(rel, index, OidIsValid(index), NULL, 1, &key);
 	*tuple = systable_getnext(scan);
 	return scan;
+}
+
+/*
+ * table_ids returns what a table_id of this database begins with; the oid follows.
+ *
+ * Oids of tables stay the same in physical copies of a database, and so does this.
+ * In a copy that has others (a dump, a subscriber) or that may get others (a database
+ * made from a template) it is different.
+ */
+static char *
+table_ids(void)
+{
+	return psprintf(UINT64_FORMAT "/%u/", GetSystemIdentifier(), MyDatabaseId);
+}
+
+static Oid
+get_table(Datum value, bool isnull)
+{
+	char	   *ids = table_ids();
+	char	   *table_id;
+
+	if (isnull)
+		return InvalidOid;
+	table_id = TextDatumGetCString(value);
+	if (strncmp(table_id, ids, strlen(ids)) != 0)
+		return InvalidOid;
+	return (Oid) strtoul(table_id + strlen(ids), NULL, 10);
 }
 
 static void

@@ -27,7 +27,7 @@ typedef struct OnceSpan
 	Interval	value;			/* if set */
 } OnceSpan;
 
-/* A row of once.queue, but for its key and its date */
+/* A row of once.queue, but for its key and its date.  table is read, and not written. */
 typedef struct OnceOptions
 {
 	int			max_attempts;
@@ -40,6 +40,7 @@ typedef struct OnceOptions
 	OnceSpan	retention;
 	bool		send_paused;
 	bool		consume_paused;
+	Oid			table;			/* that it was written for; InvalidOid: it comes from elsewhere */
 } OnceOptions;
 
 extern Oid	once_schema_oid(bool missing_ok);
@@ -47,6 +48,7 @@ extern bool once_is_table(char relkind);
 extern int64 once_interval_usec(const Interval *interval);
 extern void once_options_default(OnceOptions *options);
 extern bool once_options_read(const char *queue, OnceOptions *options);
+extern char *once_options_of_table(Oid relid);
 extern void once_options_write(const char *queue, const OnceOptions *options,
 							   bool created);
 extern void once_options_delete(const char *queue);

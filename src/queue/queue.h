@@ -42,6 +42,7 @@ typedef enum OnceAccess
 	ONCE_TO_GRANT_CONSUME,		/* to hand on SELECT and DELETE; AccessShareLock */
 	ONCE_TO_GRANT_OBSERVE,		/* to hand on SELECT; AccessShareLock */
 	ONCE_TO_ALTER,				/* ownership; AccessShareLock */
+	ONCE_TO_ADOPT,				/* the same, under whatever name the table was made */
 	ONCE_TO_PURGE,				/* ownership; RowExclusiveLock */
 	ONCE_TO_DROP				/* ownership; AccessExclusiveLock */
 } OnceAccess;
@@ -144,6 +145,10 @@ extern void once_dedup_add(OnceDedup *dedup, int row, Datum dedup_id,
 extern void once_rows_insert_new(OnceQueue *queue, OnceNewRows *batch, OnceDedup *dedup);
 extern void once_dedup_make(Relation heap, const char *queue);
 extern void once_dedup_forget_queue(const char *queue);
+
+/* queue_left.c */
+extern void once_left_check(const char *queue);
+extern void once_left_drop(const char *queue);
 
 /* queue_wait.c: one call's waiting */
 typedef struct OnceWait

@@ -124,12 +124,11 @@ once_create_queue(PG_FUNCTION_ARGS)
 		PG_RETURN_VOID();
 	}
 
+	/* What a lost table of that name has left behind is not the new queue's. */
+	once_left_check(name);
+
 	relid = create_table(relname, unlogged, id_index);
 	once_options_write(name, &options, true);
-
-	/* What a dropped table of that name has left behind is not the caller's. */
-	once_dead_forget_queue(name);
-	once_dedup_forget_queue(name);
 	heap = table_open(relid, NoLock);
 	once_dedup_make(heap, name);
 	if (options.archive.set)
@@ -142,7 +141,8 @@ once_create_queue(PG_FUNCTION_ARGS)
 
 /*
  * once.drop_queue: drops the table and the archive, by a command, so that event
- * triggers and extensions hear of it, and forgets all else.
+ * triggers and extensions hear of it, and forgets all else; or what is left of a
+ * queue without a table.
  */
 Datum
 once_drop_queue(PG_FUNCTION_ARGS)
@@ -151,6 +151,16 @@ once_drop_queue(PG_FUNCTION_ARGS)
 	OnceQueue	queue;
 	Oid			archive;
 	char	   *sql;
+
+	PreventCommandDuringRecovery("once.drop_queue()");
+	PreventCommandIfReadOnly("once.drop_queue()");
+	PreventCommandIfParallelMode("once.drop_queue()");
+	if (!OidIsValid(get_relname_relid(psprintf("%s%s", ONCE_QUEUE_PREFIX, name),
+									  once_schema_oid(false))))
+	{
+		once_left_drop(name);
+		PG_RETURN_VOID();
+	}
 
 	once_queue_open(&queue, name, ONCE_TO_DROP, "once.drop_queue()");
 	once_options_lock(ONCE_QUEUE_PREFIX, name);
@@ -243,7 +253,7 @@ adopt_queue(const char *name, const OnceOptions *options, bool unlogged, bool id
 	bool		plain;
 	bool		make_index;
 
-	once_queue_open(&queue, name, ONCE_TO_ALTER, "once.create_queue()");
+	once_queue_open(&queue, name, ONCE_TO_ADOPT, "once.create_queue()");
 	once_queue_check_columns(&queue);
 	relname = pstrdup(RelationGetRelationName(queue.heap));
 	owner = queue.heap->rd_rel->relowner;

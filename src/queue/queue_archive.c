@@ -38,6 +38,7 @@
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "once_debug.h"
+#include "once_error.h"
 #include "queue/queue.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
@@ -98,6 +99,7 @@ static HeapTuple form_archived(const OnceQueue *queue, Relation partition,
 static void warn_not_archived(const OnceQueue *queue, const char *relname,
 							  const char *fault);
 static bool retire_partition(OnceQueue *queue, const char *relname, TimestampTz before);
+static void check_time(Relation partition);
 static bool has_newer(const char *table, TimestampTz before);
 
 /*
@@ -438,6 +440,7 @@ retire_partition(OnceQueue *queue, const char *relname, TimestampTz before)
 	{
 		Oid			owner = partition->rd_rel->relowner;
 
+		check_time(partition);
 		relation_close(partition, NoLock);
 		SPI_connect();
 		once_role_assume(&saved, owner, true);
@@ -454,6 +457,27 @@ retire_partition(OnceQueue *queue, const char *relname, TimestampTz before)
 	else
 		relation_close(partition, NoLock);
 	return retired;
+}
+
+/*
+ * check_time raises an error if a partition, which is locked, has lost the column
+ * that tells how old its messages are.
+ */
+static void
+check_time(Relation partition)
+{
+	TupleDesc	desc = RelationGetDescr(partition);
+	AttrNumber	attnum = get_attnum(RelationGetRelid(partition), "archived_at");
+
+	if (attnum == InvalidAttrNumber ||
+		TupleDescAttr(desc, attnum - 1)->atttypid != TIMESTAMPTZOID)
+		ereport(ERROR,
+				(errcode(ERRCODE_ONCE_QUEUE_UNUSABLE),
+				 errmsg("column \"%s\" of table %s is missing or of another type",
+						"archived_at", qualified(RelationGetRelationName(partition))),
+				 errdetail("Without it, what is archived cannot be told to be old enough to go."),
+				 errhint("ALTER TABLE of the archive so that it has such a column of type %s again.",
+						 format_type_be(TIMESTAMPTZOID))));
 }
 
 /*

@@ -174,18 +174,14 @@ once_arg_receipt(FunctionCallInfo fcinfo, int argno, pg_uuid_t *uuid)
 pg_uuid_t *
 once_arg_receipts(FunctionCallInfo fcinfo, int argno, int *nreceipts)
 {
-	ArrayType  *array;
 	Datum	   *elems;
 	bool	   *isnull;
 	pg_uuid_t  *receipts;
 	int			n;
 	int			i;
 
-	if (PG_ARGISNULL(argno))
-		once_refuse_null("receipts");
-	array = PG_GETARG_ARRAYTYPE_P(argno);
-	deconstruct_array(array, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR,
-					  &elems, &isnull, &n);
+	deconstruct_array(once_arg_array(fcinfo, argno, "receipts"), UUIDOID, UUID_LEN, false,
+					  TYPALIGN_CHAR, &elems, &isnull, &n);
 
 	receipts = palloc(sizeof(pg_uuid_t) * Max(n, 1));
 	for (i = 0; i < n; i++)
@@ -211,7 +207,7 @@ once_arg_ids(FunctionCallInfo fcinfo, int argno)
 
 	if (PG_ARGISNULL(argno))
 		return construct_empty_array(INT8OID);
-	ids = PG_GETARG_ARRAYTYPE_P(argno);
+	ids = once_arg_array(fcinfo, argno, "ids");
 	if (array_contains_nulls(ids))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),

@@ -155,6 +155,7 @@ open_ledger(const OnceQueue *queue, OnceLedger *ledger)
 
 	if (once_ledger_find(ledger, ONCE_LEDGER_DEDUP, name, window))
 		return;
+	once_ledger_check_whole(ONCE_LEDGER_DEDUP, name);
 	if (!once_is_table_owner(RelationGetRelid(queue->heap), GetUserId()))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

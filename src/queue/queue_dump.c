@@ -21,6 +21,7 @@
 #include "executor/tuptable.h"
 #include "funcapi.h"
 #include "meta/meta_catalog.h"
+#include "meta/meta_names.h"
 #include "miscadmin.h"
 #include "nodes/execnodes.h"
 #include "parser/parse_type.h"
@@ -91,7 +92,8 @@ may_see(const char *queue)
 	pfree(relname);
 	return once_is_table(relkind) &&
 		pg_class_aclcheck(relid, GetUserId(), ACL_SELECT) == ACLCHECK_OK &&
-		check_enable_rls(relid, InvalidOid, true) != RLS_ENABLED;
+		check_enable_rls(relid, InvalidOid, true) != RLS_ENABLED &&
+		once_table_is_own(relid);
 }
 
 /*

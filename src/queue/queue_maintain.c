@@ -116,8 +116,8 @@ static const Step steps[] = {
 	step_dead,
 	step_retention,
 	step_failures,
-	step_archive,
-	step_dedup
+	step_dedup,
+	step_archive
 };
 
 /*

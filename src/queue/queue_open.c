@@ -23,6 +23,7 @@
 #include "executor/executor.h"
 #include "meta/meta_catalog.h"
 #include "meta/meta_citus.h"
+#include "meta/meta_names.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "once_error.h"
@@ -47,6 +48,7 @@ static void check_rights_callback(const RangeVar *relation, Oid relid,
 static bool check_rights(Oid relid, OnceAccess access);
 static void check_acl(Oid relid, const char *relname, OnceAccess access);
 static void setup(OnceQueue *queue, Relation heap, LOCKMODE lockmode);
+static void check_identity(const OnceQueue *queue);
 static void open_index(OnceQueue *queue);
 static bool takes_column(const OnceQueue *queue, OnceColumn column);
 static void require_local(const OnceQueue *queue, bool consume);
@@ -79,6 +81,8 @@ once_queue_open(OnceQueue *queue, const char *name, OnceAccess access,
 		raise_not_found(name);
 
 	setup(queue, relation_open(relid, NoLock), lockmode);
+	if (access != ONCE_TO_ADOPT)
+		check_identity(queue);
 	if (wants_index(access))
 	{
 		require_local(queue, access != ONCE_TO_LOOK && access != ONCE_TO_VERIFY);
@@ -133,6 +137,7 @@ once_queue_open_receipt(OnceQueue *queue, Oid relid, const char *verb)
 		raise_not_found(NULL);
 
 	setup(queue, relation_open(relid, NoLock), RowExclusiveLock);
+	check_identity(queue);
 	require_local(queue, true);
 	require_index(queue);
 	CheckCmdReplicaIdentity(queue->heap, CMD_DELETE);
@@ -331,6 +336,7 @@ access_lockmode(OnceAccess access)
 		case ONCE_TO_GRANT_CONSUME:
 		case ONCE_TO_GRANT_OBSERVE:
 		case ONCE_TO_ALTER:
+		case ONCE_TO_ADOPT:
 			return AccessShareLock;
 	}
 	elog(ERROR, "unrecognized access: %d", (int) access);
@@ -351,6 +357,7 @@ wants_index(OnceAccess access)
 		case ONCE_TO_GRANT_CONSUME:
 		case ONCE_TO_GRANT_OBSERVE:
 		case ONCE_TO_ALTER:
+		case ONCE_TO_ADOPT:
 		case ONCE_TO_DROP:
 			return false;
 		default:
@@ -497,6 +504,7 @@ check_acl(Oid relid, const char *relname, OnceAccess access)
 				wanted = "the grant option for SELECT";
 			break;
 		case ONCE_TO_ALTER:
+		case ONCE_TO_ADOPT:
 		case ONCE_TO_PURGE:
 		case ONCE_TO_DROP:
 			if (!once_is_table_owner(relid, user))
@@ -530,6 +538,37 @@ setup(OnceQueue *queue, Relation heap, LOCKMODE lockmode)
 	queue->lockmode = lockmode;
 	once_meta_get(heap, &queue->meta);
 	open_index(queue);
+}
+
+/*
+ * check_identity raises an error if the table was renamed, so that it is not the one
+ * that the options, the archive and all else of this name belong to.  Whether that is
+ * so, other tables can change.
+ */
+static void
+check_identity(const OnceQueue *queue)
+{
+	const char *name = once_queue_name(queue);
+	const char *from = NameStr(queue->meta.renamed_from);
+
+	if (from[0] == '\0' && !OidIsValid(queue->meta.table_elsewhere))
+		return;
+	once_meta_forget(RelationGetRelid(queue->heap));
+	if (from[0] != '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_ONCE_QUEUE_UNUSABLE),
+				 errmsg("queue \"%s\" cannot be used", name),
+				 errdetail("Its table is that of queue \"%s\", and was renamed; all else that belongs to it is known by the old name.",
+						   from),
+				 errhint("Rename it back, by ALTER TABLE %s RENAME TO %s, as a role that may create in the schema; or make it a queue of this name that has nothing else, by once.create_queue with if_not_exists => true.",
+						 quote_qualified_identifier(ONCE_SCHEMA, RelationGetRelationName(queue->heap)),
+						 quote_identifier(psprintf("%s%s", ONCE_QUEUE_PREFIX, from)))));
+	ereport(ERROR,
+			(errcode(ERRCODE_ONCE_QUEUE_UNUSABLE),
+			 errmsg("queue \"%s\" cannot be used", name),
+			 errdetail("What belongs to it is that of another table, which is %s now.",
+					   once_table_name(queue->meta.table_elsewhere)),
+			 errhint("Give that one its old name and schema back in place of this one, or drop it.")));
 }
 
 /*

@@ -248,9 +248,7 @@ arg_reset(FunctionCallInfo fcinfo, bool *reset)
 	int			i;
 	int			option;
 
-	if (PG_ARGISNULL(ARG_ALTER_RESET))
-		once_refuse_null("reset");
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(ARG_ALTER_RESET), TEXTOID, -1, false,
+	deconstruct_array(once_arg_array(fcinfo, ARG_ALTER_RESET, "reset"), TEXTOID, -1, false,
 					  TYPALIGN_INT, &elems, &isnull, &n);
 
 	memset(reset, 0, sizeof(bool) * NOPTIONS);

@@ -96,8 +96,6 @@ once_send_batch(PG_FUNCTION_ARGS)
 
 	batch.deliver_at = arg_deliver_at(fcinfo);
 	batch.expires_at = arg_expires_at(fcinfo, batch.deliver_at);
-	if (PG_ARGISNULL(ARG_PAYLOAD))
-		once_refuse_null("payloads");
 	payloads = arg_array(fcinfo, ARG_PAYLOAD, JSONBOID, "payloads", &payloads_null, &npayloads);
 	headers = arg_companion_array(fcinfo, ARG_HEADERS, JSONBOID, "headers",
 								  npayloads, &headers_null);
@@ -240,22 +238,18 @@ arg_expires_at(FunctionCallInfo fcinfo, TimestampTz deliver_at)
 }
 
 /*
- * arg_array takes an argument apart that is an array.
+ * arg_array takes an argument apart that is an array, and not NULL.
  */
 static Datum *
 arg_array(FunctionCallInfo fcinfo, int argno, Oid type, const char *name,
 		  bool **isnull, int *n)
 {
-	ArrayType  *array = PG_GETARG_ARRAYTYPE_P(argno);
+	ArrayType  *array = once_arg_array(fcinfo, argno, name);
 	int16		typlen;
 	bool		typbyval;
 	char		typalign;
 	Datum	   *elems;
 
-	if (ARR_NDIM(array) > 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s must be a one-dimensional array", name)));
 	get_typlenbyvalalign(type, &typlen, &typbyval, &typalign);
 	deconstruct_array(array, type, typlen, typbyval, typalign, &elems, isnull, n);
 	return elems;

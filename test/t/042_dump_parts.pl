@@ -176,11 +176,11 @@ holds('all but the queue\'s index', restore(database(), 'all.dump', list_without
 holds('all but the archive', restore(database(), 'all.dump', list_without('all.dump', qr/ a_orders\S* |ATTACH a_orders/)), %all, archived => '42P01', archive => '42P01');
 holds('all but what is archived', restore(database(), 'all.dump', list_without('all.dump', qr/TABLE DATA once a_/)), %all, archived => 0, archive => 1);
 holds('all but dedup_ids', restore(database(), 'all.dump', list_without('all.dump', qr/ d_orders_/)), %all, repeat => 'false');
-holds('all but a generation', restore(database(), 'all.dump', list_without('all.dump', qr/ (d_orders|l_payments)_1/)), %all, repeat => '42P07', ledger => 'ON011');
+holds('all but a generation', restore(database(), 'all.dump', list_without('all.dump', qr/ (d_orders|l_payments)_1/)), %all, repeat => 'ON013', ledger => 'ON013');
 
 # One queue: its table; with all that is its own; and with the options of all queues
 my $empty = database();
-$node->safe_psql($empty, 'CREATE EXTENSION pg_once; GRANT EXECUTE ON FUNCTION once.create_queue TO shop');
+$node->safe_psql($empty, 'CREATE EXTENSION pg_once; GRANT EXECUTE ON FUNCTION once.create_queue, once.create_ledger TO shop');
 dump_to('table.dump', '--format=custom', '--table=once.q_orders');
 holds('the table of a queue', restore(database($empty), 'table.dump'), %bare, messages => 18, archived => '42P01', archive => '42P01', send => 'true');
 $restored = restore(database($empty), 'table.dump');
@@ -191,4 +191,23 @@ holds('all tables of a queue', restore(database($empty), 'queue.dump'), %all, op
 dump_to('options.dump', '--format=custom', '--table=once.*_orders*', '--table=once.queue');
 holds('all tables of a queue, and options', restore(database($empty), 'options.dump'), %all, dead => 0, failures => 0, ledger => 'ON011');
 $node->command_fails_like([ 'pg_restore', '--exit-on-error', '--dbname', $node->connstr(database()), "$base/table.dump" ], qr/schema "once" does not exist/, 'without the extension');
+
+# The schema: pg_dump takes its own view of what is an extension's, and leaves out options, dead letters and failures, with the extension
+# itself.  Nobody is told, but it shows.
+dump_to('schema.dump', '--format=custom', '--schema=once');
+$restored = restore(database($empty), 'schema.dump');
+holds('the schema', database($restored), %all, options => '10 false', dead => 0, failures => 0, archive => 1, ledger => 'ON011');
+is(value("SELECT string_agg(queue, ' ' ORDER BY queue) FROM once.list_queues() WHERE created_at IS NULL", $restored), 'orders plain', 'they are listed as queues without options');
+like(($node->psql($restored, "SELECT once.mark_processed('payments', 'new')"))[2], qr/not its retention.*HINT:.*once.create_ledger with if_not_exists/s, 'and the error of a ledger says what to do');
+holds('the schema, adopted', adopt($restored), %all, dead => 0, failures => 0);
+$node->command_fails_like([ 'pg_restore', '--exit-on-error', '--dbname', $node->connstr(database()), "$base/schema.dump" ], qr/schema "once" does not exist/, 'without the extension');
+# With the extension, or all tables by name, it has all of it.
+dump_to('with_extension.dump', '--format=custom', '--schema=once', '--extension=pg_once');
+holds('the schema and the extension', restore(database(), 'with_extension.dump'), %all);
+$restored = database($empty);
+holds('the schema and the extension, where that is', restore($restored, 'with_extension.dump'), %all);
+dump_to('tables.dump', '--format=custom', '--table=once.*');
+holds('all tables of the schema', restore(database($empty), 'tables.dump'), %all);
+dump_to('tables.sql', '--table=once.*');
+holds('all tables of the schema, as SQL', restore(database($empty), 'tables.sql'), %all);
 done_testing();

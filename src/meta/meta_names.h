@@ -1,0 +1,21 @@
+/*-------------------------------------------------------------------------
+ *
+ * meta_names.h
+ *	  What is known by its name, and what has lost it.  See README.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef META_NAMES_H
+#define META_NAMES_H
+
+#include "postgres_ext.h"
+
+extern void once_names_init(void);
+extern char *once_table_name(Oid relid);
+extern char *once_renamed_from(Oid relid, const char *queue);
+extern Oid	once_table_elsewhere(const char *queue, Oid relid);
+extern bool once_table_is_own(Oid relid);
+extern bool once_table_adopted(Oid relid);
+extern bool once_dead_any(const char *queue);
+
+#endif							/* META_NAMES_H */

@@ -1,0 +1,198 @@
+/*-------------------------------------------------------------------------
+ *
+ * queue_left.c
+ *	  What is left of a queue that has lost its table.
+ *
+ * By DROP TABLE, DROP OWNED or renaming: drop_queue leaves nothing.  It is kept
+ * for whom it belongs to, and not in the way of others unless they want the same
+ * name.  See src/meta/README.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+#include "pg_once.h"
+
+#include "access/xact.h"
+#include "catalog/pg_class.h"
+#include "executor/spi.h"
+#include "lib/stringinfo.h"
+#include "meta/meta_catalog.h"
+#include "meta/meta_dead.h"
+#include "meta/meta_names.h"
+#include "miscadmin.h"
+#include "once_error.h"
+#include "queue/queue.h"
+#include "tcop/utility.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+
+/* What is left of a queue */
+typedef struct Left
+{
+	bool		dead;			/* dead letters or failures */
+	Oid			archive;
+	List	   *dedup;			/* names of the tables that remember dedup_ids */
+} Left;
+
+PG_FUNCTION_INFO_V1(once_is_own_table);
+
+static void look(Left *left, const char *queue);
+static bool may_forget_dedup(const Left *left, const char *queue);
+static bool owns_tables(const Left *left);
+static char *describe(const Left *left, const char *queue);
+static void check_elsewhere(const char *queue, const char *message);
+
+/*
+ * once.is_own_table: does what is known by its name belong to a table?
+ */
+Datum
+once_is_own_table(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(once_table_is_own(PG_GETARG_OID(0)));
+}
+
+/*
+ * once_left_check raises an error if a queue cannot be made because something is left
+ * of another one of the name, which has no table any more.  Nothing is deleted but
+ * what its owner, who is the caller, cannot want any more.  The caller holds
+ * once_options_lock.
+ */
+void
+once_left_check(const char *queue)
+{
+	Left		left;
+
+	check_elsewhere(queue, gettext_noop("queue \"%s\" cannot be created"));
+	look(&left, queue);
+	if (may_forget_dedup(&left, queue))
+	{
+		once_dedup_forget_queue(queue);
+		left.dedup = NIL;
+	}
+	if (left.dead || OidIsValid(left.archive) || left.dedup != NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_TABLE),
+				 errmsg("queue \"%s\" cannot be created", queue),
+				 errdetail("An earlier queue of the name has lost its table, and has left %s.",
+						   describe(&left, queue)),
+				 errhint("Call once.drop_queue to delete that, as its owner or a superuser, or use another name.")));
+}
+
+/*
+ * once_left_drop deletes what is left of a queue that has no table, or raises an error
+ * if there is nothing, or it is not the caller's.
+ *
+ * Dead letters and failures belong to nobody by themselves; they are those of whom the
+ * tables that are left belong to, since these were made with the queue for its owner.
+ */
+void
+once_left_drop(const char *queue)
+{
+	Left		left;
+
+	once_options_lock(ONCE_QUEUE_PREFIX, queue);
+	check_elsewhere(queue, gettext_noop("queue \"%s\" cannot be dropped"));
+	look(&left, queue);
+
+	/* Somebody may have made a queue of the name since the caller looked for it */
+	if (OidIsValid(get_relname_relid(psprintf("%s%s", ONCE_QUEUE_PREFIX, queue),
+									 once_schema_oid(false))))
+		memset(&left, 0, sizeof(left));
+	if (!left.dead && !OidIsValid(left.archive) && left.dedup == NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_ONCE_QUEUE_NOT_FOUND),
+				 errmsg("queue \"%s\" does not exist", queue)));
+	if (!owns_tables(&left) && !has_privs_of_role(GetUserId(), once_schema_owner()))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be owner of what is left of queue \"%s\"", queue),
+				 errdetail("It has lost its table, and has left %s.", describe(&left, queue))));
+
+	if (OidIsValid(left.archive))
+	{
+		SPI_connect();
+		once_run(psprintf("DROP TABLE %s", once_archive_table(queue)), 0, NULL, NULL);
+		SPI_finish();
+	}
+	once_options_delete(queue);
+	once_dead_forget_queue(queue);
+	once_dedup_forget_queue(queue);
+}
+
+static void
+look(Left *left, const char *queue)
+{
+	left->dead = once_dead_any(queue);
+	left->archive = once_archive_oid(queue);
+	left->dedup = once_ledger_relnames(ONCE_LEDGER_DEDUP, queue);
+}
+
+/*
+ * may_forget_dedup tells whether dedup_ids can be forgotten without asking: the table
+ * of the queue that remembers them has been dropped for sure, and they are the caller's.
+ */
+static bool
+may_forget_dedup(const Left *left, const char *queue)
+{
+	OnceOptions options;
+	Left		dedup = {.dedup = left->dedup};
+
+	return once_options_read(queue, &options) && OidIsValid(options.table) &&
+		get_rel_relkind(options.table) == '\0' &&
+		owns_tables(&dedup);
+}
+
+/*
+ * owns_tables tells whether tables are left, and all of them the caller's.
+ */
+static bool
+owns_tables(const Left *left)
+{
+	Oid			schema = once_schema_oid(false);
+	bool		owns = OidIsValid(left->archive) || left->dedup != NIL;
+	ListCell   *lc;
+
+	if (OidIsValid(left->archive))
+		owns = once_is_table_owner(left->archive, GetUserId());
+	foreach(lc, left->dedup)
+		owns = owns && once_is_table_owner(get_relname_relid(lfirst(lc), schema), GetUserId());
+	return owns;
+}
+
+/*
+ * describe says what is left.
+ */
+static char *
+describe(const Left *left, const char *queue)
+{
+	StringInfoData text;
+
+	initStringInfo(&text);
+	if (left->dead)
+		appendStringInfoString(&text, "dead letters or failures");
+	if (OidIsValid(left->archive))
+		appendStringInfo(&text, "%stable %s", text.len > 0 ? ", " : "", once_archive_table(queue));
+	if (left->dedup != NIL)
+		appendStringInfo(&text, "%stables %s", text.len > 0 ? ", " : "",
+						 once_ledger_tables(ONCE_LEDGER_DEDUP, queue));
+	return text.data;
+}
+
+/*
+ * check_elsewhere raises an error if the table of a queue is still there, by another
+ * name or in another schema, and has not been made a queue of that name.
+ */
+static void
+check_elsewhere(const char *queue, const char *message)
+{
+	Oid			table = once_table_elsewhere(queue, InvalidOid);
+
+	if (OidIsValid(table) && !once_table_adopted(table))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg(message, queue),
+				 errdetail("Its table is %s now, and all else that belongs to it is known by the old name.",
+						   once_table_name(table)),
+				 errhint("Give the table its old name and schema back, or drop it.")));
+}

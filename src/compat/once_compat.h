@@ -20,6 +20,11 @@
 #include "varatt.h"
 #endif
 
+/* 18 put pg_noreturn before a function, in place of pg_attribute_noreturn() behind it */
+#ifndef pg_noreturn
+#define pg_noreturn pg_attribute_noreturn()
+#endif
+
 /* 18 gave vacuum_delay_point an argument */
 #if PG_VERSION_NUM >= 180000
 #define once_vacuum_delay_point()	vacuum_delay_point(false)

@@ -131,8 +131,8 @@ qam_same_link(const QamLink *a, const QamLink *b)
 }
 
 /* qam_damage.c: pages that are not what they should be */
-extern void qam_broken(Relation index, BlockNumber block, const char *format,...)
-			pg_attribute_printf(3, 4) pg_attribute_noreturn();
+pg_noreturn extern void qam_broken(Relation index, BlockNumber block,
+								   const char *format,...) pg_attribute_printf(3, 4);
 extern const char *qam_page_fault(Page page);
 extern const char *qam_slot_fault(const QamSlot *slot, uint16 kind);
 extern void qam_require_page(Relation index, Buffer buffer);

@@ -34,7 +34,7 @@
 /* The innermost one under way */
 static OnceHold *innermost = NULL;
 
-static void fail(OnceHold *hold) pg_attribute_noreturn();
+pg_noreturn static void fail(OnceHold *hold);
 static bool can_touch_pages(const ErrorData *error);
 static void try_give_back(OnceHold *hold);
 static void give_back(OnceHold *hold);

@@ -29,6 +29,7 @@
 #include "storage/lock.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
@@ -272,6 +273,9 @@ once_options_lock(const char *prefix, const char *name)
 
 	options_tag(&tag, prefix, name);
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+
+	/* Names that they have given or taken are looked up anew, as with a table's lock */
+	AcceptInvalidationMessages();
 }
 
 /*

@@ -195,6 +195,11 @@ typedef struct OnceRefusals
 extern void once_refusal_warn(OnceRefusals *refusals, int64 id, const ErrorData *error);
 extern void once_refusals_warn(const OnceRefusals *refusals);
 
+/* queue_own.c: messages that the transaction itself has sent */
+extern bool once_row_is_own(OnceQueue *queue, HeapTuple tuple, ItemPointer root);
+extern bool once_row_delete_own(OnceQueue *queue, ItemPointer tid, int64 id);
+extern int64 once_rows_delete_own(OnceQueue *queue, OnceRefusals *refusals);
+
 /* queue_hold.c: what a call has claimed and not handed out yet */
 typedef struct OnceHold
 {

@@ -30,6 +30,13 @@
 /* Messages that purge deletes between two looks at the world */
 #define PURGE_ROUND			10000
 
+/* One call that goes row by row */
+typedef struct Purge
+{
+	int64		removed;
+	OnceRefusals *refusals;
+} Purge;
+
 PG_FUNCTION_INFO_V1(once_purge);
 PG_FUNCTION_INFO_V1(once_cancel);
 
@@ -40,11 +47,11 @@ static int64 purge_rows(OnceQueue *queue);
 static void purge_all(OnceHold *hold);
 static void cancel_one(OnceHold *hold);
 static bool find_row(OnceQueue *queue, int64 id, QamClaimRequest *req, ItemPointer tid,
-					 OnceMessageKey *message);
+					 OnceMessageKey *message, ItemPointer own);
 static void root_of(Relation heap, ItemPointer tid);
 
 /*
- * once.purge: all messages but those in open transactions.
+ * once.purge: all messages but those in open transactions of others.
  */
 Datum
 once_purge(PG_FUNCTION_ARGS)
@@ -72,7 +79,8 @@ once_purge(PG_FUNCTION_ARGS)
 }
 
 /*
- * once.cancel: one message, unless somebody has it.
+ * once.cancel: one message, unless somebody has it; also one of the caller's own
+ * transaction.
  */
 Datum
 once_cancel(PG_FUNCTION_ARGS)
@@ -82,6 +90,7 @@ once_cancel(PG_FUNCTION_ARGS)
 	OnceHold	hold;
 	OnceMessageKey key;
 	ItemPointerData tid;
+	ItemPointerData own;
 	bool		cancelled = false;
 
 	if (PG_ARGISNULL(1))
@@ -101,7 +110,11 @@ once_cancel(PG_FUNCTION_ARGS)
 
 	once_hold_begin(&hold, &queue, GetActiveSnapshot());
 	hold.arg = &cancelled;
-	if (find_row(&queue, PG_GETARG_INT64(1), &hold.req, &tid, &key))
+	if (!find_row(&queue, PG_GETARG_INT64(1), &hold.req, &tid, &key, &own))
+		cancelled = false;
+	else if (ItemPointerIsValid(&own))
+		cancelled = once_row_delete_own(&queue, &own, key.id);
+	else
 	{
 		hold.req.max = 1;
 		once_hold(&hold, cancel_one);
@@ -165,19 +178,24 @@ truncate_table(const char *relname)
 
 /*
  * purge_rows deletes rows as pop would, also those not ready and leased ones,
- * until none can be had any more.  Returns their number.
+ * until none can be had any more, and those of this transaction, as TRUNCATE does.
+ * Returns their number.
  */
 static int64
 purge_rows(OnceQueue *queue)
 {
+	OnceRefusals refusals = {.queue = queue,.what = "removed"};
+	Purge		purge = {.refusals = &refusals};
 	OnceHold	hold;
-	int64		removed = 0;
 
+	if (once_has_written())
+		purge.removed = once_rows_delete_own(queue, &refusals);
 	once_hold_begin(&hold, queue, GetActiveSnapshot());
 	hold.req.everything = true;
-	hold.arg = &removed;
+	hold.arg = &purge;
 	once_hold(&hold, purge_all);
-	return removed;
+	once_refusals_warn(&refusals);
+	return purge.removed;
 }
 
 /*
@@ -187,8 +205,7 @@ purge_rows(OnceQueue *queue)
 static void
 purge_all(OnceHold *hold)
 {
-	int64	   *removed = hold->arg;
-	OnceRefusals refusals = {.queue = hold->queue,.what = "removed"};
+	Purge	   *purge = hold->arg;
 	MemoryContext round = AllocSetContextCreate(CurrentMemoryContext,
 												"pg_once purge",
 												ALLOCSET_DEFAULT_SIZES);
@@ -204,15 +221,14 @@ purge_all(OnceHold *hold)
 		CHECK_FOR_INTERRUPTS();
 		left = hold->req.nclaimed;
 		hold->req.max = left + PURGE_ROUND;
-		n = once_rows_remove(hold, &refusals);
-		*removed += n;
+		n = once_rows_remove(hold, purge->refusals);
+		purge->removed += n;
 		found = n + hold->req.nclaimed - left;
 		MemoryContextReset(round);
 	} while (found > 0);
 
 	for (i = 0; i < hold->req.nclaimed; i++)
 		qam_undo_claim(hold->req.index, &hold->req.claimed[i], false);
-	once_refusals_warn(&refusals);
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(round);
 }
@@ -232,11 +248,12 @@ cancel_one(OnceHold *hold)
 
 /*
  * find_row finds the row of an id that the active snapshot sees, and asks for
- * it: where the queue index knows it, in which lane, and due when.
+ * it: where the queue index knows it, in which lane, and due when.  *own: where the
+ * row is, if this transaction has sent it; else invalid.
  */
 static bool
 find_row(OnceQueue *queue, int64 id, QamClaimRequest *req, ItemPointer tid,
-		 OnceMessageKey *message)
+		 OnceMessageKey *message, ItemPointer own)
 {
 	ScanKeyData key;
 	SysScanDesc scan;
@@ -267,6 +284,9 @@ find_row(OnceQueue *queue, int64 id, QamClaimRequest *req, ItemPointer tid,
 		req->only_ready_at = isnull ? 0 : DatumGetTimestampTz(deliver_at);
 		if (HeapTupleIsHeapOnly(tuple))
 			root_of(queue->heap, tid);
+		ItemPointerSetInvalid(own);
+		if (once_row_is_own(queue, tuple, tid))
+			*own = tuple->t_self;
 	}
 	systable_endscan(scan);
 	return found;

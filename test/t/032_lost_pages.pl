@@ -52,7 +52,7 @@ sub damage_file
 	ok($status != 0 ? $error =~ /could not read block/ : $faults > 0, "$what: once.check names it");
 
 	# A backend that spins would keep it from that.
-	$node->restart('fast');
+	$node->restart;
 	is(value('SELECT mend()'), '{"kept": true, "after": []}', "$what: REINDEX mends it");
 }
 

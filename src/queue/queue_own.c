@@ -1,0 +1,190 @@
+/*-------------------------------------------------------------------------
+ *
+ * queue_own.c
+ *	  Messages that the transaction itself has sent, before anybody else can see
+ *	  them.
+ *
+ * A walk of the index leaves them alone: their slots are those of an open
+ * transaction.  They are rows of the caller's, which he can delete as by DELETE,
+ * and nobody has a claim on them.  What becomes of their slots is the same as after
+ * a rollback of the INSERT.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+#include "pg_once.h"
+
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "queue/queue.h"
+#include "storage/bufmgr.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+/* Rows that are deleted in one subtransaction, if all goes well */
+#define DELETE_CHUNK		1000
+
+typedef struct OwnRow
+{
+	ItemPointerData tid;
+	int64		id;
+} OwnRow;
+
+typedef struct OwnRows
+{
+	OnceQueue  *queue;
+	OnceTry		try;
+	OnceRefusals *refusals;
+	OwnRow	   *rows;
+	bool	   *deleted;
+	int			n;
+	int			max;
+} OwnRows;
+
+static void find_own(OwnRows *own);
+static void delete_some(void *arg, int from, int to);
+static void refuse_one(void *arg, int row, const ErrorData *error);
+static bool delete_row(OnceQueue *queue, ItemPointer tid, int64 id);
+
+/*
+ * once_row_is_own tells whether this transaction has sent a message, whose row may
+ * have been updated in place since.  root: the place of the first version, which
+ * the index refers to.
+ */
+bool
+once_row_is_own(OnceQueue *queue, HeapTuple tuple, ItemPointer root)
+{
+	OffsetNumber offset = ItemPointerGetOffsetNumber(root);
+	Buffer		buffer;
+	Page		page;
+	ItemId		item;
+	bool		own;
+
+	if (!TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data)))
+		return false;
+	if (!HeapTupleIsHeapOnly(tuple))
+		return true;
+
+	buffer = ReadBuffer(queue->heap, ItemPointerGetBlockNumber(root));
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	page = BufferGetPage(buffer);
+	item = offset <= PageGetMaxOffsetNumber(page) ? PageGetItemId(page, offset) : NULL;
+	own = item != NULL && ItemIdIsNormal(item) &&
+		TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin((HeapTupleHeader)
+																   PageGetItem(page, item)));
+	UnlockReleaseBuffer(buffer);
+	return own;
+}
+
+/*
+ * once_row_delete_own deletes the row of a message that this transaction has sent.
+ * False: something else of the transaction has deleted it.
+ */
+bool
+once_row_delete_own(OnceQueue *queue, ItemPointer tid, int64 id)
+{
+	bool		deleted = delete_row(queue, tid, id);
+
+	CommandCounterIncrement();
+	return deleted;
+}
+
+/*
+ * once_rows_delete_own deletes all rows that this transaction has put there, by
+ * whichever command, but for those that something keeps.  Returns their number.
+ */
+int64
+once_rows_delete_own(OnceQueue *queue, OnceRefusals *refusals)
+{
+	OwnRows		own = {.queue = queue,.refusals = refusals};
+	int64		deleted = 0;
+	int			i;
+
+	find_own(&own);
+	own.try.work = delete_some;
+	own.try.refused = refuse_one;
+	own.try.arg = &own;
+	own.deleted = palloc0(sizeof(bool) * Max(own.n, 1));
+	for (i = 0; i < own.n; i += DELETE_CHUNK)
+		once_try(&own.try, i, Min(i + DELETE_CHUNK, own.n));
+	for (i = 0; i < own.n; i++)
+		deleted += own.deleted[i];
+	pfree(own.deleted);
+	pfree(own.rows);
+	CommandCounterIncrement();
+	return deleted;
+}
+
+static void
+find_own(OwnRows *own)
+{
+	Snapshot	snapshot;
+	TableScanDesc scan;
+	HeapTuple	tuple;
+
+	own->max = 64;
+	own->rows = palloc(sizeof(OwnRow) * own->max);
+	CommandCounterIncrement();
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	scan = table_beginscan(own->queue->heap, snapshot, 0, NULL);
+	while ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (!TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data)))
+			continue;
+		if (own->n == own->max)
+		{
+			own->max *= 2;
+			own->rows = repalloc_huge(own->rows, sizeof(OwnRow) * own->max);
+		}
+		own->rows[own->n].tid = tuple->t_self;
+		own->rows[own->n++].id = once_row_id(own->queue, tuple);
+	}
+	table_endscan(scan);
+	UnregisterSnapshot(snapshot);
+}
+
+static void
+delete_some(void *arg, int from, int to)
+{
+	OwnRows    *own = arg;
+	int			i;
+
+	for (i = from; i < to; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		own->try.row = i;
+		own->deleted[i] = delete_row(own->queue, &own->rows[i].tid, own->rows[i].id);
+	}
+	own->try.row = -1;
+}
+
+static void
+refuse_one(void *arg, int row, const ErrorData *error)
+{
+	OwnRows    *own = arg;
+
+	own->deleted[row] = false;
+	once_refusal_warn(own->refusals, own->rows[row].id, error);
+}
+
+/*
+ * delete_row deletes a row of this transaction's own, as DELETE would.
+ */
+static bool
+delete_row(OnceQueue *queue, ItemPointer tid, int64 id)
+{
+	TM_FailureData tmfd;
+
+	if (queue->meta.fast)
+		return heap_delete(queue->heap, tid, GetCurrentCommandId(true), InvalidSnapshot,
+						   true, &tmfd, false) == TM_Ok;
+	if (once_row_delete_spi(queue, tid, id))
+		return true;
+	if (once_row_is_there(queue, tid, id))
+		once_raise_suppressed(queue);
+	return false;
+}

@@ -164,28 +164,6 @@ once_queue_reopen(OnceQueue *queue, Oid relid)
 }
 
 /*
- * once_queue_refresh takes note of what has changed since the queue was opened
- * to consume: options, publications, and the index to claim through after a
- * concurrent REINDEX.
- */
-void
-once_queue_refresh(OnceQueue *queue)
-{
-	Oid			claim_index = queue->meta.claim_index;
-
-	once_meta_get(queue->heap, &queue->meta);
-	if (queue->meta.claim_index != claim_index)
-	{
-		if (queue->index != NULL)
-			index_close(queue->index, NoLock);
-		open_index(queue);
-	}
-	require_local(queue, true);
-	require_index(queue);
-	CheckCmdReplicaIdentity(queue->heap, CMD_DELETE);
-}
-
-/*
  * once_queue_close closes a queue and keeps its locks.
  */
 void
@@ -194,6 +172,19 @@ once_queue_close(OnceQueue *queue)
 	if (queue->index != NULL)
 		index_close(queue->index, NoLock);
 	relation_close(queue->heap, NoLock);
+}
+
+/*
+ * once_queue_leave closes a queue and gives back the locks that once_queue_open
+ * took, as if the call had not begun.  Nothing may have been done by then that is
+ * to last.
+ */
+void
+once_queue_leave(OnceQueue *queue)
+{
+	if (queue->index != NULL)
+		index_close(queue->index, queue->lockmode);
+	relation_close(queue->heap, queue->lockmode);
 }
 
 /*

@@ -51,6 +51,7 @@ typedef enum Contract
 typedef struct HandOut
 {
 	Contract	contract;
+	const char *name;			/* of the queue */
 	const char *verb;
 	int64		lease;			/* microseconds */
 	int			max;
@@ -66,6 +67,7 @@ PG_FUNCTION_INFO_V1(once_lease);
 PG_FUNCTION_INFO_V1(once_pop);
 
 static Datum hand_out(FunctionCallInfo fcinfo, Contract contract, const char *verb);
+static void open_queue(HandOut *call);
 static void hand_out_waiting(HandOut *call, OnceWait *wait);
 static bool hand_out_once(HandOut *call, Snapshot snapshot, TimestampTz *earliest);
 static void claim_and_put(OnceHold *hold);
@@ -123,10 +125,8 @@ hand_out(FunctionCallInfo fcinfo, Contract contract, const char *verb)
 	InitMaterializedSRF(fcinfo, 0);
 	call->rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 
-	once_queue_open(&call->queue, name, ONCE_TO_CONSUME, call->verb);
-	once_queue_check_consuming(&call->queue);
-	call->row_values = palloc(sizeof(Datum) * RelationGetDescr(call->queue.heap)->natts);
-	call->row_isnull = palloc(sizeof(bool) * RelationGetDescr(call->queue.heap)->natts);
+	call->name = name;
+	open_queue(call);
 	if (limit < 0)
 		(void) hand_out_once(call, GetActiveSnapshot(), &earliest);
 	else
@@ -136,12 +136,30 @@ hand_out(FunctionCallInfo fcinfo, Contract contract, const char *verb)
 }
 
 /*
+ * open_queue opens the queue, and makes room to take apart its rows.
+ */
+static void
+open_queue(HandOut *call)
+{
+	int			natts;
+
+	once_queue_open(&call->queue, call->name, ONCE_TO_CONSUME, call->verb);
+	once_queue_check_consuming(&call->queue);
+	natts = RelationGetDescr(call->queue.heap)->natts;
+	call->row_values = palloc(sizeof(Datum) * natts);
+	call->row_isnull = palloc(sizeof(bool) * natts);
+}
+
+/*
  * hand_out_waiting tries until there is something or the time is over, each
  * time with a new snapshot, since messages sent after the last one are what it
  * waits for.
  *
  * Having moved dead messages it waits no more: the move is to be committed, or
  * nobody sees them, and whoever cancels the wait undoes it.
+ *
+ * While it sleeps it has no lock on the queue: who wants to alter or to drop the
+ * table would have to wait for it, and everybody else for him.
  */
 static void
 hand_out_waiting(HandOut *call, OnceWait *wait)
@@ -158,16 +176,19 @@ hand_out_waiting(HandOut *call, OnceWait *wait)
 		if (done || once_wait_is_over(wait))
 			return;
 
+		pfree(call->row_values);
+		pfree(call->row_isnull);
+		once_queue_leave(&call->queue);
 		once_wait_pause(wait, earliest);
-		once_queue_refresh(&call->queue);
-		once_queue_check_consuming(&call->queue);
+		open_queue(call);
 	}
 }
 
 /*
  * hand_out_once claims what is ready and puts it into the result.  Returns
  * whether it has done anything, be it that there are messages, or that dead
- * ones were moved, or are known to be stuck now.  *earliest: when another known one becomes ready.
+ * ones were moved, or are known to be stuck now.  *earliest: when another known one
+ * becomes ready.
  */
 static bool
 hand_out_once(HandOut *call, Snapshot snapshot, TimestampTz *earliest)

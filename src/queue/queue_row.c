@@ -165,7 +165,8 @@ once_row_copy(const OnceQueue *queue, ItemPointer tid, Buffer buffer)
 
 /*
  * once_row_flatten fetches what a row keeps out of line.  The claim comes
- * first, and the row's deletion, if any, after this.
+ * first.  The row may be deleted by then, if by this transaction: what it keeps
+ * is there as long as that is open.
  */
 void
 once_row_flatten(const OnceQueue *queue, HeapTuple *tuple)

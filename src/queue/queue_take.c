@@ -474,7 +474,7 @@ take_one(Take *take, QamClaimed *row, OnceDeadWriter *writer)
 
 	if (!BufferIsValid(buffer))
 		return false;
-	if (take->dead || take->pop)
+	if (take->dead)
 		once_row_flatten(queue, &flat.tuple);
 	taken = queue->meta.fast ? take_by_delete(queue, row) : take_by_lock(queue, row);
 	ReleaseBuffer(buffer);
@@ -483,9 +483,7 @@ take_one(Take *take, QamClaimed *row, OnceDeadWriter *writer)
 	if (taken && take->dead)
 		once_dead_store(queue, writer, &flat);
 
-	if (take->pop)
-		row->tuple = flat.tuple;
-	else if (flat.tuple != row->tuple)
+	if (flat.tuple != row->tuple)
 		heap_freetuple(flat.tuple);
 	return taken;
 }
@@ -508,7 +506,6 @@ pop_at_once(void *arg, QamClaimed *claimed)
 	if (claimed->group != 0 && hold->req.ndead > 0)
 		return true;
 	hold->at = claimed->nth;
-	once_row_flatten(hold->queue, &claimed->tuple);
 	claimed->taken = take_by_delete(hold->queue, claimed);
 	hold->at = ONCE_AT_NONE;
 	return claimed->taken;

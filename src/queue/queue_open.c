@@ -13,8 +13,10 @@
 #include "pg_once.h"
 
 #include "access/genam.h"
+#include "access/heapam.h"
 #include "access/htup_details.h"
 #include "access/relation.h"
+#include "access/tableam.h"
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/namespace.h"
@@ -38,6 +40,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/rls.h"
+#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
 static void check_transaction(OnceAccess access, const char *verb);
@@ -172,6 +175,25 @@ once_queue_close(OnceQueue *queue)
 	if (queue->index != NULL)
 		index_close(queue->index, NoLock);
 	relation_close(queue->heap, NoLock);
+}
+
+/*
+ * once_queue_was_read tells SERIALIZABLE that this transaction has looked for any
+ * message of the queue that the active snapshot sees, and perhaps found none.  The
+ * index is not what tells it: that takes a scan of the table, which sees what
+ * others have written as well as that they may write.
+ */
+void
+once_queue_was_read(OnceQueue *queue)
+{
+	TableScanDesc scan;
+
+	if (!IsolationIsSerializable() || RecoveryInProgress())
+		return;
+	scan = table_beginscan(queue->heap, GetActiveSnapshot(), 0, NULL);
+	while (heap_getnext(scan, ForwardScanDirection) != NULL)
+		CHECK_FOR_INTERRUPTS();
+	table_endscan(scan);
 }
 
 /*

@@ -62,6 +62,7 @@ once_peek(PG_FUNCTION_ARGS)
 	once_queue_check_columns(&queue);
 	n = qam_peek(queue.heap, queue.index, GetActiveSnapshot(),
 				 &queue.meta.retry, max, peeked);
+	once_queue_was_read(&queue);
 	for (i = 0; i < n; i++)
 	{
 		put_peeked((ReturnSetInfo *) fcinfo->resultinfo, &queue, &peeked[i]);

@@ -128,7 +128,11 @@ hand_out(FunctionCallInfo fcinfo, Contract contract, const char *verb)
 	call->name = name;
 	open_queue(call);
 	if (limit < 0)
-		(void) hand_out_once(call, GetActiveSnapshot(), &earliest);
+	{
+		/* Who gets something has not asked whether there is anything else */
+		if (!hand_out_once(call, GetActiveSnapshot(), &earliest))
+			once_queue_was_read(&call->queue);
+	}
 	else
 		hand_out_waiting(call, &wait);
 	once_queue_close(&call->queue);

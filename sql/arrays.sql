@@ -8,6 +8,7 @@ INSERT INTO argument VALUES
   ('send_batch', 'dedup_ids', 'text[]', $$count(*) FROM once.send_batch('q', ARRAY['1', '2']::jsonb[], dedup_ids => %s)$$),
   ('ack_all', 'receipts', 'uuid[]', $$once.ack_all(%s)$$),
   ('try_ack_all', 'receipts', 'uuid[]', $$count(*) FROM once.try_ack_all(%s)$$),
+  ('release', 'ids', 'bigint[]', $$once.release('q', ids => %s)$$),
   ('redrive', 'ids', 'bigint[]', $$once.redrive('q', ids => %s)$$),
   ('purge_dead_letters', 'ids', 'bigint[]', $$once.purge_dead_letters('q', ids => %s)$$),
   ('mark_processed_all', 'ids', 'text[]', $$count(*) FROM once.mark_processed_all('l', %s)$$);

@@ -243,6 +243,12 @@ AS 'MODULE_PATHNAME', 'once_release' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION once.release(uuid) IS
 'Gives a message back unused: it is ready now, and the attempt does not count. Acts at once, also when the caller''s transaction rolls back. Raises what ack raises.';
 
+CREATE FUNCTION once.release(queue text, ids bigint[])
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'once_release_ids' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION once.release(text, bigint[]) IS
+'For leases whose receipts are lost: ends those of the messages with these ids, at once and whatever becomes of the transaction, and returns how many. The messages are ready again, and the delivery counts; their receipts, and those of messages of their groups that were leased with them and come after them, are refused from then on (once_lease_lost). An id that is none''s or not leased is ignored, and so is a message that a transaction has received, and NULL in place of the array. For the owner of the table.';
+
 CREATE FUNCTION once.extend(receipt uuid, lease interval)
 RETURNS timestamptz
 AS 'MODULE_PATHNAME', 'once_extend_lease' LANGUAGE C VOLATILE PARALLEL UNSAFE;

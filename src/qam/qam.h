@@ -271,6 +271,10 @@ extern int64 qam_capacity(Relation index);
 /* The longest back-off before delivery n + 1, in microseconds. */
 extern int64 qam_backoff(const QamRetry *retry, int attempts);
 
+/* qam_lease.c */
+extern int64 qam_end_leases(Relation heap, Relation index, ItemPointerData *places,
+							int nplaces);
+
 /* Inspection; all of it also works on a standby. */
 
 /* How a message stands for somebody who only looks. */

@@ -35,6 +35,7 @@
 #include "access/xlog.h"
 #include "common/pg_prng.h"
 #include "miscadmin.h"
+#include "pgstat.h"
 #include "once_debug.h"
 #include "qam/qam_internal.h"
 #include "utils/rel.h"
@@ -1343,6 +1344,7 @@ qam_claim(QamClaimRequest *req)
 	walk.expecting = false;
 	walk.expected_block = InvalidBlockNumber;
 	req->earliest = DT_NOEND;
+	pgstat_count_index_scan(req->index);
 	if (req->kind == QAM_CLAIM_XID &&
 		TransactionIdIsValid(GetCurrentTransactionIdIfAny()))
 		qam_assign_xid(&walk);

@@ -198,6 +198,7 @@ extern void once_refusals_warn(const OnceRefusals *refusals);
 
 /* queue_own.c: messages that the transaction itself has sent */
 extern bool once_row_is_own(OnceQueue *queue, HeapTuple tuple, ItemPointer root);
+extern void once_row_find_root(const OnceQueue *queue, ItemPointer tid);
 extern bool once_row_delete_own(OnceQueue *queue, ItemPointer tid, int64 id);
 extern int64 once_rows_delete_own(OnceQueue *queue, OnceRefusals *refusals);
 

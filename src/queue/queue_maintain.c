@@ -104,6 +104,7 @@ static bool do_ledger(const char *name);
 static int64 most_passes(OnceQueue *queue, Step step);
 static bool step_dedup(OnceQueue *queue, Work *work);
 static bool step_schedule(OnceQueue *queue, Work *work);
+static bool step_leases(OnceQueue *queue, Work *work);
 static bool step_dead(OnceQueue *queue, Work *work);
 static void check_deferred(OnceQueue *queue);
 static void move_dead(OnceHold *hold);
@@ -113,6 +114,7 @@ static bool step_archive(OnceQueue *queue, Work *work);
 
 static const Step steps[] = {
 	step_schedule,
+	step_leases,
 	step_dead,
 	step_retention,
 	step_failures,
@@ -408,6 +410,17 @@ static bool
 step_schedule(OnceQueue *queue, Work *work)
 {
 	return qam_run_schedule(queue->heap, queue->index, SCHEDULE_STEP) > 0;
+}
+
+/*
+ * step_leases tells of leased messages whose rows were deleted or moved by plain
+ * SQL, so that their groups go on.
+ */
+static bool
+step_leases(OnceQueue *queue, Work *work)
+{
+	(void) qam_end_leases(queue->heap, queue->index, NULL, 0);
+	return false;
 }
 
 /*

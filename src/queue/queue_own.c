@@ -80,6 +80,24 @@ once_row_is_own(OnceQueue *queue, HeapTuple tuple, ItemPointer root)
 }
 
 /*
+ * once_row_find_root replaces the place of a row that was updated in place by that of its
+ * chain's root, which is what indexes refer to.
+ */
+void
+once_row_find_root(const OnceQueue *queue, ItemPointer tid)
+{
+	OffsetNumber offset = ItemPointerGetOffsetNumber(tid);
+	OffsetNumber roots[MaxHeapTuplesPerPage];
+	Buffer		buffer = ReadBuffer(queue->heap, ItemPointerGetBlockNumber(tid));
+
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	heap_get_root_tuples(BufferGetPage(buffer), roots);
+	UnlockReleaseBuffer(buffer);
+	if (OffsetNumberIsValid(roots[offset - 1]))
+		ItemPointerSetOffsetNumber(tid, roots[offset - 1]);
+}
+
+/*
  * once_row_delete_own deletes the row of a message that this transaction has sent.
  * False: something else of the transaction has deleted it.
  */

@@ -48,7 +48,6 @@ static void purge_all(OnceHold *hold);
 static void cancel_one(OnceHold *hold);
 static bool find_row(OnceQueue *queue, int64 id, QamClaimRequest *req, ItemPointer tid,
 					 OnceMessageKey *message, ItemPointer own);
-static void root_of(Relation heap, ItemPointer tid);
 
 /*
  * once.purge: all messages but those in open transactions of others.
@@ -283,29 +282,11 @@ find_row(OnceQueue *queue, int64 id, QamClaimRequest *req, ItemPointer tid,
 								  desc, &isnull);
 		req->only_ready_at = isnull ? 0 : DatumGetTimestampTz(deliver_at);
 		if (HeapTupleIsHeapOnly(tuple))
-			root_of(queue->heap, tid);
+			once_row_find_root(queue, tid);
 		ItemPointerSetInvalid(own);
 		if (once_row_is_own(queue, tuple, tid))
 			*own = tuple->t_self;
 	}
 	systable_endscan(scan);
 	return found;
-}
-
-/*
- * root_of replaces the place of a row that was updated in place by that of its
- * chain's root, which is what indexes refer to.
- */
-static void
-root_of(Relation heap, ItemPointer tid)
-{
-	OffsetNumber offset = ItemPointerGetOffsetNumber(tid);
-	OffsetNumber roots[MaxHeapTuplesPerPage];
-	Buffer		buffer = ReadBuffer(heap, ItemPointerGetBlockNumber(tid));
-
-	LockBuffer(buffer, BUFFER_LOCK_SHARE);
-	heap_get_root_tuples(BufferGetPage(buffer), roots);
-	UnlockReleaseBuffer(buffer);
-	if (OffsetNumberIsValid(roots[offset - 1]))
-		ItemPointerSetOffsetNumber(tid, roots[offset - 1]);
 }

@@ -133,6 +133,9 @@ sub kill_server
 {
 	my ($node) = @_;
 	my ($server) = slurp_file($node->data_dir . '/postmaster.pid') =~ /^(\d+)/;
+
+	# Stopped, it starts no backend that would be left, waiting for what the dead have locked.
+	kill 'STOP', $server;
 	my @all = ($server, split(' ', `ps -o pid= --ppid $server`));
 
 	$node->kill9;

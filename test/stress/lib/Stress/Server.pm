@@ -68,10 +68,13 @@ sub start
 	$self->{owner} = $$;
 }
 
-# kill -9 of every process of the server.
+# kill -9 of every process of the server.  The postmaster is stopped first, or a backend that it starts
+# meanwhile would be left, waiting for what the dead have locked.
 sub kill_all
 {
 	my ($self) = @_;
+
+	kill 'STOP', $self->{pid};
 	my @children = grep { parent_of($_) == $self->{pid} } map { m,/(\d+)$, } glob('/proc/[0-9]*');
 
 	kill 'KILL', $self->{pid}, @children;

@@ -28,6 +28,7 @@
 #include "meta/meta_letters.h"
 #include "miscadmin.h"
 #include "once_error.h"
+#include "once_ids.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -62,8 +63,6 @@ static void find_turns(OnceLetters *letters, Tuplesortstate *found);
 static Tuplesortstate *begin_sort(TupleDesc desc, AttrNumber first);
 static void put_found(Tuplesortstate *sort, TupleTableSlot *slot, FoundLetter *letter);
 static bool get_found(Tuplesortstate *sort, TupleTableSlot *slot, FoundLetter *letter);
-static int64 *sorted_ids(ArrayType *ids, int *n);
-static int	compare_ids(const void *a, const void *b);
 
 /*
  * once_letters_begin opens the table of dead letters, to begin with those that
@@ -190,14 +189,15 @@ find_letters(OnceLetters *letters, const char *queue, TimestampTz before, int64 
 	Relation	index = index_open(indexid, AccessShareLock);
 	TupleDesc	desc = RelationGetDescr(letters->rel);
 	TupleTableSlot *locked = table_slot_create(letters->rel, NULL);
-	int			nids = 0;
-	int64	   *wanted = ids == NULL ? NULL : sorted_ids(ids, &nids);
+	OnceIds		wanted;
 	Snapshot	snapshot;
 	ScanKeyData key[2];
 	SysScanDesc scan;
 	HeapTuple	tuple;
 	bool		isnull;
 
+	if (ids != NULL)
+		once_ids_make(&wanted, ids);
 	CommandCounterIncrement();
 	snapshot = RegisterSnapshot(GetTransactionSnapshot());
 	ScanKeyInit(&key[0], Anum_dead_letter_queue, BTEqualStrategyNumber, F_TEXTEQ,
@@ -223,7 +223,7 @@ find_letters(OnceLetters *letters, const char *queue, TimestampTz before, int64 
 			continue;
 		letters->dead_at = letter.turn;
 		letters->id = letter.id;
-		if (ids != NULL && bsearch(&letter.id, wanted, nids, sizeof(int64), compare_ids) == NULL)
+		if (ids != NULL && !once_ids_have(&wanted, letter.id))
 			continue;
 		group = heap_getattr(tuple, Anum_dead_letter_group_id, desc, &letter.no_group);
 		if (!letter.no_group)
@@ -340,29 +340,4 @@ get_found(Tuplesortstate *sort, TupleTableSlot *slot, FoundLetter *letter)
 	letter->turn = DatumGetTimestampTz(slot_getattr(slot, Anum_found_turn, &isnull));
 	letter->place = *(ItemPointer) DatumGetPointer(slot_getattr(slot, Anum_found_place, &isnull));
 	return true;
-}
-
-static int64 *
-sorted_ids(ArrayType *ids, int *n)
-{
-	Datum	   *elements;
-	int64	   *sorted;
-	int			i;
-
-	deconstruct_array(ids, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE,
-					  &elements, NULL, n);
-	sorted = palloc(sizeof(int64) * Max(*n, 1));
-	for (i = 0; i < *n; i++)
-		sorted[i] = DatumGetInt64(elements[i]);
-	qsort(sorted, *n, sizeof(int64), compare_ids);
-	return sorted;
-}
-
-static int
-compare_ids(const void *a, const void *b)
-{
-	int64		first = *(const int64 *) a;
-	int64		second = *(const int64 *) b;
-
-	return first < second ? -1 : first > second;
 }

@@ -8,22 +8,18 @@
 #include "postgres.h"
 #include "pg_once.h"
 
-#include "access/genam.h"
 #include "access/heapam.h"
 #include "access/htup_details.h"
-#include "access/stratnum.h"
 #include "access/tableam.h"
-#include "catalog/pg_type.h"
 #include "miscadmin.h"
+#include "once_ids.h"
 #include "queue/queue.h"
-#include "utils/fmgroids.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
 PG_FUNCTION_INFO_V1(once_release_ids);
 
-static ItemPointerData *find_places(OnceQueue *queue, const int64 *ids, int nids, int *nplaces);
-static int	compare_ids(const void *a, const void *b);
+static ItemPointerData *find_places(OnceQueue *queue, const OnceIds *ids, int *nplaces);
 
 /*
  * once.release: the leases of messages with some ids.
@@ -36,49 +32,39 @@ once_release_ids(PG_FUNCTION_ARGS)
 	OnceQueue	queue;
 	ItemPointerData *places;
 	int			nplaces;
-	Datum	   *elements;
-	int64	   *ids;
-	int			nids;
+	OnceIds		ids;
 	int64		ended;
-	int			i;
 
-	deconstruct_array(array, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE,
-					  &elements, NULL, &nids);
-	ids = palloc(sizeof(int64) * Max(nids, 1));
-	for (i = 0; i < nids; i++)
-		ids[i] = DatumGetInt64(elements[i]);
-	qsort(ids, nids, sizeof(int64), compare_ids);
-
+	once_ids_make(&ids, array);
 	once_queue_open(&queue, name, ONCE_TO_PURGE, "once.release()");
 	once_queue_check_column(&queue, ONCE_COL_ID);
-	places = find_places(&queue, ids, nids, &nplaces);
+	places = find_places(&queue, &ids, &nplaces);
 	ended = qam_end_leases(queue.heap, queue.index, places, nplaces);
 	once_queue_close(&queue);
 	PG_RETURN_INT64(ended);
 }
 
 /*
- * find_places returns where the queue index knows the rows of some ids, which are
- * sorted.  It goes through the table, as it goes through all of the index then.
+ * find_places returns where the queue index knows the rows of some ids.  It goes through the table, as it goes through all of the index then.
  */
 static ItemPointerData *
-find_places(OnceQueue *queue, const int64 *ids, int nids, int *nplaces)
+find_places(OnceQueue *queue, const OnceIds *ids, int *nplaces)
 {
-	ItemPointerData *places = palloc(sizeof(ItemPointerData) * Max(nids, 1));
-	int			room = Max(nids, 1);
+	ItemPointerData *places = palloc(sizeof(ItemPointerData) * Max(ids->n, 1));
+	int			room = Max(ids->n, 1);
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	TableScanDesc scan = table_beginscan(queue->heap, snapshot, 0, NULL);
 	HeapTuple	tuple;
 
 	*nplaces = 0;
-	while (nids > 0 && (tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
+	while (ids->n > 0 && (tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
 	{
 		bool		isnull;
 		int64		id = DatumGetInt64(heap_getattr(tuple, queue->meta.column[ONCE_COL_ID],
 													RelationGetDescr(queue->heap), &isnull));
 
 		CHECK_FOR_INTERRUPTS();
-		if (isnull || bsearch(&id, ids, nids, sizeof(int64), compare_ids) == NULL)
+		if (isnull || !once_ids_have(ids, id))
 			continue;
 		if (*nplaces == room)
 		{
@@ -93,13 +79,4 @@ find_places(OnceQueue *queue, const int64 *ids, int nids, int *nplaces)
 	table_endscan(scan);
 	UnregisterSnapshot(snapshot);
 	return places;
-}
-
-static int
-compare_ids(const void *a, const void *b)
-{
-	int64		first = *(const int64 *) a;
-	int64		second = *(const int64 *) b;
-
-	return first < second ? -1 : first > second;
 }

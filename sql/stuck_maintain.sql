@@ -97,11 +97,26 @@ RESET once.maintenance_timeout;
 DROP TRIGGER sleeps ON once.q_a;
 SELECT once.purge('a');
 
+-- Where each message takes its time, a call does what it can in the time there is, and no
+-- message is stuck because that is over.
+CREATE FUNCTION takes_time() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.03); RETURN OLD; END $$;
+INSERT INTO once.q_a (payload, expires_at) SELECT to_jsonb(g), '-infinity' FROM generate_series(1, 60) g;
+CREATE TRIGGER takes_time BEFORE DELETE ON once.q_a FOR EACH ROW EXECUTE FUNCTION takes_time();
+SET once.maintenance_timeout = '1 s';
+SET client_min_messages = error;
+CALL once.maintain();
+RESET client_min_messages;
+RESET once.maintenance_timeout;
+SELECT count(*) BETWEEN 1 AND 59 AS some_left, count(*) FILTER (WHERE state <> 'dead') AS otherwise FROM once.peek('a', 100);
+DROP TRIGGER takes_time ON once.q_a;
+CALL once.maintain();
+SELECT count(*) AS all_gone FROM once.q_a;
+
 DROP TABLE progress, told;
 SELECT once.drop_queue('a'), once.drop_queue('b');
 DROP VIEW letters;
 DROP PROCEDURE kill;
-DROP FUNCTION sleeps, tells;
+DROP FUNCTION sleeps, takes_time, tells;
 REVOKE CREATE ON SCHEMA public FROM regress_once_owner;
 REVOKE EXECUTE ON FUNCTION once.create_queue FROM regress_once_owner;
 DROP ROLE regress_once_owner, regress_once_consumer;

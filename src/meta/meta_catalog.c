@@ -310,10 +310,19 @@ static Relation
 options_open(LOCKMODE lockmode)
 {
 	Oid			relid = get_relname_relid("queue", once_schema_oid(false));
+	Relation	rel;
 
 	if (!OidIsValid(relid))
 		elog(ERROR, "table once.queue does not exist");
-	return table_open(relid, lockmode);
+	rel = table_open(relid, lockmode);
+
+	/* The library may be another one than the script that has made the table */
+	if (RelationGetDescr(rel)->natts != Natts_once_queue)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the library of extension pg_once is of another version than its objects in this database"),
+				 errhint("Use ALTER EXTENSION pg_once UPDATE, or restart the server if the library was replaced.")));
+	return rel;
 }
 
 /*

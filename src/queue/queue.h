@@ -211,6 +211,7 @@ typedef struct OnceHold
 	uint32		at;				/* the claim (its "nth") that is worked on, and will
 								 * be stuck if that fails, or ONCE_AT_NONE */
 	bool		first;			/* has the transaction written nothing before? */
+	bool		in_time;		/* if the time is over, is it no message's doing? */
 	int			dead_met;		/* dead messages that were claimed to be moved, */
 	int			dead_settled;	/* and those that were, or are stuck */
 

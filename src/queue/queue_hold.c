@@ -26,6 +26,7 @@
 #include "access/xlog.h"
 #include "access/xloginsert.h"
 #include "miscadmin.h"
+#include "once_limit.h"
 #include "queue/queue.h"
 #include "storage/lwlock.h"
 #include "utils/memutils.h"
@@ -115,6 +116,8 @@ fail(OnceHold *hold)
 	MemoryContextSwitchTo(hold->mcxt);
 	error = CopyErrorData();
 	FlushErrorState();
+	if (hold->in_time && once_limit_struck())
+		hold->at = ONCE_AT_NONE;
 	if (can_touch_pages(error))
 		try_give_back(hold);
 	free_claims(hold);

@@ -86,6 +86,8 @@ struct Work
 	TimestampTz now;			/* when its turn began */
 	Step		step;			/* of a queue */
 	int64		passes;			/* this one and how many more, or -1: not known */
+	int64		dead_left;		/* dead messages that may yet be met, or -1: not known */
+	int			dead_step;		/* and that one step takes */
 	bool		opening;		/* the queue has not been opened yet */
 	bool		unusable;		/* out: no other step is worth trying */
 };
@@ -149,7 +151,7 @@ once_maintain(PG_FUNCTION_ARGS)
 		for (s = 0; s < lengthof(steps) && !work.unusable; s++)
 		{
 			work.step = steps[s];
-			work.passes = -1;
+			work.passes = work.dead_left = -1;
 			do_work(&work);
 		}
 	}
@@ -371,8 +373,6 @@ most_passes(OnceQueue *queue, Step step)
 
 	if (step == step_schedule)
 		return messages * SCHEDULE_MOVES / SCHEDULE_STEP + 1;
-	if (step == step_dead)
-		return messages / DEAD_STEP + 1;
 	return PG_INT64_MAX;
 }
 
@@ -432,6 +432,11 @@ step_leases(OnceQueue *queue, Work *work)
  * table may do in his name.  Who is a mere consumer deletes as himself, as in
  * receive: as the owner, the triggers would do what he makes them do by temporary
  * tables of the names that they look for.
+ *
+ * A step that is cancelled as the time is over has come to nothing, and so would
+ * the next call, if it began with as much.  So where there is code that may be slow,
+ * the first step takes one message, and the next one as many as should take a small
+ * part of the time.
  */
 static bool
 step_dead(OnceQueue *queue, Work *work)
@@ -441,14 +446,26 @@ step_dead(OnceQueue *queue, Work *work)
 		once_may_set_role(GetUserId(), owner);
 	OnceHold	hold;
 	OnceRole	saved;
+	TimestampTz began = GetCurrentTimestamp();
+	bool		first = work->dead_left < 0;
+	int64		share;
 
 	if (queue->meta.consume_paused)
 		return false;
 	once_queue_check_columns(queue);
+	if (first)
+	{
+		work->dead_left = qam_capacity(queue->index);
+		work->dead_step = queue->meta.fast ? DEAD_STEP : 1;
+	}
 
 	if (as_owner && work->atomic)
 		check_deferred(queue);
 	once_hold_begin(&hold, queue, GetActiveSnapshot());
+	hold.arg = work;
+
+	/* One message that takes all of the time by itself must not take that of each call */
+	hold.in_time = !first;
 	if (!queue->meta.fast)
 		once_limit_arm(&work->limit);
 	if (as_owner)
@@ -456,7 +473,17 @@ step_dead(OnceQueue *queue, Work *work)
 	once_hold(&hold, move_dead);
 	if (as_owner)
 		once_role_drop(&saved);
-	return hold.dead_settled == DEAD_STEP;
+	work->dead_left -= hold.dead_settled;
+	if (hold.dead_settled < work->dead_step || work->dead_left <= 0)
+		return false;
+
+	share = once_maintenance_timeout > 0 ?
+		(GetCurrentTimestamp() - began) / Max(1, once_maintenance_timeout * INT64CONST(1000) / 64) : 0;
+	if (share == 0)
+		work->dead_step = Min(work->dead_step * 4, DEAD_STEP);
+	else if (share > 8)
+		work->dead_step = Max(work->dead_step / 4, 1);
+	return true;
 }
 
 /*
@@ -483,7 +510,7 @@ check_deferred(OnceQueue *queue)
 static void
 move_dead(OnceHold *hold)
 {
-	once_rows_claim(hold, DEAD_STEP);
+	once_rows_claim(hold, ((Work *) hold->arg)->dead_step);
 }
 
 /*

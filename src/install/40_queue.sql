@@ -128,7 +128,7 @@ CREATE FUNCTION once.purge(queue text)
 RETURNS bigint
 AS 'MODULE_PATHNAME', 'once_purge' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION once.purge(text) IS
-'Removes the messages of a queue, also delayed and leased ones, and returns how many. Truncates the table when nobody else uses it; otherwise deletes row by row, and leaves the rows that open transactions hold, and, with a warning, those that a constraint, trigger or rule keeps. For the owner of the table.';
+'Removes the messages of a queue, also delayed and leased ones and those that the calling transaction has sent, and returns how many. Leaves the rows that open transactions hold (of the calling one: what it has received), and, with a warning, those that a constraint, trigger or rule keeps. Receipts from before are refused afterwards; if it is rolled back, they may be, and the messages are there again. Truncates the table when nobody else uses it; otherwise deletes row by row, to the same effect. For the owner of the table.';
 
 -- Sending.
 
@@ -253,5 +253,5 @@ CREATE FUNCTION once.cancel(queue text, id bigint)
 RETURNS boolean
 AS 'MODULE_PATHNAME', 'once_cancel' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION once.cancel(text, bigint) IS
-'Deletes a message that nobody has claimed, ready or delayed, in the caller''s transaction. False when it is claimed or gone; never waits. An error if a constraint, trigger or rule keeps its row. Wants a queue made with id_index, and SELECT and DELETE on the table.';
+'Deletes a message that nobody has claimed, ready or delayed, in the caller''s transaction; also one that this has sent or updated itself. It is not archived, and its dedup_id stays remembered. False when it is claimed or gone; never waits. An error if a constraint, trigger or rule keeps its row. Wants a queue made with id_index, and SELECT and DELETE on the table.';
 

@@ -153,11 +153,13 @@ typedef struct QamClaimRequest
 	QamExpired	expired;		/* NULL: no message expires */
 	void	   *expired_arg;
 	Snapshot	snapshot;		/* only rows whose xmin it sees are offered */
-	bool		everything;		/* also delayed, leased, dead and blocked ones
-								 * (purge); no attempt is counted */
+	bool		everything;		/* also delayed, leased, dead and blocked ones,
+								 * and those that this transaction has sent or
+								 * updated (purge); no attempt is counted */
 	ItemPointer only;			/* NULL, or the one row wanted (cancel), by the
-								 * root of its HOT chain; not if it is claimed;
-								 * no attempt is counted */
+								 * root of its HOT chain; also if it is our own,
+								 * but not if it is claimed; no attempt is
+								 * counted */
 	int			only_lane;		/* with only: the lane it is in */
 	TimestampTz only_ready_at;	/* with only: its deliver_at, or 0 */
 	QamTakeRow	take;			/* NULL, or see above */

@@ -274,8 +274,20 @@ qam_trace_row(Relation heap, ItemPointer tid, TransactionId xmin)
 }
 
 /*
+ * qam_row_is_own tells whether this transaction has put a row there, or its newest
+ * version, and not deleted it.
+ */
+bool
+qam_row_is_own(const QamRow *row)
+{
+	return row->state == QAM_ROW_OWN_UPDATE ||
+		(row->inserting && TransactionIdIsCurrentTransactionId(row->xid));
+}
+
+/*
  * qam_row_visible tells whether the snapshot sees the transaction that put a
- * row there; the row is LIVE or BUSY.
+ * row there, or, if that is this one, the command; the row is LIVE or BUSY, or
+ * our own.
  *
  * Without this rule, one statement could claim a message whose companion rows
  * its own join does not see, and lose their effect while it acks.
@@ -285,9 +297,11 @@ qam_row_visible(const QamRow *row, Snapshot snapshot)
 {
 	HeapTupleHeader tuple = row->tuple.t_data;
 
-	Assert(row->state == QAM_ROW_LIVE || row->state == QAM_ROW_BUSY);
+	Assert(row->state == QAM_ROW_LIVE || row->state == QAM_ROW_BUSY || qam_row_is_own(row));
 	if (HeapTupleHeaderXminFrozen(tuple))
 		return true;
+	if (TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetRawXmin(tuple)))
+		return HeapTupleHeaderGetCmin(tuple) < snapshot->curcid;
 	return !XidInMVCCSnapshot(HeapTupleHeaderGetRawXmin(tuple), snapshot);
 }
 

@@ -337,7 +337,8 @@ qam_peek_page(Relation heap, Relation index, const QamCopiedPage *copy, Snapshot
 			row.state == QAM_ROW_GONE)
 			continue;
 		first = qam_note_head(heads, copy, i);
-		if (out == NULL || (row.state != QAM_ROW_LIVE && row.state != QAM_ROW_BUSY))
+		if (out == NULL || row.inserting ||
+			(row.state != QAM_ROW_LIVE && row.state != QAM_ROW_BUSY))
 			continue;
 
 		/* Pinned, so the version we judged is still there */

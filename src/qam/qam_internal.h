@@ -297,6 +297,7 @@ typedef struct QamRow
 } QamRow;
 
 extern void qam_judge(Relation heap, Buffer heap_buffer, ItemPointer tid, QamRow *row);
+extern bool qam_row_is_own(const QamRow *row);
 extern bool qam_row_visible(const QamRow *row, Snapshot snapshot);
 extern bool qam_xid_visible(uint64 fullxid, Snapshot snapshot);
 

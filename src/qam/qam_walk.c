@@ -292,7 +292,10 @@ qam_look(QamWalk *walk, const QamLink *link, int slotno, const QamSlot *slot,
 	if (state == QAM_XID_ENDED)
 		return QAM_LOOK_CANDIDATE;
 	*own = (state == QAM_XID_OWN);
-	return QAM_LOOK_RUNNING;
+
+	/* What this transaction has sent, it can take back */
+	return *own && any_time && QamSlotState(slot) == QAM_SLOT_APPENDED ?
+		QAM_LOOK_CANDIDATE : QAM_LOOK_RUNNING;
 }
 
 /*
@@ -383,7 +386,7 @@ qam_hints_say_quiet(QamWalk *walk, QamVisit *visit, QamOpaque opaque)
 	{
 		QamXidState state = qam_xid_state_cached(&walk->view.xids, opaque->owner);
 
-		if (state == QAM_XID_ENDED)
+		if (state == QAM_XID_ENDED || (state == QAM_XID_OWN && walk->req->everything))
 			return false;
 		qam_quiet_add_xid(&visit->quiet, opaque->owner, state == QAM_XID_OWN);
 	}
@@ -764,7 +767,7 @@ qam_visit_slot(QamWalk *walk, QamVisit *visit, const QamSlot *slot)
 		return QAM_STOP_END;
 	}
 	visit->all_done = visit->prefix_open = false;
-	if (row.state == QAM_ROW_LIVE)
+	if (row.state == QAM_ROW_LIVE || (qam_any_time(walk->req) && qam_row_is_own(&row)))
 		return qam_offer(walk, visit, slot, &row);
 
 	/* Somebody is at it: nothing to be had before that transaction ends */

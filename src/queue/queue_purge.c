@@ -3,6 +3,14 @@
  * queue_purge.c
  *	  purge and cancel: messages that nobody will ever get.
  *
+ * purge empties the table as a whole, if it can, or deletes row by row.  Which of
+ * them depends on who else has the table open, so nobody must be able to tell, but
+ * by the space that is given back.  What removes rows that the other would leave,
+ * or tells others in another way, is not done as a whole: see can_truncate.
+ *
+ * Both take back what this very transaction has sent, up to the command before:
+ * that is what the snapshot is for.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -13,6 +21,8 @@
 #include "access/htup_details.h"
 #include "access/stratnum.h"
 #include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_publication.h"
 #include "executor/spi.h"
 #include "meta/meta_dead.h"
 #include "miscadmin.h"
@@ -33,7 +43,9 @@
 PG_FUNCTION_INFO_V1(once_purge);
 PG_FUNCTION_INFO_V1(once_cancel);
 
+static void push_snapshot(void);
 static bool can_truncate(OnceQueue *queue);
+static bool is_published(Relation heap);
 static int64 count_rows(OnceQueue *queue);
 static void truncate_table(const char *relname);
 static int64 purge_rows(OnceQueue *queue);
@@ -51,11 +63,14 @@ once_purge(PG_FUNCTION_ARGS)
 {
 	char	   *name = once_arg_queue(fcinfo, 0);
 	OnceQueue	queue;
+	bool		truncate;
 	int64		removed;
 
 	once_queue_open(&queue, name, ONCE_TO_PURGE, "once.purge()");
 	once_queue_check_column(&queue, ONCE_COL_ID);
-	if (can_truncate(&queue))
+	truncate = can_truncate(&queue);
+	push_snapshot();
+	if (truncate)
 	{
 		char	   *relname = pstrdup(RelationGetRelationName(queue.heap));
 
@@ -68,6 +83,7 @@ once_purge(PG_FUNCTION_ARGS)
 		removed = purge_rows(&queue);
 		once_queue_close(&queue);
 	}
+	PopActiveSnapshot();
 	PG_RETURN_INT64(removed);
 }
 
@@ -99,6 +115,7 @@ once_cancel(PG_FUNCTION_ARGS)
 						 quote_qualified_identifier(ONCE_SCHEMA,
 													RelationGetRelationName(queue.heap)))));
 
+	push_snapshot();
 	once_hold_begin(&hold, &queue, GetActiveSnapshot());
 	hold.arg = &cancelled;
 	if (find_row(&queue, PG_GETARG_INT64(1), &hold.req, &tid, &key))
@@ -109,7 +126,26 @@ once_cancel(PG_FUNCTION_ARGS)
 	if (cancelled)
 		once_failures_forget(name, &key);
 	once_queue_close(&queue);
+	PopActiveSnapshot();
 	PG_RETURN_BOOL(cancelled);
+}
+
+/*
+ * push_snapshot makes the active snapshot one that sees what there is now, or, if
+ * the transaction has one snapshot for good, that; in any case with all that the
+ * transaction has done so far, also in the present command.
+ */
+static void
+push_snapshot(void)
+{
+	CommandCounterIncrement();
+	if (IsolationUsesXactSnapshot())
+	{
+		PushCopiedSnapshot(GetActiveSnapshot());
+		UpdateActiveSnapshotCommandId();
+	}
+	else
+		PushActiveSnapshot(GetLatestSnapshot());
 }
 
 /*
@@ -117,7 +153,9 @@ once_cancel(PG_FUNCTION_ARGS)
  * holds the lock for it.  Not if anybody else uses it, nor if this transaction
  * does, be it through a cursor or with messages it has yet to ack, nor if
  * there is anything that deletions of rows would set off, or a second queue
- * index, which would not be made anew.
+ * index, which would not be made anew.  Nor if there may be rows that the
+ * transaction's snapshot does not see, or if subscribers would be told of a
+ * TRUNCATE.
  */
 static bool
 can_truncate(OnceQueue *queue)
@@ -125,6 +163,8 @@ can_truncate(OnceQueue *queue)
 	Oid			relid = RelationGetRelid(queue->heap);
 
 	return queue->meta.fast &&
+		!IsolationUsesXactSnapshot() &&
+		!is_published(queue->heap) &&
 		!OidIsValid(queue->meta.invalid_index) &&
 		queue->heap->rd_refcnt == 1 &&
 		!once_unacked_any(relid) &&
@@ -133,13 +173,25 @@ can_truncate(OnceQueue *queue)
 }
 
 /*
+ * is_published tells whether any publication has any of the table's changes.
+ */
+static bool
+is_published(Relation heap)
+{
+	PublicationDesc desc;
+
+	RelationBuildPublicationDesc(heap, &desc);
+	return desc.pubactions.pubinsert || desc.pubactions.pubupdate ||
+		desc.pubactions.pubdelete || desc.pubactions.pubtruncate;
+}
+
+/*
  * count_rows counts the messages of a table that is locked against everybody.
  */
 static int64
 count_rows(OnceQueue *queue)
 {
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	TableScanDesc scan = table_beginscan(queue->heap, snapshot, 0, NULL);
+	TableScanDesc scan = table_beginscan(queue->heap, GetActiveSnapshot(), 0, NULL);
 	int64		n = 0;
 
 	while (heap_getnext(scan, ForwardScanDirection) != NULL)
@@ -148,7 +200,6 @@ count_rows(OnceQueue *queue)
 		n++;
 	}
 	table_endscan(scan);
-	UnregisterSnapshot(snapshot);
 	return n;
 }
 

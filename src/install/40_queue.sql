@@ -186,7 +186,7 @@ CREATE FUNCTION once.receive(
 RETURNS SETOF once.message
 AS 'MODULE_PATHNAME', 'once_receive' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 10;
 COMMENT ON FUNCTION once.receive(text, integer, interval) IS
-'Effectively once, for effects in this database: claims messages until the calling transaction ends, which must ack them or give them back, or its commit fails with once_unacked (setting once.unacked). A rollback, also to a savepoint, gives them back after the retry delay; the attempt counts. max_messages: 1 to 10000. wait: up to 60 s for a message when there is none; a statement of its own then, and READ COMMITTED only; it ends early, perhaps without a message, when dead messages have been moved, and takes nothing for a client that is gone. Wants SELECT and DELETE on the table.';
+'Effectively once, for effects in this database: claims messages until the calling transaction ends, which must ack them or give them back, or its commit fails with once_unacked (setting once.unacked). A rollback, also to a savepoint, gives them back after the retry delay; the attempt counts. max_messages: 1 to 10000. wait: up to 60 s for a message when there is none; a statement of its own then, and READ COMMITTED only; it ends early, perhaps without a message, when dead messages have been moved or when somebody waits for a lock on the queue that the call stands in the way of, and takes nothing for a client that is gone. Wants SELECT and DELETE on the table.';
 
 CREATE FUNCTION once.lease(
     queue text,

@@ -158,6 +158,7 @@ extern void once_wait_begin(OnceWait *wait, int64 limit);
 extern bool once_wait_is_over(const OnceWait *wait);
 extern void once_wait_pause(OnceWait *wait, TimestampTz ready_at);
 extern void once_wait_check(const OnceWait *wait);
+extern bool once_wait_keeps_others(const OnceQueue *queue);
 
 /* queue_try.c: work on many rows, some of which may refuse */
 typedef struct OnceTry

@@ -141,7 +141,8 @@ hand_out(FunctionCallInfo fcinfo, Contract contract, const char *verb)
  * waits for.
  *
  * Having moved dead messages it waits no more: the move is to be committed, or
- * nobody sees them, and whoever cancels the wait undoes it.
+ * nobody sees them, and whoever cancels the wait undoes it.  Nor does it wait while
+ * others wait for its locks.
  */
 static void
 hand_out_waiting(HandOut *call, OnceWait *wait)
@@ -155,7 +156,7 @@ hand_out_waiting(HandOut *call, OnceWait *wait)
 		once_wait_check(wait);
 		done = hand_out_once(call, GetActiveSnapshot(), &earliest);
 		PopActiveSnapshot();
-		if (done || once_wait_is_over(wait))
+		if (done || once_wait_is_over(wait) || once_wait_keeps_others(&call->queue))
 			return;
 
 		once_wait_pause(wait, earliest);

@@ -16,6 +16,12 @@
  * Who goes in the instant between that look and the claim is not noticed, and
  * no more is one whose machine or network is gone, before TCP says so.
  *
+ * A waiter keeps its locks on the queue's table and index: what it returns is to
+ * be acked under them, and the transaction may have had them before.  (It has no
+ * others: archive, failures and dead letters are opened when there is a message.)
+ * Whoever wants one of these relations for himself would wait as long as it does,
+ * and everybody who sends would wait behind him; so it gives up instead.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -27,6 +33,8 @@
 #include "once_debug.h"
 #include "queue/queue.h"
 #include "storage/latch.h"
+#include "storage/lock.h"
+#include "utils/rel.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
@@ -35,6 +43,8 @@
 #define WAIT_PAUSE_MIN		10
 #define WAIT_PAUSE_MAX		1000
 
+static bool keeps_waiting(Relation rel);
+static LOCKMASK my_locks(const LockData *locks, const LOCKTAG *tag);
 static int64 elapsed(const OnceWait *wait);
 static bool client_is_gone(void);
 static bool input_has_ended(void);
@@ -99,6 +109,73 @@ once_wait_check(const OnceWait *wait)
 		InterruptPending = true;
 	}
 	CHECK_FOR_INTERRUPTS();
+}
+
+/*
+ * once_wait_keeps_others tells whether somebody waits for a lock on the queue that
+ * is not to be had as long as this transaction has its own.
+ */
+bool
+once_wait_keeps_others(const OnceQueue *queue)
+{
+	return keeps_waiting(queue->heap) || keeps_waiting(queue->index);
+}
+
+/*
+ * keeps_waiting tells the same of a relation.
+ *
+ * LockHasWaiters would be the one to ask, were our lock not of a kind that is
+ * granted without the shared table of locks, where it then looks in vain.  Whoever
+ * waits is in that table, though.  Mostly nobody is, which costs one look; only
+ * else the table is copied, to see who.
+ */
+static bool
+keeps_waiting(Relation rel)
+{
+	bool		keeps = false;
+	LOCKTAG		tag;
+	LockData   *locks;
+	LOCKMASK	mine;
+	int			i;
+
+	SET_LOCKTAG_RELATION(tag, MyDatabaseId, RelationGetRelid(rel));
+	if (LockWaiterCount(&tag) == 0)
+		return false;
+
+	locks = GetLockStatusData();
+	mine = my_locks(locks, &tag);
+	for (i = 0; i < locks->nelements && !keeps; i++)
+	{
+		const LockInstanceData *lock = &locks->locks[i];
+		LOCKMODE	mode;
+
+		if (lock->waitLockMode == NoLock || memcmp(&lock->locktag, &tag, sizeof(tag)) != 0)
+			continue;
+		for (mode = AccessShareLock; mode <= MaxLockMode && !keeps; mode++)
+			keeps = (mine & LOCKBIT_ON(mode)) != 0 &&
+				DoLockModesConflict(lock->waitLockMode, mode);
+	}
+	pfree(locks->locks);
+	pfree(locks);
+	return keeps;
+}
+
+/*
+ * my_locks returns the modes in which this backend has something locked.
+ */
+static LOCKMASK
+my_locks(const LockData *locks, const LOCKTAG *tag)
+{
+	LOCKMASK	mine = 0;
+	int			i;
+
+	for (i = 0; i < locks->nelements; i++)
+	{
+		if (locks->locks[i].pid == MyProcPid &&
+			memcmp(&locks->locks[i].locktag, tag, sizeof(LOCKTAG)) == 0)
+			mine |= locks->locks[i].holdMask;
+	}
+	return mine;
 }
 
 /*

@@ -211,7 +211,7 @@ CREATE FUNCTION once.ack(receipt uuid)
 RETURNS void
 AS 'MODULE_PATHNAME', 'once_ack' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION once.ack(uuid) IS
-'Deletes the message in the caller''s transaction. Raises once_lease_lost when the claim is somebody else''s by now, and once_already_acked when the message is gone, so that the caller''s effects roll back. Wants SELECT and DELETE on the table.';
+'Deletes the message in the caller''s transaction. Raises once_lease_lost when the claim is somebody else''s by now, or when another transaction has updated the message since it was received, and once_already_acked when the message is gone, so that the caller''s effects roll back. Wants SELECT and DELETE on the table.';
 
 CREATE FUNCTION once.ack_all(receipts uuid[])
 RETURNS bigint

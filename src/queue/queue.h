@@ -127,6 +127,7 @@ extern int64 once_row_id(const OnceQueue *queue, HeapTuple tuple);
 extern OnceMessageKey once_row_key(const OnceQueue *queue, HeapTuple tuple);
 extern bool once_row_delete_spi(OnceQueue *queue, ItemPointer tid, int64 id);
 extern bool once_row_is_there(OnceQueue *queue, ItemPointer tid, int64 id);
+extern bool once_row_replaced(Relation heap, const ItemPointerData *tid, TransactionId xmin);
 extern bool once_row_at(Page page, HeapTuple tuple);
 extern Buffer once_row_pin(const OnceQueue *queue, HeapTuple copy);
 

@@ -20,6 +20,7 @@
 #include "access/heaptoast.h"
 #include "access/htup_details.h"
 #include "access/tableam.h"
+#include "access/transam.h"
 #include "access/xact.h"
 #include "catalog/index.h"
 #include "catalog/pg_type.h"
@@ -31,6 +32,7 @@
 #include "once_error.h"
 #include "queue/queue.h"
 #include "storage/bufmgr.h"
+#include "storage/procarray.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
@@ -276,6 +278,38 @@ row_changed_by_us(HeapTuple tuple)
 		!HEAP_XMAX_IS_LOCKED_ONLY(header->t_infomask) &&
 		!ItemPointerEquals(&tuple->t_self, &header->t_ctid) &&
 		TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetUpdateXid(header));
+}
+
+/*
+ * once_row_replaced tells whether another transaction has committed an UPDATE of
+ * the version of a row that was in a place, put there by a transaction, or has
+ * deleted it.
+ *
+ * If the version is not there any more, it has been removed as dead, so somebody
+ * has: this transaction's own changes make nothing dead before it ends.
+ */
+bool
+once_row_replaced(Relation heap, const ItemPointerData *tid, TransactionId xmin)
+{
+	Buffer		buffer = ReadBuffer(heap, ItemPointerGetBlockNumber(tid));
+	TransactionId xmax = InvalidTransactionId;
+	HeapTupleData tuple;
+	bool		there;
+
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	tuple.t_self = *tid;
+	there = once_row_at(BufferGetPage(buffer), &tuple) &&
+		HeapTupleHeaderGetRawXmin(tuple.t_data) == xmin;
+	if (there && !(tuple.t_data->t_infomask & HEAP_XMAX_INVALID) &&
+		!HEAP_XMAX_IS_LOCKED_ONLY(tuple.t_data->t_infomask))
+		xmax = HeapTupleHeaderGetUpdateXid(tuple.t_data);
+	UnlockReleaseBuffer(buffer);
+
+	return !there ||
+		(TransactionIdIsValid(xmax) &&
+		 !TransactionIdIsCurrentTransactionId(xmax) &&
+		 !TransactionIdIsInProgress(xmax) &&
+		 TransactionIdDidCommit(xmax));
 }
 
 /*

@@ -50,6 +50,12 @@
 #define Anum_failure_failed_at		5
 #define Anum_failure_enqueued_at	6
 
+/* The tables, and an index of each whose first column is the queue's name */
+static const char *const tables[][2] = {
+	{"dead_letter", "dead_letter_queue_idx"},
+	{"failure", "failure_queue_idx"}
+};
+
 static Relation open_table(const char *relname, LOCKMODE lockmode, bool wait);
 static void begin_writing(OnceDeadWriter *writer, Relation rel);
 static void write_row(OnceDeadWriter *writer, Datum *values, bool *isnull, int natts);
@@ -82,12 +88,21 @@ once_dead_lock(void)
 }
 
 /*
+ * once_dead_open opens and locks the table of dead letters.
+ */
+Relation
+once_dead_open(LOCKMODE lockmode)
+{
+	return open_table("dead_letter", lockmode, true);
+}
+
+/*
  * once_dead_begin opens the table of dead letters, to write some.
  */
 void
 once_dead_begin(OnceDeadWriter *writer)
 {
-	begin_writing(writer, open_table("dead_letter", RowExclusiveLock, true));
+	begin_writing(writer, once_dead_open(RowExclusiveLock));
 }
 
 /*
@@ -285,16 +300,34 @@ once_failures_forget_orphans(const char *queue, Snapshot snapshot, HTAB *message
 }
 
 /*
+ * once_dead_any tells whether there are dead letters or failures of a queue, be there
+ * such a queue or not.
+ */
+bool
+once_dead_any(const char *queue)
+{
+	bool		found = false;
+	int			i;
+
+	for (i = 0; i < lengthof(tables) && !found; i++)
+	{
+		Relation	rel = open_table(tables[i][0], AccessShareLock, true);
+		SysScanDesc scan = scan_queue(rel, tables[i][1], queue, NULL);
+
+		found = HeapTupleIsValid(systable_getnext(scan));
+		systable_endscan(scan);
+		table_close(rel, AccessShareLock);
+	}
+	return found;
+}
+
+/*
  * once_dead_forget_queue deletes all dead letters and failures of a queue that
  * is dropped, or of one that had the name before.
  */
 void
 once_dead_forget_queue(const char *queue)
 {
-	static const char *const tables[][2] = {
-		{"dead_letter", "dead_letter_queue_idx"},
-		{"failure", "failure_queue_idx"}
-	};
 	int			i;
 
 	for (i = 0; i < lengthof(tables); i++)

@@ -54,6 +54,7 @@ typedef struct OnceDeadWriter
 #define ONCE_STUCK_ATTEMPT				0
 
 extern bool once_dead_lock(void);
+extern Relation once_dead_open(LOCKMODE lockmode);
 extern void once_dead_begin(OnceDeadWriter *writer);
 extern void once_dead_write(OnceDeadWriter *writer, Datum *values, bool *isnull);
 extern void once_dead_end(OnceDeadWriter *writer);
@@ -72,6 +73,7 @@ extern OnceMessageKey once_message_key(HeapTuple tuple, TupleDesc desc, AttrNumb
 extern HTAB *once_failures_orphaned(const char *queue, Snapshot snapshot);
 extern void once_failures_forget_orphans(const char *queue, Snapshot snapshot,
 										 HTAB *messages);
+extern bool once_dead_any(const char *queue);
 extern void once_dead_forget_queue(const char *queue);
 
 #endif							/* META_DEAD_H */

@@ -28,8 +28,6 @@
 #include "meta/meta_letters.h"
 #include "miscadmin.h"
 #include "once_error.h"
-#include "once_ids.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -55,8 +53,8 @@ typedef struct FoundLetter
 	ItemPointerData place;
 } FoundLetter;
 
-static void find_letters(OnceLetters *letters, const char *queue, TimestampTz before,
-						 int64 max, ArrayType *ids, Tuplesortstate *found);
+static void find_letters(OnceLetters *letters, TimestampTz before, int64 max,
+						 Tuplesortstate *found);
 static bool lock_letter(OnceLetters *letters, ItemPointer place, Snapshot snapshot,
 						TupleTableSlot *locked);
 static void find_turns(OnceLetters *letters, Tuplesortstate *found);
@@ -65,21 +63,21 @@ static void put_found(Tuplesortstate *sort, TupleTableSlot *slot, FoundLetter *l
 static bool get_found(Tuplesortstate *sort, TupleTableSlot *slot, FoundLetter *letter);
 
 /*
- * once_letters_begin opens the table of dead letters, to begin with those that
- * died at a time or later.
+ * once_letters_begin opens the table of dead letters, to look for some of a queue.
+ * ids: of these ids only, or NULL.
  */
 void
-once_letters_begin(OnceLetters *letters, TimestampTz since)
+once_letters_begin(OnceLetters *letters, const char *queue, ArrayType *ids)
 {
-	Oid			schema = once_schema_oid(false);
-	Oid			relid = get_relname_relid("dead_letter", schema);
 	TupleDesc	desc = CreateTemplateTupleDesc(Natts_found);
 
-	if (!OidIsValid(relid))
-		elog(ERROR, "table once.dead_letter does not exist");
 	memset(letters, 0, sizeof(OnceLetters));
-	letters->rel = table_open(relid, RowExclusiveLock);
-	letters->dead_at = since;
+	letters->rel = once_dead_open(RowExclusiveLock);
+	letters->queue = queue;
+	letters->any_id = ids == NULL;
+	if (ids != NULL)
+		once_ids_make(&letters->ids, ids);
+	letters->dead_at = DT_NOBEGIN;
 	letters->id = PG_INT64_MIN;
 
 	TupleDescInitEntry(desc, Anum_found_group, "group", INT8OID, -1, 0);
@@ -91,13 +89,11 @@ once_letters_begin(OnceLetters *letters, TimestampTz since)
 }
 
 /*
- * once_letters_find finds and locks letters of a queue, the next max of those that
- * died before a time; ids: of these ids only, or NULL.  Returns their number;
- * once_letters_fetch returns them.
+ * once_letters_find finds and locks letters, the next max of those that died before
+ * a time.  Returns their number; once_letters_fetch returns them.
  */
 int64
-once_letters_find(OnceLetters *letters, const char *queue, TimestampTz before,
-				  int64 max, ArrayType *ids)
+once_letters_find(OnceLetters *letters, TimestampTz before, int64 max)
 {
 	Tuplesortstate *found = begin_sort(letters->slot->tts_tupleDescriptor, Anum_found_group);
 
@@ -105,7 +101,7 @@ once_letters_find(OnceLetters *letters, const char *queue, TimestampTz before,
 		tuplesort_end(letters->sorted);
 	letters->sorted = begin_sort(letters->slot->tts_tupleDescriptor, Anum_found_turn);
 	letters->nfound = 0;
-	find_letters(letters, queue, before, max, ids, found);
+	find_letters(letters, before, max, found);
 	tuplesort_performsort(found);
 	find_turns(letters, found);
 	tuplesort_end(found);
@@ -181,27 +177,23 @@ once_letter_take(OnceDeadWriter *writer, ItemPointer place)
  * find_letters locks letters in the order of death, and puts them into "found".
  */
 static void
-find_letters(OnceLetters *letters, const char *queue, TimestampTz before, int64 max,
-			 ArrayType *ids, Tuplesortstate *found)
+find_letters(OnceLetters *letters, TimestampTz before, int64 max, Tuplesortstate *found)
 {
 	Oid			indexid = get_relname_relid("dead_letter_queue_idx",
 											RelationGetNamespace(letters->rel));
 	Relation	index = index_open(indexid, AccessShareLock);
 	TupleDesc	desc = RelationGetDescr(letters->rel);
 	TupleTableSlot *locked = table_slot_create(letters->rel, NULL);
-	OnceIds		wanted;
 	Snapshot	snapshot;
 	ScanKeyData key[2];
 	SysScanDesc scan;
 	HeapTuple	tuple;
 	bool		isnull;
 
-	if (ids != NULL)
-		once_ids_make(&wanted, ids);
 	CommandCounterIncrement();
 	snapshot = RegisterSnapshot(GetTransactionSnapshot());
 	ScanKeyInit(&key[0], Anum_dead_letter_queue, BTEqualStrategyNumber, F_TEXTEQ,
-				CStringGetTextDatum(queue));
+				CStringGetTextDatum(letters->queue));
 	key[0].sk_collation = C_COLLATION_OID;
 	ScanKeyInit(&key[1], Anum_dead_letter_dead_at, BTGreaterEqualStrategyNumber,
 				F_TIMESTAMPTZ_GE, TimestampTzGetDatum(letters->dead_at));
@@ -223,7 +215,7 @@ find_letters(OnceLetters *letters, const char *queue, TimestampTz before, int64 
 			continue;
 		letters->dead_at = letter.turn;
 		letters->id = letter.id;
-		if (ids != NULL && !once_ids_have(&wanted, letter.id))
+		if (!letters->any_id && !once_ids_have(&letters->ids, letter.id))
 			continue;
 		group = heap_getattr(tuple, Anum_dead_letter_group_id, desc, &letter.no_group);
 		if (!letter.no_group)

@@ -9,12 +9,15 @@
 #define META_LETTERS_H
 
 #include "meta/meta_dead.h"
-#include "utils/array.h"
+#include "once_ids.h"
 
 /* The table of dead letters, open for looking for some */
 typedef struct OnceLetters
 {
 	Relation	rel;
+	const char *queue;
+	bool		any_id;			/* or those of these ids only: */
+	OnceIds		ids;
 
 	/* The last one looked at, in the order of death */
 	TimestampTz dead_at;
@@ -27,9 +30,8 @@ typedef struct OnceLetters
 	TupleTableSlot *filled;
 } OnceLetters;
 
-extern void once_letters_begin(OnceLetters *letters, TimestampTz since);
-extern int64 once_letters_find(OnceLetters *letters, const char *queue, TimestampTz before,
-							   int64 max, ArrayType *ids);
+extern void once_letters_begin(OnceLetters *letters, const char *queue, ArrayType *ids);
+extern int64 once_letters_find(OnceLetters *letters, TimestampTz before, int64 max);
 extern int	once_letters_fetch(OnceLetters *letters, int max, ItemPointer places, int64 *ids);
 extern void once_letters_end(OnceLetters *letters);
 

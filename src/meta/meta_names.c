@@ -18,7 +18,6 @@
 #include "catalog/dependency.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_collation.h"
 #include "catalog/pg_namespace.h"
 #include "commands/extension.h"
 #include "meta/meta_catalog.h"
@@ -51,7 +50,6 @@ static Whole part_of(Oid relid, const char *relname, char relkind, char **name);
 static char *queue_of(Oid relid);
 static bool has_more(const char *queue);
 static char *stem(const char *relname, const char *prefix, const char *suffix);
-static bool has_rows(const char *relname, const char *indexname, const char *queue);
 
 /*
  * once_names_init has renaming refused from now on.
@@ -133,17 +131,6 @@ once_table_adopted(Oid relid)
 	OnceOptions options;
 
 	return queue != NULL && once_options_read(queue, &options) && options.table == relid;
-}
-
-/*
- * once_dead_any tells whether there are dead letters or failures of a queue, be there
- * such a queue or not.
- */
-bool
-once_dead_any(const char *queue)
-{
-	return has_rows("dead_letter", "dead_letter_queue_idx", queue) ||
-		has_rows("failure", "failure_queue_idx", queue);
 }
 
 /*
@@ -345,27 +332,4 @@ stem(const char *relname, const char *prefix, const char *suffix)
 		strcmp(relname + length - end, suffix) != 0)
 		return NULL;
 	return pnstrdup(relname + from, length - from - end);
-}
-
-/*
- * has_rows tells whether a table whose first column is a queue's name, as is that of
- * its index, has rows of a queue.
- */
-static bool
-has_rows(const char *relname, const char *indexname, const char *queue)
-{
-	Oid			schema = once_schema_oid(false);
-	Relation	rel = table_open(get_relname_relid(relname, schema), AccessShareLock);
-	Oid			index = get_relname_relid(indexname, schema);
-	ScanKeyData key;
-	SysScanDesc scan;
-	bool		found;
-
-	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(queue));
-	key.sk_collation = C_COLLATION_OID;
-	scan = systable_beginscan(rel, index, OidIsValid(index), NULL, 1, &key);
-	found = HeapTupleIsValid(systable_getnext(scan));
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-	return found;
 }

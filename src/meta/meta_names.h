@@ -16,6 +16,5 @@ extern char *once_renamed_from(Oid relid, const char *queue);
 extern Oid	once_table_elsewhere(const char *queue, Oid relid);
 extern bool once_table_is_own(Oid relid);
 extern bool once_table_adopted(Oid relid);
-extern bool once_dead_any(const char *queue);
 
 #endif							/* META_NAMES_H */

@@ -338,9 +338,7 @@ qam_peek_page(Relation heap, Relation index, const QamCopiedPage *copy, Snapshot
 		if (row.state == QAM_ROW_GONE)
 		{
 			/* Others wait behind it until somebody finds that out */
-			if (QamSlotState(slot) == QAM_SLOT_CLAIMED && slot->ready_at > now &&
-				QamClaimKindOf(slot->claim) == QAM_CLAIM_BY_LEASE &&
-				!(slot->hints & QAM_HINT_ACKED))
+			if (qam_slot_is_leased(slot) && slot->ready_at > now)
 				(void) qam_note_head(heads, copy, i);
 			continue;
 		}

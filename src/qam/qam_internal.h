@@ -130,6 +130,18 @@ qam_same_link(const QamLink *a, const QamLink *b)
 	return a->block == b->block && a->seq == b->seq;
 }
 
+/*
+ * Is a slot claimed by a lease, with nobody known to have deleted the row?  Its time
+ * may be over.
+ */
+static inline bool
+qam_slot_is_leased(const QamSlot *slot)
+{
+	return QamSlotState(slot) == QAM_SLOT_CLAIMED &&
+		QamClaimKindOf(slot->claim) == QAM_CLAIM_BY_LEASE &&
+		!(slot->hints & QAM_HINT_ACKED);
+}
+
 /* qam_damage.c: pages that are not what they should be */
 pg_noreturn extern void qam_broken(Relation index, BlockNumber block,
 								   const char *format,...) pg_attribute_printf(3, 4);

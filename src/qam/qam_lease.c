@@ -21,7 +21,6 @@
 #include "qam/qam_internal.h"
 #include "utils/rel.h"
 
-static bool qam_slot_is_leased(const QamSlot *slot);
 static bool qam_end_lease(Relation index, const QamCopiedPage *copy, int slotno, bool gone);
 static int	qam_compare_places(const void *a, const void *b);
 
@@ -79,14 +78,6 @@ qam_end_leases(Relation heap, Relation index, ItemPointerData *places, int nplac
 		ReleaseBuffer(heap_buffer);
 	pfree(copy);
 	return ended;
-}
-
-static bool
-qam_slot_is_leased(const QamSlot *slot)
-{
-	return QamSlotState(slot) == QAM_SLOT_CLAIMED &&
-		QamClaimKindOf(slot->claim) == QAM_CLAIM_BY_LEASE &&
-		!(slot->hints & QAM_HINT_ACKED);
 }
 
 /*

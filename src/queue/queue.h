@@ -129,6 +129,8 @@ extern int64 once_row_id(const OnceQueue *queue, HeapTuple tuple);
 extern OnceMessageKey once_row_key(const OnceQueue *queue, HeapTuple tuple);
 extern bool once_row_delete_spi(OnceQueue *queue, ItemPointer tid, int64 id);
 extern bool once_row_is_there(OnceQueue *queue, ItemPointer tid, int64 id);
+extern bool once_row_take_spi(OnceQueue *queue, ItemPointer tid, int64 id);
+extern void once_raise_suppressed(const OnceQueue *queue);
 extern bool once_row_at(Page page, HeapTuple tuple);
 extern Buffer once_row_pin(const OnceQueue *queue, HeapTuple copy);
 
@@ -183,6 +185,7 @@ typedef struct OnceTry
 
 extern void once_try(OnceTry *try, int from, int to);
 extern ErrorData *once_subxact_failed(MemoryContext context, ResourceOwner owner);
+extern void once_fire_at_once(void);
 extern bool once_has_written(void);
 
 /* Messages left out by one call, for its warnings */
@@ -237,7 +240,6 @@ extern void once_rows_claim(OnceHold *hold, int max_dead);
 extern void once_rows_pop(OnceHold *hold, int max_dead);
 extern int	once_rows_remove(OnceHold *hold, OnceRefusals *refusals);
 extern bool once_row_expired(const OnceQueue *queue, HeapTuple tuple, TimestampTz now);
-extern void once_raise_suppressed(const OnceQueue *queue);
 
 /* queue_dead.c */
 extern void once_dead_store(OnceQueue *queue, OnceDeadWriter *writer,

@@ -99,7 +99,6 @@ static void begin_work(Work *work, bool atomic, const char *what, const char *na
 static void do_work(Work *work);
 static bool try_commit(Work *work);
 static bool try_work(Work *work);
-static void fire_at_once(void);
 static void warn(Work *work, const ErrorData *edata);
 static bool do_queue(Work *work);
 static bool do_ledger(const char *name);
@@ -275,8 +274,14 @@ try_work(Work *work)
 	PG_TRY();
 	{
 		PushActiveSnapshot(GetTransactionSnapshot());
+
+		/*
+		 * What is deferred to the commit could not be caught any more, nor would it
+		 * run as the table's owner.  In a transaction of the caller's own, its time
+		 * is his to choose.
+		 */
 		if (!work->atomic)
-			fire_at_once();
+			once_fire_at_once();
 		more = work->step != NULL ? do_queue(work) : do_ledger(work->name);
 		once_unacked_settle();
 		once_limit_disarm();
@@ -300,21 +305,6 @@ try_work(Work *work)
 	PG_END_TRY();
 	MemoryContextDelete(context);
 	return more;
-}
-
-/*
- * fire_at_once has triggers fired at once that are deferred to the commit, where
- * their errors could not be caught any more, nor would they run as the table's
- * owner.  In a transaction of the caller's own, their time is his to choose.
- */
-static void
-fire_at_once(void)
-{
-	ConstraintsSetStmt *all_immediate = makeNode(ConstraintsSetStmt);
-
-	all_immediate->constraints = NIL;
-	all_immediate->deferred = false;
-	AfterTriggerSetState(all_immediate);
 }
 
 /*
@@ -448,7 +438,8 @@ step_dead(OnceQueue *queue, Work *work)
 	OnceRole	saved;
 	TimestampTz began = GetCurrentTimestamp();
 	bool		first = work->dead_left < 0;
-	int64		share;
+	int64		time = once_maintenance_timeout * INT64CONST(1000);
+	int64		took;
 
 	if (queue->meta.consume_paused)
 		return false;
@@ -477,11 +468,10 @@ step_dead(OnceQueue *queue, Work *work)
 	if (hold.dead_settled < work->dead_step || work->dead_left <= 0)
 		return false;
 
-	share = once_maintenance_timeout > 0 ?
-		(GetCurrentTimestamp() - began) / Max(1, once_maintenance_timeout * INT64CONST(1000) / 64) : 0;
-	if (share == 0)
+	took = GetCurrentTimestamp() - began;
+	if (time == 0 || took < time / 64)
 		work->dead_step = Min(work->dead_step * 4, DEAD_STEP);
-	else if (share > 8)
+	else if (took > time / 8)
 		work->dead_step = Max(work->dead_step / 4, 1);
 	return true;
 }

@@ -200,9 +200,5 @@ delete_row(OnceQueue *queue, ItemPointer tid, int64 id)
 	if (queue->meta.fast)
 		return heap_delete(queue->heap, tid, GetCurrentCommandId(true), InvalidSnapshot,
 						   true, &tmfd, false) == TM_Ok;
-	if (once_row_delete_spi(queue, tid, id))
-		return true;
-	if (once_row_is_there(queue, tid, id))
-		once_raise_suppressed(queue);
-	return false;
+	return once_row_take_spi(queue, tid, id);
 }

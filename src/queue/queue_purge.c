@@ -18,7 +18,6 @@
 #include "miscadmin.h"
 #include "queue/once_unacked.h"
 #include "queue/queue.h"
-#include "storage/bufmgr.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -109,14 +108,13 @@ once_cancel(PG_FUNCTION_ARGS)
 
 	once_hold_begin(&hold, &queue, GetActiveSnapshot());
 	hold.arg = &cancelled;
-	if (!find_row(&queue, PG_GETARG_INT64(1), &hold.req, &tid, &key, &own))
-		cancelled = false;
-	else if (ItemPointerIsValid(&own))
-		cancelled = once_row_delete_own(&queue, &own, key.id);
-	else
+	if (find_row(&queue, PG_GETARG_INT64(1), &hold.req, &tid, &key, &own))
 	{
 		hold.req.max = 1;
-		once_hold(&hold, cancel_one);
+		if (ItemPointerIsValid(&own))
+			cancelled = once_row_delete_own(&queue, &own, key.id);
+		else
+			once_hold(&hold, cancel_one);
 	}
 	if (cancelled)
 		once_failures_forget(name, &key);

@@ -44,7 +44,6 @@ typedef struct Chunk
 typedef struct Redrive
 {
 	OnceQueue	queue;
-	ArrayType  *ids;			/* NULL: all */
 	int64		left;			/* may be sent yet */
 	int64		redriven;
 	OnceLetters letters;
@@ -133,10 +132,9 @@ redrive(const char *name, int64 max, ArrayType *ids)
 
 	once_queue_open(&call->queue, name, ONCE_TO_REDRIVE, "once.redrive()");
 	once_queue_check_sending(&call->queue);
-	call->ids = ids;
 	call->left = max;
 	begin_chunks(&call->chunk, &call->queue, "redriven", send_letters);
-	once_letters_begin(&call->letters, DT_NOBEGIN);
+	once_letters_begin(&call->letters, once_queue_name(&call->queue), ids);
 
 	/* Others take the places of those that were refused */
 	while (redrive_round(call))
@@ -155,8 +153,7 @@ static bool
 redrive_round(Redrive *call)
 {
 	int64		max = call->left;
-	int64		found = once_letters_find(&call->letters, once_queue_name(&call->queue),
-										  DT_NOEND, max, call->ids);
+	int64		found = once_letters_find(&call->letters, DT_NOEND, max);
 	int64		sent = do_chunks(&call->chunk, &call->letters);
 
 	call->redriven += sent;
@@ -319,12 +316,12 @@ once_dead_remove(OnceQueue *queue, TimestampTz before, int64 max, ArrayType *ids
 	int64		wanted;
 
 	begin_chunks(chunk, queue, "deleted", delete_letters);
-	once_letters_begin(&letters, DT_NOBEGIN);
+	once_letters_begin(&letters, once_queue_name(queue), ids);
 	do
 	{
 		CHECK_FOR_INTERRUPTS();
 		wanted = Min(max - removed, REMOVE_CHUNK);
-		found = once_letters_find(&letters, once_queue_name(queue), before, wanted, ids);
+		found = once_letters_find(&letters, before, wanted);
 		removed += do_chunks(chunk, &letters);
 	} while (found == wanted && removed < max);
 	once_letters_end(&letters);

@@ -280,6 +280,33 @@ row_changed_by_us(HeapTuple tuple)
 }
 
 /*
+ * once_row_take_spi is once_row_delete_spi for a row that nobody else can be at: it
+ * raises an error if the row is still there.
+ */
+bool
+once_row_take_spi(OnceQueue *queue, ItemPointer tid, int64 id)
+{
+	if (once_row_delete_spi(queue, tid, id))
+		return true;
+	if (once_row_is_there(queue, tid, id))
+		once_raise_suppressed(queue);
+	return false;
+}
+
+/*
+ * once_raise_suppressed raises once_ack_suppressed.
+ */
+void
+once_raise_suppressed(const OnceQueue *queue)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_ONCE_ACK_SUPPRESSED),
+			 errmsg("message of queue \"%s\" was not deleted", once_queue_name(queue)),
+			 errdetail("A trigger or rule of the table kept the row."),
+			 errhint("Let the trigger return OLD for a DELETE.")));
+}
+
+/*
  * once_row_at looks up the row at tuple->t_self on its page, which is locked.
  * False: there is none.
  */

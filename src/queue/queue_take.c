@@ -179,19 +179,6 @@ once_row_expired(const OnceQueue *queue, HeapTuple tuple, TimestampTz now)
 }
 
 /*
- * once_raise_suppressed raises once_ack_suppressed.
- */
-void
-once_raise_suppressed(const OnceQueue *queue)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_ONCE_ACK_SUPPRESSED),
-			 errmsg("message of queue \"%s\" was not deleted", once_queue_name(queue)),
-			 errdetail("A trigger or rule of the table kept the row."),
-			 errhint("Let the trigger return OLD for a DELETE.")));
-}
-
-/*
  * claim claims messages until there are enough of them, or no more to be had.
  */
 static void
@@ -569,11 +556,6 @@ static bool
 take_by_spi(OnceQueue *queue, QamClaimed *claimed)
 {
 	ItemPointerData tid = claimed->tuple->t_self;
-	int64		id = once_row_id(queue, claimed->tuple);
 
-	if (once_row_delete_spi(queue, &tid, id))
-		return true;
-	if (once_row_is_there(queue, &tid, id))
-		once_raise_suppressed(queue);
-	return false;
+	return once_row_take_spi(queue, &tid, once_row_id(queue, claimed->tuple));
 }

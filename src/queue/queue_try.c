@@ -86,6 +86,20 @@ once_subxact_failed(MemoryContext context, ResourceOwner owner)
 }
 
 /*
+ * once_fire_at_once has triggers fired that have been deferred to the commit, and
+ * those at once that would be from now on in the transaction.
+ */
+void
+once_fire_at_once(void)
+{
+	ConstraintsSetStmt *all_immediate = makeNode(ConstraintsSetStmt);
+
+	all_immediate->constraints = NIL;
+	all_immediate->deferred = false;
+	AfterTriggerSetState(all_immediate);
+}
+
+/*
  * once_has_written tells whether the transaction may have deferred something: then
  * it has an id.
  */
@@ -192,15 +206,12 @@ rehearse_commit(void)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
-	ConstraintsSetStmt *all_immediate = makeNode(ConstraintsSetStmt);
 
-	all_immediate->constraints = NIL;
-	all_immediate->deferred = false;
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
-		AfterTriggerSetState(all_immediate);
+		once_fire_at_once();
 		once_unacked_settle();
 		RollbackAndReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(context);

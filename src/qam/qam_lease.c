@@ -133,6 +133,8 @@ qam_end_lease(Relation index, const QamCopiedPage *copy, int slotno, bool gone)
 		int			nmates = 0;
 
 		qam_group_give_back(index, &old, &mates, &nmates);
+		if (mates != NULL)
+			pfree(mates);
 	}
 	if (!XLogRecPtrIsInvalid(lsn))
 		qam_log_flush_soon(lsn);

@@ -200,6 +200,7 @@ abort_level(int nest_level)
 	while (innermost != NULL && innermost->nest_level >= nest_level)
 	{
 		OnceHold   *hold = innermost;
+		uint32		holdoff = InterruptHoldoffCount;
 
 		innermost = hold->outer;
 		PG_TRY();
@@ -208,7 +209,8 @@ abort_level(int nest_level)
 		}
 		PG_CATCH();
 		{
-			/* As at the beginning of the rollback */
+			/* As at the beginning of the rollback, which still holds interrupts off */
+			InterruptHoldoffCount = holdoff;
 			FlushErrorState();
 			LWLockReleaseAll();
 			UnlockBuffers();

@@ -341,6 +341,7 @@ settle(Take *take)
 	{
 		bool		stuck = take->fates[i] == FATE_REFUSED;
 
+		Assert(!take->rows[i].taken || take->fates[i] == FATE_TAKEN);
 		if (take->fates[i] == FATE_TAKEN)
 			take->rows[kept++] = take->rows[i];
 		else
@@ -377,12 +378,12 @@ take_some(void *arg, int from, int to)
 
 		CHECK_FOR_INTERRUPTS();
 		take->try.row = i;
-		take->fates[i] = FATE_LEFT;
-		if (take->may_refuse > 0 && !is_after_left(take, row))
+		take->fates[i] = row->taken ? FATE_TAKEN : FATE_LEFT;
+		if (!row->taken && take->may_refuse > 0 && !is_after_left(take, row))
 		{
 			if (take->dead || take->pop)
 				hold->at = row->nth;
-			if (row->taken || take_one(take, row, &writer))
+			if (take_one(take, row, &writer))
 				take->fates[i] = FATE_TAKEN;
 			hold->at = ONCE_AT_NONE;
 		}

@@ -38,6 +38,15 @@ UPDATE once.q_q SET payload = '"ours"' WHERE id = :a;
 SELECT once.cancel('q', :a);
 ROLLBACK;
 SELECT once.cancel('q', :a);
+-- twice in a statement, or when that has changed it
+CREATE FUNCTION changed(bigint) RETURNS bigint LANGUAGE sql AS $$ UPDATE once.q_q SET payload = '"changed"', priority = 5 WHERE id = $1 RETURNING id $$;
+BEGIN;
+SELECT once.send('q', '"twice"') AS a, once.send('q', '"changing"') AS b \gset
+SELECT once.cancel('q', :a) FROM generate_series(1, 2);
+SELECT once.cancel('q', changed(:b));
+COMMIT;
+SELECT payload FROM once.pop('q', 10);
+DROP FUNCTION changed;
 -- in a group, at its head and in its middle
 BEGIN;
 SELECT min(id) AS first, max(id) AS last FROM once.send_batch('q', ARRAY['1', '2', '3', '4']::jsonb[], group_ids => ARRAY['g', 'g', 'g', 'g']) AS id \gset

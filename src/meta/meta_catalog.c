@@ -232,7 +232,7 @@ once_options_write(const char *queue, const OnceOptions *options, bool created)
 	}
 
 	systable_endscan(scan);
-	table_close(rel, RowExclusiveLock);
+	table_close(rel, NoLock);
 	CommandCounterIncrement();
 }
 
@@ -251,7 +251,7 @@ once_options_delete(const char *queue)
 		CatalogTupleDelete(rel, &tuple->t_self);
 
 	systable_endscan(scan);
-	table_close(rel, RowExclusiveLock);
+	table_close(rel, NoLock);
 	CommandCounterIncrement();
 }
 

@@ -59,7 +59,7 @@ static const char *const tables[][2] = {
 static Relation open_table(const char *relname, LOCKMODE lockmode, bool wait);
 static void begin_writing(OnceDeadWriter *writer, Relation rel);
 static void write_row(OnceDeadWriter *writer, Datum *values, bool *isnull, int natts);
-static void end_writing(OnceDeadWriter *writer, LOCKMODE lockmode);
+static void end_writing(OnceDeadWriter *writer);
 static Datum find_failure(const char *queue, const OnceMessageKey *message, bool stuck,
 						  bool *isnull);
 static void forget_failures(const char *queue, const OnceMessageKey *message,
@@ -120,7 +120,7 @@ once_dead_write(OnceDeadWriter *writer, Datum *values, bool *isnull)
 void
 once_dead_end(OnceDeadWriter *writer)
 {
-	end_writing(writer, NoLock);
+	end_writing(writer);
 }
 
 /*
@@ -154,7 +154,7 @@ once_failure_write(const char *queue, const OnceMessageKey *message, int attempt
 	isnull[Anum_failure_enqueued_at - 1] = TIMESTAMP_IS_NOBEGIN(message->enqueued_at);
 	begin_writing(&writer, rel);
 	write_row(&writer, values, isnull, Natts_failure);
-	end_writing(&writer, RowExclusiveLock);
+	end_writing(&writer);
 }
 
 /*
@@ -295,7 +295,7 @@ once_failures_forget_orphans(const char *queue, Snapshot snapshot, HTAB *message
 			(void) delete_row(rel, tuple);
 	}
 	systable_endscan(scan);
-	table_close(rel, RowExclusiveLock);
+	table_close(rel, NoLock);
 	CommandCounterIncrement();
 }
 
@@ -342,7 +342,7 @@ once_dead_forget_queue(const char *queue)
 			(void) delete_row(rel, tuple);
 		}
 		systable_endscan(scan);
-		table_close(rel, RowExclusiveLock);
+		table_close(rel, NoLock);
 	}
 	CommandCounterIncrement();
 }
@@ -370,6 +370,7 @@ begin_writing(OnceDeadWriter *writer, Relation rel)
 {
 	writer->rel = rel;
 	writer->estate = CreateExecutorState();
+	writer->estate->es_output_cid = GetCurrentCommandId(true);
 	writer->result = makeNode(ResultRelInfo);
 	InitResultRelInfo(writer->result, rel, 0, NULL, 0);
 	ExecOpenIndices(writer->result, false);
@@ -407,12 +408,12 @@ write_row(OnceDeadWriter *writer, Datum *values, bool *isnull, int natts)
  * end_writing fires what is to be fired after it, and closes the table.
  */
 static void
-end_writing(OnceDeadWriter *writer, LOCKMODE lockmode)
+end_writing(OnceDeadWriter *writer)
 {
 	AfterTriggerEndQuery(writer->estate);
 	ExecDropSingleTupleTableSlot(writer->slot);
 	ExecCloseIndices(writer->result);
-	table_close(writer->rel, lockmode);
+	table_close(writer->rel, NoLock);
 	ExecResetTupleTable(writer->estate->es_tupleTable, false);
 	ExecCloseResultRelations(writer->estate);
 	FreeExecutorState(writer->estate);
@@ -478,7 +479,7 @@ forget_failures(const char *queue, const OnceMessageKey *message, bool stuck_onl
 			deleted |= delete_row(rel, tuple);
 	}
 	systable_endscan(scan);
-	table_close(rel, RowExclusiveLock);
+	table_close(rel, deleted ? NoLock : RowExclusiveLock);
 	if (deleted)
 		CommandCounterIncrement();
 }

@@ -85,7 +85,7 @@ once_ledger_write(const char *ledger, const Interval *retention, bool created)
 		CatalogTupleInsert(rel, new);
 	}
 	systable_endscan(scan);
-	table_close(rel, RowExclusiveLock);
+	table_close(rel, NoLock);
 	CommandCounterIncrement();
 }
 
@@ -103,7 +103,7 @@ once_ledger_delete(const char *ledger)
 	if (HeapTupleIsValid(tuple))
 		CatalogTupleDelete(rel, &tuple->t_self);
 	systable_endscan(scan);
-	table_close(rel, RowExclusiveLock);
+	table_close(rel, NoLock);
 	CommandCounterIncrement();
 }
 

@@ -181,7 +181,7 @@ find_letters(OnceLetters *letters, TimestampTz before, int64 max, Tuplesortstate
 {
 	Oid			indexid = get_relname_relid("dead_letter_queue_idx",
 											RelationGetNamespace(letters->rel));
-	Relation	index = index_open(indexid, AccessShareLock);
+	Relation	index;
 	TupleDesc	desc = RelationGetDescr(letters->rel);
 	TupleTableSlot *locked = table_slot_create(letters->rel, NULL);
 	Snapshot	snapshot;
@@ -190,6 +190,12 @@ find_letters(OnceLetters *letters, TimestampTz before, int64 max, Tuplesortstate
 	HeapTuple	tuple;
 	bool		isnull;
 
+	if (!OidIsValid(indexid))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("index \"dead_letter_queue_idx\" of table once.dead_letter does not exist"),
+				 errhint("Give the index its old name back.")));
+	index = index_open(indexid, AccessShareLock);
 	CommandCounterIncrement();
 	snapshot = RegisterSnapshot(GetTransactionSnapshot());
 	ScanKeyInit(&key[0], Anum_dead_letter_queue, BTEqualStrategyNumber, F_TEXTEQ,

@@ -148,11 +148,13 @@ names_object_access(ObjectAccessType access, Oid class_id, Oid object_id,
 		next_object_access_hook(access, class_id, object_id, sub_id, arg);
 
 	if (access != OAT_POST_ALTER || sub_id != 0 || creating_extension ||
-		(arg != NULL && ((ObjectAccessPostAlter *) arg)->is_internal))
+		(class_id != RelationRelationId && class_id != NamespaceRelationId) ||
+		(arg != NULL && ((ObjectAccessPostAlter *) arg)->is_internal) ||
+		!OidIsValid(get_extension_oid("pg_once", true)))
 		return;
 	if (class_id == RelationRelationId)
 		check_relation(object_id);
-	else if (class_id == NamespaceRelationId)
+	else
 		check_schema(object_id);
 }
 

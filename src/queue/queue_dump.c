@@ -53,6 +53,8 @@ once_dump_rows(PG_FUNCTION_ARGS)
 	Relation	rel;
 	TableScanDesc scan;
 	TupleTableSlot *slot;
+	char	   *last = NULL;	/* the queue asked for last, and the answer */
+	bool		sees = false;
 	Oid			type;
 	bool		all;
 
@@ -68,7 +70,21 @@ once_dump_rows(PG_FUNCTION_ARGS)
 		Datum		queue = slot_getattr(slot, Anum_queue, &isnull);
 
 		CHECK_FOR_INTERRUPTS();
-		if (all || (!isnull && may_see(TextDatumGetCString(queue))))
+		if (!all && !isnull)
+		{
+			char	   *name = TextDatumGetCString(queue);
+
+			if (last != NULL && strcmp(name, last) == 0)
+				pfree(name);
+			else
+			{
+				sees = may_see(name);
+				if (last != NULL)
+					pfree(last);
+				last = name;
+			}
+		}
+		if (all || (!isnull && sees))
 			tuplestore_puttupleslot(rsinfo->setResult, slot);
 	}
 	table_endscan(scan);

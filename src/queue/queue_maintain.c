@@ -143,6 +143,10 @@ once_maintain(PG_FUNCTION_ARGS)
 
 	/* Its memory outlives the transactions. */
 	SPI_connect_ext(atomic ? 0 : SPI_OPT_NONATOMIC);
+
+	/* If what a procedure has done before cannot be committed, that is its error */
+	if (!atomic)
+		SPI_commit();
 	names = list_names(LIST_QUEUES_SQL, &n);
 	for (i = 0; i < n; i++)
 	{

@@ -45,8 +45,8 @@ static void truncate_table(const char *relname);
 static int64 purge_rows(OnceQueue *queue);
 static void purge_all(OnceHold *hold);
 static void cancel_one(OnceHold *hold);
-static bool find_row(OnceQueue *queue, int64 id, QamClaimRequest *req, ItemPointer tid,
-					 OnceMessageKey *message, ItemPointer own);
+static bool find_row(OnceQueue *queue, int64 id, Snapshot snapshot, QamClaimRequest *req,
+					 ItemPointer tid, OnceMessageKey *message, ItemPointer own);
 
 /*
  * once.purge: all messages but those in open transactions of others.
@@ -89,6 +89,7 @@ once_cancel(PG_FUNCTION_ARGS)
 	OnceMessageKey key;
 	ItemPointerData tid;
 	ItemPointerData own;
+	bool		found;
 	bool		cancelled = false;
 
 	if (PG_ARGISNULL(1))
@@ -108,7 +109,14 @@ once_cancel(PG_FUNCTION_ARGS)
 
 	once_hold_begin(&hold, &queue, GetActiveSnapshot());
 	hold.arg = &cancelled;
-	if (find_row(&queue, PG_GETARG_INT64(1), &hold.req, &tid, &key, &own))
+	found = find_row(&queue, PG_GETARG_INT64(1), GetActiveSnapshot(), &hold.req, &tid, &key, &own);
+	if (found && ItemPointerIsValid(&own))
+	{
+		/* The same statement may have changed it, or cancelled it already */
+		CommandCounterIncrement();
+		found = find_row(&queue, PG_GETARG_INT64(1), SnapshotSelf, &hold.req, &tid, &key, &own);
+	}
+	if (found)
 	{
 		hold.req.max = 1;
 		if (ItemPointerIsValid(&own))
@@ -244,13 +252,13 @@ cancel_one(OnceHold *hold)
 }
 
 /*
- * find_row finds the row of an id that the active snapshot sees, and asks for
+ * find_row finds the row of an id that a snapshot sees, and asks for
  * it: where the queue index knows it, in which lane, and due when.  *own: where the
  * row is, if this transaction has sent it; else invalid.
  */
 static bool
-find_row(OnceQueue *queue, int64 id, QamClaimRequest *req, ItemPointer tid,
-		 OnceMessageKey *message, ItemPointer own)
+find_row(OnceQueue *queue, int64 id, Snapshot snapshot, QamClaimRequest *req,
+		 ItemPointer tid, OnceMessageKey *message, ItemPointer own)
 {
 	ScanKeyData key;
 	SysScanDesc scan;
@@ -261,7 +269,7 @@ find_row(OnceQueue *queue, int64 id, QamClaimRequest *req, ItemPointer tid,
 	ScanKeyInit(&key, queue->meta.column[ONCE_COL_ID], BTEqualStrategyNumber,
 				F_INT8EQ, Int64GetDatum(id));
 	scan = systable_beginscan(queue->heap, queue->meta.id_index, true,
-							  GetActiveSnapshot(), 1, &key);
+							  snapshot, 1, &key);
 	tuple = systable_getnext(scan);
 	found = HeapTupleIsValid(tuple);
 	if (found)

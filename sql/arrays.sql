@@ -9,7 +9,7 @@ INSERT INTO argument VALUES
   ('ack_all', 'receipts', 'uuid[]', $$once.ack_all(%s)$$),
   ('try_ack_all', 'receipts', 'uuid[]', $$count(*) FROM once.try_ack_all(%s)$$),
   ('release', 'ids', 'bigint[]', $$once.release('q', ids => %s)$$),
-  ('redrive', 'ids', 'bigint[]', $$once.redrive('q', ids => %s)$$),
+  ('redrive_ids', 'ids', 'bigint[]', $$once.redrive_ids('q', ids => %s)$$),
   ('purge_dead_letters', 'ids', 'bigint[]', $$once.purge_dead_letters('q', ids => %s)$$),
   ('mark_processed_all', 'ids', 'text[]', $$count(*) FROM once.mark_processed_all('l', %s)$$);
 SELECT proname AS function, a.name AS argument, format_type(a.type, NULL) AS type

@@ -50,6 +50,18 @@ BEGIN ISOLATION LEVEL SERIALIZABLE;
 CALL once.maintain();
 COMMIT;
 SELECT * FROM letters;
+-- What a procedure has done before, and what cannot be committed, is its own error.
+CREATE TABLE parent (id int PRIMARY KEY);
+CREATE TABLE child (id int REFERENCES parent DEFERRABLE INITIALLY DEFERRED);
+DO $$ BEGIN INSERT INTO child VALUES (1); CALL once.maintain(); END $$;
+\echo :SQLSTATE
+SELECT count(*) FROM child;
+DROP TABLE child, parent;
+SELECT once.send('n', '"unacked"') IS NOT NULL AS sent;
+DO $$ BEGIN PERFORM FROM once.receive('n'); CALL once.maintain(); END $$;
+\echo :SQLSTATE
+SELECT payload FROM once.pop('n');
+SELECT once.purge_dead_letters('n');
 -- ttl_action drop.
 SELECT once.alter_queue('m', ttl_action => 'drop');
 SELECT once.send('m', '"four"', ttl => '1 us') IS NOT NULL AS sent;

@@ -297,6 +297,37 @@ SELECT once.replay('p', '-infinity', 'infinity');
 SELECT once.drop_queue('p'), once.drop_ledger('l');
 SELECT left_of('p');
 
+-- A database that does not have the extension can have tables of these names, and do with them what it wants, where the library is loaded.
+SELECT current_database() AS here \gset
+CREATE DATABASE regress_once_other TEMPLATE template0;
+\c regress_once_other
+LOAD 'pg_once';
+CREATE SCHEMA once;
+CREATE TABLE once.q_x (id int);
+CREATE TABLE once.queue (id int);
+ALTER TABLE once.queue RENAME TO x;
+ALTER TABLE once.q_x RENAME TO y;
+ALTER SCHEMA once RENAME TO twice;
+\c :here
+DROP DATABASE regress_once_other;
+-- Something else than a table that belongs to the extension is found by what it is.
+SELECT command, try(command) FROM unnest(ARRAY['ALTER TYPE once.message RENAME TO x', 'ALTER FUNCTION once.check RENAME TO x', 'ALTER INDEX once.dead_letter_queue_idx RENAME TO x']) command;
+-- An index of the extension that was renamed all the same is missed, and nothing is.
+\c
+SELECT once.create_queue('p', max_attempts => 1) IS NOT NULL AS made;
+SELECT once.send('p', '"dead"') IS NOT NULL AS sent;
+SELECT once.nack(receipt) FROM once.lease('p');
+SELECT count(*) FROM once.receive('p');
+\c
+ALTER INDEX once.dead_letter_queue_idx RENAME TO x;
+SELECT once.redrive('p');
+\echo :SQLSTATE
+\c
+ALTER INDEX once.x RENAME TO dead_letter_queue_idx;
+SELECT once.redrive('p');
+SELECT payload FROM once.pop('p');
+SELECT once.drop_queue('p');
+
 DROP VIEW has;
 DROP FUNCTION left_of, try;
 DROP PROCEDURE make;

@@ -38,7 +38,7 @@ ALTER TABLE once.failure REPLICA IDENTITY FULL;
 COMMENT ON TABLE once.failure IS 'errors given to nack, and of stuck messages; read them through once.failures';
 
 CREATE FUNCTION once.is_own_table(queue_table oid) RETURNS boolean
-AS 'MODULE_PATHNAME', 'once_is_own_table' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+AS 'MODULE_PATHNAME', 'once_is_own_table' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 100;
 COMMENT ON FUNCTION once.is_own_table(oid) IS
 'Tells whether a table with the name of a queue''s is the one that what is known by this name belongs to: false if it is another queue''s that was renamed, or if the queue''s own table is there by another name. For the views dead_letters and failures.';
 
@@ -126,11 +126,11 @@ AS 'MODULE_PATHNAME', 'once_redrive' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION once.redrive(text, integer) IS
 'Sends dead letters of a queue again, those that died first first, at most max_messages (NULL: all), and returns how many. Those of a group are sent in the order of their ids. Ids, headers, payloads, groups and priorities stay; attempts start again, and neither delay nor expiry is kept. What the queue does not take (a unique index, a check, a trigger) is left out with a warning, and stays a dead letter. Dead letters that somebody else is redriving are left to him. Wants INSERT, SELECT and DELETE on the table.';
 
-CREATE FUNCTION once.redrive(queue text, ids bigint[])
+CREATE FUNCTION once.redrive_ids(queue text, ids bigint[])
 RETURNS bigint
 AS 'MODULE_PATHNAME', 'once_redrive_ids' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION once.redrive(text, bigint[]) IS
-'As redrive, for the dead letters with these ids. An id that is none''s is ignored, and so is NULL in place of the array, which array_agg makes of no rows. Wants INSERT, SELECT and DELETE on the table.';
+COMMENT ON FUNCTION once.redrive_ids(text, bigint[]) IS
+'As redrive, for the dead letters with these ids. An id that no dead letter of the queue has is ignored, and so is NULL in place of the array, which array_agg makes of no rows. Wants INSERT, SELECT and DELETE on the table.';
 
 CREATE FUNCTION once.purge_dead_letters(queue text)
 RETURNS bigint

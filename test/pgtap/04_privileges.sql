@@ -68,7 +68,7 @@ SELECT 'once_tap_' || v.who, s.what, v.expected
 	('SELECT once.resume(''q'')',									'yes', 'no',  'no',  'no',  'no', 'no'),
 	('SELECT once.purge(''q'')',									'yes', 'no',  'no',  'no',  'no', 'no'),
 	('SELECT once.redrive(''q'')',									'yes', 'no',  'no',  'no',  'no', 'no'),
-	('SELECT once.redrive(''q'', ids => ''{1}'')',					'yes', 'no',  'no',  'no',  'no', 'no'),
+	('SELECT once.redrive_ids(''q'', ids => ''{1}'')',					'yes', 'no',  'no',  'no',  'no', 'no'),
 	('SELECT once.purge_dead_letters(''q'')',						'yes', 'no',  'no',  'no',  'no', 'no'),
 	('SELECT once.purge_dead_letters(''q'', ids => ''{1}'')',		'yes', 'no',  'no',  'no',  'no', 'no'),
 	('CALL once.maintain()',										'yes', 'yes', 'yes', 'yes', 'yes', 'yes'),

@@ -58,9 +58,9 @@ SELECT throws_ok($$SELECT once.redrive('q', 0)$$, '22023', NULL, 'redrive of non
 SELECT once.purge_dead_letters('q') \g /dev/null
 CALL die(1, 4);
 SELECT array_agg(id) AS odd FROM once.dead_letters WHERE payload::int % 2 = 1 \gset
-SELECT is(once.redrive('q', ids => :'odd'::bigint[] || 0::bigint), 2::bigint, 'redrive takes ids');
+SELECT is(once.redrive_ids('q', ids => :'odd'::bigint[] || 0::bigint), 2::bigint, 'redrive takes ids');
 SELECT results_eq($$SELECT payload::int FROM once.pop('q', 10)$$, 'VALUES (1), (3)', 'and sends no others');
-SELECT is(once.redrive('q', ids => (SELECT array_agg(id) FROM once.dead_letters WHERE false)), 0::bigint, 'none is none');
+SELECT is(once.redrive_ids('q', ids => (SELECT array_agg(id) FROM once.dead_letters WHERE false)), 0::bigint, 'none is none');
 SELECT is(once.purge_dead_letters('q', ids => (SELECT array_agg(id) FROM once.dead_letters WHERE payload = '4')), 1::bigint, 'purge_dead_letters, too');
 SELECT is(string_agg(payload::text, ' '), '2', 'leaves the others') FROM once.dead_letters;
 CALL die(5, 6);

@@ -43,7 +43,7 @@ value("SELECT count(*) FROM once.pop('dl')");
 is(value('SELECT count(*) FROM once.dead_letters'), '40', 'they are dead letters');
 same('dead');
 is(value("SELECT once.redrive('dl', 10)"), '10', 'redriven');
-is(value("SELECT once.redrive('dl', ids => '{11,12}')"), '2', 'by id');
+is(value("SELECT once.redrive_ids('dl', ids => '{11,12}')"), '2', 'by id');
 is(value("SELECT once.purge_dead_letters('dl', ids => '{13,14}')"), '2', 'deleted by id');
 value("SELECT once.forget_processed('l', 'a')");
 same('some are gone');

@@ -4,6 +4,12 @@
  *	  What tests need: debug points, which are named places where a test can
  *	  hold a backend still, and a key for groups that is known beforehand.
  *
+ * Debug points are in every build, also in the one that users install, so that
+ * the library that has passed the tests is the one that runs.  Races are a
+ * matter of instructions, and a build for tests would have others.  A point
+ * costs a test of a variable or two.  Only a superuser can set the two settings,
+ * and no list of settings shows them.
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef ONCE_DEBUG_H

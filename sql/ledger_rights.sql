@@ -129,7 +129,7 @@ BEGIN
 			RETURN 'may';
 		WHEN insufficient_privilege THEN
 			GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
-			RETURN CASE WHEN sqlerrm = 'permission denied for ledger "l"' AND detail LIKE 'This needs % on tables once.l_l_0, once.l_l_1.' THEN 'may not' ELSE sqlerrm END;
+			RETURN CASE WHEN sqlerrm = 'permission denied for ledger "l"' AND detail LIKE 'This requires % on tables once.l_l_0, once.l_l_1.' THEN 'may not' ELSE sqlerrm END;
 	END;
 END $$;
 CREATE TABLE outcome (verb text, lacking text, on_table text, result text);

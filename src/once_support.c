@@ -53,7 +53,7 @@ require_execute(Oid function)
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 			 errmsg("permission denied for function %s", name),
-			 errhint("A superuser, or who has the grant option, can give it: GRANT EXECUTE ON FUNCTION %s TO %s.",
+			 errhint("A superuser or a role with the grant option can grant it: GRANT EXECUTE ON FUNCTION %s TO %s.",
 					 quote_qualified_identifier(ONCE_SCHEMA, name),
 					 quote_identifier(GetUserNameFromId(GetUserId(), false)))));
 }

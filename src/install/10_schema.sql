@@ -16,5 +16,5 @@ CREATE TYPE once.message AS (
     payload      jsonb
 );
 COMMENT ON TYPE once.message IS
-'A message as receive, lease and pop hand it out. receipt: what ack and its kin want, NULL from pop. attempt: which delivery of this message this is, from 1. leased_until: from lease only.';
+'A message as receive, lease and pop return it. receipt: what ack, nack, release and extend take; NULL from pop. attempt: the number of this delivery, from 1. leased_until: only from lease.';
 

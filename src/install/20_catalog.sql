@@ -1,12 +1,14 @@
 -- Options of the queues.  The table of a queue is found by name, so that a dump
--- restores both whatever their oids.  table_id says which one it was when the row
--- was written, and in which database, so that one that has been renamed or moved
--- is not mistaken for another; a row that comes from elsewhere says nothing by it.
--- A queue without a row here has the defaults, and create_queue with if_not_exists
--- adopts it; a row without a table is left over from a plain DROP TABLE, and
--- create_queue takes it over if nothing else is.  Written by create_queue,
--- alter_queue, pause, resume and drop_queue, which tell running sessions; a plain
--- UPDATE does not.
+-- restores both whatever their oids.  table_id says for which table the row was
+-- written, and in which database.  So a table that was renamed or moved is not
+-- mistaken for another.  In a row that comes from elsewhere it means nothing.
+--
+-- A queue without a row here has the defaults; create_queue with if_not_exists
+-- writes a row for it.  A row without a table is left over from a plain DROP TABLE;
+-- create_queue overwrites it if nothing else of the queue is left.
+--
+-- Rows are written by create_queue, alter_queue, pause, resume and drop_queue, which
+-- tell running sessions.  A plain UPDATE does not tell them.
 CREATE TABLE once.queue (
     queue           text COLLATE "C" NOT NULL PRIMARY KEY,
     max_attempts    integer NOT NULL DEFAULT 10,

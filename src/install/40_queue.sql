@@ -1,6 +1,6 @@
 -- Queues: making and changing them.
 
--- Of the functions that PUBLIC may not execute: it tells who to ask.
+-- For the functions that PUBLIC may not execute: its error says whom to ask.
 CREATE FUNCTION once.execute_support(internal) RETURNS internal
 AS 'MODULE_PATHNAME', 'once_execute_support' LANGUAGE C STRICT;
 COMMENT ON FUNCTION once.execute_support(internal) IS 'planner support of create_queue and create_ledger';
@@ -22,7 +22,7 @@ RETURNS void
 AS 'MODULE_PATHNAME', 'once_create_queue' LANGUAGE C VOLATILE PARALLEL UNSAFE
 SUPPORT once.execute_support;
 COMMENT ON FUNCTION once.create_queue(text, boolean, boolean, boolean, integer, interval, interval, interval, interval, interval, text, interval) IS
-'Creates a queue: the table once."q_<queue>", owned by the caller, with its queue index. Names: an ASCII letter or underscore, then ASCII letters, digits, underscores and hyphens, at most 47 bytes; capitals count. unlogged: faster, but empty after a crash. id_index: a primary key on id, which cancel and logical replication want. if_not_exists: a notice instead of an error; a queue whose table is there without options, as where only the structure of a database was restored, gets those given, and what else is missing of it is made, for the owner of the table. max_attempts: 1 to 1000 deliveries, then the message goes to once.dead_letters. retry_delay, retry_delay_max: 0 to 365 days; after a failed delivery a message waits about retry_delay (between 0.8 of it and all of it), and twice as long after each further one, up to retry_delay_max. dedup_window: more than 0, at most 36500 days; a message with the dedup_id of one sent within that time, from its commit, is not sent; ids are remembered at least that long, and up to two and a quarter times as long on a queue in use. archive: 1 minute to 36500 days; acked messages are kept in once."a_<queue>" for that long; NULL for not at all. ttl: more than 0, at most 36500 days; a message not delivered within that time from when it first could be has expired; NULL for never. ttl_action: expired messages go to once.dead_letters (dead_letter) or are deleted (drop). retention: more than 0, at most 36500 days; maintain deletes dead letters older than that; NULL for never. EXECUTE is not granted to PUBLIC.';
+'Creates a queue: the table once."q_<queue>", owned by the caller, with its queue index. Names: an ASCII letter or underscore, then ASCII letters, digits, underscores and hyphens, at most 47 bytes; case matters. unlogged: faster, but empty after a crash. id_index: a primary key on id, which cancel and logical replication require. if_not_exists: a notice instead of an error if the queue exists. If its table exists without options, as after a restore of the structure only, the queue gets the options given, and missing parts are created; this is only for the owner of the table. max_attempts: 1 to 1000 deliveries; after the last one the message goes to once.dead_letters. retry_delay, retry_delay_max: 0 to 365 days. After a failed delivery a message waits between 0.8 and 1 times retry_delay, and twice as long after each further one, up to retry_delay_max. dedup_window: more than 0, at most 36500 days. A message is not sent if one with the same dedup_id was sent within that time, counted from its commit. Ids are remembered for at least that long, and up to two and a quarter times as long in a queue that is in use. archive: 1 minute to 36500 days; acked messages are kept in once."a_<queue>" for that long. NULL: not at all. ttl: more than 0, at most 36500 days; a message expires if it is not delivered within that time after it became due. NULL: never. ttl_action: expired messages go to once.dead_letters (dead_letter) or are deleted (drop). retention: more than 0, at most 36500 days; maintain deletes dead letters that are older. NULL: never. EXECUTE is not granted to PUBLIC.';
 
 CREATE FUNCTION once.alter_queue(
     queue text,
@@ -38,27 +38,27 @@ CREATE FUNCTION once.alter_queue(
 RETURNS void
 AS 'MODULE_PATHNAME', 'once_alter_queue' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION once.alter_queue(text, integer, interval, interval, interval, interval, interval, text, interval, text[]) IS
-'Changes options of a queue, as create_queue takes them; NULL leaves one as it is. reset: names of options that go back to what create_queue assumes, so archive, ttl and retention are off. Running sessions follow as soon as it is committed. For the owner of the table.';
+'Changes options of a queue; each is as in create_queue, and NULL leaves it unchanged. reset: names of options that get the default of create_queue again, which for archive, ttl and retention means off. Running sessions use the new options as soon as they are committed. Only for the owner of the table.';
 
 CREATE FUNCTION once.grant_queue(queue text, role text, what text)
 RETURNS void
 AS 'MODULE_PATHNAME', 'once_grant_queue' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION once.grant_queue(text, text, text) IS
-'Lets a role use a queue. what: ''produce'' for send, send_dedup and send_batch (INSERT on the table); ''consume'' for receive, lease, pop, ack, nack, release, extend, cancel and what observe is for (SELECT and DELETE); ''observe'' for peek, check, slots, pages, and to see dead letters and failures (SELECT, on the archive as well if the queue has one). role: ''public'' for everybody. For the owner of the table, and who has its grant options.';
+'Lets a role use a queue. what: ''produce'' for send, send_dedup and send_batch (INSERT on the table); ''consume'' for receive, lease, pop, ack, nack, release, extend, cancel and all that ''observe'' allows (SELECT and DELETE); ''observe'' for peek, check, slots, pages, dead letters and failures (SELECT, also on the archive if the queue has one). role: ''public'' means everybody. Only for the owner of the table and those with grant options on it.';
 
 CREATE FUNCTION once.revoke_queue(queue text, role text, what text)
 RETURNS void
 AS 'MODULE_PATHNAME', 'once_revoke_queue' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION once.revoke_queue(text, text, text) IS
-'Takes back what grant_queue with the same arguments has granted, by REVOKE: so SELECT is taken by ''consume'' and by ''observe'' alike, whichever of the two has granted it. Only what the caller has granted, or the owner if the caller may act for him. For the owner of the table, and who has its grant options.';
+'Revokes what grant_queue with the same arguments has granted. Both ''consume'' and ''observe'' revoke SELECT, whichever of the two has granted it. Revokes only what the caller has granted, or the owner, if the caller is a member of the owner. Only for the owner of the table and those with grant options on it.';
 
 CREATE FUNCTION once.drop_queue(queue text)
 RETURNS void
 AS 'MODULE_PATHNAME', 'once_drop_queue' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION once.drop_queue(text) IS
-'Drops a queue with all its messages, dead letters, failures, its archive, and the dedup_ids it remembers. Waits for transactions that use it. Of a queue that has lost its table by a plain DROP TABLE, drops what is left. For the owner of the table, or of all tables that are left.';
+'Drops a queue with its messages, dead letters, failures, archive, and remembered dedup_ids. Waits for transactions that use it. If the table was removed by a plain DROP TABLE, drops what is left of the queue. Only for the owner of the table, or of all tables that are left.';
 
--- A queue without a row in once.queue is one, with the options of any.
+-- A queue without a row in once.queue is listed as well, with the default options.
 CREATE FUNCTION once.list_queues()
 RETURNS TABLE (
     queue text,
@@ -110,25 +110,25 @@ BEGIN ATOMIC
      ORDER BY n.queue;
 END;
 COMMENT ON FUNCTION once.list_queues() IS
-'All queues of the database with their options. id_index: whether cancel works. created_at: NULL if there are no options of the queue, as where only the structure of a database was restored; the ones shown are what create_queue assumes, and create_queue with if_not_exists gives it others.';
+'All queues of the database with their options. id_index: whether cancel works. created_at: NULL if the queue has no options, as after a restore of the structure only. Then the defaults of create_queue are shown, and create_queue with if_not_exists sets others.';
 
 CREATE FUNCTION once.pause(queue text, what text DEFAULT 'all')
 RETURNS void
 AS 'MODULE_PATHNAME', 'once_pause' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION once.pause(text, text) IS
-'Stops sending to a queue (''send''), consuming from it (''consume''), or both (''all''). While paused, send and send_batch, or receive, lease and pop, raise once_paused: an error, not an empty result, so that nobody mistakes a paused queue for an empty one. Messages that are out may still be acked, given back and extended; plain SQL is not stopped. For the owner of the table.';
+'Stops sending to a queue (''send''), consuming from it (''consume''), or both (''all''). While it is paused, send and send_batch, or receive, lease and pop, raise once_paused. That is an error and not an empty result, so that nobody mistakes a paused queue for an empty one. Messages already received or leased can still be acked, given back and extended. Plain SQL is not stopped. Only for the owner of the table.';
 
 CREATE FUNCTION once.resume(queue text, what text DEFAULT 'all')
 RETURNS void
 AS 'MODULE_PATHNAME', 'once_resume' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION once.resume(text, text) IS
-'Ends what pause began: ''send'', ''consume'' or ''all''. For the owner of the table.';
+'Ends what pause began: ''send'', ''consume'' or ''all''. Only for the owner of the table.';
 
 CREATE FUNCTION once.purge(queue text)
 RETURNS bigint
 AS 'MODULE_PATHNAME', 'once_purge' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION once.purge(text) IS
-'Removes the messages of a queue, also delayed and leased ones, and returns how many. Truncates the table when nobody else uses it; otherwise deletes row by row. What the caller''s transaction has sent goes in both ways. Leaves the rows that open transactions of others hold, and, with a warning, those that a constraint, trigger or rule keeps. For the owner of the table.';
+'Removes the messages of a queue, including delayed and leased ones, and returns how many. Truncates the table if nobody else uses it, and otherwise deletes row by row. Either way, messages that the caller''s own transaction has sent are removed as well. Rows that open transactions of others hold are left; so are those that a constraint, trigger or rule keeps, with a warning. Only for the owner of the table.';
 
 -- Sending.
 
@@ -145,7 +145,7 @@ CREATE FUNCTION once.send(
 RETURNS bigint
 AS 'MODULE_PATHNAME', 'once_send' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION once.send(text, jsonb, jsonb, interval, timestamptz, integer, text, text, interval) IS
-'Sends a message in the caller''s transaction and returns its id. delay (0 to 36500 days) or deliver_at: not delivered before; only one of the two. priority: 0 to 9, 9 first. group_id: 1 to 1000 bytes; messages of one group are delivered strictly in order, one call''s worth at a time, and have priority 4. dedup_id: 1 to 1000 bytes; if a message with the same one has been sent within the queue''s dedup_window (see create_queue), nothing is sent, and the id of that message is returned, also when it has been consumed; if its transaction is still open, this waits for its end. ttl: more than 0, at most 36500 days; if not delivered within that time from when it first could be, the message has expired. Wants INSERT on the table.';
+'Sends a message in the caller''s transaction and returns its id. delay (0 to 36500 days) or deliver_at: when the message becomes due; give only one of the two. priority: 0 to 9, 9 is delivered first. group_id: 1 to 1000 bytes; messages of one group are delivered strictly in order, one call''s worth at a time, and have priority 4. dedup_id: 1 to 1000 bytes; if a message with the same one was sent within the queue''s dedup_window (see create_queue), nothing is sent, and the id of that message is returned, even if it has been consumed. Waits while the transaction that sent it is open. ttl: more than 0, at most 36500 days; the message expires if it is not delivered within that time after it became due. Requires INSERT on the table.';
 
 CREATE FUNCTION once.send_batch(
     queue text,
@@ -160,7 +160,7 @@ CREATE FUNCTION once.send_batch(
 RETURNS SETOF bigint
 AS 'MODULE_PATHNAME', 'once_send_batch' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 100;
 COMMENT ON FUNCTION once.send_batch(text, jsonb[], jsonb[], interval, timestamptz, integer, text[], text[], interval) IS
-'Sends many messages at once, far cheaper than one by one, and returns their ids in the order of payloads. headers, group_ids, dedup_ids: NULL, or one element for each payload; a NULL in group_ids is no group, and one in dedup_ids a message that repeats none. Two calls with the same dedup_ids in another order do not deadlock. Everything else as for send. Wants INSERT on the table.';
+'Sends many messages at once, at far less cost than one by one, and returns their ids in the order of payloads. headers, group_ids, dedup_ids: NULL, or one element for each payload; NULL as an element of group_ids means no group, and as an element of dedup_ids no dedup_id. Two calls with the same dedup_ids in different orders do not deadlock. Otherwise like send. Requires INSERT on the table.';
 
 CREATE FUNCTION once.send_dedup(
     queue text,
@@ -175,7 +175,7 @@ CREATE FUNCTION once.send_dedup(
 RETURNS TABLE (id bigint, duplicate boolean)
 AS 'MODULE_PATHNAME', 'once_send_dedup' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1;
 COMMENT ON FUNCTION once.send_dedup(text, jsonb, jsonb, interval, timestamptz, integer, text, text, interval) IS
-'As send, for those who want to know: one row with the message''s id, and whether it is that of a message sent before with the same dedup_id, so that nothing was sent. Wants INSERT on the table.';
+'Like send, but also tells whether anything was sent. Returns one row: id, and duplicate, which is true if nothing was sent, because id is that of a message sent before with the same dedup_id. Requires INSERT on the table.';
 
 -- Consuming.
 
@@ -186,7 +186,7 @@ CREATE FUNCTION once.receive(
 RETURNS SETOF once.message
 AS 'MODULE_PATHNAME', 'once_receive' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 10;
 COMMENT ON FUNCTION once.receive(text, integer, interval) IS
-'Effectively once, for effects in this database: claims messages until the calling transaction ends, which must ack them or give them back, or its commit fails with once_unacked (setting once.unacked). A rollback, also to a savepoint, gives them back after the retry delay; the attempt counts. max_messages: 1 to 10000. wait: up to 60 s for a message when there is none; a statement of its own then, and READ COMMITTED only; it ends early, perhaps without a message, when dead messages have been moved, and takes nothing for a client that is gone. Wants SELECT and DELETE on the table.';
+'Effectively once, for effects in this database: claims messages until the calling transaction ends. The transaction must ack them or give them back, or else its commit fails with once_unacked (setting once.unacked). A rollback, also to a savepoint, gives them back after the retry delay; the attempt counts. max_messages: 1 to 10000. wait: up to 60 s, for a message to come if there is none. The call must then be a statement of its own, in READ COMMITTED. It returns early, perhaps without a message, after it has moved dead messages, and takes nothing for a client that is gone. Requires SELECT and DELETE on the table.';
 
 CREATE FUNCTION once.lease(
     queue text,
@@ -196,7 +196,7 @@ CREATE FUNCTION once.lease(
 RETURNS SETOF once.message
 AS 'MODULE_PATHNAME', 'once_lease' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 10;
 COMMENT ON FUNCTION once.lease(text, interval, integer, interval) IS
-'At least once: claims messages for a time, whatever the calling transaction does. Who has not acked a message by then has lost it to the next consumer. lease: more than 0, at most 365 days. max_messages, wait: as for receive. Wants SELECT and DELETE on the table.';
+'At least once: claims messages for a time, whatever becomes of the calling transaction. A message that is not acked by then goes to another consumer. lease: more than 0, at most 365 days. max_messages, wait: as for receive. Requires SELECT and DELETE on the table.';
 
 CREATE FUNCTION once.pop(
     queue text,
@@ -205,13 +205,13 @@ CREATE FUNCTION once.pop(
 RETURNS SETOF once.message
 AS 'MODULE_PATHNAME', 'once_pop' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 10;
 COMMENT ON FUNCTION once.pop(text, integer, interval) IS
-'At most once: takes messages out of the queue, acked as they are returned; there is no receipt. A rollback puts them back. Never waits for rows that others hold; a row that a constraint, trigger or rule keeps is left, stuck, with a warning. max_messages, wait: as for receive. Wants SELECT and DELETE on the table.';
+'At most once: takes messages out of the queue and acks them at once; there is no receipt. A rollback puts them back. Never waits for rows that others hold. A row that a constraint, trigger or rule keeps stays in the queue, stuck, with a warning. max_messages, wait: as for receive. Requires SELECT and DELETE on the table.';
 
 CREATE FUNCTION once.ack(receipt uuid)
 RETURNS void
 AS 'MODULE_PATHNAME', 'once_ack' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION once.ack(uuid) IS
-'Deletes the message in the caller''s transaction. Raises once_lease_lost when the claim is somebody else''s by now, and once_already_acked when the message is gone, so that the caller''s effects roll back. Wants SELECT and DELETE on the table.';
+'Deletes the message in the caller''s transaction. Raises once_lease_lost if somebody else may have the message by now, and once_already_acked if it was acked before, so that the caller''s effects roll back. Requires SELECT and DELETE on the table.';
 
 CREATE FUNCTION once.ack_all(receipts uuid[])
 RETURNS bigint
@@ -223,25 +223,25 @@ CREATE FUNCTION once.try_ack(receipt uuid)
 RETURNS boolean
 AS 'MODULE_PATHNAME', 'once_try_ack' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION once.try_ack(uuid) IS
-'Like ack, but returns false where ack raises once_lease_lost or once_already_acked; nothing is deleted then.';
+'Like ack, but returns false where ack raises once_lease_lost or once_already_acked; then nothing is deleted.';
 
 CREATE FUNCTION once.try_ack_all(receipts uuid[])
 RETURNS SETOF uuid
 AS 'MODULE_PATHNAME', 'once_try_ack_all' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 10;
 COMMENT ON FUNCTION once.try_ack_all(uuid[]) IS
-'Acks those of the receipts that still can be, and returns them in their order, each once.';
+'Acks those receipts that can still be acked, and returns them, in the order given and each once.';
 
 CREATE FUNCTION once.nack(receipt uuid, delay interval DEFAULT NULL, error text DEFAULT NULL)
 RETURNS void
 AS 'MODULE_PATHNAME', 'once_nack' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION once.nack(uuid, interval, text) IS
-'Gives a message back after a failure: it is delivered again after delay (0 to 365 days), by default after the queue''s retry delay for this attempt; the attempt counts. Acts at once, also when the caller''s transaction rolls back. error: kept in once.failures, in the caller''s transaction. Later messages of its group that were claimed by the same call are given back as well, uncounted. Raises what ack raises.';
+'Gives a message back after a failure. It is delivered again after delay (0 to 365 days), by default after the queue''s retry delay for this attempt; the attempt counts. Takes effect at once, even if the caller''s transaction rolls back. error: kept in once.failures, in the caller''s transaction. Later messages of the same group that were claimed by the same call are given back as well, and for these the attempt does not count. Raises what ack raises.';
 
 CREATE FUNCTION once.release(receipt uuid)
 RETURNS void
 AS 'MODULE_PATHNAME', 'once_release' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION once.release(uuid) IS
-'Gives a message back unused: it is ready now, and the attempt does not count. Acts at once, also when the caller''s transaction rolls back. Raises what ack raises.';
+'Gives a message back unused: it is ready at once, and the attempt does not count. Takes effect at once, even if the caller''s transaction rolls back. Raises what ack raises.';
 
 CREATE FUNCTION once.release(queue text, ids bigint[])
 RETURNS bigint
@@ -253,11 +253,11 @@ CREATE FUNCTION once.extend(receipt uuid, lease interval)
 RETURNS timestamptz
 AS 'MODULE_PATHNAME', 'once_extend_lease' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION once.extend(uuid, interval) IS
-'Makes a lease end that much from now, and returns when; also one that has run out, as long as nobody else has got the message. Acts at once. Raises what ack raises.';
+'Makes a lease end that long from now, and returns when. Works also after the lease has run out, as long as nobody else has got the message. Takes effect at once. Raises what ack raises.';
 
 CREATE FUNCTION once.cancel(queue text, id bigint)
 RETURNS boolean
 AS 'MODULE_PATHNAME', 'once_cancel' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION once.cancel(text, bigint) IS
-'Deletes a message that nobody has claimed, ready or delayed, in the caller''s transaction; also one that this transaction has sent. False when it is claimed or gone; never waits. An error if a constraint, trigger or rule keeps its row. Wants a queue made with id_index, and SELECT and DELETE on the table.';
+'Deletes a message that nobody has claimed, ready or delayed, in the caller''s transaction; also one that this transaction has sent. Returns false if the message is claimed or gone. Never waits. Raises an error if a constraint, trigger or rule keeps the row. Requires a queue made with id_index, and SELECT and DELETE on the table.';
 

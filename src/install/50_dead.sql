@@ -1,11 +1,10 @@
 -- Dead letters and failures.
 --
--- The tables are nobody's: the verbs write them below the level of SQL, and
--- users read them through the views, which show each of them the queues whose
--- table he may read as a whole.  Rows belong to a queue by its name, so that a
--- dump restores them whatever the oids.  There is no key in them, so publications
--- tell of a row that is deleted by all of it.
-
+-- No user has rights on the tables.  The verbs write them below the level of SQL,
+-- and users read them through the views, which show the queues whose table the
+-- user may read as a whole.  Rows belong to a queue by its name, so that a dump
+-- restores them whatever the oids.  The tables have no key, so publications
+-- identify a deleted row by all of its columns.
 CREATE TABLE once.dead_letter (
     queue        text COLLATE "C" NOT NULL,
     id           bigint NOT NULL,
@@ -35,17 +34,18 @@ CREATE TABLE once.failure (
 );
 CREATE INDEX failure_queue_idx ON once.failure (queue, id);
 ALTER TABLE once.failure REPLICA IDENTITY FULL;
-COMMENT ON TABLE once.failure IS 'errors given to nack, and of stuck messages; read them through once.failures';
+COMMENT ON TABLE once.failure IS 'errors given to nack, and errors that made messages stuck; read them through once.failures';
 
 CREATE FUNCTION once.is_own_table(queue_table oid) RETURNS boolean
 AS 'MODULE_PATHNAME', 'once_is_own_table' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 100;
 COMMENT ON FUNCTION once.is_own_table(oid) IS
-'Tells whether a table with the name of a queue''s is the one that what is known by this name belongs to: false if it is another queue''s that was renamed, or if the queue''s own table is there by another name. For the views dead_letters and failures.';
+'Tells whether dead letters and failures under a queue''s name belong to the table of that name. False if the table was renamed and belongs to another queue, or if the queue''s own table has another name now. For the views dead_letters and failures.';
 
 -- Attempt 0 is no delivery: its error is why the message is stuck.
 --
--- A nack acts at once, and its error is there when its transaction commits: the
--- message may have died in between, so the last error is looked up.
+-- A nack takes effect at once, but its error is there only when its transaction
+-- commits.  The message may have died in between, so the last error is searched for
+-- here.
 CREATE VIEW once.dead_letters WITH (security_barrier) AS
 SELECT d.queue, d.id, d.reason, d.attempts,
        COALESCE((SELECT f.error FROM once.failure f
@@ -67,7 +67,7 @@ SELECT d.queue, d.id, d.reason, d.attempts,
                  AND NOT pg_catalog.row_security_active(c.oid)
                  AND once.is_own_table(c.oid));
 COMMENT ON VIEW once.dead_letters IS
-'Messages that are not delivered any more. reason: attempts, when all deliveries that the queue allows have failed; expired, when the time to live was over first. attempts: deliveries it has had. last_error: what nack was given last. Shows the queues whose table the caller may SELECT from, unless row security applies to him there.';
+'Messages that are not delivered any more. reason: attempts, if all deliveries that the queue allows have failed; expired, if the time to live ended first. attempts: deliveries so far. last_error: the last error given to nack. Shows the queues whose table the caller may SELECT from, except those where row security applies to the caller.';
 
 CREATE VIEW once.failures WITH (security_barrier) AS
 SELECT f.queue, f.id, f.attempt, f.error, f.failed_at, f.enqueued_at
@@ -81,28 +81,31 @@ SELECT f.queue, f.id, f.attempt, f.error, f.failed_at, f.enqueued_at
                  AND NOT pg_catalog.row_security_active(c.oid)
                  AND once.is_own_table(c.oid));
 COMMENT ON VIEW once.failures IS
-'The errors that nack was given, the last one for each message and attempt, of messages that are still in the queue or among the dead letters; and with attempt 0, why a message is stuck. enqueued_at: that of the message, since ids are used again after TRUNCATE .. RESTART IDENTITY. Shows the queues whose table the caller may SELECT from, unless row security applies to him there.';
+'Errors of deliveries, for messages that are still in the queue or among the dead letters: the last error given to nack for each message and attempt, and with attempt 0 the reason why a message is stuck. enqueued_at: that of the message, because ids are used again after TRUNCATE .. RESTART IDENTITY. Shows the queues whose table the caller may SELECT from, except those where row security applies to the caller.';
 
--- What pg_dump has of the two tables.  It may be called by anybody who may read the
--- tables of the database, as the owner of all queues in it may, and that includes
--- their dead letters, but not the tables that have them.  Row security is no way:
--- pg_dump refuses tables to which it applies, unless it is told not to, and then
--- leaves out rows of all of them.  So pg_dump finds tables that everybody may read,
--- which never have any rows; instead, it gets those that the caller may see (it puts
--- the condition behind SELECT columns FROM table; it does not let a view be used).
--- Where they are restored, a trigger puts them where they belong; with the trigger
--- disabled, the constraint raises an error.
+-- What pg_dump sees of the two tables.
 --
--- A column that is added to one of the tables is added here as well.
+-- pg_dump may be run by anybody who may read the tables of the database, for instance
+-- the owner of all queues.  That role may see their dead letters, but may not read
+-- the tables that hold them.  Row security does not help: pg_dump refuses tables to
+-- which it applies, or, if told not to, leaves out rows of all such tables.  So
+-- pg_dump is given two tables that everybody may read and that never have rows.  In
+-- place of their rows it gets those that the caller may see: it appends the condition
+-- below to "SELECT columns FROM table".  (pg_dump does not accept a view.)
+--
+-- When the dump is restored, a trigger moves the rows to where they belong.  If the
+-- trigger is disabled, the constraint raises an error.
+--
+-- A column that is added to one of the tables must be added here as well.
 CREATE FUNCTION once.dump_dead_letters() RETURNS SETOF once.dead_letter
 AS 'MODULE_PATHNAME', 'once_dump_rows' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000;
 COMMENT ON FUNCTION once.dump_dead_letters() IS
-'For pg_dump: the rows of once.dead_letter, all of them if the caller may SELECT from it, else those that once.dead_letters shows him.';
+'For pg_dump: the rows of once.dead_letter. All of them if the caller may SELECT from that table, and otherwise those that once.dead_letters shows to the caller.';
 
 CREATE FUNCTION once.dump_failures() RETURNS SETOF once.failure
 AS 'MODULE_PATHNAME', 'once_dump_rows' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000;
 COMMENT ON FUNCTION once.dump_failures() IS
-'For pg_dump: the rows of once.failure, all of them if the caller may SELECT from it, else those that once.failures shows him.';
+'For pg_dump: the rows of once.failure. All of them if the caller may SELECT from that table, and otherwise those that once.failures shows to the caller.';
 
 CREATE FUNCTION once.restore_row() RETURNS trigger
 AS 'MODULE_PATHNAME', 'once_restore_row' LANGUAGE C;
@@ -124,22 +127,22 @@ CREATE FUNCTION once.redrive(queue text, max_messages integer DEFAULT NULL)
 RETURNS bigint
 AS 'MODULE_PATHNAME', 'once_redrive' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION once.redrive(text, integer) IS
-'Sends dead letters of a queue again, those that died first first, at most max_messages (NULL: all), and returns how many. Those of a group are sent in the order of their ids. Ids, headers, payloads, groups and priorities stay; attempts start again, and neither delay nor expiry is kept. What the queue does not take (a unique index, a check, a trigger) is left out with a warning, and stays a dead letter. Dead letters that somebody else is redriving are left to him. Wants INSERT, SELECT and DELETE on the table.';
+'Sends dead letters of a queue again, at most max_messages (NULL: all), and returns how many. Those that died first are sent first; those of one group are sent in the order of their ids. Ids, headers, payloads, groups and priorities stay the same. Attempts start again, and neither delay nor expiry is kept. A dead letter that the queue refuses (by a unique index, a check or a trigger) is left out, with a warning, and stays a dead letter. Dead letters that another transaction is redriving are left to that transaction. Requires INSERT, SELECT and DELETE on the table.';
 
 CREATE FUNCTION once.redrive_ids(queue text, ids bigint[])
 RETURNS bigint
 AS 'MODULE_PATHNAME', 'once_redrive_ids' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION once.redrive_ids(text, bigint[]) IS
-'As redrive, for the dead letters with these ids. An id that no dead letter of the queue has is ignored, and so is NULL in place of the array, which array_agg makes of no rows. Wants INSERT, SELECT and DELETE on the table.';
+'Like redrive, for the dead letters with these ids. Ignores ids that no dead letter of the queue has. NULL in place of the array, which array_agg makes of no rows, means none. Requires INSERT, SELECT and DELETE on the table.';
 
 CREATE FUNCTION once.purge_dead_letters(queue text)
 RETURNS bigint
 AS 'MODULE_PATHNAME', 'once_purge_dead_letters' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION once.purge_dead_letters(text) IS
-'Deletes the dead letters of a queue with their failures, and returns how many. For the owner of the table.';
+'Deletes the dead letters of a queue with their failures, and returns how many. Only for the owner of the table.';
 
 CREATE FUNCTION once.purge_dead_letters(queue text, ids bigint[])
 RETURNS bigint
 AS 'MODULE_PATHNAME', 'once_purge_dead_letters_ids' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION once.purge_dead_letters(text, bigint[]) IS
-'Deletes the dead letters with these ids, with their failures, and returns how many. An id that is none''s is ignored, and so is NULL in place of the array, which array_agg makes of no rows. For the owner of the table.';
+'Deletes the dead letters with these ids, with their failures, and returns how many. Ignores ids that no dead letter of the queue has. NULL in place of the array, which array_agg makes of no rows, means none. Only for the owner of the table.';

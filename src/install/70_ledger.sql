@@ -18,31 +18,31 @@ RETURNS void
 AS 'MODULE_PATHNAME', 'once_create_ledger' LANGUAGE C VOLATILE PARALLEL UNSAFE
 SUPPORT once.execute_support;
 COMMENT ON FUNCTION once.create_ledger(text, interval, boolean, boolean) IS
-'Creates a ledger of processed ids: the tables once."l_<ledger>_0" and "l_<ledger>_1", owned by the caller. Names: as for queues. retention: more than 0, at most 36500 days; an id is remembered at least that long after the transaction that marked it has committed, and up to two and a quarter times as long on a ledger in use. unlogged: faster, but forgets everything in a crash. if_not_exists: a notice instead of an error; tables that are there without a retention, as where only the structure of a database was restored, become a ledger again with the one given, for their owner. EXECUTE is not granted to PUBLIC.';
+'Creates a ledger of processed ids: the tables once."l_<ledger>_0" and "l_<ledger>_1", owned by the caller. Names: as for queues. retention: more than 0, at most 36500 days. An id is remembered for at least that long after the transaction that marked it has committed, and up to two and a quarter times as long in a ledger that is in use. unlogged: faster, but forgets everything in a crash. if_not_exists: a notice instead of an error if the ledger exists. If its tables exist without a retention, as after a restore of the structure only, they become a ledger again with the retention given; this is only for their owner. EXECUTE is not granted to PUBLIC.';
 
 CREATE FUNCTION once.alter_ledger(ledger text, retention interval)
 RETURNS void
 AS 'MODULE_PATHNAME', 'once_alter_ledger' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION once.alter_ledger(text, interval) IS
-'Changes how long a ledger remembers ids, as create_ledger takes it, also those that it has already. For the owner of the tables.';
+'Changes how long a ledger remembers ids; retention is as in create_ledger. Applies also to the ids that the ledger has already. Only for the owner of the tables.';
 
 CREATE FUNCTION once.drop_ledger(ledger text)
 RETURNS void
 AS 'MODULE_PATHNAME', 'once_drop_ledger' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION once.drop_ledger(text) IS
-'Drops a ledger with all that it remembers. Waits for transactions that use it. For the owner of the tables.';
+'Drops a ledger with all that it remembers. Waits for transactions that use it. Only for the owner of the tables.';
 
 CREATE FUNCTION once.grant_ledger(ledger text, role text)
 RETURNS void
 AS 'MODULE_PATHNAME', 'once_grant_ledger' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION once.grant_ledger(text, text) IS
-'Lets a role use a ledger: grants SELECT, INSERT, UPDATE and DELETE on its tables. role: the name of a role, or public for everybody. For the owner of the tables, and who may grant these rights.';
+'Lets a role use a ledger: grants SELECT, INSERT, UPDATE and DELETE on its tables. role: ''public'' means everybody. Only for the owner of the tables and those who may grant these rights.';
 
 CREATE FUNCTION once.revoke_ledger(ledger text, role text)
 RETURNS void
 AS 'MODULE_PATHNAME', 'once_revoke_ledger' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION once.revoke_ledger(text, text) IS
-'Takes back what grant_ledger has granted. For who may call grant_ledger.';
+'Revokes what grant_ledger has granted. Only for those who may call grant_ledger.';
 
 CREATE FUNCTION once.list_ledgers()
 RETURNS TABLE (
@@ -68,45 +68,46 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION once.list_ledgers() IS 'All ledgers of the database with their options.';
 
--- Dear, so that of several conditions in a WHERE the planner takes these last.
+-- The cost is high so that the planner evaluates these last of several conditions in
+-- a WHERE.
 CREATE FUNCTION once.mark_processed(ledger text, id text)
 RETURNS boolean
 AS 'MODULE_PATHNAME', 'once_mark_processed' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000;
 COMMENT ON FUNCTION once.mark_processed(text, text) IS
-'Marks an id as processed, in the caller''s transaction: true if it is new, false if it has been marked before, by a transaction that has committed or by this one. Waits for an open transaction that has marked it. Also under REPEATABLE READ and SERIALIZABLE an id that was marked after the snapshot was taken is not new. id: 1 to 1000 bytes. Wants SELECT and INSERT on the ledger''s tables (once.grant_ledger).';
+'Marks an id as processed, in the caller''s transaction. Returns true if it is new, and false if it was marked before, by this transaction or by one that has committed. Waits for an open transaction that has marked it. Under REPEATABLE READ and SERIALIZABLE, too, an id is not new if it was marked after the snapshot was taken. id: 1 to 1000 bytes. Requires SELECT and INSERT on the ledger''s tables (once.grant_ledger).';
 
 CREATE FUNCTION once.mark_processed_all(ledger text, ids text[])
 RETURNS SETOF text
 AS 'MODULE_PATHNAME', 'once_mark_processed_all' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 100;
 COMMENT ON FUNCTION once.mark_processed_all(text, text[]) IS
-'Marks many ids, far cheaper than one by one, and returns those that are new, in the order given, each once. All are marked before the first is returned. Two calls with the same ids in another order do not deadlock. Everything else as for mark_processed.';
+'Marks many ids, at far less cost than one by one, and returns those that are new, in the order given and each once. All are marked before the first is returned. Two calls with the same ids in different orders do not deadlock. Otherwise like mark_processed.';
 
 CREATE FUNCTION once.is_processed(ledger text, id text)
 RETURNS boolean
 AS 'MODULE_PATHNAME', 'once_is_processed' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000;
 COMMENT ON FUNCTION once.is_processed(text, text) IS
-'Tells whether an id is marked as processed, by a transaction that has committed or by this one, as of now, whatever the snapshot. Never waits for who is marking it, and promises nothing: who wants to process the id calls mark_processed. Works on standbys. Wants SELECT on the ledger''s tables.';
+'Tells whether an id is marked as processed, by this transaction or by one that has committed, as of now, whatever the snapshot. Never waits for a transaction that is marking the id. So the answer may be out of date at once: to process an id, call mark_processed. Works on standbys. Requires SELECT on the ledger''s tables.';
 
 CREATE FUNCTION once.get_result(ledger text, id text)
 RETURNS TABLE (processed_at timestamptz, result jsonb)
 AS 'MODULE_PATHNAME', 'once_get_result' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1;
 COMMENT ON FUNCTION once.get_result(text, text) IS
-'Looks for an id like is_processed, and marks nothing. One row if it is marked: when that was, and what was given to set_result, or NULL; else none. Works on standbys. Wants SELECT on the ledger''s tables.';
+'Searches for an id like is_processed, and marks nothing. Returns one row if the id is marked: when that was, and what was given to set_result, or NULL. Otherwise returns no row. Works on standbys. Requires SELECT on the ledger''s tables.';
 
 CREATE FUNCTION once.forget_processed(ledger text, id text)
 RETURNS boolean
 AS 'MODULE_PATHNAME', 'once_forget_processed' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000;
 COMMENT ON FUNCTION once.forget_processed(text, text) IS
-'Makes an id new again, in the caller''s transaction. False: it was not marked. Waits for an open transaction that has marked or forgotten it. Wants SELECT and DELETE on the ledger''s tables.';
+'Makes an id new again, in the caller''s transaction. Returns false if it was not marked. Waits for an open transaction that has marked or forgotten it. Requires SELECT and DELETE on the ledger''s tables.';
 
 CREATE FUNCTION once.process(ledger text, id text)
 RETURNS TABLE (first_time boolean, result jsonb)
 AS 'MODULE_PATHNAME', 'once_process' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1;
 COMMENT ON FUNCTION once.process(text, text) IS
-'Marks an id like mark_processed, and returns one row: first_time is true if it is new, and then result is NULL; else result is what the transaction that marked it gave to set_result. Waits for that transaction while it is open.';
+'Marks an id like mark_processed, and returns one row. If the id is new, first_time is true and result is NULL. Otherwise first_time is false, and result is what the transaction that marked the id gave to set_result. Waits for that transaction while it is open.';
 
 CREATE FUNCTION once.set_result(ledger text, id text, result jsonb)
 RETURNS void
 AS 'MODULE_PATHNAME', 'once_set_result' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION once.set_result(text, text, jsonb) IS
-'Stores what process returns to who comes later with the same id. In the transaction that has marked it, else once_not_processed. Wants SELECT and UPDATE on the ledger''s tables.';
+'Stores the result that process returns to later callers with the same id. Must be called in the transaction that has marked the id; otherwise it raises once_not_processed. Requires SELECT and UPDATE on the ledger''s tables.';

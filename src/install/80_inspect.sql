@@ -1,4 +1,4 @@
--- Looking without touching.  All of it also works on a standby.
+-- Inspection.  It changes nothing, and works on a standby too.
 
 CREATE FUNCTION once.peek(
     queue text,
@@ -16,7 +16,7 @@ CREATE FUNCTION once.peek(
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'once_peek' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 10;
 COMMENT ON FUNCTION once.peek(text, integer) IS
-'Shows the first messages of a queue in order of delivery and claims nothing. attempt: deliveries so far. ready_at: when a delayed message is due, or a lease ends; NULL when ready. state: ready, delayed, claimed (also if an open transaction has its row locked or deleted), blocked (another message of its group comes first), dead (attempts used up or expired; the next who calls, or maintain, takes it away), or stuck (taking it away, or popping it, came to nothing because of error; it is tried again at ready_at). Delayed ones come last. Wants SELECT on the table.';
+'Shows the first messages of a queue in order of delivery, and claims nothing; delayed ones come last. attempt: deliveries so far. ready_at: when a delayed message becomes due, or when a lease ends; NULL if ready. state: ready; delayed; claimed (also if an open transaction has locked or deleted the row); blocked (another message of the group comes first); dead (attempts used up, or expired; the next consumer, or maintain, takes it away); stuck (it could not be taken away or popped because of error, and this is tried again at ready_at). Requires SELECT on the table.';
 
 CREATE FUNCTION once.check(
     queue text,
@@ -28,7 +28,7 @@ CREATE FUNCTION once.check(
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'once_check' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 10;
 COMMENT ON FUNCTION once.check(text, boolean) IS
-'Verifies the queue index against the table and returns one row for each broken rule: none when all is well. strict: locks out writers meanwhile, and checks also what others would be changing. REINDEX mends what it finds. Wants SELECT on the table; strict, which can keep senders and consumers waiting, wants UPDATE, DELETE or TRUNCATE as well.';
+'Verifies the queue index against the table and returns one row for each broken rule, so none if all is well. strict: locks out writers meanwhile, and checks also what others could be changing. REINDEX repairs what it finds. Requires SELECT on the table. strict can keep senders and consumers waiting, and requires UPDATE, DELETE or TRUNCATE as well.';
 
 CREATE FUNCTION once.slots(
     queue text,
@@ -49,7 +49,7 @@ CREATE FUNCTION once.slots(
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'once_slots' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000;
 COMMENT ON FUNCTION once.slots(text) IS
-'The slots of the queue index. state: as it is on disk, where a claim stands until somebody comes by after its end. now: how the message stands, as peek tells it: ready, delayed, claimed, blocked, dead or stuck; or uncommitted (its sender''s transaction is open) or done (its row is gone). scheduled: due later, and not in its lane yet. group_hash: a number for the message''s group, the same for all of the group until the index is rebuilt, NULL without one. blocked: another of its group comes before it. stuck: so often in a row it came to nothing to take the message away. Wants SELECT on the table.';
+'The slots of the queue index. state: as on disk; a claim stays there until somebody comes by after it has ended. now: the state of the message, as peek shows it (ready, delayed, claimed, blocked, dead or stuck), or uncommitted (the sender''s transaction is open), or done (the row is gone). scheduled: due later, and not in its lane yet. group_hash: a number for the message''s group, the same for all of the group until the index is rebuilt; NULL without a group. blocked: another message of the group comes first. stuck: how often in a row the message could not be taken away. Requires SELECT on the table.';
 
 CREATE FUNCTION once.pages(
     queue text,
@@ -66,5 +66,5 @@ CREATE FUNCTION once.pages(
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'once_pages' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 100;
 COMMENT ON FUNCTION once.pages(text) IS
-'The pages of the queue index with their hints. Wants SELECT on the table.';
+'The pages of the queue index with their hints. Requires SELECT on the table.';
 

@@ -1,6 +1,6 @@
--- Whoever creates the extension may have default privileges of his own.  They are
--- for his own tables and functions, and not for what holds everybody's: what they
--- have granted here is taken back first.
+-- Whoever creates the extension may have set default privileges.  These are meant
+-- for that user's own tables and functions, and not for what holds everybody's
+-- messages.  So what they have granted here is revoked first.
 DO LANGUAGE plpgsql $$
 DECLARE
     g record;
@@ -30,14 +30,13 @@ END $$;
 GRANT USAGE ON SCHEMA once TO PUBLIC;
 GRANT USAGE ON TYPE once.message TO PUBLIC;
 
--- Options and names are no secret, and pg_dump by another role than the extension's
--- owner reads these tables; dead letters and failures are seen through their views, and
--- pg_dump finds them by way of two tables without rows.
+-- Options and names are not secret, and pg_dump reads these tables, perhaps as
+-- another role than the extension's owner.
 GRANT SELECT ON TABLE once.queue, once.ledger, once.dead_letters, once.failures,
     once.dead_letter_dump, once.failure_dump TO PUBLIC;
 
--- Every verb checks the rights of its caller on the queue's own table, so
--- EXECUTE is everybody's; only what makes new tables is handed out by name.
+-- Every verb checks the caller's rights on the queue's own table, so everybody may
+-- execute it.  Only the functions that create tables must be granted one by one.
 REVOKE ALL ON ALL ROUTINES IN SCHEMA once FROM PUBLIC;
 GRANT EXECUTE ON ALL ROUTINES IN SCHEMA once TO PUBLIC;
 REVOKE EXECUTE ON FUNCTION once.create_ledger(text, interval, boolean, boolean) FROM PUBLIC;

@@ -74,7 +74,7 @@ once_create_ledger(PG_FUNCTION_ARGS)
 		once_ledger_adopt(name, unlogged);
 		ereport(NOTICE,
 				(errmsg("ledger \"%s\" already exists, adopting it", name),
-				 errdetail("Its tables were there, but not its retention.")));
+				 errdetail("Its tables existed without a retention.")));
 	}
 	else
 		ereport(ERROR,
@@ -166,7 +166,7 @@ change_grants(FunctionCallInfo fcinfo, bool grant, const char *verb)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied for ledger \"%s\"", name),
-				 errdetail("This needs grant options for %s on tables %s.", USE_RIGHTS_TEXT,
+				 errdetail("This requires grant options for %s on tables %s.", USE_RIGHTS_TEXT,
 						   once_ledger_tables(ONCE_LEDGER_OWN, name))));
 	lock_options(name);
 	for (i = 0; i < lengthof(use_rights); i++)

@@ -284,7 +284,7 @@ once_ledger_make(OnceLedgerKind kind, const char *name, bool unlogged, Oid owner
 					 kind == ONCE_LEDGER_OWN ?
 					 errmsg("ledger \"%s\" cannot be created", name) :
 					 errmsg("deduplication of queue \"%s\" cannot be set up", name),
-					 errdetail("There is a relation %s, but not all that belongs to it.",
+					 errdetail("Relation %s exists, but other parts are missing.",
 							   relation[i]),
 					 errhint("Drop it, if it is left over.")));
 	}
@@ -311,7 +311,7 @@ once_ledger_adopt(const char *name, bool unlogged)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_TABLE),
 				 errmsg("part of ledger \"%s\" already exists", name),
-				 errdetail("Not all that belongs to it is there, so it cannot be adopted."),
+				 errdetail("Parts of it are missing, so it cannot be adopted."),
 				 errhint("Drop it with once.drop_ledger.")));
 	memset(&view, 0, sizeof(LedgerView));
 	view.ledger = &ledger;
@@ -364,7 +364,7 @@ once_ledger_check_whole(OnceLedgerKind kind, const char *name)
 					   missing),
 			 kind == ONCE_LEDGER_OWN ?
 			 errhint("Its owner can drop what is left of it with once.drop_ledger.") :
-			 errhint("Its owner can DROP TABLE %s, and make all of it anew with once.alter_queue.",
+			 errhint("Its owner can drop table %s and then create the archive again with once.alter_queue.",
 					 tables)));
 }
 
@@ -396,7 +396,7 @@ once_ledger_raise_not_found(OnceLedgerKind kind, const char *name)
 		ereport(ERROR,
 				(errcode(ERRCODE_ONCE_LEDGER_NOT_FOUND),
 				 errmsg("ledger \"%s\" does not exist", name),
-				 errdetail("Its tables are there, but not its retention, as where only the structure of a database was restored."),
+				 errdetail("Its tables exist without a retention, as after a restore of the structure only."),
 				 errhint("Their owner can call once.create_ledger with if_not_exists => true.")));
 	once_ledger_check_whole(kind, name);
 	ereport(ERROR,

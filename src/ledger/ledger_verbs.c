@@ -246,7 +246,7 @@ open_ledger(OnceLedger *ledger, const char *name, AclMode rights,
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied for ledger \"%s\"", name),
-				 errdetail("This needs %s on tables %s.", rights_text,
+				 errdetail("This requires %s on tables %s.", rights_text,
 						   once_ledger_tables(ONCE_LEDGER_OWN, name)),
 				 errhint("Its owner can call once.grant_ledger.")));
 }

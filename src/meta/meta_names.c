@@ -197,9 +197,9 @@ check_relation(Oid relid)
 			 errdetail("All that belongs to ledger \"%s\" is known by its name.", name) :
 			 errdetail("It is part of extension pg_once."),
 			 whole == WHOLE_QUEUE ?
-			 errhint("Create a queue of the name wanted, and drop this one when it is empty.") :
+			 errhint("Create a queue with the new name, and drop this one when it is empty.") :
 			 whole == WHOLE_LEDGER ?
-			 errhint("Create a ledger of the name wanted, and drop this one when its ids are not needed any more.") : 0));
+			 errhint("Create a ledger with the new name, and drop this one when its ids are not needed any more.") : 0));
 }
 
 /*

@@ -159,7 +159,7 @@ qam_check_single(Relation heap, Relation index, IndexInfo *info)
 						   get_rel_name(first), RelationGetRelationName(index)),
 				 index->rd_index->indisvalid ?
 				 errhint("Drop the former first, or REINDEX it.") :
-				 errhint("What an index build that failed has left behind must be dropped first: DROP INDEX %s.",
+				 errhint("Drop what a failed index build has left behind: DROP INDEX %s.",
 						 left.data)));
 	pfree(left.data);
 }

@@ -236,7 +236,7 @@ tell_existing(const char *name, Oid relid, bool if_not_exists)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_TABLE),
 				 errmsg("queue \"%s\" already exists", name),
-				 orphan ? errdetail("Its table is there, but not its options, as where only the structure of a database was restored.") : 0,
+				 orphan ? errdetail("Its table exists without options, as after a restore of the structure only.") : 0,
 				 orphan ? errhint("With if_not_exists => true it gets the options given.") : 0));
 }
 
@@ -272,7 +272,7 @@ adopt_queue(const char *name, const OnceOptions *options, bool unlogged, bool id
 
 	ereport(NOTICE,
 			(errmsg("queue \"%s\" already exists, adopting it", name),
-			 errdetail("Its table was there, but not its options.")));
+			 errdetail("Its table existed without options.")));
 	if (plain && unlogged != (queue.heap->rd_rel->relpersistence == RELPERSISTENCE_UNLOGGED))
 		ereport(WARNING,
 				(unlogged ?

@@ -133,8 +133,8 @@ once_archive_make(Relation heap, const char *queue)
 			ereport(ERROR,
 					(errcode(ERRCODE_DUPLICATE_TABLE),
 					 errmsg("archive of queue \"%s\" cannot be created", queue),
-					 errdetail("Table %s belongs to somebody else than the queue.", table),
-					 errhint("Drop the table, or make it and its partitions the queue's owner's.")));
+					 errdetail("Table %s and the queue have different owners.", table),
+					 errhint("Drop the table, or change the owner of it and its partitions to that of the queue.")));
 		relation_close(archive, NoLock);
 		return;
 	}
@@ -475,8 +475,8 @@ check_time(Relation partition)
 				(errcode(ERRCODE_ONCE_QUEUE_UNUSABLE),
 				 errmsg("column \"%s\" of table %s is missing or of another type",
 						"archived_at", qualified(RelationGetRelationName(partition))),
-				 errdetail("Without it, what is archived cannot be told to be old enough to go."),
-				 errhint("ALTER TABLE of the archive so that it has such a column of type %s again.",
+				 errdetail("Without it, nothing tells when archived messages are old enough to be deleted."),
+				 errhint("Use ALTER TABLE to give of the archive such a column of type %s again.",
 						 format_type_be(TIMESTAMPTZOID))));
 }
 

@@ -160,8 +160,8 @@ open_ledger(const OnceQueue *queue, OnceLedger *ledger)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("queue \"%s\" does not remember any dedup_id", name),
-				 errdetail("The tables for that were made with the queue, and are not there."),
-				 errhint("Its owner can make them by calling once.alter_queue.")));
+				 errdetail("The tables for dedup_ids, which were created with the queue, are missing."),
+				 errhint("Its owner can create them with once.alter_queue.")));
 
 	/* Of two who would make it, the second finds it made. */
 	once_options_lock(ONCE_QUEUE_PREFIX, name);

@@ -104,7 +104,7 @@ change_archive(const OnceQueue *queue, bool grant, const char *role)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied for archive of queue \"%s\"", name),
-				 errdetail("This needs the grant option for SELECT on table %s.",
+				 errdetail("This requires the grant option for SELECT on table %s.",
 						   once_archive_table(name))));
 	once_grant(grant, "SELECT", once_archive_table(name), role);
 }

@@ -74,7 +74,7 @@ once_left_check(const char *queue)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_TABLE),
 				 errmsg("queue \"%s\" cannot be created", queue),
-				 errdetail("An earlier queue of the name has lost its table, and has left %s.",
+				 errdetail("The table of an earlier queue of this name was dropped. Left of it: %s.",
 						   describe(&left, queue)),
 				 errhint("Call once.drop_queue to delete that, as its owner or a superuser, or use another name.")));
 }
@@ -107,7 +107,7 @@ once_left_drop(const char *queue)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("must be owner of what is left of queue \"%s\"", queue),
-				 errdetail("It has lost its table, and has left %s.", describe(&left, queue))));
+				 errdetail("Its table was dropped. Left of it: %s.", describe(&left, queue))));
 
 	if (OidIsValid(left.archive))
 	{

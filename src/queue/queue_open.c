@@ -286,7 +286,7 @@ once_queue_check_column(const OnceQueue *queue, OnceColumn column)
 				(errcode(ERRCODE_ONCE_QUEUE_UNUSABLE),
 				 errmsg("column \"%s\" of queue \"%s\" is missing or of another type",
 						once_meta_column_name(column), once_queue_name(queue)),
-				 errhint("ALTER TABLE %s so that it has such a column of type %s again.",
+				 errhint("Use ALTER TABLE to give %s such a column of type %s again.",
 						 quote_qualified_identifier(ONCE_SCHEMA,
 													RelationGetRelationName(queue->heap)),
 						 format_type_be(once_meta_column_type(column)))));
@@ -533,7 +533,7 @@ check_acl(Oid relid, const char *relname, OnceAccess access)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied for queue \"%s\"",
 						relname + strlen(ONCE_QUEUE_PREFIX)),
-				 errdetail("This needs %s on table %s.", wanted,
+				 errdetail("This requires %s on table %s.", wanted,
 						   quote_qualified_identifier(ONCE_SCHEMA, relname)),
 				 to_grant ? 0 : errhint("Its owner can call once.grant_queue.")));
 }
@@ -579,7 +579,7 @@ check_identity(const OnceQueue *queue)
 	ereport(ERROR,
 			(errcode(ERRCODE_ONCE_QUEUE_UNUSABLE),
 			 errmsg("queue \"%s\" cannot be used", name),
-			 errdetail("What belongs to it is that of another table, which is %s now.",
+			 errdetail("The queue of this name belongs to another table, which is now %s.",
 					   once_table_name(queue->meta.table_elsewhere)),
 			 errhint("Give that one its old name and schema back in place of this one, or drop it.")));
 }

@@ -113,7 +113,7 @@ once_replay(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("queue \"%s\" has no archive", name),
-				 errhint("Its owner can make one by once.alter_queue(..., archive => ...).")));
+				 errhint("Its owner can create one with once.alter_queue(..., archive => ...).")));
 	check_archive(&call.queue, archive);
 
 	values[0] = TimestampTzGetDatum(since);
@@ -171,7 +171,7 @@ check_archive(const OnceQueue *queue, Oid archive)
 					(errcode(ERRCODE_ONCE_QUEUE_UNUSABLE),
 					 errmsg("column \"%s\" of the archive of queue \"%s\" is missing or of another type",
 							replay_columns[i].name, once_queue_name(queue)),
-					 errhint("ALTER TABLE %s so that it has such a column of type %s again.",
+					 errhint("Use ALTER TABLE to give %s such a column of type %s again.",
 							 once_archive_table(once_queue_name(queue)),
 							 format_type_be(replay_columns[i].type))));
 	}

@@ -198,7 +198,7 @@ dump_to('schema.dump', '--format=custom', '--schema=once');
 $restored = restore(database($empty), 'schema.dump');
 holds('the schema', database($restored), %all, options => '10 false', dead => 0, failures => 0, archive => 1, ledger => 'ON011');
 is(value("SELECT string_agg(queue, ' ' ORDER BY queue) FROM once.list_queues() WHERE created_at IS NULL", $restored), 'orders plain', 'they are listed as queues without options');
-like(($node->psql($restored, "SELECT once.mark_processed('payments', 'new')"))[2], qr/not its retention.*HINT:.*once.create_ledger with if_not_exists/s, 'and the error of a ledger says what to do');
+like(($node->psql($restored, "SELECT once.mark_processed('payments', 'new')"))[2], qr/without a retention.*HINT:.*once.create_ledger with if_not_exists/s, 'and the error of a ledger says what to do');
 holds('the schema, adopted', adopt($restored), %all, dead => 0, failures => 0);
 $node->command_fails_like([ 'pg_restore', '--exit-on-error', '--dbname', $node->connstr(database()), "$base/schema.dump" ], qr/schema "once" does not exist/, 'without the extension');
 # With the extension, or all tables by name, it has all of it.

@@ -312,11 +312,26 @@ extern void qam_judge(Relation heap, Buffer heap_buffer, ItemPointer tid, QamRow
 extern bool qam_row_visible(const QamRow *row, Snapshot snapshot);
 extern bool qam_xid_visible(uint64 fullxid, Snapshot snapshot);
 
-/* qam_group.c: chains of groups, and their directory */
-extern uint32 qam_group_hash(const uint64 *key, const char *group_id, int len);
-extern uint64 qam_group_label(const uint64 *key, uint32 hash);
+/* qam_directory.c: a group's entry in the directory, with its page locked */
+typedef struct QamGroupEntry
+{
+	Buffer		first;			/* first page of its part: locks them all */
+	Buffer		page;			/* where the entry is, or could be put */
+	int			entry;			/* -1: there is no page with room for it */
+	bool		found;
+	QamGroup	group;			/* if found */
+} QamGroupEntry;
+
+extern void qam_directory_create(Relation index);
+extern void qam_directory_grow(Relation index, uint32 hash);
 extern bool qam_directory_agrees(QamDirectory directory, BlockNumber block, Page page,
 								 uint32 hash);
+extern void qam_group_lock(Relation index, uint32 hash, int mode, QamGroupEntry *out);
+extern void qam_group_unlock(QamGroupEntry *entry);
+
+/* qam_group.c: chains of groups */
+extern uint32 qam_group_hash(const uint64 *key, const char *group_id, int len);
+extern uint64 qam_group_label(const uint64 *key, uint32 hash);
 extern void qam_group_append(Relation index, const QamSlot *slot,
 							 QamSource *source);
 extern void qam_group_advance(Relation index, uint32 hash, uint64 *woken);

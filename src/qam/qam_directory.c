@@ -1,0 +1,245 @@
+/*-------------------------------------------------------------------------
+ *
+ * qam_directory.c
+ *	  The directory of ordered groups: where the chain of each begins and ends.
+ *
+ * It is a hash table that grows by splitting: its root has a place for each value
+ * of the last "depth" bits of a hash, and these lead to the parts, which are lists
+ * of pages.  A part of less depth than the root is in several places.
+ *
+ * The lock of the first page of a part is that of the whole part.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "pg_once.h"
+
+#include "qam/qam_internal.h"
+#include "utils/rel.h"
+
+/*
+ * qam_directory_create makes the directory, unless somebody else just has.  No locks
+ * on entry or exit.
+ */
+void
+qam_directory_create(Relation index)
+{
+	Buffer		meta_buffer = ReadBuffer(index, QAM_METAPAGE);
+	QamMeta		meta;
+	uint64		nonce[2];
+
+	qam_random_nonce(nonce);
+	LockBuffer(meta_buffer, BUFFER_LOCK_EXCLUSIVE);
+	meta = qam_check_meta(index, BufferGetPage(meta_buffer));
+	if (meta->directory == 0)
+	{
+		QamLink		free = meta->free;
+		Buffer		root = qam_get_page(index, &free);
+		Buffer		groups = qam_get_page(index, &free);
+		QamLog		log;
+		Page		page;
+		uint64		root_seq;
+		uint64		groups_seq;
+
+		qam_log_begin(&log, index);
+		page = qam_log_page(&log, meta_buffer, false);
+		qam_renew_nonce(&log, page, nonce);
+		root_seq = qam_meta_take_seq(&log, page);
+		groups_seq = qam_meta_take_seq(&log, page);
+		qam_meta_set_free(&log, page, free);
+		qam_meta_set_directory(&log, page, BufferGetBlockNumber(root));
+		qam_directory_init(qam_log_page(&log, root, true), root_seq,
+						   BufferGetBlockNumber(groups));
+		qam_page_init(qam_log_page(&log, groups, true), QAM_PAGE_GROUPS, 0, groups_seq);
+		qam_log_finish(&log);
+		UnlockReleaseBuffer(groups);
+		UnlockReleaseBuffer(root);
+	}
+	UnlockReleaseBuffer(meta_buffer);
+}
+
+/*
+ * Pin and lock the directory's root; the first page of a part, with the root
+ * locked; and the next one, with that locked.
+ */
+static Buffer
+qam_directory_root(Relation index, BlockNumber block, int mode)
+{
+	return qam_follow(index, "metapage", qam_link(block, 0), QAM_PAGE_DIRECTORY, mode);
+}
+
+static Buffer
+qam_directory_part(Relation index, Page root, uint32 hash, int mode)
+{
+	QamDirectory directory = QamPageGetDirectory(root);
+	uint32		part = hash & ((UINT32_C(1) << directory->depth) - 1);
+
+	return qam_follow(index, "directory of groups", qam_link(directory->pages[part], 0),
+					  QAM_PAGE_GROUPS, mode);
+}
+
+static Buffer
+qam_directory_next(Relation index, QamLink next, int mode)
+{
+	return qam_follow(index, "directory of groups", next, QAM_PAGE_GROUPS, mode);
+}
+
+/*
+ * Does the page hold groups of the same part as this hash, as far as can be seen?
+ */
+static bool
+qam_page_has_part(Page page, uint32 hash)
+{
+	uint32		mask = (UINT32_C(1) << QamPageGetOpaque(page)->lane) - 1;
+
+	return QamPageGetGroupCount(page) == 0 ||
+		((QamPageGetGroups(page)->hash ^ hash) & mask) == 0;
+}
+
+/*
+ * qam_group_lock finds a group.  The directory must exist.  On exit the first page of its part
+ * is locked in the given mode, and the page of the entry too; with none found,
+ * and locked exclusively, a page with room.
+ *
+ * The pages of a part have ascending numbers, so there is an end of them.
+ */
+void
+qam_group_lock(Relation index, uint32 hash, int mode, QamGroupEntry *out)
+{
+	Buffer		root = qam_directory_root(index, qam_directory_block(index), BUFFER_LOCK_SHARE);
+	Buffer		room = InvalidBuffer;
+
+	out->first = qam_directory_part(index, BufferGetPage(root), hash, mode);
+	UnlockReleaseBuffer(root);
+	out->page = out->first;
+	out->found = false;
+	for (;;)
+	{
+		Page		page = BufferGetPage(out->page);
+		QamGroup   *groups = QamPageGetGroups(page);
+		int			n = QamPageGetGroupCount(page);
+		QamLink		next = QamPageGetOpaque(page)->next;
+		int			i;
+
+		if (!qam_page_has_part(page, hash))
+			qam_broken(index, BufferGetBlockNumber(out->page),
+					   "The directory leads to this block, which is that of another part.");
+		for (i = 0; i < n; i++)
+			if (groups[i].hash == hash)
+			{
+				out->found = true;
+				out->entry = i;
+				out->group = groups[i];
+				if (BufferIsValid(room) && room != out->page)
+				{
+					if (room != out->first)
+						UnlockReleaseBuffer(room);
+				}
+				return;
+			}
+		if (n < QAM_GROUPS_PER_PAGE && !BufferIsValid(room))
+			room = out->page;
+		if (out->page != out->first && out->page != room)
+			UnlockReleaseBuffer(out->page);
+		if (!QamLinkIsValid(&next))
+			break;
+		out->page = qam_directory_next(index, next, mode);
+	}
+	out->page = BufferIsValid(room) ? room : out->first;
+	out->entry = BufferIsValid(room) ? QamPageGetGroupCount(BufferGetPage(room)) : -1;
+}
+
+void
+qam_group_unlock(QamGroupEntry *entry)
+{
+	if (entry->page != entry->first)
+		UnlockReleaseBuffer(entry->page);
+	UnlockReleaseBuffer(entry->first);
+}
+
+/*
+ * qam_directory_agrees tells whether the places that the depth of a page of groups
+ * says, and no others, lead to it.  One of its hashes, or places, is "hash".
+ */
+bool
+qam_directory_agrees(QamDirectory directory, BlockNumber block, Page page, uint32 hash)
+{
+	uint32		depth = QamPageGetOpaque(page)->lane;
+	uint32		mask = (UINT32_C(1) << depth) - 1;
+	uint32		i;
+
+	for (i = 0; i < (UINT32_C(1) << directory->depth); i++)
+		if ((directory->pages[i] == block) != (((i ^ hash) & mask) == 0))
+			return false;
+	return depth <= directory->depth;
+}
+
+/*
+ * qam_directory_grow makes room for another group of this hash's part: by
+ * splitting the part, or if that is as small as it can be, by one more page for
+ * it.  No locks on entry or exit.  Once may not be enough, if all went to one side.
+ */
+void
+qam_directory_grow(Relation index, uint32 hash)
+{
+	Buffer		meta_buffer = ReadBuffer(index, QAM_METAPAGE);
+	Buffer		root;
+	Buffer		page_buffer;
+	Buffer		new;
+	QamMeta		meta;
+	QamLink		free;
+	QamLink		next;
+	QamLog		log;
+	Page		page;
+	uint64		seq;
+
+	LockBuffer(meta_buffer, BUFFER_LOCK_EXCLUSIVE);
+	meta = qam_check_meta(index, BufferGetPage(meta_buffer));
+	root = qam_directory_root(index, meta->directory, BUFFER_LOCK_EXCLUSIVE);
+	page_buffer = qam_directory_part(index, BufferGetPage(root), hash,
+									 BUFFER_LOCK_EXCLUSIVE);
+	while ((next = QamPageGetOpaque(BufferGetPage(page_buffer))->next,
+			QamLinkIsValid(&next)))
+	{
+		/* With the root locked, nobody else comes as far as the first page */
+		UnlockReleaseBuffer(page_buffer);
+		page_buffer = qam_directory_next(index, next, BUFFER_LOCK_EXCLUSIVE);
+	}
+	page = BufferGetPage(page_buffer);
+	if (QamPageGetGroupCount(page) == QAM_GROUPS_PER_PAGE)
+	{
+		if (QamPageGetOpaque(page)->lane < QAM_DIRECTORY_MAX_DEPTH &&
+			!qam_directory_agrees(QamPageGetDirectory(BufferGetPage(root)),
+								  BufferGetBlockNumber(page_buffer), page, hash))
+			qam_broken(index, BufferGetBlockNumber(page_buffer),
+					   "The directory does not agree with the depth of this page.");
+		free = meta->free;
+		new = qam_get_page(index, &free);
+		qam_log_begin(&log, index);
+		page = qam_log_page(&log, meta_buffer, false);
+		seq = qam_meta_take_seq(&log, page);
+		qam_meta_set_free(&log, page, free);
+		page = BufferGetPage(page_buffer);
+		if (QamPageGetOpaque(page)->lane < QAM_DIRECTORY_MAX_DEPTH)
+		{
+			Page		root_page = qam_log_page(&log, root, false);
+
+			page = qam_log_page(&log, page_buffer, false);
+			qam_directory_split(&log, root_page, page, qam_log_page(&log, new, true),
+								BufferGetBlockNumber(new), seq, hash);
+		}
+		else
+		{
+			page = qam_log_page(&log, page_buffer, false);
+			qam_page_set_next(&log, page, qam_link(BufferGetBlockNumber(new), seq));
+			qam_page_init(qam_log_page(&log, new, true), QAM_PAGE_GROUPS,
+						  QAM_DIRECTORY_MAX_DEPTH, seq);
+		}
+		qam_log_finish(&log);
+		UnlockReleaseBuffer(new);
+	}
+	UnlockReleaseBuffer(page_buffer);
+	UnlockReleaseBuffer(root);
+	UnlockReleaseBuffer(meta_buffer);
+}

@@ -247,7 +247,7 @@ CREATE FUNCTION once.release(queue text, ids bigint[])
 RETURNS bigint
 AS 'MODULE_PATHNAME', 'once_release_ids' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION once.release(text, bigint[]) IS
-'For leases whose receipts are lost: ends those of the messages with these ids, at once and whatever becomes of the transaction, and returns how many. The messages are ready again, and the delivery counts; their receipts, and those of messages of their groups that were leased with them and come after them, are refused from then on (once_lease_lost). An id that is none''s or not leased is ignored, and so is a message that a transaction has received, and NULL in place of the array. For the owner of the table.';
+'Ends leases whose receipts are lost, by the ids of the messages, and returns how many: the messages are ready now, and the attempts stay counted. Ids that are not in the queue or not leased now are ignored, and so are messages that a transaction has received. Acts at once, also when the caller''s transaction rolls back. Later messages of a group that were leased by the same call are given back as well, uncounted unless they are asked for. The old receipts are lost. For the owner of the table; reads the whole index.';
 
 CREATE FUNCTION once.extend(receipt uuid, lease interval)
 RETURNS timestamptz

@@ -254,6 +254,25 @@ extern QamRefState qam_give_back(Relation heap, Relation index, const QamRef *re
 								 const QamRetry *retry, TimestampTz *when,
 								 QamRef **mates, int *nmates);
 
+/*
+ * Give back, at once, the leases that are not over of the messages whose rows are
+ * wanted; the attempts stay counted.  Those of the same claim that come after one in
+ * its group are given back with it, uncounted.  Returns how many of those wanted.
+ *
+ * "wanted" is called under page locks: it reads fixed columns of the tuple, and does
+ * nothing else.
+ */
+typedef bool (*QamWanted) (void *arg, HeapTuple tuple);
+
+extern int64 qam_release_leases(Relation heap, Relation index, QamWanted wanted, void *arg);
+
+/*
+ * Have groups go on whose first message, which is not to be had yet, has been deleted
+ * or moved by plain SQL; of all groups, or of some, after about "max" looks.  Returns
+ * how many.
+ */
+extern int	qam_settle_groups(Relation heap, Relation index, int max);
+
 /* Enqueueing: see contract at the definition. */
 extern void qam_append(Relation index, const QamEntry *entries, int nentries);
 extern QamEntry qam_entry(Relation index, const Datum *values, const bool *isnull,
@@ -270,10 +289,6 @@ extern int64 qam_capacity(Relation index);
 
 /* The longest back-off before delivery n + 1, in microseconds. */
 extern int64 qam_backoff(const QamRetry *retry, int attempts);
-
-/* qam_lease.c */
-extern int64 qam_end_leases(Relation heap, Relation index, ItemPointerData *places,
-							int nplaces);
 
 /* Inspection; all of it also works on a standby. */
 

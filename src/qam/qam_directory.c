@@ -243,3 +243,52 @@ qam_directory_grow(Relation index, uint32 hash)
 	UnlockReleaseBuffer(root);
 	UnlockReleaseBuffer(meta_buffer);
 }
+
+/*
+ * qam_copy_groups copies up to max entries of the part that is in a place of the
+ * directory, from the skip-th on; returns how many.  It is none if the part is in
+ * more than one place, and this is not the first.
+ *
+ * The place is taken modulo their number, which is *nparts then: 0 if there is no
+ * directory.  No locks on entry or exit.
+ */
+int
+qam_copy_groups(Relation index, uint32 part, int skip, QamGroup *groups, int max,
+				uint32 *nparts)
+{
+	BlockNumber block = qam_directory_block(index);
+	Buffer		root;
+	Buffer		buffer;
+	QamLink		next;
+	int			n = 0;
+
+	*nparts = 0;
+	if (block == 0)
+		return 0;
+	root = qam_directory_root(index, block, BUFFER_LOCK_SHARE);
+	*nparts = UINT32_C(1) << QamPageGetDirectory(BufferGetPage(root))->depth;
+	part %= *nparts;
+	buffer = qam_directory_part(index, BufferGetPage(root), part, BUFFER_LOCK_SHARE);
+	UnlockReleaseBuffer(root);
+	if (part >= UINT32_C(1) << QamPageGetOpaque(BufferGetPage(buffer))->lane)
+	{
+		UnlockReleaseBuffer(buffer);
+		return 0;
+	}
+	for (;;)
+	{
+		Page		page = BufferGetPage(buffer);
+		int			here = QamPageGetGroupCount(page);
+		int			taken = Min(Max(here - skip, 0), max - n);
+
+		if (taken > 0)
+			memcpy(groups + n, QamPageGetGroups(page) + skip, taken * sizeof(QamGroup));
+		n += taken;
+		skip = Max(skip - here, 0);
+		next = QamPageGetOpaque(page)->next;
+		UnlockReleaseBuffer(buffer);
+		if (n == max || !QamLinkIsValid(&next))
+			return n;
+		buffer = qam_directory_next(index, next, BUFFER_LOCK_SHARE);
+	}
+}

@@ -37,6 +37,7 @@
 #include "qam/qam_siphash.h"
 #include "storage/proc.h"
 #include "utils/rel.h"
+#include "utils/timestamp.h"
 
 /* Where qam_first_in_group can begin: a message that is deleted, in this
  * transaction */
@@ -403,7 +404,7 @@ qam_group_advance(Relation index, uint32 hash, uint64 *cells)
 	once_debug_point("group_before_advance");
 	while (again)
 	{
-		uint64		woken;
+		uint64		woken = 0;
 
 		CHECK_FOR_INTERRUPTS();
 		if (qam_directory_block(index) == 0)
@@ -482,30 +483,35 @@ qam_place_deleted(Relation heap, Relation index, uint32 hash, const QamPlace *pl
 	tid = slot->tid;
 	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
 	heap_buffer = qam_pin_row(heap, index, ItemPointerGetBlockNumber(&tid));
-	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
 	slot = qam_slot_at(BufferGetPage(buffer), place, hash);
-	*known = slot != NULL;
-	if (slot == NULL || QamSlotIsOver(slot))
-		deleted = true;
-	else
+	deleted = true;
+	if (slot != NULL && !QamSlotIsOver(slot))
 	{
 		LockBuffer(heap_buffer, BUFFER_LOCK_SHARE);
 		qam_judge(heap, heap_buffer, &slot->tid, &row);
 		LockBuffer(heap_buffer, BUFFER_LOCK_UNLOCK);
 		deleted = row.state == QAM_ROW_GONE || row.state == QAM_ROW_OWN_DELETE;
 
-		/* So that the next who asks need not come by here */
+		/* So that the next who asks need not come by here; that is final */
 		if (row.state == QAM_ROW_GONE)
 		{
-			QamLog		log;
+			LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+			LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+			slot = qam_slot_at(BufferGetPage(buffer), place, hash);
+			if (slot != NULL && !QamSlotIsOver(slot))
+			{
+				QamLog		log;
 
-			qam_log_begin(&log, index);
-			qam_page_set_over(&log, qam_log_page(&log, buffer, false), place->slot,
-							  row.deleted, qam_gone_by(slot, &row));
-			qam_log_finish(&log);
-			*ended = true;
+				qam_log_begin(&log, index);
+				qam_page_set_over(&log, qam_log_page(&log, buffer, false), place->slot,
+								  row.deleted, qam_gone_by(slot, &row));
+				qam_log_finish(&log);
+				*ended = true;
+			}
 		}
 	}
+	*known = slot != NULL;
 	if (slot != NULL)
 		*next = qam_successor(slot);
 	ReleaseBuffer(heap_buffer);
@@ -604,6 +610,95 @@ qam_first_in_group(Relation heap, Relation index, const QamRef *ref)
 	mark->hash = hash;
 	mark->place = wanted;
 	return true;
+}
+
+/*
+ * Does a group wait for its first message, while that cannot be had yet?
+ */
+static bool
+qam_head_waits(Relation index, const QamGroup *group, const QamPlace *head, TimestampTz now)
+{
+	Buffer		buffer;
+	QamSlot    *slot;
+	bool		waits;
+
+	if (head->block == group->tail_block && head->slot == group->tail_slot)
+		return false;
+	buffer = qam_pin_block(index, head->block, "chain of a group");
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	slot = qam_slot_at(BufferGetPage(buffer), head, group->hash);
+	waits = slot != NULL && !QamSlotIsOver(slot) && slot->ready_at > now;
+	UnlockReleaseBuffer(buffer);
+	return waits;
+}
+
+/*
+ * Have a group go on that waits for a first message whose row is gone.  Returns
+ * whether it does.  No locks on entry or exit.
+ */
+static bool
+qam_settle_group(Relation heap, Relation index, const QamGroup *group, TimestampTz now)
+{
+	QamPlace	place = qam_place(group->head_block, group->head_seq, group->head_slot);
+	bool		known = true;
+	bool		any_ended = false;
+
+	if (!qam_head_waits(index, group, &place, now))
+		return false;
+	while (known && place.block != 0)
+	{
+		QamPlace	next = place;
+		bool		ended;
+
+		CHECK_FOR_INTERRUPTS();
+		once_debug_point("settle_before_judge");
+		if (!qam_place_deleted(heap, index, group->hash, &place, &known, &ended, &next))
+			break;
+		any_ended |= ended;
+		place = next;
+	}
+	if (any_ended)
+		qam_group_advance(index, group->hash, NULL);
+	return any_ended;
+}
+
+/*
+ * qam_settle_groups: see qam.h.  No locks on entry or exit.
+ *
+ * Each call of a backend goes on where the one before has ended, in whatever index
+ * that was.
+ */
+int
+qam_settle_groups(Relation heap, Relation index, int max)
+{
+	static uint32 part = 0;
+	static int	entry = 0;
+	TimestampTz now = GetCurrentTimestamp();
+	int			chunk = Min(max, QAM_GROUPS_PER_PAGE);
+	QamGroup   *groups = palloc(chunk * sizeof(QamGroup));
+	uint32		nparts = 0;
+	uint32		visited = 0;
+	int			settled = 0;
+
+	do
+	{
+		int			n = qam_copy_groups(index, part, entry, groups, Min(max, chunk), &nparts);
+		int			i;
+
+		for (i = 0; i < n; i++)
+			settled += qam_settle_group(heap, index, &groups[i], now);
+		entry += n;
+		if (n < Min(max, chunk))
+		{
+			/* That was the end of the part */
+			part = nparts > 0 ? (part + 1) % nparts : 0;
+			entry = 0;
+			visited++;
+		}
+		max -= Max(n, 1);
+	} while (max > 0 && visited <= nparts && nparts > 0);
+	pfree(groups);
+	return settled;
 }
 
 /*

@@ -333,15 +333,9 @@ qam_peek_page(Relation heap, Relation index, const QamCopiedPage *copy, Snapshot
 		CHECK_FOR_INTERRUPTS();
 		if (QamSlotIsOver(slot) ||
 			(out == NULL && slot->group_hash == 0) ||
-			!qam_judge_copied(heap, index, copy, i, heap_buffer, &row, &unused))
+			!qam_judge_copied(heap, index, copy, i, heap_buffer, &row, &unused) ||
+			row.state == QAM_ROW_GONE)
 			continue;
-		if (row.state == QAM_ROW_GONE)
-		{
-			/* Others wait behind it until somebody finds that out */
-			if (qam_slot_is_leased(slot) && slot->ready_at > now)
-				(void) qam_note_head(heads, copy, i);
-			continue;
-		}
 		first = qam_note_head(heads, copy, i);
 		if (out == NULL || (row.state != QAM_ROW_LIVE && row.state != QAM_ROW_BUSY))
 			continue;

@@ -130,18 +130,6 @@ qam_same_link(const QamLink *a, const QamLink *b)
 	return a->block == b->block && a->seq == b->seq;
 }
 
-/*
- * Is a slot claimed by a lease, with nobody known to have deleted the row?  Its time
- * may be over.
- */
-static inline bool
-qam_slot_is_leased(const QamSlot *slot)
-{
-	return QamSlotState(slot) == QAM_SLOT_CLAIMED &&
-		QamClaimKindOf(slot->claim) == QAM_CLAIM_BY_LEASE &&
-		!(slot->hints & QAM_HINT_ACKED);
-}
-
 /* qam_damage.c: pages that are not what they should be */
 pg_noreturn extern void qam_broken(Relation index, BlockNumber block,
 								   const char *format,...) pg_attribute_printf(3, 4);
@@ -328,6 +316,8 @@ extern bool qam_directory_agrees(QamDirectory directory, BlockNumber block, Page
 								 uint32 hash);
 extern void qam_group_lock(Relation index, uint32 hash, int mode, QamGroupEntry *out);
 extern void qam_group_unlock(QamGroupEntry *entry);
+extern int	qam_copy_groups(Relation index, uint32 part, int skip, QamGroup *groups, int max,
+							uint32 *nparts);
 
 /* qam_group.c: chains of groups */
 extern uint32 qam_group_hash(const uint64 *key, const char *group_id, int len);

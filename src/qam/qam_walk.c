@@ -35,8 +35,8 @@
 #include "access/xlog.h"
 #include "common/pg_prng.h"
 #include "miscadmin.h"
-#include "pgstat.h"
 #include "once_debug.h"
+#include "pgstat.h"
 #include "qam/qam_internal.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -50,6 +50,9 @@
 
 /* Slots that have become due and that one walk moves before it goes on */
 #define QAM_MOVES_PER_WALK	4000
+
+/* Groups that a walk looks at which has found nothing else */
+#define QAM_SETTLES_PER_WALK	64
 
 /* Slots that a walk expects at a time; a power of two */
 #define QAM_EXPECTED		256
@@ -1320,6 +1323,20 @@ qam_walk_lanes(QamWalk *walk)
 }
 
 /*
+ * Has the walk found nothing, and then some group that can go on after all?
+ */
+static bool
+qam_settle_some(QamWalk *walk)
+{
+	QamClaimRequest *req = walk->req;
+
+	if (req->max == 0 || req->nclaimed > 0 || req->ndead > 0 || qam_any_time(req))
+		return false;
+	qam_unpin_all(walk);
+	return qam_settle_groups(req->heap, req->index, QAM_SETTLES_PER_WALK) > 0;
+}
+
+/*
  * qam_claim claims messages until there are req->max of them in req->claimed, in
  * the order in which they were sent, urgent lanes first; and up to req->max_dead
  * that are not to be delivered any more in req->dead.
@@ -1344,6 +1361,8 @@ qam_claim(QamClaimRequest *req)
 	walk.expecting = false;
 	walk.expected_block = InvalidBlockNumber;
 	req->earliest = DT_NOEND;
+
+	/* The planner never scans this index, which does not make it useless */
 	pgstat_count_index_scan(req->index);
 	if (req->kind == QAM_CLAIM_XID &&
 		TransactionIdIsValid(GetCurrentTransactionIdIfAny()))
@@ -1372,7 +1391,7 @@ qam_claim(QamClaimRequest *req)
 			}
 		}
 		qam_walk_lanes(&walk);
-		if (due > walk.view.now || qam_enough(req))
+		if (qam_enough(req) || (due > walk.view.now && !qam_settle_some(&walk)))
 			break;
 	}
 	req->earliest = Min(req->earliest, due);

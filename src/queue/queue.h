@@ -44,6 +44,7 @@ typedef enum OnceAccess
 	ONCE_TO_ALTER,				/* ownership; AccessShareLock */
 	ONCE_TO_ADOPT,				/* the same, under whatever name the table was made */
 	ONCE_TO_PURGE,				/* ownership; RowExclusiveLock */
+	ONCE_TO_RELEASE,			/* the same, but nothing is deleted */
 	ONCE_TO_DROP				/* ownership; AccessExclusiveLock */
 } OnceAccess;
 

@@ -105,7 +105,7 @@ static bool do_ledger(const char *name);
 static int64 most_passes(OnceQueue *queue, Step step);
 static bool step_dedup(OnceQueue *queue, Work *work);
 static bool step_schedule(OnceQueue *queue, Work *work);
-static bool step_leases(OnceQueue *queue, Work *work);
+static bool step_groups(OnceQueue *queue, Work *work);
 static bool step_dead(OnceQueue *queue, Work *work);
 static void check_deferred(OnceQueue *queue);
 static void move_dead(OnceHold *hold);
@@ -115,7 +115,7 @@ static bool step_archive(OnceQueue *queue, Work *work);
 
 static const Step steps[] = {
 	step_schedule,
-	step_leases,
+	step_groups,
 	step_dead,
 	step_retention,
 	step_failures,
@@ -407,13 +407,13 @@ step_schedule(OnceQueue *queue, Work *work)
 }
 
 /*
- * step_leases tells of leased messages whose rows were deleted or moved by plain
- * SQL, so that their groups go on.
+ * step_groups has groups go on whose first message, not to be had yet, was deleted
+ * or moved by plain SQL.
  */
 static bool
-step_leases(OnceQueue *queue, Work *work)
+step_groups(OnceQueue *queue, Work *work)
 {
-	(void) qam_end_leases(queue->heap, queue->index, NULL, 0);
+	(void) qam_settle_groups(queue->heap, queue->index, PG_INT32_MAX);
 	return false;
 }
 

@@ -339,6 +339,7 @@ access_lockmode(OnceAccess access)
 		case ONCE_TO_CONSUME:
 		case ONCE_TO_REDRIVE:
 		case ONCE_TO_PURGE:
+		case ONCE_TO_RELEASE:
 			return RowExclusiveLock;
 		case ONCE_TO_VERIFY:
 			return ShareLock;
@@ -519,6 +520,7 @@ check_acl(Oid relid, const char *relname, OnceAccess access)
 		case ONCE_TO_ALTER:
 		case ONCE_TO_ADOPT:
 		case ONCE_TO_PURGE:
+		case ONCE_TO_RELEASE:
 		case ONCE_TO_DROP:
 			if (!once_is_table_owner(relid, user))
 				ereport(ERROR,

@@ -28,6 +28,7 @@ INSERT INTO verb (name, statement) VALUES
 ('ack held group', $$SELECT count(once.ack(receipt)) FROM (SELECT receipt FROM held WHERE group_id IS NOT NULL ORDER BY id LIMIT 9) h$$),
 ('nack held', $$SELECT count(once.nack(receipt, '0 s', 'no')) FROM held WHERE group_id IS NULL AND id % 5 = 1$$),
 ('release held', $$SELECT count(once.release(receipt)) FROM held WHERE group_id IS NULL AND id % 5 = 2$$),
+('release ids', $$SELECT once.release('q', (SELECT array_agg(id) FROM once.q_q WHERE id % 7 = 0))$$),
 ('extend held', $$SELECT count(once.extend(receipt, '2 h')) FROM held WHERE group_id IS NULL AND id % 5 = 3$$),
 ('try_ack_all held', $$SELECT count(*) FROM once.try_ack_all((SELECT array_agg(receipt ORDER BY id) FROM held))$$),
 ('receive', $$SELECT count(once.ack(receipt)) FROM (SELECT receipt FROM once.receive('q', 20) OFFSET 0) r$$),

@@ -239,13 +239,15 @@ extern bool qam_first_in_group(Relation heap, Relation index, const QamRef *ref)
  * ready at once, to be taken away.
  *
  * In a group, those of the same claim that come after it and whose rows are
- * still there are given back as well (not by QAM_EXTEND), uncounted: their refs
- * go to *mates, palloc'd.
+ * still there are given back as well, before it (not by QAM_EXTEND), uncounted:
+ * their refs go to *mates, palloc'd; NULL if there are none.  Only QAM_NACK needs
+ * retry.
  */
 typedef enum QamGiveBack
 {
 	QAM_NACK,					/* ready at a time; the attempt counts */
 	QAM_RELEASE,				/* ready now; the attempt does not count */
+	QAM_END_LEASE,				/* ready now, if it is HELD; the attempt counts */
 	QAM_EXTEND					/* leased until a time */
 } QamGiveBack;
 

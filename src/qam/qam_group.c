@@ -702,76 +702,131 @@ qam_settle_groups(Relation heap, Relation index, int max)
 }
 
 /*
- * qam_group_give_back gives back the slots that come after one that has just
- * been given back, as long as they are of the same claim; uncounted.
- *
- * "slot" is a copy of the first one as it was when it was claimed, on a page of
- * the lane.  No locks on entry or exit.  Their refs are added to *mates.
+ * Where the slots are that come after one in its group, as long as they are of the
+ * same claim; in order, palloc'd.  No locks on entry or exit.
  */
-void
-qam_group_give_back(Relation index, const QamSlot *slot, QamRef **mates, int *nmates)
+static QamPlace *
+qam_claimed_after(Relation index, const QamSlot *slot, int *n)
 {
+	QamPlace   *places = NULL;
 	QamPlace	place = qam_successor(slot);
 	int			room = 0;
 
+	*n = 0;
 	while (place.block != 0)
 	{
+		QamPlace	next = {0, 0, 0};
+		bool		over = false;
 		Buffer		buffer = qam_pin_block(index, place.block, "chain of a group");
-		Page		page = BufferGetPage(buffer);
-		uint64		seq;
 		QamSlot    *mate;
-		QamSlot		new;
-		QamLog		log;
 
 		CHECK_FOR_INTERRUPTS();
-		if (*nmates == room)
-		{
-			room = Max(16, room * 2);
-			*mates = *nmates == 0 ? palloc(room * sizeof(QamRef)) :
-				repalloc_huge(*mates, room * sizeof(QamRef));
-		}
-		(void) qam_nonce(index);
-		LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
-		mate = qam_slot_at(page, &place, slot->group_hash);
-		if (mate != NULL &&
-			(QamSlotIsOver(mate) ||
-			 (QamSlotState(mate) == QAM_SLOT_TAKEN && mate->claim == slot->claim)))
+		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		mate = qam_slot_at(BufferGetPage(buffer), &place, slot->group_hash);
+		if (mate != NULL)
 		{
 			/* A claim goes past those whose rows are gone, and dead ones */
-			place = qam_successor(mate);
-			UnlockReleaseBuffer(buffer);
-			continue;
+			over = QamSlotIsOver(mate) ||
+				(QamSlotState(mate) == QAM_SLOT_TAKEN && mate->claim == slot->claim);
+			if (over || (QamSlotState(mate) == QAM_SLOT_CLAIMED && mate->claim == slot->claim))
+				next = qam_successor(mate);
+			else
+				mate = NULL;
 		}
-		if (mate == NULL || QamSlotState(mate) != QAM_SLOT_CLAIMED ||
-			mate->claim != slot->claim)
-		{
-			UnlockReleaseBuffer(buffer);
+		UnlockReleaseBuffer(buffer);
+		if (mate == NULL)
 			break;
+		if (!over)
+		{
+			if (*n == room)
+			{
+				room = Max(16, room * 2);
+				places = places == NULL ? palloc(room * sizeof(QamPlace)) :
+					repalloc_huge(places, room * sizeof(QamPlace));
+			}
+			places[(*n)++] = place;
 		}
-		seq = QamPageGetOpaque(page)->seq;
-		(*mates)[*nmates].block = place.block;
-		(*mates)[*nmates].slot = place.slot;
-		(*mates)[*nmates].proof = qam_proof(qam_nonce(index), seq, place.slot, mate);
-		(*nmates)++;
+		place = next;
+	}
+	return places;
+}
 
-		new = *mate;
+/*
+ * Give back the slot at a place, uncounted, if it is of the same claim as another
+ * one; its ref goes to *ref.  No locks on entry or exit.
+ */
+static bool
+qam_give_back_mate(Relation index, const QamPlace *place, const QamSlot *slot, QamRef *ref)
+{
+	const uint64 *nonce = qam_nonce(index);
+	Buffer		buffer = qam_pin_block(index, place->block, "chain of a group");
+	Page		page = BufferGetPage(buffer);
+	QamSlot    *mate;
+	bool		held;
+	bool		ready = false;
+	uint64		seq = 0;
+
+	/* Once it is ready, nobody may be kept from noticing */
+	HOLD_INTERRUPTS();
+	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+	mate = qam_slot_at(page, place, slot->group_hash);
+	held = mate != NULL && QamSlotState(mate) == QAM_SLOT_CLAIMED &&
+		mate->claim == slot->claim;
+	if (held)
+	{
+		QamSlot		new = *mate;
+		QamLog		log;
+
+		seq = QamPageGetOpaque(page)->seq;
+		ref->block = place->block;
+		ref->slot = place->slot;
+		ref->proof = qam_proof(nonce, seq, place->slot, mate);
+
+		ready = !QamSlotIsBlocked(mate);
 		new.state = QAM_SLOT_READY | (mate->state & QAM_SLOT_BLOCKED);
 		if (new.attempts > 0)
 			new.attempts--;
 		new.ready_at = 0;
 		new.claim = 0;
 		new.hints = 0;
-		HOLD_INTERRUPTS();
 		qam_log_begin(&log, index);
 		page = qam_log_page(&log, buffer, false);
-		qam_page_set_slot(&log, page, place.slot, &new);
-		if (!QamSlotIsBlocked(&new))
+		qam_page_set_slot(&log, page, place->slot, &new);
+		if (ready)
 			qam_page_lower_earliest(&log, page, 0);
 		qam_log_finish(&log);
-		place = qam_successor(mate);
-		UnlockReleaseBuffer(buffer);
-		if (!QamSlotIsBlocked(&new))
-			qam_wakeup(index, seq);
-		RESUME_INTERRUPTS();
 	}
+	UnlockReleaseBuffer(buffer);
+	if (ready)
+		qam_wakeup(index, seq);
+	RESUME_INTERRUPTS();
+	return held;
+}
+
+/*
+ * qam_group_give_back gives back the slots that come after one in its group, as
+ * long as they are of the same claim; uncounted.
+ *
+ * "slot" is a copy of the first one as it is claimed, on a page of the lane.  The
+ * last one goes first: see "Groups" in the README.  No locks on entry or exit.
+ * Their refs go to *mates, palloc'd; NULL if there are none.
+ */
+void
+qam_group_give_back(Relation index, const QamSlot *slot, QamRef **mates, int *nmates)
+{
+	int			n;
+	QamPlace   *places = qam_claimed_after(index, slot, &n);
+
+	*nmates = 0;
+	*mates = n == 0 ? NULL :
+		palloc_extended(n * sizeof(QamRef), MCXT_ALLOC_HUGE);
+	while (n-- > 0)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (qam_give_back_mate(index, &places[n], slot, &(*mates)[*nmates]))
+			(*nmates)++;
+		once_debug_point("mate_given_back");
+	}
+	if (places != NULL)
+		pfree(places);
 }

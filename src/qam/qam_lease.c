@@ -19,6 +19,13 @@
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
+/* A lease that is wanted */
+typedef struct QamLease
+{
+	uint64		seq;			/* number of its page */
+	QamRef		ref;
+} QamLease;
+
 /* State of one call */
 typedef struct QamRelease
 {
@@ -29,11 +36,9 @@ typedef struct QamRelease
 	TimestampTz now;
 	QamCopiedPage copy;
 	Buffer		heap_buffer;	/* pinned, or invalid */
-	XLogRecPtr	lsn;
 
-	/* Those of groups that were given back, as they were before */
-	QamSlot    *heads;
-	int64		nheads;
+	QamLease   *leases;
+	int64		nleases;
 	int64		room;
 } QamRelease;
 
@@ -66,122 +71,67 @@ qam_lease_wanted(QamRelease *release, int slotno)
 	return wanted;
 }
 
-/*
- * Is the row of a slot gone after all?  Its heap page is pinned, the slot's page is
- * locked.
- */
-static bool
-qam_lease_gone(QamRelease *release, QamSlot *slot)
-{
-	QamRow		row;
-
-	LockBuffer(release->heap_buffer, BUFFER_LOCK_SHARE);
-	qam_judge(release->heap, release->heap_buffer, &slot->tid, &row);
-	LockBuffer(release->heap_buffer, BUFFER_LOCK_UNLOCK);
-	return row.state == QAM_ROW_GONE;
-}
-
-/*
- * Give back the lease of a copied slot, if it still has it, and a row.  The row's heap
- * page is pinned.  No locks on entry or exit.
- */
-static bool
-qam_release_one(QamRelease *release, int slotno)
-{
-	const QamSlot *old = &release->copy.slots[slotno];
-	QamLink		link = qam_link(release->copy.block, release->copy.opaque.seq);
-	Buffer		buffer = release->copy.buffer;
-	Page		page = BufferGetPage(buffer);
-	QamSlot    *slot;
-	bool		released = false;
-
-	/* Once it is ready, nobody may be kept from noticing */
-	HOLD_INTERRUPTS();
-	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
-	slot = QamPageGetSlots(page) + slotno;
-	if (qam_page_is(page, &link, release->copy.opaque.lane) &&
-		qam_is_leased(slot, release->now) && slot->claim == old->claim &&
-		!qam_lease_gone(release, slot))
-	{
-		QamSlot		new = *slot;
-		QamLog		log;
-
-		new.state = QAM_SLOT_READY | (slot->state & QAM_SLOT_BLOCKED);
-		new.ready_at = 0;
-		new.claim = 0;
-		new.hints = 0;
-		qam_log_begin(&log, release->index);
-		page = qam_log_page(&log, buffer, false);
-		qam_page_set_slot(&log, page, slotno, &new);
-		qam_page_lower_earliest(&log, page, 0);
-		release->lsn = qam_log_finish(&log);
-		released = true;
-	}
-	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
-	if (released)
-		qam_wakeup(release->index, link.seq);
-	RESUME_INTERRUPTS();
-	return released;
-}
-
 static void
-qam_note_released(QamRelease *release, const QamSlot *slot)
+qam_note_lease(QamRelease *release, int slotno)
 {
-	if (release->nheads == release->room)
+	QamLease   *lease;
+
+	if (release->nleases == release->room)
 	{
-		release->room = Max(16, release->room * 2);
-		release->heads = release->heads == NULL ?
-			palloc(release->room * sizeof(QamSlot)) :
-			repalloc_huge(release->heads, release->room * sizeof(QamSlot));
+		release->room *= 2;
+		release->leases = repalloc_huge(release->leases,
+										release->room * sizeof(QamLease));
 	}
-	release->heads[release->nheads++] = *slot;
+	lease = &release->leases[release->nleases++];
+	lease->seq = release->copy.opaque.seq;
+	lease->ref.block = release->copy.block;
+	lease->ref.slot = slotno;
+	lease->ref.proof = qam_proof(qam_nonce(release->index), lease->seq, slotno,
+								 &release->copy.slots[slotno]);
 }
 
 /*
- * Give back what is wanted of the page that was copied.  Returns how many.
+ * Note the leases that are wanted, of the whole file.
  */
-static int
-qam_release_page(QamRelease *release)
+static void
+qam_find_leases(QamRelease *release)
 {
-	int			n = 0;
+	BlockNumber nblocks = RelationGetNumberOfBlocks(release->index);
+	QamCopiedPage *copy = &release->copy;
+	BlockNumber block;
 	int			i;
 
-	for (i = release->copy.opaque.first_unfinished; i < release->copy.nslots; i++)
+	for (block = QAM_METAPAGE + 1; block < nblocks; block++)
 	{
-		const QamSlot *slot = &release->copy.slots[i];
-
 		CHECK_FOR_INTERRUPTS();
-		if (!qam_is_leased(slot, release->now) || !qam_lease_wanted(release, i))
-			continue;
-		once_debug_point("release_before_lock");
-		if (!qam_release_one(release, i))
-			continue;
-		n++;
-		if (slot->group_hash != 0)
-			qam_note_released(release, slot);
+		qam_copy_page(release->index, block, copy);
+		if (copy->opaque.kind != QAM_PAGE_LANE)
+			copy->nslots = 0;
+		for (i = copy->opaque.first_unfinished; i < copy->nslots; i++)
+		{
+			CHECK_FOR_INTERRUPTS();
+			if (qam_is_leased(&copy->slots[i], release->now) &&
+				qam_lease_wanted(release, i))
+				qam_note_lease(release, i);
+		}
+		ReleaseBuffer(copy->buffer);
 	}
-	return n;
+	if (BufferIsValid(release->heap_buffer))
+		ReleaseBuffer(release->heap_buffer);
 }
 
 /*
- * Give back those that come after the ones that were given back in their groups, and
- * are of the same claims.  Each that was wanted itself has been by now.
+ * Order for qsort: the last of a list first
  */
-static void
-qam_release_mates(QamRelease *release)
+static int
+qam_compare_leases(const void *a, const void *b)
 {
-	int64		i;
+	const QamLease *first = a;
+	const QamLease *second = b;
 
-	for (i = 0; i < release->nheads; i++)
-	{
-		QamRef	   *mates = NULL;
-		int			nmates = 0;
-
-		CHECK_FOR_INTERRUPTS();
-		qam_group_give_back(release->index, &release->heads[i], &mates, &nmates);
-		if (mates != NULL)
-			pfree(mates);
-	}
+	if (first->seq != second->seq)
+		return first->seq > second->seq ? -1 : 1;
+	return (int) second->ref.slot - (int) first->ref.slot;
 }
 
 /*
@@ -191,9 +141,8 @@ int64
 qam_release_leases(Relation heap, Relation index, QamWanted wanted, void *arg)
 {
 	QamRelease *release = palloc0(sizeof(QamRelease));
-	BlockNumber nblocks = RelationGetNumberOfBlocks(index);
-	BlockNumber block;
 	int64		n = 0;
+	int64		i;
 
 	release->heap = heap;
 	release->index = index;
@@ -201,21 +150,25 @@ qam_release_leases(Relation heap, Relation index, QamWanted wanted, void *arg)
 	release->arg = arg;
 	release->now = GetCurrentTimestamp();
 	release->heap_buffer = InvalidBuffer;
-	for (block = QAM_METAPAGE + 1; block < nblocks; block++)
+	release->room = 16;
+	release->leases = palloc(release->room * sizeof(QamLease));
+	qam_find_leases(release);
+	qsort(release->leases, release->nleases, sizeof(QamLease), qam_compare_leases);
+	for (i = 0; i < release->nleases; i++)
 	{
+		TimestampTz when;
+		QamRef	   *mates;
+		int			nmates;
+
 		CHECK_FOR_INTERRUPTS();
-		qam_copy_page(index, block, &release->copy);
-		if (release->copy.opaque.kind == QAM_PAGE_LANE)
-			n += qam_release_page(release);
-		ReleaseBuffer(release->copy.buffer);
+		once_debug_point("release_before_lock");
+		if (qam_give_back(heap, index, &release->leases[i].ref, QAM_END_LEASE, 0, NULL,
+						  &when, &mates, &nmates) == QAM_REF_HELD)
+			n++;
+		if (mates != NULL)
+			pfree(mates);
 	}
-	if (BufferIsValid(release->heap_buffer))
-		ReleaseBuffer(release->heap_buffer);
-	qam_release_mates(release);
-	if (release->heads != NULL)
-		pfree(release->heads);
-	if (!XLogRecPtrIsInvalid(release->lsn))
-		qam_log_flush_soon(release->lsn);
+	pfree(release->leases);
 	pfree(release);
 	return n;
 }

@@ -331,17 +331,18 @@ qam_stuck_pause(int stuck)
  * What giving back makes of a slot.
  */
 static void
-qam_given_back(QamSlot *new, QamGiveBack how, int64 delay, int64 pause,
-			   const QamRetry *retry, TimestampTz now)
+qam_given_back(QamSlot *new, QamGiveBack how, int64 delay, const QamRetry *retry,
+			   uint64 seq, int slotno)
 {
 	uint8		blocked = new->state & QAM_SLOT_BLOCKED;
+	TimestampTz now = GetCurrentTimestamp();
 
 	switch (how)
 	{
 		case QAM_NACK:
 			if (delay < 0 ||
 				(retry->max_attempts > 0 && new->attempts >= retry->max_attempts))
-				delay = pause;
+				delay = qam_pause(retry, seq, slotno, new);
 			new->state = QAM_SLOT_READY | blocked;
 			new->ready_at = now + delay;
 			new->claim = 0;
@@ -349,6 +350,8 @@ qam_given_back(QamSlot *new, QamGiveBack how, int64 delay, int64 pause,
 		case QAM_RELEASE:
 			if (new->attempts > 0)
 				new->attempts--;
+			/* FALLTHROUGH */
+		case QAM_END_LEASE:
 			new->state = QAM_SLOT_READY | blocked;
 			new->ready_at = 0;
 			new->claim = 0;
@@ -436,7 +439,33 @@ qam_undo_claim(Relation index, const QamClaimed *claimed, bool stuck)
 }
 
 /*
- * qam_give_back nacks, releases or extends; see qam.h for the contract.
+ * qam_resolve with the page locked exclusively, if the slot's claim can be given
+ * back, or prolonged; otherwise NULL with nothing locked or pinned.
+ */
+static QamSlot *
+qam_resolve_to_give_back(Relation heap, Relation index, const QamRef *ref, QamGiveBack how,
+						 Buffer *buffer, Buffer *heap_buffer, QamRefState *state)
+{
+	QamRow		row;
+	QamSlot    *slot = qam_resolve(heap, index, ref, BUFFER_LOCK_EXCLUSIVE, buffer,
+								   heap_buffer, state, &row);
+
+	if (slot == NULL)
+		return NULL;
+
+	/* A row that somebody is deleting may come back, so its slot counts */
+	if (*state == QAM_REF_BUSY)
+		*state = qam_claim_state(slot, GetCurrentTimestamp());
+	if (*state == QAM_REF_HELD || (*state == QAM_REF_LAPSED && how != QAM_END_LEASE))
+		return slot;
+	UnlockReleaseBuffer(*buffer);
+	if (BufferIsValid(*heap_buffer))
+		ReleaseBuffer(*heap_buffer);
+	return NULL;
+}
+
+/*
+ * qam_give_back nacks, releases, ends or extends; see qam.h for the contract.
  *
  * The change of the slot and the lowering of its page's "earliest" hint are
  * one record: if a crash brought back a page whose hint was raised without
@@ -451,9 +480,7 @@ qam_give_back(Relation heap, Relation index, const QamRef *ref, QamGiveBack how,
 	Buffer		heap_buffer;
 	QamRefState state;
 	QamSlot    *slot;
-	QamSlot		old;
 	QamSlot		new;
-	QamRow		row;
 	QamLog		log;
 	Page		page;
 	uint64		seq;
@@ -461,21 +488,18 @@ qam_give_back(Relation heap, Relation index, const QamRef *ref, QamGiveBack how,
 
 	*mates = NULL;
 	*nmates = 0;
-	slot = qam_resolve(heap, index, ref, BUFFER_LOCK_EXCLUSIVE, &buffer,
-					   &heap_buffer, &state, &row);
+	slot = qam_resolve_to_give_back(heap, index, ref, how, &buffer, &heap_buffer, &state);
+	if (slot != NULL && how != QAM_EXTEND && slot->group_hash != 0)
+	{
+		/* Those behind it come first; see "Groups" in the README */
+		new = *slot;
+		UnlockReleaseBuffer(buffer);
+		ReleaseBuffer(heap_buffer);
+		qam_group_give_back(index, &new, mates, nmates);
+		slot = qam_resolve_to_give_back(heap, index, ref, how, &buffer, &heap_buffer, &state);
+	}
 	if (slot == NULL)
 		return state;
-
-	/* A row that somebody is deleting may come back, so its slot counts */
-	if (state == QAM_REF_BUSY)
-		state = qam_claim_state(slot, GetCurrentTimestamp());
-	if (state != QAM_REF_HELD && state != QAM_REF_LAPSED)
-	{
-		UnlockReleaseBuffer(buffer);
-		if (BufferIsValid(heap_buffer))
-			ReleaseBuffer(heap_buffer);
-		return state;
-	}
 	if (how == QAM_EXTEND && QamClaimKindOf(slot->claim) != QAM_CLAIM_BY_LEASE)
 	{
 		UnlockReleaseBuffer(buffer);
@@ -484,10 +508,9 @@ qam_give_back(Relation heap, Relation index, const QamRef *ref, QamGiveBack how,
 		return state;
 	}
 
-	old = new = *slot;
+	new = *slot;
 	seq = QamPageGetOpaque(BufferGetPage(buffer))->seq;
-	qam_given_back(&new, how, delay, qam_pause(retry, seq, ref->slot, slot),
-				   retry, GetCurrentTimestamp());
+	qam_given_back(&new, how, delay, retry, seq, ref->slot);
 	*when = new.ready_at;
 
 	/* Once it is ready, nobody may be kept from noticing */
@@ -501,8 +524,6 @@ qam_give_back(Relation heap, Relation index, const QamRef *ref, QamGiveBack how,
 	ReleaseBuffer(heap_buffer);
 	qam_wakeup(index, seq);
 	RESUME_INTERRUPTS();
-	if (how != QAM_EXTEND && old.group_hash != 0)
-		qam_group_give_back(index, &old, mates, nmates);
 	if (!XLogRecPtrIsInvalid(lsn))
 		qam_log_flush_soon(lsn);
 	return state;

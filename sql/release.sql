@@ -162,5 +162,32 @@ BEGIN
   END LOOP;
   ASSERT popped = 1000, format('%s in %s calls', popped, calls);
 END $$;
+-- More than one walk looks at in one group, of one claim: still in one call.
+SELECT count(*) FROM once.send_batch('h', (SELECT array_agg(to_jsonb(n)) FROM generate_series(1, 1001) n), group_ids => array_fill('g'::text, ARRAY[1001]));
+SELECT count(*) FROM once.lease('h', '365 days', 1000);
+DELETE FROM once.q_h WHERE payload::int <= 1000;
+SELECT payload, attempt FROM once.pop('h', 5);
+-- maintain does it in steps, of which each has an end, however many groups there are, or
+-- messages in one; and there is an end of the time, which loses nothing.
+CREATE VIEW waiting AS SELECT count(*) AS groups FROM once.slots('h') WHERE state = 'claimed' AND NOT blocked;
+INSERT INTO once.q_h (payload, group_id) SELECT to_jsonb(n), 'g' || n % 6000 FROM generate_series(0, 11999) n;
+DO $$ BEGIN FOR i IN 1 .. 6 LOOP PERFORM once.lease('h', '365 days', 1000); END LOOP; END $$;
+DELETE FROM once.q_h WHERE payload::int < 6000;
+SELECT * FROM waiting;
+SET once.maintenance_timeout = '1 ms';
+CALL once.maintain();
+RESET once.maintenance_timeout;
+SELECT groups BETWEEN 1 AND 5999 AS some_left FROM waiting;
+CALL once.maintain();
+SELECT * FROM waiting;
+SELECT once.purge('h');
+INSERT INTO once.q_h (payload, group_id) SELECT to_jsonb(n), 'g' FROM generate_series(0, 12000) n;
+SELECT count(*) FROM once.lease('h', '365 days', 10000);
+DELETE FROM once.q_h WHERE payload::int < 12000;
+CALL once.maintain();
+SELECT payload, state FROM once.peek('h');
+SELECT state, blocked FROM once.slots('h') WHERE state NOT IN ('done', 'ended');
+DROP VIEW waiting;
+SELECT payload, attempt FROM once.pop('h', 5);
 SELECT * FROM once.check('h', strict => true);
 SELECT once.drop_queue('h');

@@ -268,12 +268,20 @@ typedef bool (*QamWanted) (void *arg, HeapTuple tuple);
 
 extern int64 qam_release_leases(Relation heap, Relation index, QamWanted wanted, void *arg);
 
+/* How far somebody has come in the directory of groups; begins with zeros */
+typedef struct QamTour
+{
+	uint32		place;			/* in the directory; taken modulo their number */
+	uint32		from;			/* where to go on there, by hashes */
+	bool		over;			/* out: the end was reached; begins anew */
+} QamTour;
+
 /*
  * Have groups go on whose first message, which is not to be had yet, has been deleted
- * or moved by plain SQL; of all groups, or of some, after about "max" looks.  Returns
- * how many.
+ * or moved by plain SQL: from where the tour has come to, as far as *looks are enough,
+ * which are what that costs, or to the end of the directory.  Tells whether any does.
  */
-extern int	qam_settle_groups(Relation heap, Relation index, int max);
+extern bool qam_settle_groups(Relation heap, Relation index, QamTour *tour, int *looks);
 
 /* Enqueueing: see contract at the definition. */
 extern void qam_append(Relation index, const QamEntry *entries, int nentries);

@@ -244,51 +244,61 @@ qam_directory_grow(Relation index, uint32 hash)
 	UnlockReleaseBuffer(meta_buffer);
 }
 
+static int
+qam_compare_groups(const void *a, const void *b)
+{
+	uint32		first = ((const QamGroup *) a)->hash;
+	uint32		second = ((const QamGroup *) b)->hash;
+
+	return first < second ? -1 : first > second;
+}
+
 /*
- * qam_copy_groups copies up to max entries of the part that is in a place of the
- * directory, from the skip-th on; returns how many.  It is none if the part is in
- * more than one place, and this is not the first.
+ * qam_copy_groups copies the groups of the part that is in a place of the directory,
+ * those whose hashes are not less than "from", in the order of these; returns how
+ * many, and *groups is palloc'd.  None if the part is in more than one place, and
+ * this is not the first.
  *
- * The place is taken modulo their number, which is *nparts then: 0 if there is no
+ * The place is taken modulo their number, which is *nplaces then: 0 if there is no
  * directory.  No locks on entry or exit.
  */
 int
-qam_copy_groups(Relation index, uint32 part, int skip, QamGroup *groups, int max,
-				uint32 *nparts)
+qam_copy_groups(Relation index, uint32 place, uint32 from, QamGroup **groups,
+				uint32 *nplaces)
 {
 	BlockNumber block = qam_directory_block(index);
-	Buffer		root;
 	Buffer		buffer;
+	Buffer		next_buffer;
 	QamLink		next;
 	int			n = 0;
+	int			i;
 
-	*nparts = 0;
+	*nplaces = 0;
+	*groups = palloc(QAM_GROUPS_PER_PAGE * sizeof(QamGroup));
 	if (block == 0)
 		return 0;
-	root = qam_directory_root(index, block, BUFFER_LOCK_SHARE);
-	*nparts = UINT32_C(1) << QamPageGetDirectory(BufferGetPage(root))->depth;
-	part %= *nparts;
-	buffer = qam_directory_part(index, BufferGetPage(root), part, BUFFER_LOCK_SHARE);
-	UnlockReleaseBuffer(root);
-	if (part >= UINT32_C(1) << QamPageGetOpaque(BufferGetPage(buffer))->lane)
-	{
-		UnlockReleaseBuffer(buffer);
-		return 0;
-	}
-	for (;;)
+	buffer = qam_directory_root(index, block, BUFFER_LOCK_SHARE);
+	*nplaces = UINT32_C(1) << QamPageGetDirectory(BufferGetPage(buffer))->depth;
+	place %= *nplaces;
+	next_buffer = qam_directory_part(index, BufferGetPage(buffer), place, BUFFER_LOCK_SHARE);
+	UnlockReleaseBuffer(buffer);
+	buffer = next_buffer;
+	while (place < UINT32_C(1) << QamPageGetOpaque(BufferGetPage(buffer))->lane)
 	{
 		Page		page = BufferGetPage(buffer);
-		int			here = QamPageGetGroupCount(page);
-		int			taken = Min(Max(here - skip, 0), max - n);
 
-		if (taken > 0)
-			memcpy(groups + n, QamPageGetGroups(page) + skip, taken * sizeof(QamGroup));
-		n += taken;
-		skip = Max(skip - here, 0);
+		for (i = 0; i < QamPageGetGroupCount(page); i++)
+			if (QamPageGetGroups(page)[i].hash >= from)
+				(*groups)[n++] = QamPageGetGroups(page)[i];
 		next = QamPageGetOpaque(page)->next;
+		if (!QamLinkIsValid(&next))
+			break;
+		*groups = repalloc_huge(*groups, (n + QAM_GROUPS_PER_PAGE) * sizeof(QamGroup));
+		next_buffer = qam_directory_next(index, next, BUFFER_LOCK_SHARE);
 		UnlockReleaseBuffer(buffer);
-		if (n == max || !QamLinkIsValid(&next))
-			return n;
-		buffer = qam_directory_next(index, next, BUFFER_LOCK_SHARE);
+		buffer = next_buffer;
 	}
+	UnlockReleaseBuffer(buffer);
+	qsort(*groups, n, sizeof(QamGroup), qam_compare_groups);
+	return n;
 }

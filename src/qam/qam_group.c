@@ -633,71 +633,78 @@ qam_head_waits(Relation index, const QamGroup *group, const QamPlace *head, Time
 }
 
 /*
- * Have a group go on that waits for a first message whose row is gone.  Returns
- * whether it does.  No locks on entry or exit.
+ * Have a group go on that waits for a first message whose row is gone; *settled if it
+ * does.  Each slot that is looked at takes one of *looks.  False: they have run out
+ * before the group's first message was reached that is still there.  No locks on entry
+ * or exit.
  */
 static bool
-qam_settle_group(Relation heap, Relation index, const QamGroup *group, TimestampTz now)
+qam_settle_group(Relation heap, Relation index, const QamGroup *group, TimestampTz now,
+				 int *looks, bool *settled)
 {
 	QamPlace	place = qam_place(group->head_block, group->head_seq, group->head_slot);
 	bool		known = true;
+	bool		gone = true;
 	bool		any_ended = false;
 
+	(*looks)--;
 	if (!qam_head_waits(index, group, &place, now))
-		return false;
-	while (known && place.block != 0)
+		return true;
+	for (;;)
 	{
 		QamPlace	next = place;
 		bool		ended;
 
 		CHECK_FOR_INTERRUPTS();
 		once_debug_point("settle_before_judge");
-		if (!qam_place_deleted(heap, index, group->hash, &place, &known, &ended, &next))
-			break;
+		gone = qam_place_deleted(heap, index, group->hash, &place, &known, &ended, &next) &&
+			known && next.block != 0;
 		any_ended |= ended;
+		if (!gone || *looks == 0)
+			break;
+		(*looks)--;
 		place = next;
 	}
 	if (any_ended)
 		qam_group_advance(index, group->hash, NULL);
-	return any_ended;
+	*settled |= any_ended;
+	return !gone;
 }
 
 /*
  * qam_settle_groups: see qam.h.  No locks on entry or exit.
- *
- * Each call of a backend goes on where the one before has ended, in whatever index
- * that was.
  */
-int
-qam_settle_groups(Relation heap, Relation index, int max)
+bool
+qam_settle_groups(Relation heap, Relation index, QamTour *tour, int *looks)
 {
-	static uint32 part = 0;
-	static int	entry = 0;
 	TimestampTz now = GetCurrentTimestamp();
-	int			chunk = Min(max, QAM_GROUPS_PER_PAGE);
-	QamGroup   *groups = palloc(chunk * sizeof(QamGroup));
-	uint32		nparts = 0;
-	uint32		visited = 0;
-	int			settled = 0;
+	bool		settled = false;
 
-	do
+	tour->over = false;
+	while (*looks > 0 && !tour->over)
 	{
-		int			n = qam_copy_groups(index, part, entry, groups, Min(max, chunk), &nparts);
+		QamGroup   *groups;
+		uint32		nplaces;
+		int			n = qam_copy_groups(index, tour->place, tour->from, &groups, &nplaces);
 		int			i;
 
-		for (i = 0; i < n; i++)
-			settled += qam_settle_group(heap, index, &groups[i], now);
-		entry += n;
-		if (n < Min(max, chunk))
+		for (i = 0; i < n && *looks > 0; i++)
 		{
-			/* That was the end of the part */
-			part = nparts > 0 ? (part + 1) % nparts : 0;
-			entry = 0;
-			visited++;
+			CHECK_FOR_INTERRUPTS();
+			tour->from = groups[i].hash;
+			if (!qam_settle_group(heap, index, &groups[i], now, looks, &settled))
+				break;
+			tour->from++;
 		}
-		max -= Max(n, 1);
-	} while (max > 0 && visited <= nparts && nparts > 0);
-	pfree(groups);
+		pfree(groups);
+		if (i < n)
+			break;
+		tour->from = 0;
+		tour->place = nplaces > 0 ? (tour->place + 1) % nplaces : 0;
+		tour->over = tour->place == 0;
+		if (n == 0)
+			(*looks)--;
+	}
 	return settled;
 }
 

@@ -316,8 +316,8 @@ extern bool qam_directory_agrees(QamDirectory directory, BlockNumber block, Page
 								 uint32 hash);
 extern void qam_group_lock(Relation index, uint32 hash, int mode, QamGroupEntry *out);
 extern void qam_group_unlock(QamGroupEntry *entry);
-extern int	qam_copy_groups(Relation index, uint32 part, int skip, QamGroup *groups, int max,
-							uint32 *nparts);
+extern int	qam_copy_groups(Relation index, uint32 place, uint32 from,
+							QamGroup **groups, uint32 *nplaces);
 
 /* qam_group.c: chains of groups */
 extern uint32 qam_group_hash(const uint64 *key, const char *group_id, int len);

@@ -1324,16 +1324,36 @@ qam_walk_lanes(QamWalk *walk)
 
 /*
  * Has the walk found nothing, and then some group that can go on after all?
+ *
+ * Each walk of a backend goes on in the directory where the one before has stopped,
+ * in whatever index that was.  The first begins anywhere, for those who connect for
+ * each.
  */
 static bool
 qam_settle_some(QamWalk *walk)
 {
+	static QamTour tour;
+	static bool begun = false;
 	QamClaimRequest *req = walk->req;
+	int			looks = QAM_SETTLES_PER_WALK;
+	bool		whole;
+	bool		settled;
 
-	if (req->max == 0 || req->nclaimed > 0 || req->ndead > 0 || qam_any_time(req))
+	if (req->max == 0 || req->nclaimed > 0 || req->ndead > 0 || qam_any_time(req) ||
+		walk->view.meta.directory == 0)
 		return false;
+	if (!begun)
+	{
+		tour.place = pg_prng_uint32(&pg_global_prng_state);
+		tour.from = pg_prng_uint32(&pg_global_prng_state);
+		begun = true;
+	}
+	whole = tour.place == 0 && tour.from == 0;
 	qam_unpin_all(walk);
-	return qam_settle_groups(req->heap, req->index, QAM_SETTLES_PER_WALK) > 0;
+	settled = qam_settle_groups(req->heap, req->index, &tour, &looks);
+	if (tour.over && !whole)
+		settled |= qam_settle_groups(req->heap, req->index, &tour, &looks);
+	return settled;
 }
 
 /*

@@ -62,6 +62,7 @@
 
 /* How much one step does, in messages */
 #define SCHEDULE_STEP		10000
+#define GROUPS_STEP			10000
 #define DEAD_STEP			1000
 #define RETENTION_STEP		10000
 
@@ -70,6 +71,9 @@
 
 /* How often the schedule may move a message before it is in its lane */
 #define SCHEDULE_MOVES		10
+
+/* How often a tour of the groups may look at a message */
+#define TOUR_LOOKS			3
 
 /* What is worked at, and how */
 typedef struct Work Work;
@@ -88,6 +92,7 @@ struct Work
 	int64		passes;			/* this one and how many more, or -1: not known */
 	int64		dead_left;		/* dead messages that may yet be met, or -1: not known */
 	int			dead_step;		/* and that one step takes */
+	QamTour		tour;			/* of the groups */
 	bool		opening;		/* the queue has not been opened yet */
 	bool		unusable;		/* out: no other step is worth trying */
 };
@@ -155,6 +160,7 @@ once_maintain(PG_FUNCTION_ARGS)
 		{
 			work.step = steps[s];
 			work.passes = work.dead_left = -1;
+			memset(&work.tour, 0, sizeof(work.tour));
 			do_work(&work);
 		}
 	}
@@ -358,7 +364,9 @@ do_queue(Work *work)
 }
 
 /*
- * most_passes tells how often a step can find something of what is there now.
+ * most_passes tells how often a step can find something of what is there now.  A tour
+ * of the groups looks at each group, and at each message that is gone, and there are no
+ * more places in their directory than messages can be in the index.
  */
 static int64
 most_passes(OnceQueue *queue, Step step)
@@ -367,6 +375,8 @@ most_passes(OnceQueue *queue, Step step)
 
 	if (step == step_schedule)
 		return messages * SCHEDULE_MOVES / SCHEDULE_STEP + 1;
+	if (step == step_groups)
+		return messages * TOUR_LOOKS / GROUPS_STEP + 1;
 	return PG_INT64_MAX;
 }
 
@@ -413,8 +423,10 @@ step_schedule(OnceQueue *queue, Work *work)
 static bool
 step_groups(OnceQueue *queue, Work *work)
 {
-	(void) qam_settle_groups(queue->heap, queue->index, PG_INT32_MAX);
-	return false;
+	int			looks = GROUPS_STEP;
+
+	(void) qam_settle_groups(queue->heap, queue->index, &work->tour, &looks);
+	return !work->tour.over;
 }
 
 /*

@@ -266,15 +266,25 @@ qam_page_is(Page page, const QamLink *link, int lane)
 }
 
 /*
- * qam_pin_block pins a block that a link leads to; "what" names the link's list.
- * One beyond the end of the index would be added to it, or be an error that does
- * not tell what to do.
+ * qam_require_block raises an error if the index has no such data page as a link
+ * leads to; "what" names the link's list.  A block beyond the end of the index would
+ * be added to it, or be an error that does not tell what to do.
+ */
+void
+qam_require_block(Relation index, BlockNumber block, const char *what)
+{
+	if (!qam_block_exists(index, block))
+		qam_broken(index, block, "The %s leads to this block, which is not in the index.", what);
+}
+
+/*
+ * qam_pin_block pins a block that a link leads to, or raises an error if there is
+ * none.
  */
 Buffer
 qam_pin_block(Relation index, BlockNumber block, const char *what)
 {
-	if (!qam_block_exists(index, block))
-		qam_broken(index, block, "The %s leads to this block, which is not in the index.", what);
+	qam_require_block(index, block, what);
 	return ReadBuffer(index, block);
 }
 

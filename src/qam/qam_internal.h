@@ -91,7 +91,7 @@ extern bool qam_page_finished(Page page);
 extern bool qam_page_over(Page page);
 extern bool qam_unlink(Relation index, int lane, const QamLink *pred,
 					   const QamLink *link, bool wait);
-extern int	qam_adopt_new_pages(Relation index);
+extern bool qam_adopt_new_page(Relation index, Buffer buffer);
 extern void qam_wakeup(Relation index, uint64 seq);
 extern Buffer qam_get_page(Relation index, QamLink *free);
 extern QamLink qam_lane_tail(Relation index, int lane);
@@ -142,6 +142,7 @@ extern bool qam_successor_is_later(const QamSlot *slot, BlockNumber block, uint6
 								   int slotno);
 extern bool qam_page_is(Page page, const QamLink *link, int lane);
 extern bool qam_looks_like(Page page, uint16 kind, uint64 seq, uint64 mask);
+extern void qam_require_block(Relation index, BlockNumber block, const char *what);
 extern Buffer qam_pin_block(Relation index, BlockNumber block, const char *what);
 extern Buffer qam_pin_row(Relation heap, Relation index, BlockNumber block);
 extern Buffer qam_follow(Relation index, const char *what, QamLink link, uint16 kind,
@@ -186,7 +187,7 @@ extern int64 qam_schedule_due(Relation index);
 extern int	qam_schedule_list(const QamScheduleData *schedule, int64 ready_at);
 extern QamLink qam_schedule_head(Relation index, int list);
 extern void qam_schedule_append(Relation index, const QamSlot *slot, int lane, int64 now);
-extern void qam_schedule_clean(Relation index);
+extern void qam_schedule_clean(Relation index, BufferAccessStrategy strategy);
 extern QamSourceState qam_source_lock(Relation index, QamSource *source);
 extern bool qam_source_wait(QamSource *source);
 extern void qam_source_done(QamLog *log, QamSource *source);

@@ -775,57 +775,40 @@ qam_unlink(Relation index, int lane, const QamLink *pred, const QamLink *link,
 }
 
 /*
- * qam_adopt_new_pages puts pages that a crash left all zeros onto the free
- * list, and returns how many.  No locks on entry or exit.
+ * qam_adopt_new_page puts a page onto the free list that a crash left all zeros,
+ * and returns whether it is one.  It is pinned; no locks on entry or exit.
  */
-int
-qam_adopt_new_pages(Relation index)
+bool
+qam_adopt_new_page(Relation index, Buffer buffer)
 {
-	BlockNumber nblocks = RelationGetNumberOfBlocks(index);
-	BlockNumber block;
-	int			adopted = 0;
+	Buffer		meta_buffer = ReadBuffer(index, QAM_METAPAGE);
+	bool		is_new;
 
-	for (block = QAM_METAPAGE + 1; block < nblocks; block++)
+	LockBuffer(meta_buffer, BUFFER_LOCK_EXCLUSIVE);
+	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+
+	/* With the metapage locked, nobody is about to initialise it */
+	is_new = PageIsNew(BufferGetPage(buffer));
+	if (is_new)
 	{
-		Buffer		buffer = ReadBuffer(index, block);
-		bool		is_new;
+		QamMeta		meta = qam_check_meta(index, BufferGetPage(meta_buffer));
+		QamLink		free = meta->free;
+		QamLog		log;
+		Page		page;
+		uint64		seq;
 
-		CHECK_FOR_INTERRUPTS();
-		LockBuffer(buffer, BUFFER_LOCK_SHARE);
-		is_new = PageIsNew(BufferGetPage(buffer));
-		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
-		if (is_new)
-		{
-			Buffer		meta_buffer = ReadBuffer(index, QAM_METAPAGE);
-
-			LockBuffer(meta_buffer, BUFFER_LOCK_EXCLUSIVE);
-			LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
-
-			/* With the metapage locked, nobody is about to initialise it */
-			if (PageIsNew(BufferGetPage(buffer)))
-			{
-				QamMeta		meta = qam_check_meta(index, BufferGetPage(meta_buffer));
-				QamLink		free = meta->free;
-				QamLog		log;
-				Page		page;
-				uint64		seq;
-
-				qam_log_begin(&log, index);
-				page = qam_log_page(&log, meta_buffer, false);
-				seq = qam_meta_take_seq(&log, page);
-				qam_meta_set_free(&log, page, qam_link(block, seq));
-				page = qam_log_page(&log, buffer, true);
-				qam_page_init(page, QAM_PAGE_FREE, 0, seq);
-				qam_page_set_free(&log, page, free);
-				qam_log_finish(&log);
-				adopted++;
-			}
-			LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
-			UnlockReleaseBuffer(meta_buffer);
-		}
-		ReleaseBuffer(buffer);
+		qam_log_begin(&log, index);
+		page = qam_log_page(&log, meta_buffer, false);
+		seq = qam_meta_take_seq(&log, page);
+		qam_meta_set_free(&log, page, qam_link(BufferGetBlockNumber(buffer), seq));
+		page = qam_log_page(&log, buffer, true);
+		qam_page_init(page, QAM_PAGE_FREE, 0, seq);
+		qam_page_set_free(&log, page, free);
+		qam_log_finish(&log);
 	}
-	return adopted;
+	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+	UnlockReleaseBuffer(meta_buffer);
+	return is_new;
 }
 
 /*

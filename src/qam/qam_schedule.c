@@ -1182,7 +1182,7 @@ qam_run_schedule(Relation heap, Relation index, int max)
  * the work on it: there is always a next VACUUM.
  */
 void
-qam_schedule_clean(Relation index)
+qam_schedule_clean(Relation index, BufferAccessStrategy strategy)
 {
 	int			list;
 
@@ -1195,13 +1195,17 @@ qam_schedule_clean(Relation index)
 
 		while (QamLinkIsValid(&link))
 		{
-			Buffer		buffer = qam_pin_block(index, link.block, "schedule");
-			Page		page = BufferGetPage(buffer);
+			Buffer		buffer;
+			Page		page;
 			QamLink		next;
 			bool		good;
 			bool		over;
 
 			once_vacuum_delay_point();
+			qam_require_block(index, link.block, "schedule");
+			buffer = ReadBufferExtended(index, MAIN_FORKNUM, link.block, RBM_NORMAL,
+										strategy);
+			page = BufferGetPage(buffer);
 			LockBuffer(buffer, BUFFER_LOCK_SHARE);
 			good = qam_page_is(page, &link, QAM_SCHEDULED);
 			next = QamPageGetOpaque(page)->next;

@@ -76,6 +76,8 @@ qam_vacuum_page(Relation index, Buffer buffer, IndexBulkDeleteResult *stats,
  * Pages are taken in physical order.  A slot appended after we have passed does
  * not belong to a row that was dead before; nor does one that moves from the
  * schedule to where we have passed (see qam_schedule.c).
+ *
+ * Pages of zeros are put onto the free list by the way.
  */
 IndexBulkDeleteResult *
 qambulkdelete(IndexVacuumInfo *info, IndexBulkDeleteResult *stats,
@@ -94,20 +96,26 @@ qambulkdelete(IndexVacuumInfo *info, IndexBulkDeleteResult *stats,
 		Page		page;
 		uint32		groups[(BLCKSZ / sizeof(QamSlot)) + 1];
 		int			ngroups = 0;
+		bool		is_new;
 
 		once_vacuum_delay_point();
 		buffer = ReadBufferExtended(index, MAIN_FORKNUM, block, RBM_NORMAL,
 									info->strategy);
 		LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
 		page = BufferGetPage(buffer);
-		if (!PageIsNew(page))
+		is_new = PageIsNew(page);
+		if (!is_new)
+		{
 			qam_require_page(index, buffer);
-		if (!PageIsNew(page) &&
-			(QamPageGetOpaque(page)->kind == QAM_PAGE_LANE ||
-			 QamPageGetOpaque(page)->kind == QAM_PAGE_BUCKET))
-			ngroups = qam_vacuum_page(index, buffer, stats, callback, callback_state,
-									  groups);
-		UnlockReleaseBuffer(buffer);
+			if (QamPageGetOpaque(page)->kind == QAM_PAGE_LANE ||
+				QamPageGetOpaque(page)->kind == QAM_PAGE_BUCKET)
+				ngroups = qam_vacuum_page(index, buffer, stats, callback, callback_state,
+										  groups);
+		}
+		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+		if (is_new && qam_adopt_new_page(index, buffer))
+			stats->pages_deleted++;
+		ReleaseBuffer(buffer);
 		while (ngroups > 0)
 			qam_group_advance(index, groups[--ngroups], NULL);
 	}
@@ -155,7 +163,38 @@ qam_vacuum_lane(Relation index, int lane, QamLink link, BufferAccessStrategy str
 }
 
 /*
+ * Put the pages of zeros onto the free list that a crash has left; returns how many.
+ *
+ * Nothing tells where they are but looking at each page of the index.
+ */
+static BlockNumber
+qam_vacuum_new_pages(Relation index, BufferAccessStrategy strategy)
+{
+	BlockNumber nblocks = RelationGetNumberOfBlocks(index);
+	BlockNumber block;
+	BlockNumber adopted = 0;
+
+	for (block = QAM_METAPAGE + 1; block < nblocks; block++)
+	{
+		Buffer		buffer;
+		bool		is_new;
+
+		once_vacuum_delay_point();
+		buffer = ReadBufferExtended(index, MAIN_FORKNUM, block, RBM_NORMAL, strategy);
+		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		is_new = PageIsNew(BufferGetPage(buffer));
+		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+		if (is_new && qam_adopt_new_page(index, buffer))
+			adopted++;
+		ReleaseBuffer(buffer);
+	}
+	return adopted;
+}
+
+/*
  * qamvacuumcleanup is amvacuumcleanup.
+ *
+ * If there was an ambulkdelete, that has looked at each page already.
  */
 IndexBulkDeleteResult *
 qamvacuumcleanup(IndexVacuumInfo *info, IndexBulkDeleteResult *stats)
@@ -171,12 +210,12 @@ qamvacuumcleanup(IndexVacuumInfo *info, IndexBulkDeleteResult *stats)
 		stats = palloc0(sizeof(IndexBulkDeleteResult));
 		stats->estimated_count = true;
 		stats->num_index_tuples = info->num_heap_tuples;
+		stats->pages_deleted = qam_vacuum_new_pages(index, info->strategy);
 	}
 	qam_read_meta(index, &meta);
 	for (lane = 0; lane < QAM_LANES; lane++)
 		qam_vacuum_lane(index, lane, meta.lanes[lane].head, info->strategy);
-	qam_schedule_clean(index);
-	stats->pages_deleted = qam_adopt_new_pages(index);
+	qam_schedule_clean(index, info->strategy);
 	stats->num_pages = RelationGetNumberOfBlocks(index);
 	return stats;
 }

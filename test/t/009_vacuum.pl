@@ -73,4 +73,46 @@ is(value('SELECT count(*) FROM once.q_q'), '5', 'only the delayed messages are l
 value('VACUUM once.q_q');
 is(value("SELECT count(*) FROM once.slots('q') WHERE state <> 'done'"), '5', 'as in the index');
 clean($node, 'q', 'in the end');
+
+# Pages of zeros, as a crash leaves them, are found by VACUUM, whether it has rows to delete or none.
+sub leave_new_pages
+{
+	my $path = $node->data_dir . '/' . value("SELECT pg_relation_filepath('once.q_new_queue_idx')");
+	$node->stop;
+	open(my $file, '>>:raw', $path) or die $!;
+	print $file "\0" x (3 * 8192);
+	close($file);
+	$node->start;
+	return;
+}
+
+sub kinds { return value("SELECT string_agg(kind || ' ' || n, ', ' ORDER BY kind) FROM (SELECT kind, count(*) AS n FROM once.pages('new') GROUP BY kind) k") }
+
+value("SELECT once.create_queue('new')");
+value("SELECT once.send('new', '1')");
+leave_new_pages();
+is(kinds(), 'lane 1, meta 1, new 3', 'pages that a crash has left');
+value('VACUUM once.q_new');
+is(kinds(), 'free 3, lane 1, meta 1', 'VACUUM finds them with nothing to delete');
+leave_new_pages();
+value('DELETE FROM once.q_new');
+value('VACUUM once.q_new');
+is(kinds(), 'free 6, lane 1, meta 1', 'and with something');
+clean($node, 'new', 'after pages of zeros');
+
+# Looking for them costs what VACUUM may cost: it naps by the way, and leaves alone what others have in the buffers.
+value("SELECT once.create_queue('idle')");
+value("SELECT count(*) FROM once.send_batch('idle', array_fill('1'::jsonb, ARRAY[120000]))");
+value('DELETE FROM once.q_idle');
+value('VACUUM once.q_idle');
+my $free = value("SELECT count(*) FROM once.pages('idle') WHERE kind = 'free'");
+cmp_ok($free, '>', 500, 'an index of free pages');
+$node->append_conf('postgresql.conf', "shared_buffers = '32 MB'\n");
+$node->restart;
+value('VACUUM once.q_idle');
+my $plan = $node->safe_psql('postgres', "EXPLAIN (ANALYZE, BUFFERS, COSTS off, TIMING off, SUMMARY off) SELECT FROM once.pages('idle')");
+my ($read) = $plan =~ /read=(\d+)/;
+cmp_ok($read // 0, '>', $free - 300, 'VACUUM keeps its pages in few buffers');
+cmp_ok(value("SET vacuum_cost_limit = 1; SET vacuum_cost_page_hit = 1; SET vacuum_cost_delay = '2 ms'; CREATE TEMP TABLE begun AS SELECT clock_timestamp() AS at; VACUUM once.q_idle; SELECT extract(epoch FROM clock_timestamp() - at) FROM begun"),
+	'>', $free * 0.002, 'and naps for each');
 done_testing();

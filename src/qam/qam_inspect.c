@@ -11,6 +11,7 @@
 
 #include "access/htup_details.h"
 #include "miscadmin.h"
+#include "once_debug.h"
 #include "qam/qam_internal.h"
 #include "utils/hsearch.h"
 #include "utils/rel.h"
@@ -93,6 +94,7 @@ qam_judge_copied(Relation heap, Relation index, const QamCopiedPage *copy, int s
 		LockBuffer(*heap_buffer, BUFFER_LOCK_UNLOCK);
 	}
 	LockBuffer(copy->buffer, BUFFER_LOCK_UNLOCK);
+	once_debug_point("copy_judged");
 	return current;
 }
 
@@ -257,11 +259,34 @@ qam_is_head(HTAB *heads, const QamCopiedPage *copy, int slotno)
 }
 
 /*
- * How does a message stand, going by its slot and its row, and by whether there is
- * one before it in its group?  That the slot is BLOCKED may be out of date.
+ * Does a copied slot's claim keep its message from others?
+ *
+ * As for a walker, this comes before the row is judged.  The other way round, a row
+ * found alive may be deleted by its consumer's commit before the claim is found over,
+ * and a message seems to be ready that never was.
+ */
+static bool
+qam_claim_holds(const QamSlot *slot, TimestampTz now)
+{
+	switch (QamSlotState(slot))
+	{
+		case QAM_SLOT_CLAIMED:
+			if (QamClaimKindOf(slot->claim) == QAM_CLAIM_BY_LEASE)
+				return slot->ready_at > now;
+			/* FALLTHROUGH */
+		case QAM_SLOT_TAKEN:
+			return qam_xid_state(qam_claim_xid(slot->claim, qam_next_xid())) != QAM_XID_ENDED;
+	}
+	return false;
+}
+
+/*
+ * How does a message stand, going by its slot, by whether the claim held before its
+ * row was judged, by its row, and by whether there is one before it in its group?
+ * That the slot is BLOCKED may be out of date.
  */
 static QamPeekState
-qam_peek_state(const QamCopiedPage *copy, int slotno, const QamRow *row,
+qam_peek_state(const QamCopiedPage *copy, int slotno, bool held, const QamRow *row,
 			   const QamRetry *retry, TimestampTz now, bool first,
 			   TimestampTz *ready_at)
 {
@@ -272,23 +297,10 @@ qam_peek_state(const QamCopiedPage *copy, int slotno, const QamRow *row,
 		return QAM_PEEK_DONE;
 	if (row->inserting)
 		return QAM_PEEK_UNCOMMITTED;
-	if (row->state != QAM_ROW_LIVE && !row->locked_only)
-		return QAM_PEEK_CLAIMED;
-	if (QamSlotState(slot) == QAM_SLOT_TAKEN &&
-		qam_xid_state(qam_claim_xid(slot->claim, qam_next_xid())) != QAM_XID_ENDED)
+	if (held || (row->state != QAM_ROW_LIVE && !row->locked_only))
 		return QAM_PEEK_CLAIMED;
 	if (QamSlotState(slot) == QAM_SLOT_CLAIMED)
-	{
-		if (QamClaimKindOf(slot->claim) == QAM_CLAIM_BY_LEASE)
-		{
-			if (slot->ready_at > now)
-				return QAM_PEEK_CLAIMED;
-		}
-		else if (qam_xid_state(qam_claim_xid(slot->claim, qam_next_xid())) != QAM_XID_ENDED)
-			return QAM_PEEK_CLAIMED;
-		*ready_at = qam_ready_again(retry, copy->opaque.seq, slotno, slot);
-	}
-	*ready_at = qam_shown_time(*ready_at);
+		*ready_at = qam_shown_time(qam_ready_again(retry, copy->opaque.seq, slotno, slot));
 	if (!first)
 		return QAM_PEEK_BLOCKED;
 	if (*ready_at > now)
@@ -301,10 +313,10 @@ qam_peek_state(const QamCopiedPage *copy, int slotno, const QamRow *row,
  * still pinned and locked.
  */
 static void
-qam_peek_slot(const QamCopiedPage *copy, int slotno, QamRow *row,
+qam_peek_slot(const QamCopiedPage *copy, int slotno, bool held, QamRow *row,
 			  const QamRetry *retry, TimestampTz now, bool first, QamPeeked *out)
 {
-	out->state = qam_peek_state(copy, slotno, row, retry, now, first, &out->ready_at);
+	out->state = qam_peek_state(copy, slotno, held, row, retry, now, first, &out->ready_at);
 	out->attempts = copy->slots[slotno].attempts;
 	out->stuck = QamSlotStuck(&copy->slots[slotno]) > 0 &&
 		(out->state == QAM_PEEK_READY || out->state == QAM_PEEK_DELAYED);
@@ -326,6 +338,7 @@ qam_peek_page(Relation heap, Relation index, const QamCopiedPage *copy, Snapshot
 	for (i = copy->opaque.first_unfinished; i < copy->nslots && n < max; i++)
 	{
 		const QamSlot *slot = &copy->slots[i];
+		bool		held = out != NULL && qam_claim_holds(slot, now);
 		QamRow		row;
 		bool		unused;
 		bool		first;
@@ -344,7 +357,7 @@ qam_peek_page(Relation heap, Relation index, const QamCopiedPage *copy, Snapshot
 		LockBuffer(*heap_buffer, BUFFER_LOCK_SHARE);
 		if (qam_row_visible(&row, snapshot))
 		{
-			qam_peek_slot(copy, i, &row, retry, now, first, &out[n]);
+			qam_peek_slot(copy, i, held, &row, retry, now, first, &out[n]);
 			n++;
 		}
 		LockBuffer(*heap_buffer, BUFFER_LOCK_UNLOCK);
@@ -465,6 +478,7 @@ qam_look_at_slot(Relation heap, Relation index, const QamCopiedPage *copy, int s
 				 QamPeeked *out)
 {
 	TimestampTz now = GetCurrentTimestamp();
+	bool		held = qam_claim_holds(&copy->slots[slotno], now);
 	bool		first = qam_is_head(heads, copy, slotno);
 	QamRow		row;
 	bool		unused;
@@ -474,11 +488,11 @@ qam_look_at_slot(Relation heap, Relation index, const QamCopiedPage *copy, int s
 		row.state = QAM_ROW_GONE;
 	if (row.state == QAM_ROW_GONE)
 	{
-		qam_peek_slot(copy, slotno, &row, retry, now, first, out);
+		qam_peek_slot(copy, slotno, held, &row, retry, now, first, out);
 		return;
 	}
 	LockBuffer(*heap_buffer, BUFFER_LOCK_SHARE);
-	qam_peek_slot(copy, slotno, &row, retry, now, first, out);
+	qam_peek_slot(copy, slotno, held, &row, retry, now, first, out);
 	LockBuffer(*heap_buffer, BUFFER_LOCK_UNLOCK);
 }
 

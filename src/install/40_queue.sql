@@ -211,7 +211,7 @@ CREATE FUNCTION once.ack(receipt uuid)
 RETURNS void
 AS 'MODULE_PATHNAME', 'once_ack' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION once.ack(uuid) IS
-'Deletes the message in the caller''s transaction. Raises once_lease_lost if somebody else may have the message by now, and once_already_acked if it was acked before, so that the caller''s effects roll back. Requires SELECT and DELETE on the table.';
+'Deletes the message in the caller''s transaction. Raises once_lease_lost if somebody else may have the message by now, or if another transaction has updated it since it was received, and once_already_acked if it was acked before, so that the caller''s effects roll back. Requires SELECT and DELETE on the table.';
 
 CREATE FUNCTION once.ack_all(receipts uuid[])
 RETURNS bigint

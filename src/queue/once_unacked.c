@@ -182,18 +182,18 @@ once_unacked_has(const pg_uuid_t *receipt)
 }
 
 /*
- * once_unacked_row tells where the row of a message is that this transaction
- * has received and still holds, or NULL if it cannot be acked by its place.
- * Good until the next change here.
+ * once_unacked_row tells where the row of a message was that this transaction
+ * has received and still holds, or NULL if there is no such message; by_place: or
+ * if it must not be acked by its place.  Good until the next change here.
  */
 const OnceReceivedRow *
-once_unacked_row(const pg_uuid_t *receipt)
+once_unacked_row(const pg_uuid_t *receipt, bool by_place)
 {
 	UnackedEntry *entry = NULL;
 
 	if (unacked_table != NULL)
 		entry = hash_search(unacked_table, receipt, HASH_FIND, NULL);
-	return entry != NULL && entry->by_place ? &entry->row : NULL;
+	return entry != NULL && (entry->by_place || !by_place) ? &entry->row : NULL;
 }
 
 /*

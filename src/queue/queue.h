@@ -132,6 +132,7 @@ extern bool once_row_delete_spi(OnceQueue *queue, ItemPointer tid, int64 id);
 extern bool once_row_is_there(OnceQueue *queue, ItemPointer tid, int64 id);
 extern bool once_row_take_spi(OnceQueue *queue, ItemPointer tid, int64 id);
 extern void once_raise_suppressed(const OnceQueue *queue);
+extern bool once_row_replaced(Relation heap, const ItemPointerData *tid, TransactionId xmin);
 extern bool once_row_at(Page page, HeapTuple tuple);
 extern Buffer once_row_pin(const OnceQueue *queue, HeapTuple copy);
 

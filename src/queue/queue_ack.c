@@ -8,10 +8,15 @@
  * page is pinned its line pointer cannot be used for another row, so what is
  * deleted is the message that was claimed.
  *
- * A claim by this very transaction cannot be lost while it runs, so its ack
- * need not look at the slot at all.  A lease can, right up to the moment when
- * the row's deletion keeps everybody else away from it.  So for a lease the
- * claim is looked at again after the deletion.
+ * A claim by this very transaction cannot be lost to somebody else while it runs,
+ * so its ack need not look at the slot at all.  But somebody may UPDATE the row
+ * meanwhile, as the claim locks nothing; then what would be acked has never been
+ * delivered.  It is known which version was, so that ack is refused, unless the
+ * UPDATE was this transaction's own.  (Of a lease it is not known, nor whose.)
+ *
+ * A lease can be lost, right up to the moment when the row's deletion keeps
+ * everybody else away from it.  So for a lease the claim is looked at again after
+ * the deletion.
  * Whoever has lost it raises an error and rolls back; try_ack, which must go
  * on without the deletion, deletes in a subtransaction.
  *
@@ -42,8 +47,10 @@ typedef enum AckOutcome
 	ACK_DONE,					/* deleted, and the claim was ours all along */
 	ACK_GONE,					/* the row was deleted before */
 	ACK_LOST,					/* the claim is not ours any more */
-	ACK_OVERTAKEN				/* deleted, but the claim was lost meanwhile:
-								 * the deletion must be rolled back */
+	ACK_CHANGED,				/* another transaction has updated the row */
+	ACK_OVERTAKEN				/* deleted, but the claim was lost or the row
+								 * updated meanwhile: the deletion must be
+								 * rolled back */
 } AckOutcome;
 
 /* Some receipts of one queue, for try_ack and try_ack_all */
@@ -67,6 +74,8 @@ static bool try_ack_round(TryRun *run);
 static void try_ack_in_subxact(TryRun *run);
 static int	run_length(const pg_uuid_t *receipts, int n, OnceReceipt *first);
 static AckOutcome ack_one(OnceQueue *queue, const pg_uuid_t *uuid);
+static bool changed_since_received(OnceQueue *queue, const pg_uuid_t *uuid);
+static void raise_changed(const OnceQueue *queue);
 static void check_order(OnceQueue *queue, const QamRef *ref, QamLocated *located);
 static bool ack_received(const pg_uuid_t *uuid, Oid relid);
 static bool row_is_there(Buffer buffer, const OnceReceivedRow *row);
@@ -163,6 +172,9 @@ ack_run(const pg_uuid_t *receipts, int n, const char *verb)
 		{
 			AckOutcome	outcome = ack_one(&queue, &receipts[done]);
 
+			if (outcome == ACK_CHANGED ||
+				(outcome == ACK_OVERTAKEN && once_unacked_has(&receipts[done])))
+				raise_changed(&queue);
 			if (outcome == ACK_LOST || outcome == ACK_OVERTAKEN)
 				once_raise_lost(&queue);
 			if (outcome == ACK_GONE)
@@ -196,7 +208,9 @@ try_ack_run(const pg_uuid_t *receipts, int n, bool *acked, const char *verb)
 		once_queue_check_column(&run.queue, ONCE_COL_ID);
 		for (i = 0; i < run.n && all_own; i++)
 			all_own = once_unacked_has(&run.receipts[i]);
-		if (all_own)
+
+		/* What is one's own is overtaken in the executor only */
+		if (all_own && run.queue.meta.fast)
 		{
 			if (!try_ack_round(&run))
 				elog(ERROR, "claim of the current transaction was lost");
@@ -311,6 +325,11 @@ ack_one(OnceQueue *queue, const pg_uuid_t *uuid)
 		if (located.state == QAM_REF_LOST)
 			return ACK_LOST;
 
+		if (changed_since_received(queue, uuid))
+		{
+			ReleaseBuffer(located.heap_pin);
+			return ACK_CHANGED;
+		}
 		check_order(queue, &receipt.ref, &located);
 		if (located.attempt > 1 || queue->meta.archive != 0)
 		{
@@ -329,6 +348,10 @@ ack_one(OnceQueue *queue, const pg_uuid_t *uuid)
 
 		if (!safe && !qam_confirm_ack(queue->index, &receipt.ref))
 			return ACK_OVERTAKEN;
+
+		/* A DELETE by the executor goes on to the version that it has waited for */
+		if (!queue->meta.fast && changed_since_received(queue, uuid))
+			return ACK_OVERTAKEN;
 		if (message.tuple != NULL)
 		{
 			once_messages_done(queue, &message, 1, NULL);
@@ -337,6 +360,31 @@ ack_one(OnceQueue *queue, const pg_uuid_t *uuid)
 		once_unacked_ack(uuid);
 		return ACK_DONE;
 	}
+}
+
+/*
+ * changed_since_received tells whether a message was received by this transaction,
+ * and updated by another one since.
+ */
+static bool
+changed_since_received(OnceQueue *queue, const pg_uuid_t *uuid)
+{
+	const OnceReceivedRow *row = once_unacked_row(uuid, false);
+
+	return row != NULL && once_row_replaced(queue->heap, &row->tid, row->xmin);
+}
+
+/*
+ * raise_changed raises once_lease_lost because of that.
+ */
+static void
+raise_changed(const OnceQueue *queue)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_ONCE_LEASE_LOST),
+			 errmsg("claim on a message of queue \"%s\" is lost", once_queue_name(queue)),
+			 errdetail("Another transaction has updated the message since it was received."),
+			 errhint("Roll back: the message will be delivered again, as it is now.")));
 }
 
 /*
@@ -373,7 +421,7 @@ check_order(OnceQueue *queue, const QamRef *ref, QamLocated *located)
 static bool
 ack_received(const pg_uuid_t *uuid, Oid relid)
 {
-	const OnceReceivedRow *known = once_unacked_row(uuid);
+	const OnceReceivedRow *known = once_unacked_row(uuid, true);
 	OnceReceivedRow row;
 	TM_FailureData tmfd;
 	Relation	heap;

@@ -20,6 +20,7 @@
 #include "access/heaptoast.h"
 #include "access/htup_details.h"
 #include "access/tableam.h"
+#include "access/transam.h"
 #include "access/xact.h"
 #include "catalog/index.h"
 #include "catalog/pg_type.h"
@@ -31,6 +32,7 @@
 #include "once_error.h"
 #include "queue/queue.h"
 #include "storage/bufmgr.h"
+#include "storage/procarray.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
@@ -118,6 +120,7 @@ static Size row_size(const OnceNewRow *row);
 static Datum row_value(const OnceNewRow *row, int column, bool *isnull);
 static Datum row_array(const OnceNewRows *batch, int column, Oid type);
 static bool row_changed_by_us(HeapTuple tuple);
+static bool row_has_successor(HeapTuple tuple);
 static SPIPlanPtr get_plan(OnceQueue *queue, RowPlan which);
 static SPIPlanPtr make_plan(const char *relname, RowPlan which);
 
@@ -271,12 +274,22 @@ once_row_is_there(OnceQueue *queue, ItemPointer tid, int64 id)
 static bool
 row_changed_by_us(HeapTuple tuple)
 {
+	return row_has_successor(tuple) &&
+		TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetUpdateXid(tuple->t_data));
+}
+
+/*
+ * row_has_successor tells whether an UPDATE has replaced a row by another version,
+ * unless it was rolled back.  Its page is locked.
+ */
+static bool
+row_has_successor(HeapTuple tuple)
+{
 	HeapTupleHeader header = tuple->t_data;
 
 	return !(header->t_infomask & HEAP_XMAX_INVALID) &&
 		!HEAP_XMAX_IS_LOCKED_ONLY(header->t_infomask) &&
-		!ItemPointerEquals(&tuple->t_self, &header->t_ctid) &&
-		TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetUpdateXid(header));
+		!ItemPointerEquals(&tuple->t_self, &header->t_ctid);
 }
 
 /*
@@ -304,6 +317,36 @@ once_raise_suppressed(const OnceQueue *queue)
 			 errmsg("message of queue \"%s\" was not deleted", once_queue_name(queue)),
 			 errdetail("A trigger or rule of the table kept the row."),
 			 errhint("Let the trigger return OLD for a DELETE.")));
+}
+
+/*
+ * once_row_replaced tells whether another transaction has committed an UPDATE of
+ * the version of a row that a transaction (xmin) has put in a place.
+ *
+ * If that version is not there any more, it has been removed as dead, so somebody
+ * has: this transaction's own changes make nothing dead before it ends.
+ */
+bool
+once_row_replaced(Relation heap, const ItemPointerData *tid, TransactionId xmin)
+{
+	Buffer		buffer = ReadBuffer(heap, ItemPointerGetBlockNumber(tid));
+	TransactionId xmax = InvalidTransactionId;
+	HeapTupleData tuple;
+	bool		there;
+
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	tuple.t_self = *tid;
+	there = once_row_at(BufferGetPage(buffer), &tuple) &&
+		HeapTupleHeaderGetRawXmin(tuple.t_data) == xmin;
+	if (there && row_has_successor(&tuple))
+		xmax = HeapTupleHeaderGetUpdateXid(tuple.t_data);
+	UnlockReleaseBuffer(buffer);
+
+	return !there ||
+		(TransactionIdIsValid(xmax) &&
+		 !TransactionIdIsCurrentTransactionId(xmax) &&
+		 !TransactionIdIsInProgress(xmax) &&
+		 TransactionIdDidCommit(xmax));
 }
 
 /*

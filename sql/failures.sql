@@ -59,6 +59,15 @@ SELECT error FROM failures;
 CALL once.maintain();
 SELECT error FROM failures;
 
+-- One that the transaction has locked itself is forgotten as well.
+SELECT count(once.send('f', '5'));
+SELECT once.nack(receipt, error => 'locked') FROM once.lease('f');
+BEGIN;
+SELECT error FROM once.failure FOR UPDATE;
+SELECT attempt FROM once.pop('f');
+COMMIT;
+SELECT error FROM failures;
+
 -- An id that is given again by hand.
 SELECT once.alter_queue('f', reset => ARRAY['ttl_action']);
 INSERT INTO once.q_f (id, payload) OVERRIDING SYSTEM VALUE VALUES (77, '"by hand"');

@@ -20,7 +20,6 @@
 #include "pg_once.h"
 
 #include "access/genam.h"
-#include "access/heapam.h"
 #include "access/htup_details.h"
 #include "access/stratnum.h"
 #include "access/table.h"
@@ -33,6 +32,7 @@
 #include "meta/meta_dead.h"
 #include "miscadmin.h"
 #include "once_error.h"
+#include "once_heap.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -70,7 +70,6 @@ static SysScanDesc scan_failures(Relation rel, const char *queue,
 								 const OnceMessageKey *message);
 static HeapTuple next_failure(SysScanDesc scan, Relation rel, const OnceMessageKey *message);
 static int	read_attempt(HeapTuple tuple, Relation rel);
-static bool delete_row(Relation rel, HeapTuple tuple);
 
 /*
  * once_dead_lock locks the table of dead letters, to write some, if that can be
@@ -141,7 +140,7 @@ once_failure_write(const char *queue, const OnceMessageKey *message, int attempt
 	while (HeapTupleIsValid(tuple = next_failure(scan, rel, message)))
 	{
 		if (read_attempt(tuple, rel) == attempt)
-			(void) delete_row(rel, tuple);
+			(void) once_heap_try_delete(rel, &tuple->t_self);
 	}
 	systable_endscan(scan);
 
@@ -292,7 +291,7 @@ once_failures_forget_orphans(const char *queue, Snapshot snapshot, HTAB *message
 		key = once_message_key(tuple, RelationGetDescr(rel), Anum_failure_id,
 							   Anum_failure_enqueued_at);
 		if (hash_search(messages, &key, HASH_FIND, NULL) != NULL)
-			(void) delete_row(rel, tuple);
+			(void) once_heap_try_delete(rel, &tuple->t_self);
 	}
 	systable_endscan(scan);
 	table_close(rel, NoLock);
@@ -339,7 +338,7 @@ once_dead_forget_queue(const char *queue)
 		while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 		{
 			CHECK_FOR_INTERRUPTS();
-			(void) delete_row(rel, tuple);
+			(void) once_heap_try_delete(rel, &tuple->t_self);
 		}
 		systable_endscan(scan);
 		table_close(rel, NoLock);
@@ -476,7 +475,7 @@ forget_failures(const char *queue, const OnceMessageKey *message, bool stuck_onl
 	while (HeapTupleIsValid(tuple = next_failure(scan, rel, message)))
 	{
 		if (!stuck_only || read_attempt(tuple, rel) == ONCE_STUCK_ATTEMPT)
-			deleted |= delete_row(rel, tuple);
+			deleted |= once_heap_try_delete(rel, &tuple->t_self);
 	}
 	systable_endscan(scan);
 	table_close(rel, deleted ? NoLock : RowExclusiveLock);
@@ -542,17 +541,4 @@ read_attempt(HeapTuple tuple, Relation rel)
 
 	return DatumGetInt32(heap_getattr(tuple, Anum_failure_attempt, RelationGetDescr(rel),
 									  &isnull));
-}
-
-/*
- * delete_row deletes a row unless somebody else is at it.
- */
-static bool
-delete_row(Relation rel, HeapTuple tuple)
-{
-	ItemPointerData tid = tuple->t_self;
-	TM_FailureData tmfd;
-
-	return heap_delete(rel, &tid, GetCurrentCommandId(true), InvalidSnapshot,
-					   false, &tmfd, false) == TM_Ok;
 }

@@ -19,6 +19,7 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "miscadmin.h"
+#include "once_heap.h"
 #include "queue/queue.h"
 #include "storage/bufmgr.h"
 #include "utils/rel.h"
@@ -99,7 +100,7 @@ once_row_find_root(const OnceQueue *queue, ItemPointer tid)
 
 /*
  * once_row_delete_own deletes the row of a message that this transaction has sent.
- * False: something else of the transaction has deleted it.
+ * False: something else of the transaction has deleted it, or somebody has it locked.
  */
 bool
 once_row_delete_own(OnceQueue *queue, ItemPointer tid, int64 id)
@@ -190,15 +191,13 @@ refuse_one(void *arg, int row, const ErrorData *error)
 }
 
 /*
- * delete_row deletes a row of this transaction's own, as DELETE would.
+ * delete_row deletes a row of this transaction's own, unless somebody else is at it:
+ * what it has but updated may have been locked by others before.
  */
 static bool
 delete_row(OnceQueue *queue, ItemPointer tid, int64 id)
 {
-	TM_FailureData tmfd;
-
 	if (queue->meta.fast)
-		return heap_delete(queue->heap, tid, GetCurrentCommandId(true), InvalidSnapshot,
-						   true, &tmfd, false) == TM_Ok;
-	return once_row_take_spi(queue, tid, id);
+		return once_heap_try_delete(queue->heap, tid);
+	return once_heap_try_lock(queue->heap, tid) && once_row_take_spi(queue, tid, id);
 }

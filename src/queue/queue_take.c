@@ -19,14 +19,12 @@
 #include "postgres.h"
 #include "pg_once.h"
 
-#include "access/heapam.h"
 #include "access/htup_details.h"
-#include "access/tableam.h"
-#include "access/xact.h"
 #include "common/int.h"
 #include "miscadmin.h"
 #include "once_debug.h"
 #include "once_error.h"
+#include "once_heap.h"
 #include "queue/queue.h"
 #include "storage/bufmgr.h"
 #include "utils/rel.h"
@@ -81,9 +79,6 @@ static bool take_one(Take *take, QamClaimed *row, OnceDeadWriter *writer);
 static bool is_expired(void *arg, HeapTuple tuple, TimestampTz now);
 static bool pop_at_once(void *arg, QamClaimed *claimed);
 static bool remove_at_once(void *arg, QamClaimed *claimed);
-static bool take_by_delete(OnceQueue *queue, QamClaimed *claimed);
-static bool take_by_lock(OnceQueue *queue, QamClaimed *claimed);
-static bool take_by_spi(OnceQueue *queue, QamClaimed *claimed);
 
 /*
  * once_rows_claim claims messages, and does away with dead ones that it meets,
@@ -457,6 +452,7 @@ take_one(Take *take, QamClaimed *row, OnceDeadWriter *writer)
 {
 	OnceQueue  *queue = take->hold->queue;
 	Buffer		buffer = once_row_pin(queue, row->tuple);
+	ItemPointerData tid = row->tuple->t_self;
 	QamClaimed	flat = *row;
 	bool		taken;
 
@@ -464,10 +460,11 @@ take_one(Take *take, QamClaimed *row, OnceDeadWriter *writer)
 		return false;
 	if (take->dead)
 		once_row_flatten(queue, &flat.tuple);
-	taken = queue->meta.fast ? take_by_delete(queue, row) : take_by_lock(queue, row);
+	taken = queue->meta.fast ? once_heap_try_delete(queue->heap, &tid) :
+		once_heap_try_lock(queue->heap, &tid);
 	ReleaseBuffer(buffer);
 	if (taken && !queue->meta.fast)
-		taken = take_by_spi(queue, row);
+		taken = once_row_take_spi(queue, &tid, once_row_id(queue, row->tuple));
 	if (taken && take->dead)
 		once_dead_store(queue, writer, &flat);
 
@@ -494,7 +491,7 @@ pop_at_once(void *arg, QamClaimed *claimed)
 	if (claimed->group != 0 && hold->req.ndead > 0)
 		return true;
 	hold->at = claimed->nth;
-	claimed->taken = take_by_delete(hold->queue, claimed);
+	claimed->taken = once_heap_try_delete(hold->queue->heap, &claimed->tuple->t_self);
 	hold->at = ONCE_AT_NONE;
 	return claimed->taken;
 }
@@ -507,56 +504,6 @@ remove_at_once(void *arg, QamClaimed *claimed)
 {
 	OnceHold   *hold = arg;
 
-	claimed->taken = take_by_delete(hold->queue, claimed);
+	claimed->taken = once_heap_try_delete(hold->queue->heap, &claimed->tuple->t_self);
 	return claimed->taken;
-}
-
-/*
- * take_by_delete deletes a claimed row, without waiting.  Its page is pinned.
- */
-static bool
-take_by_delete(OnceQueue *queue, QamClaimed *claimed)
-{
-	ItemPointerData tid = claimed->tuple->t_self;
-	TM_FailureData tmfd;
-	TM_Result	result;
-
-	result = heap_delete(queue->heap, &tid, GetCurrentCommandId(true),
-						 InvalidSnapshot, false, &tmfd, false);
-
-	/* It says so too if nobody but this transaction has the row locked. */
-	if (result == TM_BeingModified && take_by_lock(queue, claimed))
-		result = heap_delete(queue->heap, &tid, GetCurrentCommandId(true),
-							 InvalidSnapshot, true, &tmfd, false);
-	return result == TM_Ok;
-}
-
-/*
- * take_by_lock locks a claimed row as a DELETE would, without waiting.  Its page
- * is pinned.
- */
-static bool
-take_by_lock(OnceQueue *queue, QamClaimed *claimed)
-{
-	HeapTupleData tuple;
-	Buffer		buffer;
-	TM_FailureData tmfd;
-	TM_Result	result;
-
-	tuple.t_self = claimed->tuple->t_self;
-	result = heap_lock_tuple(queue->heap, &tuple, GetCurrentCommandId(true),
-							 LockTupleExclusive, LockWaitSkip, false, &buffer, &tmfd);
-	ReleaseBuffer(buffer);
-	return result == TM_Ok;
-}
-
-/*
- * take_by_spi deletes a row that we have locked.
- */
-static bool
-take_by_spi(OnceQueue *queue, QamClaimed *claimed)
-{
-	ItemPointerData tid = claimed->tuple->t_self;
-
-	return once_row_take_spi(queue, &tid, once_row_id(queue, claimed->tuple));
 }

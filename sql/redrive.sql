@@ -223,6 +223,16 @@ SELECT once.drop_queue('kept');
 DROP FUNCTION keep, keep_in_the_end;
 DROP ROLE regress_once_redriver;
 
+-- Of those that have died at one time with one id, each has its turn, also where a call goes on
+-- that deletes them 10000 at a time.
+SELECT once.create_queue('twins');
+INSERT INTO once.dead_letter (queue, id, payload, reason, attempts, dead_at) SELECT 'twins', 1, to_jsonb(g), 'attempts', 1, '2026-01-01' FROM generate_series(1, 10025) g;
+SELECT once.redrive('twins', 2), once.redrive('twins', 20);
+SELECT once.purge_dead_letters('twins');
+SELECT count(*) FROM once.dead_letters WHERE queue = 'twins';
+SELECT count(DISTINCT payload) FROM once.pop('twins', 100);
+SELECT once.drop_queue('twins');
+
 -- replay, too, leaves out what the queue does not take.
 SELECT once.create_queue('a', archive => '1 day');
 SELECT count(*) FROM once.send_batch('a', ARRAY(SELECT to_jsonb(n) FROM generate_series(1, 2500) n));

@@ -55,6 +55,7 @@ typedef struct FoundLetter
 
 static void find_letters(OnceLetters *letters, TimestampTz before, int64 max,
 						 Tuplesortstate *found);
+static bool is_next(OnceLetters *letters, FoundLetter *letter);
 static bool lock_letter(OnceLetters *letters, ItemPointer place, Snapshot snapshot,
 						TupleTableSlot *locked);
 static void find_turns(OnceLetters *letters, Tuplesortstate *found);
@@ -79,6 +80,8 @@ once_letters_begin(OnceLetters *letters, const char *queue, ArrayType *ids)
 		once_ids_make(&letters->ids, ids);
 	letters->dead_at = DT_NOBEGIN;
 	letters->id = PG_INT64_MIN;
+	letters->max_places = 8;
+	letters->places = palloc(sizeof(ItemPointerData) * letters->max_places);
 
 	TupleDescInitEntry(desc, Anum_found_group, "group", INT8OID, -1, 0);
 	TupleDescInitEntry(desc, Anum_found_id, "id", INT8OID, -1, 0);
@@ -138,6 +141,7 @@ once_letters_end(OnceLetters *letters)
 		tuplesort_end(letters->sorted);
 	ExecDropSingleTupleTableSlot(letters->slot);
 	ExecDropSingleTupleTableSlot(letters->filled);
+	pfree(letters->places);
 	table_close(letters->rel, NoLock);
 }
 
@@ -204,6 +208,7 @@ find_letters(OnceLetters *letters, TimestampTz before, int64 max, Tuplesortstate
 	ScanKeyInit(&key[1], Anum_dead_letter_dead_at, BTGreaterEqualStrategyNumber,
 				F_TIMESTAMPTZ_GE, TimestampTzGetDatum(letters->dead_at));
 	scan = systable_beginscan_ordered(letters->rel, index, snapshot, 2, key);
+	letters->nbefore = letters->nplaces;
 	while (letters->nfound < max &&
 		   HeapTupleIsValid(tuple = systable_getnext_ordered(scan, ForwardScanDirection)))
 	{
@@ -217,10 +222,8 @@ find_letters(OnceLetters *letters, TimestampTz before, int64 max, Tuplesortstate
 													   &isnull));
 		if (letter.turn >= before && before != DT_NOEND)
 			break;
-		if (letter.turn == letters->dead_at && letter.id <= letters->id)
+		if (!is_next(letters, &letter))
 			continue;
-		letters->dead_at = letter.turn;
-		letters->id = letter.id;
 		if (!letters->any_id && !once_ids_have(&letters->ids, letter.id))
 			continue;
 		group = heap_getattr(tuple, Anum_dead_letter_group_id, desc, &letter.no_group);
@@ -242,6 +245,36 @@ find_letters(OnceLetters *letters, TimestampTz before, int64 max, Tuplesortstate
 	UnregisterSnapshot(snapshot);
 	ExecDropSingleTupleTableSlot(locked);
 	index_close(index, AccessShareLock);
+}
+
+/*
+ * is_next tells whether a letter, of those that a scan returns, comes after those
+ * that were looked at, and notes that it is looked at now.
+ */
+static bool
+is_next(OnceLetters *letters, FoundLetter *letter)
+{
+	int			i;
+
+	if (letter->turn == letters->dead_at && letter->id < letters->id)
+		return false;
+	if (letter->turn != letters->dead_at || letter->id != letters->id)
+		letters->nplaces = letters->nbefore = 0;
+	for (i = 0; i < letters->nbefore; i++)
+	{
+		if (ItemPointerEquals(&letters->places[i], &letter->place))
+			return false;
+	}
+	if (letters->nplaces == letters->max_places)
+	{
+		letters->max_places *= 2;
+		letters->places = repalloc_huge(letters->places,
+										sizeof(ItemPointerData) * letters->max_places);
+	}
+	letters->dead_at = letter->turn;
+	letters->id = letter->id;
+	letters->places[letters->nplaces++] = letter->place;
+	return true;
 }
 
 /*

@@ -19,9 +19,13 @@ typedef struct OnceLetters
 	bool		any_id;			/* or those of these ids only: */
 	OnceIds		ids;
 
-	/* The last one looked at, in the order of death */
+	/* The last one looked at, in the order of death, and all of its time and id */
 	TimestampTz dead_at;
 	int64		id;
+	ItemPointer places;
+	int			nplaces;
+	int			max_places;
+	int			nbefore;		/* of them, before this scan */
 
 	/* Those found */
 	int64		nfound;

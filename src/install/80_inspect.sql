@@ -16,7 +16,7 @@ CREATE FUNCTION once.peek(
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'once_peek' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 10;
 COMMENT ON FUNCTION once.peek(text, integer) IS
-'Shows the first messages of a queue in order of delivery, and claims nothing; delayed ones come last. attempt: deliveries so far. ready_at: when a delayed message becomes due, or when a lease ends; NULL if ready. state: ready; delayed; claimed (also if an open transaction has locked or deleted the row); blocked (another message of the group comes first); dead (attempts used up, or expired; the next consumer, or maintain, takes it away); stuck (it could not be taken away or popped because of error, and this is tried again at ready_at). Requires SELECT on the table.';
+'Shows the first messages of a queue in order of delivery, and claims nothing; delayed ones come last. attempt: deliveries so far. ready_at: when a delayed message becomes due, or when a lease ends; NULL if ready. state: ready; delayed; claimed (also if an open transaction has locked or deleted the row); blocked (another message of the group comes first); dead (attempts used up, or expired; the next consumer, or maintain, takes it away); stuck (it could not be taken away or popped because of error, and this is tried again at ready_at). A value that cannot be read is NULL, and error says why. Requires SELECT on the table.';
 
 CREATE FUNCTION once.check(
     queue text,

@@ -244,6 +244,7 @@ extern int	once_rows_remove(OnceHold *hold, OnceRefusals *refusals);
 extern bool once_row_expired(const OnceQueue *queue, HeapTuple tuple, TimestampTz now);
 
 /* queue_dead.c */
+extern bool once_dead_is_dropped(const OnceQueue *queue, const QamClaimed *dead);
 extern void once_dead_store(OnceQueue *queue, OnceDeadWriter *writer,
 							const QamClaimed *dead);
 extern void once_stuck_note(OnceQueue *queue, const QamClaimed *message,

@@ -37,9 +37,19 @@ static void write_note(void *arg, int from, int to);
 static void forgo_note(void *arg, int row, const ErrorData *error);
 
 /*
+ * once_dead_is_dropped tells whether a dead message leaves no letter, so that nothing
+ * of it needs to be read.
+ */
+bool
+once_dead_is_dropped(const OnceQueue *queue, const QamClaimed *dead)
+{
+	return dead->death == QAM_DEAD_EXPIRED && queue->meta.drop_expired;
+}
+
+/*
  * once_dead_store makes a dead letter of a message whose row has been deleted,
- * in the table that the writer has open.  The tuple is flat.  An expired one is
- * forgotten instead, if the queue wants it so.
+ * in the table that the writer has open.  The tuple is flat.  One that is dropped
+ * is forgotten instead.
  */
 void
 once_dead_store(OnceQueue *queue, OnceDeadWriter *writer, const QamClaimed *dead)
@@ -49,7 +59,7 @@ once_dead_store(OnceQueue *queue, OnceDeadWriter *writer, const QamClaimed *dead
 	Datum		values[Natts_dead_letter];
 	bool		isnull[Natts_dead_letter] = {0};
 
-	if (dead->death == QAM_DEAD_EXPIRED && queue->meta.drop_expired)
+	if (once_dead_is_dropped(queue, dead))
 	{
 		if (dead->attempt > 0 || dead->stuck)
 			once_failures_forget(name, &key);

@@ -8,6 +8,7 @@
 #include "postgres.h"
 #include "pg_once.h"
 
+#include "access/detoast.h"
 #include "access/htup_details.h"
 #include "access/transam.h"
 #include "funcapi.h"
@@ -37,7 +38,25 @@ typedef struct Look
 	ReturnSetInfo *rsinfo;
 } Look;
 
-static void put_peeked(ReturnSetInfo *rsinfo, OnceQueue *queue, QamPeeked *peeked);
+/* The columns whose values may be out of line */
+static const OnceColumn wide_columns[] = {ONCE_COL_GROUP_ID, ONCE_COL_HEADERS, ONCE_COL_PAYLOAD};
+
+/* A message whose values are read */
+typedef struct Peek
+{
+	OnceQueue  *queue;
+	OnceRefusals *refusals;
+	QamPeeked  *peeked;
+	OnceTry		try;
+	Datum		values[lengthof(wide_columns)];
+	bool		isnull[lengthof(wide_columns)];
+	text	   *error;			/* why one could not be read; NULL: all could */
+} Peek;
+
+static void put_peeked(ReturnSetInfo *rsinfo, Peek *peek);
+static void read_wide(Peek *peek);
+static void read_some(void *arg, int from, int to);
+static void leave_out(void *arg, int column, const ErrorData *error);
 static const char *state_name(OnceQueue *queue, const QamPeeked *peeked);
 static void put_fault(void *arg, const char *rule, BlockNumber block, int slot,
 					  const char *detail);
@@ -54,6 +73,7 @@ once_peek(PG_FUNCTION_ARGS)
 	int			max = once_arg_max_messages(fcinfo, 1);
 	QamPeeked  *peeked = palloc(sizeof(QamPeeked) * max);
 	OnceQueue	queue;
+	OnceRefusals refusals = {.queue = &queue,.what = "shown in full"};
 	int			n;
 	int			i;
 
@@ -65,9 +85,12 @@ once_peek(PG_FUNCTION_ARGS)
 	once_queue_was_read(&queue);
 	for (i = 0; i < n; i++)
 	{
-		put_peeked((ReturnSetInfo *) fcinfo->resultinfo, &queue, &peeked[i]);
+		Peek		peek = {.queue = &queue,.refusals = &refusals,.peeked = &peeked[i]};
+
+		put_peeked((ReturnSetInfo *) fcinfo->resultinfo, &peek);
 		CHECK_FOR_INTERRUPTS();
 	}
+	once_refusals_warn(&refusals);
 	once_queue_close(&queue);
 	return (Datum) 0;
 }
@@ -130,14 +153,17 @@ once_pages(PG_FUNCTION_ARGS)
 }
 
 static void
-put_peeked(ReturnSetInfo *rsinfo, OnceQueue *queue, QamPeeked *peeked)
+put_peeked(ReturnSetInfo *rsinfo, Peek *peek)
 {
+	OnceQueue  *queue = peek->queue;
+	QamPeeked  *peeked = peek->peeked;
 	const AttrNumber *column = queue->meta.column;
 	TupleDesc	desc = RelationGetDescr(queue->heap);
 	Datum		values[NPEEK_COLUMNS];
 	bool		isnull[NPEEK_COLUMNS] = {0};
+	int			i;
 
-	once_row_flatten(queue, &peeked->tuple);
+	read_wide(peek);
 	values[0] = heap_getattr(peeked->tuple, column[ONCE_COL_ID], desc, &isnull[0]);
 	values[1] = Int32GetDatum(peeked->attempts);
 	values[2] = heap_getattr(peeked->tuple, column[ONCE_COL_ENQUEUED_AT], desc, &isnull[2]);
@@ -146,20 +172,75 @@ put_peeked(ReturnSetInfo *rsinfo, OnceQueue *queue, QamPeeked *peeked)
 	values[3] = TimestampTzGetDatum(peeked->ready_at);
 	isnull[3] = peeked->ready_at <= GetCurrentTimestamp();
 	values[4] = heap_getattr(peeked->tuple, column[ONCE_COL_PRIORITY], desc, &isnull[4]);
-	values[5] = heap_getattr(peeked->tuple, column[ONCE_COL_GROUP_ID], desc, &isnull[5]);
-	values[6] = heap_getattr(peeked->tuple, column[ONCE_COL_HEADERS], desc, &isnull[6]);
-	values[7] = heap_getattr(peeked->tuple, column[ONCE_COL_PAYLOAD], desc, &isnull[7]);
+	for (i = 0; i < lengthof(wide_columns); i++)
+	{
+		values[5 + i] = peek->values[i];
+		isnull[5 + i] = peek->isnull[i];
+	}
 
 	values[8] = CStringGetTextDatum(state_name(queue, peeked));
 	isnull[9] = true;
-	values[9] = (Datum) 0;
 	if (peeked->stuck)
 	{
 		OnceMessageKey key = once_row_key(queue, peeked->tuple);
 
 		values[9] = once_failure_stuck(once_queue_name(queue), &key, &isnull[9]);
 	}
+	if (isnull[9])
+	{
+		values[9] = PointerGetDatum(peek->error);
+		isnull[9] = peek->error == NULL;
+	}
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, isnull);
+}
+
+/*
+ * read_wide reads the values of a message that may be out of line.  One that cannot
+ * be read is NULL: who looks what is wrong with a queue must see the others.
+ */
+static void
+read_wide(Peek *peek)
+{
+	if (!HeapTupleHasExternal(peek->peeked->tuple))
+	{
+		read_some(peek, 0, lengthof(wide_columns));
+		return;
+	}
+	peek->try.work = read_some;
+	peek->try.refused = leave_out;
+	peek->try.arg = peek;
+	once_try(&peek->try, 0, lengthof(wide_columns));
+}
+
+static void
+read_some(void *arg, int from, int to)
+{
+	Peek	   *peek = arg;
+	int			i;
+
+	for (i = from; i < to; i++)
+	{
+		peek->try.row = i;
+		peek->values[i] = heap_getattr(peek->peeked->tuple,
+									   peek->queue->meta.column[wide_columns[i]],
+									   RelationGetDescr(peek->queue->heap), &peek->isnull[i]);
+		if (!peek->isnull[i] && VARATT_IS_EXTERNAL(DatumGetPointer(peek->values[i])))
+			peek->values[i] =
+				PointerGetDatum(detoast_external_attr((struct varlena *) DatumGetPointer(peek->values[i])));
+	}
+	peek->try.row = -1;
+}
+
+static void
+leave_out(void *arg, int column, const ErrorData *error)
+{
+	Peek	   *peek = arg;
+
+	peek->isnull[column] = true;
+	if (peek->error != NULL)
+		return;
+	peek->error = cstring_to_text(error->message);
+	once_refusal_warn(peek->refusals, once_row_id(peek->queue, peek->peeked->tuple), error);
 }
 
 /*

@@ -458,7 +458,7 @@ take_one(Take *take, QamClaimed *row, OnceDeadWriter *writer)
 
 	if (!BufferIsValid(buffer))
 		return false;
-	if (take->dead)
+	if (take->dead && !once_dead_is_dropped(queue, row))
 		once_row_flatten(queue, &flat.tuple);
 	taken = queue->meta.fast ? once_heap_try_delete(queue->heap, &tid) :
 		once_heap_try_lock(queue->heap, &tid);

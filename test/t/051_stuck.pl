@@ -51,7 +51,7 @@ same_structure($node, $standby, 'q', 'gone');
 # Values that cannot be read: chunks of two messages are gone, one of them dead.
 SKIP:
 {
-	skip 'pg_surgery is not installed', 10
+	skip 'pg_surgery is not installed', 20
 	  unless value("SELECT count(*) FROM pg_available_extensions WHERE name = 'pg_surgery'");
 	value('CREATE EXTENSION pg_surgery');
 	for my $verb ('receive', 'lease', 'pop')
@@ -63,6 +63,13 @@ SKIP:
 		my $toast = value(q(SELECT reltoastrelid::regclass FROM pg_class WHERE oid = 'once.q_t'::regclass));
 		value("SELECT heap_force_kill('$toast'::regclass, array_agg(ctid)) FROM $toast");
 
+		my ($stdout, $stderr);
+		$node->psql('postgres', q(SELECT string_agg(concat_ws(' ', id, left(payload #>> '{}', 1), state, left(error, 20)), ', ' ORDER BY id) FROM once.peek('t')), stdout => \$stdout, stderr => \$stderr);
+		is($stdout, '1 1 ready, 2 dead missing chunk number, 3 ready missing chunk number, 4 4 ready', "$verb: peek shows what it can");
+		like($stderr, qr/message 2 of queue "t" was not shown in full: missing chunk .*message 3 of queue "t" was not shown in full/s, "$verb: and says so");
+		catch_up($node, $standby);
+		is(value("SELECT count(*) FILTER (WHERE payload IS NULL) FROM once.peek('t')", $standby), '2', "$verb: also on a standby");
+
 		my $call = sub { return sqlstate_of($node, "SELECT payload FROM once.$verb('t', max_messages => 10)") };
 		is($call->(), 'XX001', "$verb: the lost value is an error");
 		is(value("SELECT string_agg(attempts || CASE WHEN stuck > 0 THEN ' stuck' ELSE '' END, ', ' ORDER BY block, slot) FROM once.slots('t') WHERE state <> 'done'"),
@@ -71,6 +78,13 @@ SKIP:
 		value("SELECT once.purge('t'), once.drop_queue('t')");
 	}
 	ok(1, 'purge reads no values');
+	value("SELECT once.create_queue('t', ttl_action => 'drop')");
+	value(q(ALTER TABLE once.q_t ALTER payload SET STORAGE EXTERNAL));
+	value(q(INSERT INTO once.q_t (payload, expires_at) VALUES (to_jsonb(repeat('dead', 5000)), now())));
+	my $toast = value(q(SELECT reltoastrelid::regclass FROM pg_class WHERE oid = 'once.q_t'::regclass));
+	value("SELECT heap_force_kill('$toast'::regclass, array_agg(ctid)) FROM $toast");
+	value('CALL once.maintain()');
+	is(value("SELECT count(*) FROM once.q_t"), '0', 'nor does who drops what has expired');
 }
 
 # Under load: consumers by every verb, some of whose calls fail; a message refers to a third of the messages for a while.

@@ -364,7 +364,7 @@ once_ledger_check_whole(OnceLedgerKind kind, const char *name)
 					   missing),
 			 kind == ONCE_LEDGER_OWN ?
 			 errhint("Its owner can drop what is left of it with once.drop_ledger.") :
-			 errhint("Its owner can drop table %s and then create the archive again with once.alter_queue.",
+			 errhint("Its owner can run DROP TABLE %s, and create the tables again with once.alter_queue.",
 					 tables)));
 }
 

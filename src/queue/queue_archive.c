@@ -476,7 +476,7 @@ check_time(Relation partition)
 				 errmsg("column \"%s\" of table %s is missing or of another type",
 						"archived_at", qualified(RelationGetRelationName(partition))),
 				 errdetail("Without it, nothing tells when archived messages are old enough to be deleted."),
-				 errhint("Use ALTER TABLE to give of the archive such a column of type %s again.",
+				 errhint("Use ALTER TABLE to give the archive such a column of type %s again.",
 						 format_type_be(TIMESTAMPTZOID))));
 }
 

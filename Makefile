@@ -28,6 +28,7 @@ OBJS := $(patsubst %.c,%.o,$(call in_srcdir,src/*.c src/*/*.c))
 INSTALL_SQL := $(addprefix $(srcdir)/,$(call in_srcdir,src/install/*.sql))
 DATA_built = $(EXTENSION)--$(EXTVERSION).sql
 DATA := $(call in_srcdir,src/install/upgrade/*.sql src/install/frozen/*.sql)
+DOCS := $(call in_srcdir,doc/*.md)
 
 ifeq ($(and $(EXTVERSION),$(OBJS),$(INSTALL_SQL)),)
 $(error no sources of pg_once in "$(srcdir)" (make cannot read a path with spaces))

@@ -1,0 +1,286 @@
+# The pages of the documentation, README.md and doc/*.md: their examples are executed, their links lead somewhere, and the
+# reference has everything that there is.  ONCE_PAGES="doc/pg_once.md ..." tries only these.
+#
+# A page is one psql session in a database of its own, which is empty (no extension either): its blocks are executed from top
+# to bottom, and each must succeed.  The roles that it creates are dropped at its end.  What the page says about a block stands
+# in a comment that no reader sees, on the line before the block:
+#
+#   ```sql                               executed
+#   ```sh, ```ini, ```, ...              not executed
+#   <!-- test: error ON005 -->           the statements of the next block may fail; the last that does has this SQLSTATE
+#   <!-- test: not run, REASON -->       the next block is not executed here
+#   <!-- recipe: NAME -->                the next block is executed by 024_recipes.pl, with parameters
+#
+# A block without a language right after one that is executed is what psql prints: the last lines of the output (warnings and
+# errors too) must be these.  Spaces, the length of rules, times, uuids and addresses do not count; "..." stands for any lines.
+#
+# What the examples need and the reader does not, is executed where it stands, too:
+#
+#   <!-- test
+#   CREATE EXTENSION pg_once;
+#   -->
+
+use strict;
+use warnings;
+
+use File::Basename qw(basename dirname);
+use FindBin;
+use lib $FindBin::RealBin;
+use IPC::Run;
+use OnceTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $top = "$FindBin::RealBin/../..";
+my @pages = $ENV{ONCE_PAGES} ? split(' ', $ENV{ONCE_PAGES}) : ('README.md', map { "doc/" . basename($_) } sort glob("$top/doc/*.md"));
+my $node = once_node('main', "timezone = 'UTC'");
+
+sub lines_of { return split(/\n/, slurp_file("$top/$_[0]"), -1) }
+
+# ---- The examples ----
+
+# psql's script of a page has its lines where the page has them, so that psql's errors name lines of the page.  Where a block
+# begins and ends it prints so.  Returns the script, and by the number of their first line the blocks: the SQLSTATE expected,
+# the output expected.
+sub script_of
+{
+	my ($page) = @_;
+	my (@script, %block, $inside, $begun, $ended, $mark);
+	my $number = 0;
+
+	for my $line (lines_of($page))
+	{
+		my ($sql, $next_mark) = ('');
+
+		$number++;
+		if (defined $inside)
+		{
+			if ($line eq ($inside eq 'hidden' ? '-->' : '```'))
+			{
+				$sql = "\\echo ::end $begun :LAST_ERROR_SQLSTATE" if $inside eq 'sql';
+				$ended = $inside eq 'sql' ? $begun : undef;
+				$inside = undef;
+			}
+			elsif ($inside eq 'sql' || $inside eq 'hidden')
+			{
+				$sql = $line;
+			}
+			elsif ($inside eq 'output')
+			{
+				$block{$ended}{output} .= "$line\n";
+			}
+		}
+		elsif ($line eq '<!-- test')
+		{
+			$inside = 'hidden';
+		}
+		elsif ($line =~ /^<!-- (test: error (\w{5})|test: not run, .+|recipe: .+) -->$/)
+		{
+			die "$page, line $number: a mark, and no block" if defined $mark;
+			$next_mark = $2 // 'not run';
+		}
+		elsif ($line =~ /^```(\w*)$/)
+		{
+			$inside = $1 eq 'sql' && ($mark // '') ne 'not run' ? 'sql' : $1 eq '' && defined $ended ? 'output' : 'text';
+			if ($inside eq 'sql')
+			{
+				$begun = $number;
+				$block{$begun} = { sqlstate => $mark // '00000' };
+				$sql = '\set ON_ERROR_STOP ' . (defined $mark ? 'off' : 'on') . " \\set LAST_ERROR_SQLSTATE 00000 \\echo ::begin $begun";
+			}
+			else
+			{
+				die "$page, line $number: a mark, and no SQL" if defined $mark && $1 ne 'sql';
+			}
+		}
+		else
+		{
+			die "$page, line $number: what is this?" if $line =~ /^\s*<!-- *(test( |:|$)|recipe)|^\s+```/;
+			die "$page, line $number: a mark, and no block" if defined $mark;
+			$ended = undef if $line ne '';
+		}
+		$mark = $next_mark;
+		push(@script, $sql);
+	}
+	die "$page: a block without an end" if defined $inside;
+	return (join("\n", @script) . "\n", \%block);
+}
+
+# What of an output counts
+sub essence
+{
+	my ($text) = @_;
+
+	$text =~ s/^psql:[^ ]*:\d+: //mg;
+	$text =~ s/\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)?\+\d\d/(time)/g;
+	$text =~ s/[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}/(uuid)/g;
+	$text =~ s/[ \t]+/ /g;
+	$text =~ s/-{2,}/--/g;
+	return join('', map { "$_\n" } grep { $_ ne '' } map { s/^ | $//gr } split(/\n/, $text));
+}
+
+sub ends_with
+{
+	my ($output, $expected) = map { essence($_) } @_;
+	my $pattern = join('(?:.*\n)*', map { quotemeta($_) } split(/^\.\.\.\n/m, $expected, -1));
+
+	return $output =~ /(?:^|\n)$pattern\z/;
+}
+
+sub roles { return split(/\n/, $node->safe_psql('postgres', 'SELECT rolname FROM pg_roles')) }
+
+sub execute
+{
+	my ($page) = @_;
+	my $database = basename($page, '.md');
+	my ($script, $blocks) = script_of($page);
+	my $file = $node->basedir . "/$database.sql";
+	my %role = map { $_ => 1 } roles();
+	my ($output, %output);
+
+	append_to_file($file, $script);
+	$node->safe_psql('postgres', qq(CREATE DATABASE "$database" TEMPLATE template0));
+	IPC::Run::run([ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-P', 'pager=off', '-P', 'footer=off', '-d', $node->connstr($database), '-f', $file ],
+		'<', \undef, '>&', \$output);
+	my $status = $? >> 8;
+
+	while ($output =~ /^::begin (\d+)\n(.*?)^::end \1 (\w+)\n/msg)
+	{
+		$output{$1} = { output => $2, sqlstate => $3 };
+	}
+	for my $line (sort { $a <=> $b } keys %$blocks)
+	{
+		my $expected = $blocks->{$line};
+
+		next if !$output{$line};
+		is($output{$line}{sqlstate}, $expected->{sqlstate}, "$page, line $line: sqlstate") or diag($output{$line}{output});
+		ok(ends_with($output{$line}{output}, $expected->{output}), "$page, line $line: output") or diag("is:\n$output{$line}{output}shall be:\n$expected->{output}")
+		  if defined $expected->{output};
+	}
+	is($status, 0, "$page: to its end") or diag(substr($output, -2000));
+
+	$node->safe_psql('postgres', qq(DROP DATABASE "$database" WITH (FORCE)));
+	$node->safe_psql('postgres', qq(DROP ROLE "$_")) for grep { !$role{$_} } roles();
+}
+
+# ---- The text ----
+
+# The text of a page outside of its blocks, each line with its number
+sub prose
+{
+	my $inside = 0;
+	my $number = 0;
+	my @prose;
+
+	for my $line (lines_of($_[0]))
+	{
+		$number++;
+		$inside = !$inside if $line =~ /^```/;
+		push(@prose, [ $number, $line ]) unless $inside || $line =~ /^```/;
+	}
+	return @prose;
+}
+
+# The anchors of a page, as GitHub makes them of its headings
+sub anchors
+{
+	my (%anchor, %seen);
+
+	for (map { $_->[1] } prose($_[0]))
+	{
+		$anchor{$1} = 1 while /<a (?:name|id)="([^"]+)">/g;
+		next unless /^#+ +(.*)/;
+		my $slug = lc($1) =~ s/<[^>]*>//gr =~ s/\[([^]]*)\]\([^)]*\)/$1/gr =~ s/[^\w\- ]//gr =~ s/ /-/gr;
+		$anchor{ $seen{$slug} ? "$slug-$seen{$slug}" : $slug } = 1;
+		$seen{$slug}++;
+	}
+	return \%anchor;
+}
+
+my %anchors;
+
+sub broken_links
+{
+	my ($page) = @_;
+	my @broken;
+
+	for (prose($page))
+	{
+		my ($number, $line) = @$_;
+
+		while ($line =~ s/\]\(([^) ]+)\)//)
+		{
+			my ($file, $anchor) = split(/#/, $1, 2);
+			next if $file =~ /^https?:/;
+			my $target = $file eq '' ? $page : dirname($page) . "/$file";
+			push(@broken, "line $number: $1"), next unless -e "$top/$target";
+			push(@broken, "line $number: $1") if defined $anchor && !($anchors{$target} //= anchors($target))->{$anchor};
+		}
+	}
+	return @broken;
+}
+
+# Rows of tables and comments cannot be wrapped.
+sub long_lines
+{
+	my ($page) = @_;
+
+	return map { "line $_->[0]" } grep { $_->[1] !~ /^(\||<!--)/ && length($_->[1]) > 100 } prose($page);
+}
+
+# ---- The reference ----
+
+# The text below each heading
+sub sections
+{
+	my (%section, $heading);
+
+	for (lines_of($_[0]))
+	{
+		$heading = $1, next if /^###? (.*)/;
+		$section{$heading} .= "$_\n" if defined $heading;
+	}
+	return \%section;
+}
+
+sub query { return split(/\n/, $node->safe_psql('postgres', $_[0])) }
+
+sub missing_in_reference
+{
+	my ($page) = @_;
+	my $section = sections($page);
+	my $text = slurp_file("$top/$page");
+	my @missing;
+
+	for (query(q(SELECT proname, array_to_string(proargnames, ' ') FROM pg_proc WHERE pronamespace = 'once'::regnamespace)))
+	{
+		my ($function, $arguments) = split(/\|/, $_, -1);
+		my $description = $section->{$function} // ($section->{'Internal routines'} =~ /`$function`/ ? next : '');
+
+		push(@missing, "function $function"), next if $description eq '';
+		push(@missing, map { "argument $_ of $function" } grep { $description !~ /\b$_\b/ } split(' ', $arguments));
+	}
+	for (query(q(SELECT relname, string_agg(attname, ' ') FROM pg_class c JOIN pg_attribute ON attrelid = c.oid
+				 WHERE relnamespace = 'once'::regnamespace AND relkind IN ('r', 'v', 'c') AND attnum > 0 GROUP BY relname)))
+	{
+		my ($relation, $columns) = split(/\|/);
+		my $description = $section->{"once.$relation"} // ($section->{'Internal tables'} =~ /`once\.$relation`/ ? next : '');
+
+		push(@missing, "relation $relation"), next if $description eq '';
+		push(@missing, map { "column $_ of $relation" } grep { $description !~ /\b$_\b/ } split(' ', $columns));
+	}
+	push(@missing, map { "setting $_" } grep { !$section->{$_} } query(q(LOAD 'pg_once'; SELECT name FROM pg_settings WHERE name LIKE 'once.%')));
+	push(@missing, map { "SQLSTATE $_" } grep { $text !~ /`$_`/ }
+		  map { tr/', //dr } slurp_file("$top/src/once_error.h") =~ /MAKE_SQLSTATE\((.*)\)/g);
+	return @missing;
+}
+
+for my $page (@pages)
+{
+	execute($page);
+	is_deeply([ broken_links($page) ], [], "$page: links");
+	is_deeply([ long_lines($page) ], [], "$page: wrapped at 100 columns");
+	is_deeply([ missing_in_reference($page) ], [], "$page: has everything") if $page =~ /-reference/;
+}
+done_testing();

@@ -221,12 +221,12 @@ sub broken_links
 	return @broken;
 }
 
-# Rows of tables and comments cannot be wrapped.
+# Rows of tables, comments and single words cannot be wrapped.
 sub long_lines
 {
 	my ($page) = @_;
 
-	return map { "line $_->[0]" } grep { $_->[1] !~ /^(\||<!--)/ && length($_->[1]) > 100 } prose($page);
+	return map { "line $_->[0]" } grep { $_->[1] !~ /^(\||<!--|\s*\S+$)/ && length($_->[1]) > 100 } prose($page);
 }
 
 # ---- The reference ----

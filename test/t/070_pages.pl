@@ -169,15 +169,17 @@ sub execute
 # The text of a page outside of its blocks, each line with its number
 sub prose
 {
-	my $inside = 0;
+	my ($block, $hidden) = (0, 0);
 	my $number = 0;
 	my @prose;
 
 	for my $line (lines_of($_[0]))
 	{
 		$number++;
-		$inside = !$inside if $line =~ /^```/;
-		push(@prose, [ $number, $line ]) unless $inside || $line =~ /^```/;
+		$hidden = 1 if $line eq '<!-- test';
+		$block = !$block if $line =~ /^```/;
+		push(@prose, [ $number, $line ]) unless $block || $hidden || $line =~ /^```/;
+		$hidden = 0 if $line eq '-->';
 	}
 	return @prose;
 }

@@ -23,6 +23,7 @@
 use strict;
 use warnings;
 
+use Encode qw(decode);
 use File::Basename qw(basename dirname);
 use FindBin;
 use lib $FindBin::RealBin;
@@ -228,7 +229,7 @@ sub long_lines
 {
 	my ($page) = @_;
 
-	return map { "line $_->[0]" } grep { $_->[1] !~ /^(\||<!--|\s*\S+$)/ && length($_->[1]) > 100 } prose($page);
+	return map { "line $_->[0]" } grep { $_->[1] !~ /^(\||<!--|\s*\S+$)/ && length(decode('UTF-8', $_->[1])) > 100 } prose($page);
 }
 
 # ---- The reference ----

@@ -90,6 +90,7 @@ build_elsewhere() {
 	for where in elsewhere src; do
 		cd "$work/installed/$where" || return
 		[ -s ".$("$pg_config" --pkglibdir)/pg_once.so" ] || return
+		[ -s ".$("$pg_config" --docdir)/extension/pg_once-reference.md" ] || return
 		find . -name '*.so' -exec nm --dynamic --defined-only --format=posix {} + | cut -d ' ' -f 1,2 | sort >../"$where.names"
 		find . ! -name '*.so' -type f -exec md5sum {} + | sort >../"$where.files"
 		grep -qx 'once_send T' ../"$where.names" || return

@@ -1,5 +1,5 @@
 # The recipes of the documentation for what comes from elsewhere, taken from there and executed: whatever is sent again, at the
-# same time, after a rollback or after a crash, has one effect.  (All other examples are executed by 070_pages.pl.)
+# same time, after a rollback or after a crash, has one effect.  (All other examples are executed by 090_pages.pl.)
 
 use strict;
 use warnings;

@@ -37,8 +37,9 @@
  * A queue's table grows and shrinks all the time around a size that says
  * nothing, so vacuum goes by numbers of rows, not by fractions of the table.
  * It never gives disk space back: that would take a lock that stops consumers.  Who
- * wants it back has ways (README, "Space"); none of them is maintain()'s, as what is
- * safe for receipts, shortening the table, is done by VACUUM alone.
+ * wants it back has ways (doc/pg_once-operations.md, "Space"); none of them is
+ * maintain()'s, as what is safe for receipts, shortening the table, is done by VACUUM
+ * alone.
  *
  * enqueued_at is the time of the statement: later than the start of a long
  * transaction, and, being stable, no hindrance to a COPY in bulk, as the

@@ -1,4 +1,4 @@
--- The three contracts, as the table in the README states them: until when a
+-- The three contracts, as the table in doc/pg_once.md states them: until when a
 -- claim lasts, and what becomes of it when the transaction does not commit.
 SET client_min_messages = warning;
 SELECT plan(28);

@@ -1,5 +1,5 @@
 # Somebody sets the server's clock.  How long a call waits does not depend on that; leases, delays and what is remembered for a time
-# do, as the README says; and no message is lost.
+# do, as doc/pg_once-delivery.md says; and no message is lost.
 
 use strict;
 use warnings;

@@ -1,4 +1,4 @@
-# What gives the space of a drained backlog back, and what that costs: what README says of it, one by one.
+# What gives the space of a drained backlog back, and what that costs: what doc/pg_once-operations.md says of it, one by one.
 
 use strict;
 use warnings;

@@ -12,7 +12,7 @@
 #include "executor/spi.h"
 #include "ledger/ledger_internal.h"
 #include "meta/meta_catalog.h"
-#include "meta/meta_ledger.h"
+#include "meta/meta_retention.h"
 #include "meta/meta_role.h"
 #include "miscadmin.h"
 #include "once_args.h"

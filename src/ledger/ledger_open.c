@@ -28,7 +28,7 @@
 #include "meta/meta_citus.h"
 #include "meta/meta_ddl.h"
 #include "meta/meta_index.h"
-#include "meta/meta_ledger.h"
+#include "meta/meta_retention.h"
 #include "miscadmin.h"
 #include "once_debug.h"
 #include "once_error.h"

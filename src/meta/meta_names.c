@@ -21,7 +21,7 @@
 #include "catalog/pg_namespace.h"
 #include "commands/extension.h"
 #include "meta/meta_catalog.h"
-#include "meta/meta_ledger.h"
+#include "meta/meta_retention.h"
 #include "meta/meta_names.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"

@@ -22,7 +22,7 @@
 #include "once_args.h"
 #include "portability/instr_time.h"
 #include "qam/qam.h"
-#include "queue/once_receipt.h"
+#include "queue/queue_receipt.h"
 #include "storage/buf.h"
 #include "storage/bufpage.h"
 #include "storage/lockdefs.h"
@@ -233,7 +233,7 @@ extern void once_hold_init(void);
 extern void once_hold_begin(OnceHold *hold, OnceQueue *queue, Snapshot snapshot);
 extern void once_hold(OnceHold *hold, void (*work) (OnceHold *hold));
 
-/* queue_take.c: to be called within once_hold */
+/* queue_claim.c: to be called within once_hold */
 #define ONCE_MAX_DEAD		100 /* that one call does away with, */
 #define ONCE_MAX_DEAD_ALONE	10000	/* and if there is nothing to deliver before */
 #define ONCE_MAX_STUCK		100 /* that consumers come to know as such in one call */

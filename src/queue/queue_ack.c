@@ -33,7 +33,7 @@
 #include "miscadmin.h"
 #include "once_debug.h"
 #include "once_error.h"
-#include "queue/once_unacked.h"
+#include "queue/queue_unacked.h"
 #include "queue/queue.h"
 #include "storage/bufmgr.h"
 #include "utils/memutils.h"

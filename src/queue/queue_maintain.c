@@ -35,7 +35,7 @@
 #include "once_error.h"
 #include "once_guc.h"
 #include "once_limit.h"
-#include "queue/once_unacked.h"
+#include "queue/queue_unacked.h"
 #include "queue/queue.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"

@@ -15,7 +15,7 @@
 #include "access/htup_details.h"
 #include "meta/meta_dead.h"
 #include "once_error.h"
-#include "queue/once_unacked.h"
+#include "queue/queue_unacked.h"
 #include "queue/queue.h"
 #include "storage/bufmgr.h"
 #include "utils/rel.h"

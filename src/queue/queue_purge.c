@@ -16,7 +16,7 @@
 #include "executor/spi.h"
 #include "meta/meta_dead.h"
 #include "miscadmin.h"
-#include "queue/once_unacked.h"
+#include "queue/queue_unacked.h"
 #include "queue/queue.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"

@@ -22,7 +22,7 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "once_debug.h"
-#include "queue/once_unacked.h"
+#include "queue/queue_unacked.h"
 #include "queue/queue.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"

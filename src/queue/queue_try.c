@@ -24,7 +24,7 @@
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "once_limit.h"
-#include "queue/once_unacked.h"
+#include "queue/queue_unacked.h"
 #include "queue/queue.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * once_unacked.c
+ * queue_unacked.c
  *	  What this transaction has received and not acked yet.
  *
  * A transaction may not commit effects of a message without its ack.  So
@@ -53,8 +53,8 @@
 #include "lib/ilist.h"
 #include "once_error.h"
 #include "once_guc.h"
-#include "queue/once_receipt.h"
-#include "queue/once_unacked.h"
+#include "queue/queue_receipt.h"
+#include "queue/queue_unacked.h"
 #include "queue/queue.h"
 #include "storage/bufmgr.h"
 #include "utils/hsearch.h"

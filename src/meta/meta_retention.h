@@ -1,12 +1,12 @@
 /*-------------------------------------------------------------------------
  *
- * meta_ledger.h
+ * meta_retention.h
  *	  The table once.ledger: one row of options for each ledger.
  *
  *-------------------------------------------------------------------------
  */
-#ifndef META_LEDGER_H
-#define META_LEDGER_H
+#ifndef META_RETENTION_H
+#define META_RETENTION_H
 
 #include "datatype/timestamp.h"
 
@@ -15,4 +15,4 @@ extern void once_ledger_write(const char *ledger, const Interval *retention,
 							  bool created);
 extern void once_ledger_delete(const char *ledger);
 
-#endif							/* META_LEDGER_H */
+#endif							/* META_RETENTION_H */

@@ -1,12 +1,12 @@
 /*-------------------------------------------------------------------------
  *
- * once_unacked.h
+ * queue_unacked.h
  *	  What this transaction has received and not acked yet.
  *
  *-------------------------------------------------------------------------
  */
-#ifndef ONCE_UNACKED_H
-#define ONCE_UNACKED_H
+#ifndef QUEUE_UNACKED_H
+#define QUEUE_UNACKED_H
 
 #include "storage/itemptr.h"
 #include "utils/uuid.h"
@@ -36,4 +36,4 @@ extern void once_unacked_forget(const pg_uuid_t *receipt);
 extern bool once_unacked_any(Oid relid);
 extern void once_unacked_settle(void);
 
-#endif							/* ONCE_UNACKED_H */
+#endif							/* QUEUE_UNACKED_H */

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * meta_ledger.c
+ * meta_retention.c
  *	  Reading and writing rows of once.ledger.
  *
  * Users may read that table but not write it; it is written like once.queue,
@@ -18,7 +18,7 @@
 #include "catalog/indexing.h"
 #include "catalog/pg_collation.h"
 #include "meta/meta_catalog.h"
-#include "meta/meta_ledger.h"
+#include "meta/meta_retention.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"

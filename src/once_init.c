@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * pg_once.c
+ * once_init.c
  *	  Module magic, and the call of every module's initialisation.
  *
  *-------------------------------------------------------------------------
@@ -14,7 +14,7 @@
 #include "once_debug.h"
 #include "once_guc.h"
 #include "qam/qam.h"
-#include "queue/once_unacked.h"
+#include "queue/queue_unacked.h"
 #include "queue/queue.h"
 
 PG_MODULE_MAGIC;

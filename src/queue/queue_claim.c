@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * queue_take.c
+ * queue_claim.c
  *	  Claiming messages, and taking their rows away with the claim.
  *
  * receive and lease leave the rows of what they claim; pop, cancel and purge

@@ -41,7 +41,8 @@ typedef struct OnceMark
 {
 	const char *id;				/* not terminated */
 	int			length;
-	Datum		value;			/* in: to be kept with a new one.  out: that of the first, if wanted */
+	Datum		value;			/* in: to be kept with a new one.  out: that
+								 * of the first, if wanted */
 	bool		value_null;
 	bool		is_new;			/* out: marked by this call */
 

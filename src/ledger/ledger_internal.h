@@ -54,12 +54,14 @@ typedef struct LedgerProbe
 	Relation	index;
 	int			ahead;			/* how many ids may be looked for together */
 	bool		known[LEDGER_PROBE_LEVELS];
-	char	   *pages[LEDGER_PROBE_LEVELS];	/* copies, by level */
+	char	   *pages[LEDGER_PROBE_LEVELS]; /* copies, by level */
 	ItemPointerData *tids;		/* of the rows of the ids looked for, */
 	int			maxtids;
-	int			first[LEDGER_PROBE_AHEAD + 1];	/* those of one from here to the next */
+	int			first[LEDGER_PROBE_AHEAD + 1];	/* those of one from here to
+												 * the next */
 	int			nheap;
-	Buffer		heap_pages[LEDGER_PROBE_AHEAD];	/* of several, the first of each, pinned */
+	Buffer		heap_pages[LEDGER_PROBE_AHEAD]; /* of several, the first of
+												 * each, pinned */
 } LedgerProbe;
 
 /* Generations opened as a state wants them */
@@ -69,11 +71,13 @@ typedef struct LedgerView
 	Relation	sequence;
 	LedgerState state;
 	bool		decoded;		/* changes are, logically */
-	bool		settled;		/* what others have marked in open transactions does not count */
+	bool		settled;		/* what others have marked in open
+								 * transactions does not count */
 	struct
 	{
 		Relation	heap;		/* NULL: not open */
-		int			nindexes;	/* more than one since REINDEX CONCURRENTLY has begun */
+		int			nindexes;	/* more than one since REINDEX CONCURRENTLY
+								 * has begun */
 		Relation   *index;		/* to put ids into; the first is the key */
 		LedgerProbe probe;
 		TupleTableSlot *slot;
@@ -85,7 +89,7 @@ typedef struct LedgerView
 /* ledger_open.c */
 extern char *once_ledger_relname(OnceLedgerKind kind, const char *name, const char *suffix);
 extern void once_ledger_view_open(LedgerView *view, const OnceLedger *ledger,
-							 LOCKMODE lockmode, LOCKMODE old_lockmode);
+								  LOCKMODE lockmode, LOCKMODE old_lockmode);
 extern void once_ledger_view_close(LedgerView *view);
 
 /* ledger_probe.c */

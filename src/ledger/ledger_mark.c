@@ -48,7 +48,8 @@ typedef struct Look
 {
 	LookResult	result;
 	bool		entries;		/* there are entries of it, of whatever rows */
-	int			g;				/* the generation, if found or to be waited for */
+	int			g;				/* the generation, if found or to be waited
+								 * for */
 	Holder		holder;
 	Datum		value;			/* if found, and asked for */
 	bool		value_null;
@@ -238,7 +239,10 @@ mark_in_order(LedgerView *view, OnceMark **marks, int nmarks, MemoryContext cont
 		inserted = insert_marks(view, new, nnew, lost);
 		once_ledger_unlock(ledger, LEDGER_GATE, mode);
 
-		/* What is behind an id that somebody else was faster with is as nothing */
+		/*
+		 * What is behind an id that somebody else was faster with is as
+		 * nothing
+		 */
 		for (i = 0; i < good && !(inserted < nnew && marks[done + i] == new[inserted]); i++)
 			if (looks[i].result == LOOK_FOUND && context != NULL)
 				return_value(view, marks[done + i], &looks[i], context);

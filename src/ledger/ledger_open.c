@@ -65,6 +65,7 @@ static const struct
 	Oid			value_type;
 	bool		value_not_null;
 }			kinds[] =
+
 {
 	{ONCE_LEDGER_PREFIX, "result pg_catalog.jsonb", JSONBOID, false},
 	{ONCE_DEDUP_PREFIX, "message_id pg_catalog.int8 NOT NULL", INT8OID, true}
@@ -418,7 +419,7 @@ once_ledger_raise_not_found(OnceLedgerKind kind, const char *name)
  */
 void
 once_ledger_view_open(LedgerView *view, const OnceLedger *ledger, LOCKMODE lockmode,
-				 LOCKMODE old_lockmode)
+					  LOCKMODE old_lockmode)
 {
 	memset(view, 0, sizeof(LedgerView));
 	view->ledger = ledger;

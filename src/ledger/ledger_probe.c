@@ -397,7 +397,10 @@ prefetch_search(LedgerProbe *probe, Buffer leaf)
 	if (!P_IGNORE(opaque) && !P_RIGHTMOST(opaque))
 		prefetch_entry(page, P_HIKEY);
 
-	/* Numbered as in a heap: the bits after the first one are turns to the right */
+	/*
+	 * Numbered as in a heap: the bits after the first one are turns to the
+	 * right
+	 */
 	for (node = 1; !P_IGNORE(opaque) && node < (1 << PREFETCH_STEPS); node++)
 	{
 		OffsetNumber low = P_FIRSTDATAKEY(opaque);
@@ -555,7 +558,10 @@ compare_id(LedgerProbe *probe, Page page, OffsetNumber offset, const OnceMark *m
 		return 1;
 	value = index_getattr(itup, 1, RelationGetDescr(probe->index), &isnull);
 
-	/* Of a dead row, from a time when the column could be null; nulls come last */
+	/*
+	 * Of a dead row, from a time when the column could be null; nulls come
+	 * last
+	 */
 	if (isnull)
 		return -1;
 

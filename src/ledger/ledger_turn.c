@@ -400,8 +400,8 @@ try_empty(const OnceLedger *ledger, Relation sequence, const LedgerState *state)
 	once_run(psprintf("TRUNCATE ONLY %s",
 					  quote_qualified_identifier(ONCE_SCHEMA,
 												 once_ledger_relname(ledger->kind,
-																NameStr(ledger->name),
-																state->current ? "0" : "1"))),
+																	 NameStr(ledger->name),
+																	 state->current ? "0" : "1"))),
 			 0, NULL, NULL);
 	once_role_drop(&saved);
 	SPI_finish();

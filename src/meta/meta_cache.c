@@ -56,6 +56,7 @@ static const struct
 	Oid			type;
 	bool		notnull;
 }			column_made[ONCE_NCOLUMNS] =
+
 {
 	{"id", INT8OID, true},
 	{"enqueued_at", TIMESTAMPTZOID, true},

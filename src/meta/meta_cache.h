@@ -49,8 +49,8 @@ typedef struct OnceMeta
 	Oid			second_index;
 
 	/*
-	 * A once_queue index that is not valid, or InvalidOid: REINDEX CONCURRENTLY
-	 * is at work, or has left it behind when it failed.
+	 * A once_queue index that is not valid, or InvalidOid: REINDEX
+	 * CONCURRENTLY is at work, or has left it behind when it failed.
 	 */
 	Oid			invalid_index;
 

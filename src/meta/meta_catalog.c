@@ -274,7 +274,10 @@ once_options_lock(const char *prefix, const char *name)
 	options_tag(&tag, prefix, name);
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 
-	/* Names that they have given or taken are looked up anew, as with a table's lock */
+	/*
+	 * Names that they have given or taken are looked up anew, as with a
+	 * table's lock
+	 */
 	AcceptInvalidationMessages();
 }
 

@@ -40,7 +40,8 @@ typedef struct OnceOptions
 	OnceSpan	retention;
 	bool		send_paused;
 	bool		consume_paused;
-	Oid			table;			/* that it was written for; InvalidOid: it comes from elsewhere */
+	Oid			table;			/* that it was written for; InvalidOid: it
+								 * comes from elsewhere */
 } OnceOptions;
 
 extern Oid	once_schema_oid(bool missing_ok);

@@ -37,12 +37,15 @@ typedef enum OnceAccess
 	ONCE_TO_CONSUME,			/* SELECT and DELETE; RowExclusiveLock */
 	ONCE_TO_REDRIVE,			/* INSERT, SELECT and DELETE; RowExclusiveLock */
 	ONCE_TO_LOOK,				/* SELECT; AccessShareLock */
-	ONCE_TO_VERIFY,				/* SELECT, and UPDATE, DELETE or TRUNCATE; ShareLock */
+	ONCE_TO_VERIFY,				/* SELECT, and UPDATE, DELETE or TRUNCATE;
+								 * ShareLock */
 	ONCE_TO_GRANT_PRODUCE,		/* to hand on INSERT; AccessShareLock */
-	ONCE_TO_GRANT_CONSUME,		/* to hand on SELECT and DELETE; AccessShareLock */
+	ONCE_TO_GRANT_CONSUME,		/* to hand on SELECT and DELETE;
+								 * AccessShareLock */
 	ONCE_TO_GRANT_OBSERVE,		/* to hand on SELECT; AccessShareLock */
 	ONCE_TO_ALTER,				/* ownership; AccessShareLock */
-	ONCE_TO_ADOPT,				/* the same, under whatever name the table was made */
+	ONCE_TO_ADOPT,				/* the same, under whatever name the table was
+								 * made */
 	ONCE_TO_PURGE,				/* ownership; RowExclusiveLock */
 	ONCE_TO_RELEASE,			/* the same, but nothing is deleted */
 	ONCE_TO_DROP				/* ownership; AccessExclusiveLock */
@@ -78,7 +81,7 @@ extern void once_raise_already_acked(const OnceQueue *queue);
 /* queue_args.c */
 #define ONCE_MAX_LEASE		(365 * USECS_PER_DAY)
 #define ONCE_MAX_WAIT		(60 * USECS_PER_SEC)
-#define ONCE_MAX_DELAY_DAYS	365		/* between two deliveries */
+#define ONCE_MAX_DELAY_DAYS	365 /* between two deliveries */
 
 extern char *once_arg_queue(FunctionCallInfo fcinfo, int argno);
 extern int	once_arg_max_messages(FunctionCallInfo fcinfo, int argno);
@@ -172,7 +175,10 @@ extern void once_wait_check(const OnceWait *wait);
 /* queue_try.c: work on many rows, some of which may refuse */
 typedef struct OnceTry
 {
-	/* in: does the work for rows from .. to - 1, all of it within a subtransaction */
+	/*
+	 * in: does the work for rows from .. to - 1, all of it within a
+	 * subtransaction
+	 */
 	void		(*work) (void *arg, int from, int to);
 	/* in: leaves one out */
 	void		(*refused) (void *arg, int row, const ErrorData *error);
@@ -213,11 +219,14 @@ typedef struct OnceHold
 	OnceQueue  *queue;
 	void	   *arg;			/* the caller's */
 	QamClaimRequest req;
-	uint32		at;				/* the claim (its "nth") that is worked on, and will
-								 * be stuck if that fails, or ONCE_AT_NONE */
+	uint32		at;				/* the claim (its "nth") that is worked on,
+								 * and will be stuck if that fails, or
+								 * ONCE_AT_NONE */
 	bool		first;			/* has the transaction written nothing before? */
-	bool		in_time;		/* if the time is over, is it no message's doing? */
-	int			dead_met;		/* dead messages that were claimed to be moved, */
+	bool		in_time;		/* if the time is over, is it no message's
+								 * doing? */
+	int			dead_met;		/* dead messages that were claimed to be
+								 * moved, */
 	int			dead_settled;	/* and those that were, or are stuck */
 
 	/* queue_hold.c's own */
@@ -235,8 +244,10 @@ extern void once_hold(OnceHold *hold, void (*work) (OnceHold *hold));
 
 /* queue_claim.c: to be called within once_hold */
 #define ONCE_MAX_DEAD		100 /* that one call does away with, */
-#define ONCE_MAX_DEAD_ALONE	10000	/* and if there is nothing to deliver before */
-#define ONCE_MAX_STUCK		100 /* that consumers come to know as such in one call */
+#define ONCE_MAX_DEAD_ALONE	10000	/* and if there is nothing to deliver
+									 * before */
+#define ONCE_MAX_STUCK		100 /* that consumers come to know as such in one
+								 * call */
 
 extern void once_rows_claim(OnceHold *hold, int max_dead);
 extern void once_rows_pop(OnceHold *hold, int max_dead);

@@ -310,9 +310,9 @@ create_table(const char *relname, bool unlogged, bool id_index)
 	const char *table = quote_qualified_identifier(ONCE_SCHEMA, relname);
 
 	once_run_ddl(list_make2(psprintf(CREATE_TABLE_SQL, unlogged ? "UNLOGGED " : "",
-											  table, id_index ? " PRIMARY KEY" : ""),
-									 index_command(relname)),
-						  GetUserId());
+									 table, id_index ? " PRIMARY KEY" : ""),
+							index_command(relname)),
+				 GetUserId());
 	return get_relname_relid(relname, once_schema_oid(false));
 }
 

@@ -122,7 +122,10 @@ once_archive_make(Relation heap, const char *queue)
 	{
 		Relation	archive = relation_open(relid, AccessShareLock);
 
-		/* The archive of queue "a" has indexes, such as "a_a_archived_at_idx". */
+		/*
+		 * The archive of queue "a" has indexes, such as
+		 * "a_a_archived_at_idx".
+		 */
 		if (archive->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
 			ereport(ERROR,
 					(errcode(ERRCODE_DUPLICATE_TABLE),

@@ -204,7 +204,10 @@ claim(OnceHold *hold, int max_dead, bool pop)
 		if (pop)
 			may_refuse -= pop_rows(hold, had, may_refuse);
 
-		/* Once more, in the place of those that are not to be had; dead ones are done */
+		/*
+		 * Once more, in the place of those that are not to be had; dead ones
+		 * are done
+		 */
 		req->max_dead = req->max_dead_alone = 0;
 	} while (req->nclaimed < Min(found, req->max) && may_refuse > 0);
 }

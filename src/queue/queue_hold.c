@@ -209,7 +209,10 @@ abort_level(int nest_level)
 		}
 		PG_CATCH();
 		{
-			/* As at the beginning of the rollback, which still holds interrupts off */
+			/*
+			 * As at the beginning of the rollback, which still holds
+			 * interrupts off
+			 */
 			InterruptHoldoffCount = holdoff;
 			FlushErrorState();
 			LWLockReleaseAll();

@@ -95,7 +95,10 @@ once_left_drop(const char *queue)
 	check_elsewhere(queue, gettext_noop("queue \"%s\" cannot be dropped"));
 	look(&left, queue);
 
-	/* Somebody may have made a queue of the name since the caller looked for it */
+	/*
+	 * Somebody may have made a queue of the name since the caller looked for
+	 * it
+	 */
 	if (OidIsValid(get_relname_relid(psprintf("%s%s", ONCE_QUEUE_PREFIX, queue),
 									 once_schema_oid(false))))
 		memset(&left, 0, sizeof(left));

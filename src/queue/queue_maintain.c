@@ -89,8 +89,10 @@ struct Work
 	OnceLimit	limit;			/* of this queue or ledger */
 	TimestampTz now;			/* when its turn began */
 	Step		step;			/* of a queue */
-	int64		passes;			/* this one and how many more, or -1: not known */
-	int64		dead_left;		/* dead messages that may yet be met, or -1: not known */
+	int64		passes;			/* this one and how many more, or -1: not
+								 * known */
+	int64		dead_left;		/* dead messages that may yet be met, or -1:
+								 * not known */
 	int			dead_step;		/* and that one step takes */
 	QamTour		tour;			/* of the groups */
 	bool		opening;		/* the queue has not been opened yet */
@@ -149,7 +151,10 @@ once_maintain(PG_FUNCTION_ARGS)
 	/* Its memory outlives the transactions. */
 	SPI_connect_ext(atomic ? 0 : SPI_OPT_NONATOMIC);
 
-	/* If what a procedure has done before cannot be committed, that is its error */
+	/*
+	 * If what a procedure has done before cannot be committed, that is its
+	 * error
+	 */
 	if (!atomic)
 		SPI_commit();
 	names = list_names(LIST_QUEUES_SQL, &n);
@@ -286,9 +291,9 @@ try_work(Work *work)
 		PushActiveSnapshot(GetTransactionSnapshot());
 
 		/*
-		 * What is deferred to the commit could not be caught any more, nor would it
-		 * run as the table's owner.  In a transaction of the caller's own, its time
-		 * is his to choose.
+		 * What is deferred to the commit could not be caught any more, nor
+		 * would it run as the table's owner.  In a transaction of the
+		 * caller's own, its time is his to choose.
 		 */
 		if (!work->atomic)
 			once_fire_at_once();
@@ -471,7 +476,10 @@ step_dead(OnceQueue *queue, Work *work)
 	once_hold_begin(&hold, queue, GetActiveSnapshot());
 	hold.arg = work;
 
-	/* One message that takes all of the time by itself must not take that of each call */
+	/*
+	 * One message that takes all of the time by itself must not take that of
+	 * each call
+	 */
 	hold.in_time = !first;
 	if (!queue->meta.fast)
 		once_limit_arm(&work->limit);

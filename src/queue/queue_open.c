@@ -130,7 +130,10 @@ once_queue_open_receipt(OnceQueue *queue, Oid relid, const char *verb)
 
 	check_transaction(ONCE_TO_CONSUME, verb);
 
-	/* If catalogs changed while we waited for the lock, what we know is stale. */
+	/*
+	 * If catalogs changed while we waited for the lock, what we know is
+	 * stale.
+	 */
 	inval_count = SharedInvalidMessageCounter;
 	if (!check_rights(relid, ONCE_TO_CONSUME))
 		raise_not_found(NULL);

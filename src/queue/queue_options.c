@@ -45,6 +45,7 @@ static const struct
 	const char *name;
 	bool		may_be_off;
 }			option_made[NOPTIONS] =
+
 {
 	{"max_attempts", false},
 	{"retry_delay", false},

@@ -65,6 +65,7 @@ static const struct
 	const char *name;
 	Oid			type;
 }			replay_columns[] =
+
 {
 	{"id", INT8OID},
 	{"priority", INT2OID},

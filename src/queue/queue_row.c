@@ -80,6 +80,7 @@ static const struct
 	OnceColumn	column;
 	Oid			type;
 }			insert_columns[NINSERT_PARAMS] =
+
 {
 	{ONCE_COL_DELIVER_AT, TIMESTAMPTZOID},
 	{ONCE_COL_EXPIRES_AT, TIMESTAMPTZOID},

@@ -81,8 +81,8 @@ typedef struct UnackedLevel
 	int			nest_level;
 	dlist_head	claims;
 	dlist_head	acks;
-	List	   *emptied;		/* tables truncated or dropped, with the rows of
-								 * all that was received from them */
+	List	   *emptied;		/* tables truncated or dropped, with the rows
+								 * of all that was received from them */
 	struct UnackedLevel *parent;	/* of a lower nest_level */
 } UnackedLevel;
 

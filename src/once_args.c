@@ -48,7 +48,7 @@ bool
 once_arg_bool(FunctionCallInfo fcinfo, int argno, const char *name)
 {
 	if (PG_ARGISNULL(argno))
-		once_refuse_null(name);
+		once_arg_refuse_null(name);
 	return PG_GETARG_BOOL(argno);
 }
 
@@ -62,7 +62,7 @@ once_arg_array(FunctionCallInfo fcinfo, int argno, const char *name)
 	ArrayType  *array;
 
 	if (PG_ARGISNULL(argno))
-		once_refuse_null(name);
+		once_arg_refuse_null(name);
 	array = PG_GETARG_ARRAYTYPE_P(argno);
 	if (ARR_NDIM(array) > 1)
 		ereport(ERROR,
@@ -81,7 +81,7 @@ once_arg_role(FunctionCallInfo fcinfo, int argno)
 	char	   *role;
 
 	if (PG_ARGISNULL(argno))
-		once_refuse_null("role");
+		once_arg_refuse_null("role");
 	role = text_to_cstring(PG_GETARG_TEXT_PP(argno));
 
 	/* In a command, a name that is too long would be cut off. */
@@ -123,10 +123,10 @@ once_arg_span(FunctionCallInfo fcinfo, int argno, const char *name,
 }
 
 /*
- * once_refuse_null raises the error for an argument that must not be NULL.
+ * once_arg_refuse_null raises the error for an argument that must not be NULL.
  */
 void
-once_refuse_null(const char *name)
+once_arg_refuse_null(const char *name)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),

@@ -65,14 +65,14 @@ extern char *once_ledger_tables(OnceLedgerKind kind, const char *name);
 /* ledger_mark.c */
 extern void once_ledger_mark(const OnceLedger *ledger, OnceMark *marks, int nmarks,
 							 bool want_values);
-extern bool once_ledger_look(const OnceLedger *ledger, OnceMark *mark,
-							 TimestampTz *marked_at);
+extern bool once_ledger_search(const OnceLedger *ledger, OnceMark *mark,
+							   TimestampTz *marked_at);
 extern bool once_ledger_forget(const OnceLedger *ledger, OnceMark *mark);
 extern bool once_ledger_set_value(const OnceLedger *ledger, OnceMark *mark);
 
 extern void once_ledger_check_id(Datum id, const char *argument, OnceMark *mark);
 
 /* ledger_turn.c */
-extern bool once_ledger_advance(const OnceLedger *ledger, bool look);
+extern bool once_ledger_advance(const OnceLedger *ledger, bool now);
 
 #endif							/* LEDGER_H */

@@ -89,15 +89,15 @@ static const char *const suffixes[] = {"0", "1", "state"};
 
 #define PART_STATE		2		/* the sequence's place there */
 
-static bool ledger_look_up(OnceLedger *ledger, OnceLedgerKind kind, const char *name);
-static bool look_up_relations(OnceLedger *ledger, OnceLedgerKind kind, const char *name);
+static bool find_ledger(OnceLedger *ledger, OnceLedgerKind kind, const char *name);
+static bool once_ledger_find_relations(OnceLedger *ledger, OnceLedgerKind kind, const char *name);
 static bool open_generation(LedgerView *view, int g, LOCKMODE lockmode);
 static bool open_indexes(LedgerView *view, int g, LOCKMODE lockmode);
 static bool open_listed(LedgerView *view, int g, LOCKMODE lockmode, bool *good,
 						bool *valid);
 static void close_indexes(LedgerView *view, int g, LOCKMODE lockmode);
 static void close_generation(LedgerView *view, int g, bool unlock);
-static int	errmsg_unusable(OnceLedgerKind kind, const char *name);
+static int	once_ledger_errmsg_unusable(OnceLedgerKind kind, const char *name);
 static const char *generation_fault(const OnceLedger *ledger, Relation heap);
 
 /*
@@ -141,7 +141,7 @@ once_ledger_find(OnceLedger *ledger, OnceLedgerKind kind, const char *name,
 	else
 	{
 		uint64		epoch = once_meta_epoch();
-		bool		found = ledger_look_up(ledger, kind, name);
+		bool		found = find_ledger(ledger, kind, name);
 
 		if (!found)
 			return false;
@@ -165,15 +165,15 @@ once_ledger_find(OnceLedger *ledger, OnceLedgerKind kind, const char *name,
 }
 
 static bool
-ledger_look_up(OnceLedger *ledger, OnceLedgerKind kind, const char *name)
+find_ledger(OnceLedger *ledger, OnceLedgerKind kind, const char *name)
 {
 	Interval	retention;
 
-	if (!look_up_relations(ledger, kind, name))
+	if (!once_ledger_find_relations(ledger, kind, name))
 		return false;
 	if (kind == ONCE_LEDGER_OWN)
 	{
-		if (!once_ledger_read(name, &retention))
+		if (!once_retention_read(name, &retention))
 			return false;
 		ledger->retention = once_interval_usec(&retention);
 	}
@@ -181,10 +181,10 @@ ledger_look_up(OnceLedger *ledger, OnceLedgerKind kind, const char *name)
 }
 
 /*
- * look_up_relations finds what a ledger is made of, but for its retention.
+ * once_ledger_find_relations finds what a ledger is made of, but for its retention.
  */
 static bool
-look_up_relations(OnceLedger *ledger, OnceLedgerKind kind, const char *name)
+once_ledger_find_relations(OnceLedger *ledger, OnceLedgerKind kind, const char *name)
 {
 	Oid			schema = once_schema_oid(false);
 	int			g;
@@ -199,7 +199,7 @@ look_up_relations(OnceLedger *ledger, OnceLedgerKind kind, const char *name)
 		if (!OidIsValid(ledger->table[g]) ||
 			get_rel_relkind(ledger->table[g]) != RELKIND_RELATION)
 			return false;
-		if (once_is_distributed(ledger->table[g]))
+		if (once_citus_distributes(ledger->table[g]))
 			ledger->distributed = true;
 	}
 	ledger->sequence = get_relname_relid(once_ledger_relname(kind, name, "state"), schema);
@@ -293,7 +293,7 @@ once_ledger_make(OnceLedgerKind kind, const char *name, bool unlogged, Oid owner
 		commands = lappend(commands, psprintf(CREATE_TABLE_SQL, logging, relation[i],
 											  kinds[kind].value_column));
 	commands = lappend(commands, psprintf(CREATE_SEQUENCE_SQL, logging, relation[2], relation[0]));
-	once_run_ddl(commands, owner);
+	once_ddl_run(commands, owner);
 }
 
 /*
@@ -308,7 +308,7 @@ once_ledger_adopt(const char *name, bool unlogged)
 	LedgerView	view;
 	int			g;
 
-	if (!look_up_relations(&ledger, ONCE_LEDGER_OWN, name))
+	if (!once_ledger_find_relations(&ledger, ONCE_LEDGER_OWN, name))
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_TABLE),
 				 errmsg("part of ledger \"%s\" already exists", name),
@@ -358,7 +358,7 @@ once_ledger_check_whole(OnceLedgerKind kind, const char *name)
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_ONCE_LEDGER_UNUSABLE),
-			 errmsg_unusable(kind, name),
+			 once_ledger_errmsg_unusable(kind, name),
 			 part != PART_STATE ?
 			 errdetail("Table %s is missing.", missing) :
 			 errdetail("Sequence %s is missing.  It goes with column \"id\" of the table that owns it.",
@@ -370,10 +370,10 @@ once_ledger_check_whole(OnceLedgerKind kind, const char *name)
 }
 
 /*
- * errmsg_unusable is the message of once_ledger_unusable.
+ * once_ledger_errmsg_unusable is the message of once_ledger_unusable.
  */
 static int
-errmsg_unusable(OnceLedgerKind kind, const char *name)
+once_ledger_errmsg_unusable(OnceLedgerKind kind, const char *name)
 {
 	return kind == ONCE_LEDGER_OWN ?
 		errmsg("ledger \"%s\" cannot be used", name) :
@@ -393,7 +393,7 @@ once_ledger_raise_not_found(OnceLedgerKind kind, const char *name)
 		ereport(ERROR,
 				(errcode(ERRCODE_ONCE_QUEUE_NOT_FOUND),
 				 errmsg("queue \"%s\" does not exist", name)));
-	if (look_up_relations(&ledger, kind, name))
+	if (once_ledger_find_relations(&ledger, kind, name))
 		ereport(ERROR,
 				(errcode(ERRCODE_ONCE_LEDGER_NOT_FOUND),
 				 errmsg("ledger \"%s\" does not exist", name),
@@ -504,7 +504,7 @@ open_generation(LedgerView *view, int g, LOCKMODE lockmode)
 	if (fault != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_ONCE_LEDGER_UNUSABLE),
-				 errmsg_unusable(ledger->kind, NameStr(ledger->name)),
+				 once_ledger_errmsg_unusable(ledger->kind, NameStr(ledger->name)),
 				 errdetail("Table %s is not as it was made.  %s",
 						   quote_qualified_identifier(ONCE_SCHEMA,
 													  RelationGetRelationName(heap)),

@@ -49,8 +49,8 @@
 static Buffer find_leaf(LedgerProbe *probe, const OnceMark *mark, const OnceMark *next,
 						Buffer last);
 static Buffer go_down(LedgerProbe *probe, BlockNumber block, int level, Buffer last);
-static void look_up(LedgerProbe *probe, Buffer leaf, OnceMark *const *marks, int begin,
-					int end, int *ntids);
+static void search_leaf(LedgerProbe *probe, Buffer leaf, OnceMark *const *marks, int begin,
+						int end, int *ntids);
 static void pin_heap(LedgerProbe *probe, int i);
 static void unpin_heap(LedgerProbe *probe);
 static void prefetch_search(LedgerProbe *probe, Buffer leaf);
@@ -148,7 +148,7 @@ once_ledger_probe(LedgerProbe *probe, OnceMark *const *marks, int n)
 		/* Those on one leaf at once */
 		for (end = i + 1; end < n && leaves[end] == leaves[i]; end++)
 			;
-		look_up(probe, leaves[i], marks, i, end, &ntids);
+		search_leaf(probe, leaves[i], marks, i, end, &ntids);
 		probe->first[end] = ntids;
 		for (j = i; n > 1 && j < end; j++)
 			pin_heap(probe, j);
@@ -226,8 +226,8 @@ fetch_row(LedgerProbe *probe, const ItemPointerData *entry, Buffer pinned, Snaps
  * InvalidBuffer: there are no entries.
  */
 static void
-look_up(LedgerProbe *probe, Buffer leaf, OnceMark *const *marks, int begin, int end,
-		int *ntids)
+search_leaf(LedgerProbe *probe, Buffer leaf, OnceMark *const *marks, int begin, int end,
+			int *ntids)
 {
 	int			i;
 

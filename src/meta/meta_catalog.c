@@ -68,11 +68,11 @@ once_schema_oid(bool missing_ok)
 }
 
 /*
- * once_is_table tells whether rows can be put into relations of a kind, so that they
+ * once_schema_is_table tells whether rows can be put into relations of a kind, so that they
  * may be the table of a queue.
  */
 bool
-once_is_table(char relkind)
+once_schema_is_table(char relkind)
 {
 	return relkind == RELKIND_RELATION ||
 		relkind == RELKIND_PARTITIONED_TABLE ||

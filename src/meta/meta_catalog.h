@@ -45,7 +45,7 @@ typedef struct OnceOptions
 } OnceOptions;
 
 extern Oid	once_schema_oid(bool missing_ok);
-extern bool once_is_table(char relkind);
+extern bool once_schema_is_table(char relkind);
 extern int64 once_interval_usec(const Interval *interval);
 extern void once_options_default(OnceOptions *options);
 extern bool once_options_read(const char *queue, OnceOptions *options);

@@ -10,9 +10,9 @@
 
 #include "datatype/timestamp.h"
 
-extern bool once_ledger_read(const char *ledger, Interval *retention);
-extern void once_ledger_write(const char *ledger, const Interval *retention,
-							  bool created);
-extern void once_ledger_delete(const char *ledger);
+extern bool once_retention_read(const char *ledger, Interval *retention);
+extern void once_retention_write(const char *ledger, const Interval *retention,
+								 bool created);
+extern void once_retention_delete(const char *ledger);
 
 #endif							/* META_RETENTION_H */

@@ -36,7 +36,7 @@ typedef enum OnceAccess
 	ONCE_TO_SEND,				/* INSERT; RowExclusiveLock */
 	ONCE_TO_CONSUME,			/* SELECT and DELETE; RowExclusiveLock */
 	ONCE_TO_REDRIVE,			/* INSERT, SELECT and DELETE; RowExclusiveLock */
-	ONCE_TO_LOOK,				/* SELECT; AccessShareLock */
+	ONCE_TO_OBSERVE,			/* SELECT; AccessShareLock */
 	ONCE_TO_VERIFY,				/* SELECT, and UPDATE, DELETE or TRUNCATE;
 								 * ShareLock */
 	ONCE_TO_GRANT_PRODUCE,		/* to hand on INSERT; AccessShareLock */
@@ -75,32 +75,32 @@ extern void once_queue_check_sending(const OnceQueue *queue);
 extern void once_queue_check_columns(const OnceQueue *queue);
 extern void once_queue_check_column(const OnceQueue *queue, OnceColumn column);
 extern void once_queue_check_consuming(const OnceQueue *queue);
-extern void once_raise_lost(const OnceQueue *queue);
-extern void once_raise_already_acked(const OnceQueue *queue);
+extern void once_queue_raise_lost(const OnceQueue *queue);
+extern void once_queue_raise_already_acked(const OnceQueue *queue);
 
 /* queue_args.c */
 #define ONCE_MAX_LEASE		(365 * USECS_PER_DAY)
 #define ONCE_MAX_WAIT		(60 * USECS_PER_SEC)
 #define ONCE_MAX_DELAY_DAYS	365 /* between two deliveries */
 
-extern char *once_arg_queue(FunctionCallInfo fcinfo, int argno);
-extern int	once_arg_max_messages(FunctionCallInfo fcinfo, int argno);
-extern int	once_arg_priority(FunctionCallInfo fcinfo, int argno);
-extern int64 once_arg_lease(FunctionCallInfo fcinfo, int argno);
-extern int64 once_arg_delay(FunctionCallInfo fcinfo, int argno, const char *name,
-							int max_days);
-extern void once_check_group(Datum group_id, int priority);
-extern int64 once_arg_wait(FunctionCallInfo fcinfo, int argno);
-extern void once_arg_receipt(FunctionCallInfo fcinfo, int argno, pg_uuid_t *uuid);
-extern pg_uuid_t *once_arg_receipts(FunctionCallInfo fcinfo, int argno, int *nreceipts);
-extern ArrayType *once_arg_ids(FunctionCallInfo fcinfo, int argno);
+extern char *once_queue_arg_name(FunctionCallInfo fcinfo, int argno);
+extern int	once_queue_arg_max_messages(FunctionCallInfo fcinfo, int argno);
+extern int	once_queue_arg_priority(FunctionCallInfo fcinfo, int argno);
+extern int64 once_queue_arg_lease(FunctionCallInfo fcinfo, int argno);
+extern int64 once_queue_arg_delay(FunctionCallInfo fcinfo, int argno, const char *name,
+								  int max_days);
+extern void once_queue_arg_check_group(Datum group_id, int priority);
+extern int64 once_queue_arg_wait(FunctionCallInfo fcinfo, int argno);
+extern void once_queue_arg_receipt(FunctionCallInfo fcinfo, int argno, pg_uuid_t *uuid);
+extern pg_uuid_t *once_queue_arg_receipts(FunctionCallInfo fcinfo, int argno, int *nreceipts);
+extern ArrayType *once_queue_arg_ids(FunctionCallInfo fcinfo, int argno);
 
 /* queue_options.c */
 #define ONCE_MAX_MAX_ATTEMPTS	1000
 #define ONCE_MIN_ARCHIVE		USECS_PER_MINUTE
 
-extern void once_arg_new_options(FunctionCallInfo fcinfo, int argno,
-								 OnceOptions *options);
+extern void once_options_from_args(FunctionCallInfo fcinfo, int argno,
+								   OnceOptions *options);
 
 /* queue_row.c: a message on its way into the table */
 typedef struct OnceNewRow
@@ -126,15 +126,15 @@ typedef struct OnceNewRows
 	TimestampTz expires_at;		/* DT_NOBEGIN: null */
 } OnceNewRows;
 
-extern void once_rows_insert(OnceQueue *queue, OnceNewRows *batch);
+extern void once_insert_rows(OnceQueue *queue, OnceNewRows *batch);
 extern HeapTuple once_row_copy(const OnceQueue *queue, ItemPointer tid, Buffer buffer);
 extern void once_row_flatten(const OnceQueue *queue, HeapTuple *tuple);
 extern int64 once_row_id(const OnceQueue *queue, HeapTuple tuple);
 extern OnceMessageKey once_row_key(const OnceQueue *queue, HeapTuple tuple);
-extern bool once_row_delete_spi(OnceQueue *queue, ItemPointer tid, int64 id);
-extern bool once_row_is_there(OnceQueue *queue, ItemPointer tid, int64 id);
-extern bool once_row_take_spi(OnceQueue *queue, ItemPointer tid, int64 id);
-extern void once_raise_suppressed(const OnceQueue *queue);
+extern bool once_spi_delete(OnceQueue *queue, ItemPointer tid, int64 id);
+extern bool once_spi_is_there(OnceQueue *queue, ItemPointer tid, int64 id);
+extern bool once_spi_remove(OnceQueue *queue, ItemPointer tid, int64 id);
+extern void once_spi_raise_suppressed(const OnceQueue *queue);
 extern bool once_row_replaced(Relation heap, const ItemPointerData *tid, TransactionId xmin);
 extern bool once_row_at(Page page, HeapTuple tuple);
 extern Buffer once_row_pin(const OnceQueue *queue, HeapTuple copy);
@@ -150,7 +150,7 @@ typedef struct OnceDedup
 extern void once_dedup_begin(OnceDedup *dedup, int max);
 extern void once_dedup_add(OnceDedup *dedup, int row, Datum dedup_id,
 						   const char *argument);
-extern void once_rows_insert_new(OnceQueue *queue, OnceNewRows *batch, OnceDedup *dedup);
+extern void once_dedup_insert(OnceQueue *queue, OnceNewRows *batch, OnceDedup *dedup);
 extern void once_dedup_make(Relation heap, const char *queue);
 extern void once_dedup_forget_queue(const char *queue);
 
@@ -168,7 +168,7 @@ typedef struct OnceWait
 } OnceWait;
 
 extern void once_wait_begin(OnceWait *wait, int64 limit);
-extern bool once_wait_is_over(const OnceWait *wait);
+extern bool once_wait_is_up(const OnceWait *wait);
 extern void once_wait_pause(OnceWait *wait, TimestampTz ready_at);
 extern void once_wait_check(const OnceWait *wait);
 
@@ -192,9 +192,9 @@ typedef struct OnceTry
 } OnceTry;
 
 extern void once_try(OnceTry *try, int from, int to);
-extern ErrorData *once_subxact_failed(MemoryContext context, ResourceOwner owner);
-extern void once_fire_at_once(void);
-extern bool once_has_written(void);
+extern ErrorData *once_try_failed(MemoryContext context, ResourceOwner owner);
+extern void once_try_set_immediate(void);
+extern bool once_try_has_written(void);
 
 /* Messages left out by one call, for its warnings */
 typedef struct OnceRefusals
@@ -204,14 +204,14 @@ typedef struct OnceRefusals
 	int64		n;
 } OnceRefusals;
 
-extern void once_refusal_warn(OnceRefusals *refusals, int64 id, const ErrorData *error);
+extern void once_refusals_add(OnceRefusals *refusals, int64 id, const ErrorData *error);
 extern void once_refusals_warn(const OnceRefusals *refusals);
 
 /* queue_own.c: messages that the transaction itself has sent */
-extern bool once_row_is_own(OnceQueue *queue, HeapTuple tuple, ItemPointer root);
+extern bool once_own_sent(OnceQueue *queue, HeapTuple tuple, ItemPointer root);
 extern void once_row_find_root(const OnceQueue *queue, ItemPointer tid);
-extern bool once_row_delete_own(OnceQueue *queue, ItemPointer tid, int64 id);
-extern int64 once_rows_delete_own(OnceQueue *queue, OnceRefusals *refusals);
+extern bool once_own_delete(OnceQueue *queue, ItemPointer tid, int64 id);
+extern int64 once_own_delete_all(OnceQueue *queue, OnceRefusals *refusals);
 
 /* queue_hold.c: what a call has claimed and not handed out yet */
 typedef struct OnceHold
@@ -249,18 +249,18 @@ extern void once_hold(OnceHold *hold, void (*work) (OnceHold *hold));
 #define ONCE_MAX_STUCK		100 /* that consumers come to know as such in one
 								 * call */
 
-extern void once_rows_claim(OnceHold *hold, int max_dead);
-extern void once_rows_pop(OnceHold *hold, int max_dead);
-extern int	once_rows_remove(OnceHold *hold, OnceRefusals *refusals);
-extern bool once_row_expired(const OnceQueue *queue, HeapTuple tuple, TimestampTz now);
+extern void once_claim_rows(OnceHold *hold, int max_dead);
+extern void once_claim_pop(OnceHold *hold, int max_dead);
+extern int	once_claim_remove(OnceHold *hold, OnceRefusals *refusals);
+extern bool once_claim_is_expired(const OnceQueue *queue, HeapTuple tuple, TimestampTz now);
 
 /* queue_dead.c */
 extern bool once_dead_is_dropped(const OnceQueue *queue, const QamClaimed *dead);
 extern void once_dead_store(OnceQueue *queue, OnceDeadWriter *writer,
 							const QamClaimed *dead);
-extern void once_stuck_note(OnceQueue *queue, const QamClaimed *message,
-							const ErrorData *error);
-extern void once_messages_done(const OnceQueue *queue, const QamClaimed *messages, int n,
+extern void once_dead_note_stuck(OnceQueue *queue, const QamClaimed *message,
+								 const ErrorData *error);
+extern void once_done_messages(const OnceQueue *queue, const QamClaimed *messages, int n,
 							   OnceHold *hold);
 
 /* queue_archive.c */
@@ -272,7 +272,7 @@ extern void once_archive_put(const OnceQueue *queue, const QamClaimed *messages,
 extern int	once_archive_retire(OnceQueue *queue);
 
 /* queue_redrive.c */
-extern int64 once_dead_remove(OnceQueue *queue, TimestampTz before, int64 max,
-							  ArrayType *ids);
+extern int64 once_redrive_remove(OnceQueue *queue, TimestampTz before, int64 max,
+								 ArrayType *ids);
 
 #endif							/* QUEUE_H */

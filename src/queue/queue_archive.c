@@ -152,7 +152,7 @@ once_archive_make(Relation heap, const char *queue)
 											  partition));
 		commands = lappend(commands, psprintf(ATTACH_SQL, table, partition, i));
 	}
-	once_run_ddl(commands, owner);
+	once_ddl_run(commands, owner);
 }
 
 /*
@@ -322,7 +322,7 @@ partition_fault(const OnceQueue *queue, Relation partition)
 		partition->rd_rel->relam != HEAP_TABLE_AM_OID ||
 		!partition->rd_rel->relispartition)
 		return "It is not a partition of the archive.";
-	if (once_is_distributed(RelationGetRelid(partition)))
+	if (once_citus_distributes(RelationGetRelid(partition)))
 		return "It is distributed by Citus.";
 	if (partition->rd_rel->relowner != queue->heap->rd_rel->relowner)
 		return "It belongs to somebody else than the queue.";
@@ -364,7 +364,7 @@ index_is_plain(Oid indexoid)
 
 	plain = !form->indisunique &&
 		!form->indisexclusion &&
-		once_index_of_columns(index);
+		once_meta_plain_index(index);
 	for (i = 0; i < form->indnatts && relam != GIN_AM_OID && relam != HASH_AM_OID; i++)
 	{
 		if (form->indkey.values[i] == ONCE_COL_HEADERS + 1 ||
@@ -439,7 +439,7 @@ retire_partition(OnceQueue *queue, const char *relname, TimestampTz before)
 	if (partition->rd_rel->relkind == RELKIND_RELATION &&
 		partition->rd_rel->relowner == queue->heap->rd_rel->relowner &&
 		RelationGetNumberOfBlocks(partition) > 0 &&
-		(may_be_owner || !once_runs_code(partition)))
+		(may_be_owner || !once_meta_runs_code(partition)))
 	{
 		Oid			owner = partition->rd_rel->relowner;
 
@@ -453,7 +453,7 @@ retire_partition(OnceQueue *queue, const char *relname, TimestampTz before)
 			ConditionalLockRelationOid(relid, AccessExclusiveLock) &&
 			!has_newer(table, before);
 		if (retired)
-			once_run(psprintf("TRUNCATE ONLY %s", table), 0, NULL, NULL);
+			once_role_run(psprintf("TRUNCATE ONLY %s", table), 0, NULL, NULL);
 		once_role_drop(&saved);
 		SPI_finish();
 	}
@@ -496,6 +496,6 @@ has_newer(const char *table, TimestampTz before)
 	sql = psprintf("SELECT FROM ONLY %s WHERE archived_at OPERATOR(pg_catalog.>=) $1 LIMIT 1",
 				   table);
 	values[0] = TimestampTzGetDatum(before);
-	once_run(sql, 1, types, values);
+	once_role_run(sql, 1, types, values);
 	return SPI_processed > 0;
 }

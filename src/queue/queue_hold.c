@@ -66,7 +66,7 @@ once_hold_begin(OnceHold *hold, OnceQueue *queue, Snapshot snapshot)
 	memset(hold, 0, sizeof(OnceHold));
 	hold->queue = queue;
 	hold->at = ONCE_AT_NONE;
-	hold->first = !once_has_written();
+	hold->first = !once_try_has_written();
 	hold->req.heap = queue->heap;
 	hold->req.index = queue->index;
 	hold->req.kind = QAM_CLAIM_XID;

@@ -49,7 +49,7 @@ static void check_elsewhere(const char *queue, const char *message);
 Datum
 once_is_own_table(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_BOOL(once_table_is_own(PG_GETARG_OID(0)));
+	PG_RETURN_BOOL(once_names_is_own(PG_GETARG_OID(0)));
 }
 
 /*
@@ -106,7 +106,7 @@ once_left_drop(const char *queue)
 		ereport(ERROR,
 				(errcode(ERRCODE_ONCE_QUEUE_NOT_FOUND),
 				 errmsg("queue \"%s\" does not exist", queue)));
-	if (!owns_tables(&left) && !has_privs_of_role(GetUserId(), once_schema_owner()))
+	if (!owns_tables(&left) && !has_privs_of_role(GetUserId(), once_role_schema_owner()))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("must be owner of what is left of queue \"%s\"", queue),
@@ -115,18 +115,18 @@ once_left_drop(const char *queue)
 	if (OidIsValid(left.archive))
 	{
 		SPI_connect();
-		once_run(psprintf("DROP TABLE %s", once_archive_table(queue)), 0, NULL, NULL);
+		once_role_run(psprintf("DROP TABLE %s", once_archive_table(queue)), 0, NULL, NULL);
 		SPI_finish();
 	}
 	once_options_delete(queue);
-	once_dead_forget_queue(queue);
+	once_dead_letter_forget_queue(queue);
 	once_dedup_forget_queue(queue);
 }
 
 static void
 look(Left *left, const char *queue)
 {
-	left->dead = once_dead_any(queue);
+	left->dead = once_dead_letter_any(queue);
 	left->archive = once_archive_oid(queue);
 	left->dedup = once_ledger_relnames(ONCE_LEDGER_DEDUP, queue);
 }
@@ -189,13 +189,13 @@ describe(const Left *left, const char *queue)
 static void
 check_elsewhere(const char *queue, const char *message)
 {
-	Oid			table = once_table_elsewhere(queue, InvalidOid);
+	Oid			table = once_names_elsewhere(queue, InvalidOid);
 
-	if (OidIsValid(table) && !once_table_adopted(table))
+	if (OidIsValid(table) && !once_names_is_adopted(table))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg(message, queue),
 				 errdetail("Its table is %s now, and all else that belongs to it is known by the old name.",
-						   once_table_name(table)),
+						   once_names_table(table)),
 				 errhint("Give the table its old name and schema back, or drop it.")));
 }

@@ -191,7 +191,7 @@ list_names(const char *sql, int *n)
 	int			i;
 
 	PushActiveSnapshot(GetTransactionSnapshot());
-	once_run(sql, 0, NULL, NULL);
+	once_role_run(sql, 0, NULL, NULL);
 	PopActiveSnapshot();
 
 	*n = (int) SPI_processed;
@@ -228,7 +228,7 @@ do_work(Work *work)
 		more = try_work(work);
 		if (!work->atomic && !try_commit(work))
 			more = false;
-		if (more && once_limit_over(&work->limit))
+		if (more && once_limit_is_up(&work->limit))
 		{
 			ereport(WARNING,
 					(errcode(ERRCODE_QUERY_CANCELED),
@@ -261,7 +261,7 @@ try_commit(Work *work)
 		MemoryContextSwitchTo(caller);
 		edata = CopyErrorData();
 		FlushErrorState();
-		if (once_is_cancel(edata))
+		if (once_limit_is_cancel(edata))
 			ReThrowError(edata);
 		warn(work, edata);
 		FreeErrorData(edata);
@@ -296,7 +296,7 @@ try_work(Work *work)
 		 * caller's own, its time is his to choose.
 		 */
 		if (!work->atomic)
-			once_fire_at_once();
+			once_try_set_immediate();
 		more = work->step != NULL ? do_queue(work) : do_ledger(work->name);
 		once_unacked_settle();
 		once_limit_disarm();
@@ -310,8 +310,8 @@ try_work(Work *work)
 		ErrorData  *edata;
 
 		once_limit_disarm();
-		edata = once_subxact_failed(caller, owner);
-		if (once_is_cancel(edata) && !once_limit_caused(edata))
+		edata = once_try_failed(caller, owner);
+		if (once_limit_is_cancel(edata) && !once_limit_caused(edata))
 			ReThrowError(edata);
 		more = false;
 		warn(work, edata);
@@ -524,7 +524,7 @@ check_deferred(OnceQueue *queue)
 static void
 move_dead(OnceHold *hold)
 {
-	once_rows_claim(hold, ((Work *) hold->arg)->dead_step);
+	once_claim_rows(hold, ((Work *) hold->arg)->dead_step);
 }
 
 /*
@@ -536,10 +536,10 @@ step_retention(OnceQueue *queue, Work *work)
 	OnceOptions options;
 
 	if (!once_options_read(once_queue_name(queue), &options) || !options.retention.set ||
-		!once_dead_lock())
+		!once_dead_letter_lock())
 		return false;
-	return once_dead_remove(queue, work->now - once_interval_usec(&options.retention.value),
-							RETENTION_STEP, NULL) == RETENTION_STEP;
+	return once_redrive_remove(queue, work->now - once_interval_usec(&options.retention.value),
+							   RETENTION_STEP, NULL) == RETENTION_STEP;
 }
 
 /*
@@ -560,7 +560,7 @@ step_failures(OnceQueue *queue, Work *work)
 	OnceMessageKey key;
 
 	once_queue_check_columns(queue);
-	messages = once_failures_orphaned(name, snapshot);
+	messages = once_failure_orphans(name, snapshot);
 	if (messages == NULL)
 		return false;
 
@@ -575,7 +575,7 @@ step_failures(OnceQueue *queue, Work *work)
 	table_endscan(scan);
 
 	if (hash_get_num_entries(messages) > 0)
-		once_failures_forget_orphans(name, snapshot, messages);
+		once_failure_forget_orphans(name, snapshot, messages);
 	return false;
 }
 

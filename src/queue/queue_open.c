@@ -88,7 +88,7 @@ once_queue_open(OnceQueue *queue, const char *name, OnceAccess access,
 		check_identity(queue);
 	if (wants_index(access))
 	{
-		require_local(queue, access != ONCE_TO_LOOK && access != ONCE_TO_VERIFY);
+		require_local(queue, access != ONCE_TO_OBSERVE && access != ONCE_TO_VERIFY);
 		require_index(queue);
 	}
 	if (access == ONCE_TO_CONSUME || access == ONCE_TO_PURGE)
@@ -113,7 +113,7 @@ once_queue_try_open(OnceQueue *queue, const char *name, OnceAccess access,
 	if (!OidIsValid(relid) || !check_rights(relid, access) ||
 		!ConditionalLockRelationOid(relid, access_lockmode(access)) ||
 		get_relname_relid(relname, schema) != relid ||
-		once_is_distributed(relid))
+		once_citus_distributes(relid))
 		return false;
 	once_queue_open(queue, name, access, verb);
 	return true;
@@ -296,10 +296,10 @@ once_queue_check_column(const OnceQueue *queue, OnceColumn column)
 }
 
 /*
- * once_raise_lost raises once_lease_lost.
+ * once_queue_raise_lost raises once_lease_lost.
  */
 void
-once_raise_lost(const OnceQueue *queue)
+once_queue_raise_lost(const OnceQueue *queue)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_ONCE_LEASE_LOST),
@@ -308,10 +308,10 @@ once_raise_lost(const OnceQueue *queue)
 }
 
 /*
- * once_raise_already_acked raises once_already_acked.
+ * once_queue_raise_already_acked raises once_already_acked.
  */
 void
-once_raise_already_acked(const OnceQueue *queue)
+once_queue_raise_already_acked(const OnceQueue *queue)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_ONCE_ALREADY_ACKED),
@@ -324,7 +324,7 @@ once_raise_already_acked(const OnceQueue *queue)
 static void
 check_transaction(OnceAccess access, const char *verb)
 {
-	if (access == ONCE_TO_LOOK)
+	if (access == ONCE_TO_OBSERVE)
 		return;
 	PreventCommandDuringRecovery(verb);
 	if (access == ONCE_TO_VERIFY)
@@ -348,7 +348,7 @@ access_lockmode(OnceAccess access)
 			return ShareLock;
 		case ONCE_TO_DROP:
 			return AccessExclusiveLock;
-		case ONCE_TO_LOOK:
+		case ONCE_TO_OBSERVE:
 		case ONCE_TO_GRANT_PRODUCE:
 		case ONCE_TO_GRANT_CONSUME:
 		case ONCE_TO_GRANT_OBSERVE:
@@ -410,7 +410,7 @@ check_rights(Oid relid, OnceAccess access)
 	char		relkind;
 	Oid			relam;
 	bool		ours;
-	bool		consume = access != ONCE_TO_LOOK && access != ONCE_TO_VERIFY;
+	bool		consume = access != ONCE_TO_OBSERVE && access != ONCE_TO_VERIFY;
 
 	if (!HeapTupleIsValid(tuple))
 		return false;
@@ -424,7 +424,7 @@ check_rights(Oid relid, OnceAccess access)
 
 	if (!ours)
 		return false;
-	if (!once_is_table(relkind))
+	if (!once_schema_is_table(relkind))
 		return false;
 
 	check_acl(relid, NameStr(relname), access);
@@ -493,7 +493,7 @@ check_acl(Oid relid, const char *relname, OnceAccess access)
 								 ACLMASK_ALL) != (ACL_INSERT | ACL_SELECT | ACL_DELETE))
 				wanted = "INSERT, SELECT and DELETE";
 			break;
-		case ONCE_TO_LOOK:
+		case ONCE_TO_OBSERVE:
 			if (pg_class_aclcheck(relid, user, ACL_SELECT) != ACLCHECK_OK)
 				wanted = "SELECT";
 			break;
@@ -507,17 +507,17 @@ check_acl(Oid relid, const char *relname, OnceAccess access)
 			break;
 		case ONCE_TO_GRANT_PRODUCE:
 			to_grant = true;
-			if (!once_may_grant(relid, ACL_INSERT))
+			if (!once_role_may_grant(relid, ACL_INSERT))
 				wanted = "the grant option for INSERT";
 			break;
 		case ONCE_TO_GRANT_CONSUME:
 			to_grant = true;
-			if (!once_may_grant(relid, ACL_SELECT | ACL_DELETE))
+			if (!once_role_may_grant(relid, ACL_SELECT | ACL_DELETE))
 				wanted = "the grant option for SELECT and DELETE";
 			break;
 		case ONCE_TO_GRANT_OBSERVE:
 			to_grant = true;
-			if (!once_may_grant(relid, ACL_SELECT))
+			if (!once_role_may_grant(relid, ACL_SELECT))
 				wanted = "the grant option for SELECT";
 			break;
 		case ONCE_TO_ALTER:
@@ -585,7 +585,7 @@ check_identity(const OnceQueue *queue)
 			(errcode(ERRCODE_ONCE_QUEUE_UNUSABLE),
 			 errmsg("queue \"%s\" cannot be used", name),
 			 errdetail("The queue of this name belongs to another table, which is now %s.",
-					   once_table_name(queue->meta.table_elsewhere)),
+					   once_names_table(queue->meta.table_elsewhere)),
 			 errhint("Give that one its old name and schema back in place of this one, or drop it.")));
 }
 

@@ -115,7 +115,7 @@ static void open_indexes(FastInsert *ins);
 static HeapTuple form_row(FastInsert *ins, const OnceNewRow *row);
 static void insert_many(FastInsert *ins);
 static void index_row(FastInsert *ins, int rowno, ItemPointer tid);
-static void insert_spi(OnceQueue *queue, const OnceNewRows *batch);
+static void once_spi_insert(OnceQueue *queue, const OnceNewRows *batch);
 static void insert_spi_some(OnceQueue *queue, const OnceNewRows *batch);
 static Size row_size(const OnceNewRow *row);
 static Datum row_value(const OnceNewRow *row, int column, bool *isnull);
@@ -126,10 +126,10 @@ static SPIPlanPtr get_plan(OnceQueue *queue, RowPlan which);
 static SPIPlanPtr make_plan(const char *relname, RowPlan which);
 
 /*
- * once_rows_insert stores messages in the given order, and fills in their ids.
+ * once_insert_rows stores messages in the given order, and fills in their ids.
  */
 void
-once_rows_insert(OnceQueue *queue, OnceNewRows *batch)
+once_insert_rows(OnceQueue *queue, OnceNewRows *batch)
 {
 	int			i;
 
@@ -142,7 +142,7 @@ once_rows_insert(OnceQueue *queue, OnceNewRows *batch)
 	if (queue->meta.fast)
 		insert_fast(queue, batch);
 	else
-		insert_spi(queue, batch);
+		once_spi_insert(queue, batch);
 }
 
 /*
@@ -207,17 +207,17 @@ once_row_id(const OnceQueue *queue, HeapTuple tuple)
 OnceMessageKey
 once_row_key(const OnceQueue *queue, HeapTuple tuple)
 {
-	return once_message_key(tuple, RelationGetDescr(queue->heap),
+	return once_failure_key(tuple, RelationGetDescr(queue->heap),
 							queue->meta.column[ONCE_COL_ID],
 							queue->meta.column[ONCE_COL_ENQUEUED_AT]);
 }
 
 /*
- * once_row_delete_spi deletes a row by its place and id through SPI.  Waits
+ * once_spi_delete deletes a row by its place and id through SPI.  Waits
  * for others that hold it, as any DELETE.  False: it deleted nothing.
  */
 bool
-once_row_delete_spi(OnceQueue *queue, ItemPointer tid, int64 id)
+once_spi_delete(OnceQueue *queue, ItemPointer tid, int64 id)
 {
 	Datum		values[2];
 	int			rc;
@@ -236,12 +236,12 @@ once_row_delete_spi(OnceQueue *queue, ItemPointer tid, int64 id)
 }
 
 /*
- * once_row_is_there tells whether the row of an id is in its place, whoever may
+ * once_spi_is_there tells whether the row of an id is in its place, whoever may
  * be deleting it, or else deleted or replaced by another version.  What this
  * transaction has made of it, by an UPDATE, is still that row.
  */
 bool
-once_row_is_there(OnceQueue *queue, ItemPointer tid, int64 id)
+once_spi_is_there(OnceQueue *queue, ItemPointer tid, int64 id)
 {
 	HeapTupleData tuple;
 	SnapshotData any;
@@ -294,24 +294,24 @@ row_has_successor(HeapTuple tuple)
 }
 
 /*
- * once_row_take_spi is once_row_delete_spi for a row that nobody else can be at: it
+ * once_spi_remove is once_spi_delete for a row that nobody else can be at: it
  * raises an error if the row is still there.
  */
 bool
-once_row_take_spi(OnceQueue *queue, ItemPointer tid, int64 id)
+once_spi_remove(OnceQueue *queue, ItemPointer tid, int64 id)
 {
-	if (once_row_delete_spi(queue, tid, id))
+	if (once_spi_delete(queue, tid, id))
 		return true;
-	if (once_row_is_there(queue, tid, id))
-		once_raise_suppressed(queue);
+	if (once_spi_is_there(queue, tid, id))
+		once_spi_raise_suppressed(queue);
 	return false;
 }
 
 /*
- * once_raise_suppressed raises once_ack_suppressed.
+ * once_spi_raise_suppressed raises once_ack_suppressed.
  */
 void
-once_raise_suppressed(const OnceQueue *queue)
+once_spi_raise_suppressed(const OnceQueue *queue)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_ONCE_ACK_SUPPRESSED),
@@ -551,11 +551,11 @@ index_row(FastInsert *ins, int rowno, ItemPointer tid)
 }
 
 /*
- * insert_spi stores rows by INSERT: one for all, unless they need not go
+ * once_spi_insert stores rows by INSERT: one for all, unless they need not go
  * together and are so large that arrays of them would be a burden.
  */
 static void
-insert_spi(OnceQueue *queue, const OnceNewRows *batch)
+once_spi_insert(OnceQueue *queue, const OnceNewRows *batch)
 {
 	OnceNewRows part = *batch;
 	int			done;

@@ -52,10 +52,10 @@ once_wait_begin(OnceWait *wait, int64 limit)
 }
 
 /*
- * once_wait_is_over tells whether its time is over.
+ * once_wait_is_up tells whether its time is over.
  */
 bool
-once_wait_is_over(const OnceWait *wait)
+once_wait_is_up(const OnceWait *wait)
 {
 	return elapsed(wait) >= wait->limit;
 }

@@ -36,7 +36,7 @@ typedef struct OnceLedger
 	bool		distributed;	/* a table, by Citus */
 } OnceLedger;
 
-/* An id to be marked, or looked for */
+/* An id to be marked, or searched for */
 typedef struct OnceMark
 {
 	const char *id;				/* not terminated */
@@ -51,16 +51,18 @@ typedef struct OnceMark
 	struct OnceMark *same;		/* an earlier one of this call, or NULL */
 } OnceMark;
 
-/* ledger_open.c */
+/* ledger_names.c */
 extern bool once_ledger_find(OnceLedger *ledger, OnceLedgerKind kind, const char *name,
 							 int64 retention);
-extern void once_ledger_make(OnceLedgerKind kind, const char *name, bool unlogged, Oid owner);
-extern void once_ledger_adopt(const char *name, bool unlogged);
-extern void once_ledger_check_whole(OnceLedgerKind kind, const char *name);
-extern void once_ledger_raise_not_found(OnceLedgerKind kind, const char *name);
 extern bool once_ledger_permits(const OnceLedger *ledger, AclMode rights);
 extern List *once_ledger_relnames(OnceLedgerKind kind, const char *name);
 extern char *once_ledger_tables(OnceLedgerKind kind, const char *name);
+extern void once_ledger_check_whole(OnceLedgerKind kind, const char *name);
+extern void once_ledger_raise_not_found(OnceLedgerKind kind, const char *name);
+
+/* ledger_open.c */
+extern void once_ledger_make(OnceLedgerKind kind, const char *name, bool unlogged, Oid owner);
+extern void once_ledger_adopt(const char *name, bool unlogged);
 
 /* ledger_mark.c */
 extern void once_ledger_mark(const OnceLedger *ledger, OnceMark *marks, int nmarks,

@@ -10,7 +10,7 @@
 
 #include "access/xlog.h"
 #include "executor/spi.h"
-#include "ledger/ledger_internal.h"
+#include "ledger/ledger_names.h"
 #include "meta/meta_catalog.h"
 #include "meta/meta_retention.h"
 #include "meta/meta_role.h"
@@ -99,7 +99,7 @@ once_alter_ledger(PG_FUNCTION_ARGS)
 	check_owner(name, false);
 
 	/* Before it is written: if this rolls back, so must what we remember */
-	CacheInvalidateRelcacheByRelid(get_relname_relid(once_ledger_relname(ONCE_LEDGER_OWN, name, "0"),
+	CacheInvalidateRelcacheByRelid(get_relname_relid(once_ledger_relname(ONCE_LEDGER_OWN, name, 0),
 													 once_schema_oid(false)));
 	once_retention_write(name, retention, false);
 	PG_RETURN_VOID();
@@ -216,14 +216,13 @@ lock_options(const char *name)
 static void
 lock_to_drop(const char *name)
 {
-	const char *const suffixes[] = {"0", "1", "state"};
-	Oid			relations[lengthof(suffixes)];
+	Oid			relations[LEDGER_NPARTS];
 	Oid			schema = once_schema_oid(false);
 	int			first = 0;
 	int			i;
 
 	for (i = 0; i < lengthof(relations); i++)
-		relations[i] = get_relname_relid(once_ledger_relname(ONCE_LEDGER_OWN, name, suffixes[i]),
+		relations[i] = get_relname_relid(once_ledger_relname(ONCE_LEDGER_OWN, name, i),
 										 schema);
 	for (;;)
 	{
@@ -265,7 +264,7 @@ check_owner(const char *name, bool any_part)
 		once_ledger_raise_not_found(ONCE_LEDGER_OWN, name);
 	for (g = 0; g < 2; g++)
 	{
-		char	   *relname = once_ledger_relname(ONCE_LEDGER_OWN, name, g == 0 ? "0" : "1");
+		char	   *relname = once_ledger_relname(ONCE_LEDGER_OWN, name, g);
 		Oid			table = get_relname_relid(relname, schema);
 
 		if (OidIsValid(table) && !once_is_table_owner(table, GetUserId()))

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * ledger_mark.c
- *	  Marking ids, and looking for them.  See README for why it is safe.
+ *	  Marking ids, and searching for them.  See README for why it is safe.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,7 +14,7 @@
 #include "access/xact.h"
 #include "catalog/index.h"
 #include "executor/executor.h"
-#include "ledger/ledger_internal.h"
+#include "ledger/ledger_open.h"
 #include "miscadmin.h"
 #include "nodes/execnodes.h"
 #include "once_debug.h"
@@ -204,7 +204,7 @@ mark_in_order(LedgerView *view, OnceMark **marks, int nmarks, MemoryContext cont
 		bool		alone = decide || view->decoded;
 		LOCKMODE	mode = alone ? ExclusiveLock : ShareLock;
 		int			last = Min(decide ? 1 : most, nmarks - done);
-		int			n = 0;		/* looked for */
+		int			n = 0;		/* searched for */
 		int			good = 0;	/* and not to be waited for */
 		int			nnew = 0;
 		int			inserted;
@@ -273,8 +273,8 @@ mark_in_order(LedgerView *view, OnceMark **marks, int nmarks, MemoryContext cont
  * one of them before.
  *
  * Returns how many of them.  If that is less than all, somebody else has put the
- * next one into the key since it was looked for.  Then it and what follows is as if
- * it had never been.
+ * next one into the key since it was searched for.  Then it and what follows is as
+ * if it had never been.
  */
 static int
 insert_marks(LedgerView *view, OnceMark *const *marks, int nmarks, bool lost)
@@ -397,10 +397,10 @@ form_generation(Relation heap, const OnceMark *mark, TimestampTz now, Datum *id)
 }
 
 /*
- * search_ids looks for some ids in the generations that count.  Returns how many of
- * them it has looked for, at least one.  Values of those that are found are
- * copied into a context, if there is one; else the row of the only id is in its
- * generation's slot.
+ * search_ids searches for some ids in the generations that count.  Returns how
+ * many of them it has searched for, at least one.  Values of those that are found
+ * are copied into a context, if there is one; else the row of the only id is in
+ * its generation's slot.
  *
  * The current generation comes first: what is repeated is repeated soon, mostly.
  *
@@ -453,7 +453,7 @@ search_ids(LedgerView *view, OnceMark *const *marks, int n, Search *searches, Me
 }
 
 /*
- * search_in looks for ids in one generation; where: of each, its search.
+ * search_in searches for ids in one generation; where: of each, its search.
  */
 static void
 search_in(LedgerView *view, int g, OnceMark *const *marks, const int *where, int n,
@@ -563,7 +563,7 @@ once_ledger_search(const OnceLedger *ledger, OnceMark *mark, TimestampTz *marked
  * once_ledger_forget deletes an id, in the caller's transaction.  False: it was
  * not marked.  Waits for an open transaction that has marked or forgotten it.
  *
- * This is not done in the gate: who looks sees the row as long as it is there, and
+ * This is not done in the gate: a search sees the row as long as it is there, and
  * then waits for us.
  */
 bool

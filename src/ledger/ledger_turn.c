@@ -1,41 +1,31 @@
 /*-------------------------------------------------------------------------
  *
  * ledger_turn.c
- *	  The state of a ledger, and how it goes on.  See README.
- *
- * The state is the value of a sequence: one 64-bit word that is changed at once
- * and for good, whatever becomes of the transaction.  Bits 0 and 1 are the phase,
- * bit 2 is the current generation, the rest is the time.
+ *	  How the state of a ledger goes on.  See README.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 #include "pg_once.h"
 
-#include "access/htup_details.h"
 #include "access/relation.h"
-#include "catalog/pg_class.h"
-#include "commands/sequence.h"
 #include "executor/spi.h"
-#include "ledger/ledger_internal.h"
+#include "ledger/ledger_names.h"
+#include "ledger/ledger_state.h"
+#include "ledger/ledger_turn.h"
+#include "meta/meta_cache.h"
 #include "meta/meta_catalog.h"
 #include "meta/meta_role.h"
 #include "miscadmin.h"
 #include "once_debug.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
-#include "storage/lock.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
-
-#define STATE_PHASE_MASK	3
-#define STATE_CURRENT		4
-#define STATE_TIME_SHIFT	3
 
 /* A backend tries what may be due for a ledger no less often than this, */
 #define ADVANCE_SELDOM		USECS_PER_SEC
@@ -64,8 +54,6 @@ static HTAB *paces = NULL;
 static bool may_have_altered(const OnceLedger *ledger);
 static bool advance_is_due(const OnceLedger *ledger);
 static void set_pace(const OnceLedger *ledger, const LedgerState *state);
-static void once_ledger_publish(const OnceLedger *ledger, Relation sequence, int current,
-								LedgerPhase phase);
 static bool try_close(const OnceLedger *ledger, Relation sequence,
 					  const LedgerState *state);
 static bool try_retire(const OnceLedger *ledger, Relation sequence,
@@ -75,71 +63,6 @@ static bool try_empty(const OnceLedger *ledger, Relation sequence,
 static bool try_turn(const OnceLedger *ledger, Relation sequence,
 					 const LedgerState *state);
 static bool has_pages(Relation rel);
-
-/*
- * once_ledger_state reads the state.
- */
-LedgerState
-once_ledger_state(Relation sequence)
-{
-	Buffer		buffer = ReadBuffer(sequence, 0);
-	Page		page;
-	HeapTupleHeader tuple;
-	LedgerState state;
-	int64		word;
-
-	LockBuffer(buffer, BUFFER_LOCK_SHARE);
-	page = BufferGetPage(buffer);
-	tuple = (HeapTupleHeader) PageGetItem(page, PageGetItemId(page, FirstOffsetNumber));
-	word = ((Form_pg_sequence_data) ((char *) tuple + tuple->t_hoff))->last_value;
-	UnlockReleaseBuffer(buffer);
-
-	state.time = word >> STATE_TIME_SHIFT;
-	state.current = (word & STATE_CURRENT) ? 1 : 0;
-	state.phase = (LedgerPhase) (word & STATE_PHASE_MASK);
-	if (word < 0 || state.phase > LEDGER_CLOSED)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("sequence %s has value " INT64_FORMAT ", which is no state of a ledger",
-						quote_qualified_identifier(ONCE_SCHEMA,
-												   RelationGetRelationName(sequence)),
-						word)));
-	return state;
-}
-
-/*
- * once_ledger_state_is tells whether the state is still this one.
- */
-bool
-once_ledger_state_is(Relation sequence, const LedgerState *state)
-{
-	LedgerState now = once_ledger_state(sequence);
-
-	return now.time == state->time && now.current == state->current &&
-		now.phase == state->phase;
-}
-
-/*
- * once_ledger_lock takes one of the ledger's locks.  False: it is not to be had at
- * once, and wait is false.
- */
-bool
-once_ledger_lock(const OnceLedger *ledger, int which, LOCKMODE mode, bool wait)
-{
-	LOCKTAG		tag;
-
-	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, RelationRelationId, ledger->table[0], which);
-	return LockAcquire(&tag, mode, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
-}
-
-void
-once_ledger_unlock(const OnceLedger *ledger, int which, LOCKMODE mode)
-{
-	LOCKTAG		tag;
-
-	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, RelationRelationId, ledger->table[0], which);
-	LockRelease(&tag, mode, false);
-}
 
 /*
  * once_ledger_advance does what is due for a ledger and can be had at once:
@@ -281,25 +204,6 @@ set_pace(const OnceLedger *ledger, const LedgerState *state)
 }
 
 /*
- * once_ledger_publish makes a state known, as of now.  The caller has the turn lock, and has
- * read the state under it.
- */
-static void
-once_ledger_publish(const OnceLedger *ledger, Relation sequence, int current, LedgerPhase phase)
-{
-	int64		word = ((int64) Max(GetCurrentTimestamp(), 0) << STATE_TIME_SHIFT) |
-		(current ? STATE_CURRENT : 0) | phase;
-	OnceRole	saved;
-
-	once_debug_point("ledger_before_publish");
-	once_role_assume(&saved, sequence->rd_rel->relowner, true);
-	(void) DirectFunctionCall3(setval3_oid, ObjectIdGetDatum(ledger->sequence),
-							   Int64GetDatum(word), BoolGetDatum(true));
-	once_role_drop(&saved);
-	once_debug_point("ledger_published");
-}
-
-/*
  * try_close: OPEN becomes CLOSED if all who have inserted into the old generation
  * have ended.
  */
@@ -363,7 +267,7 @@ try_empty(const OnceLedger *ledger, Relation sequence, const LedgerState *state)
 	Oid			owner = InvalidOid;
 	OnceRole	saved;
 
-	/* A look under a lock that is in nobody's way */
+	/* This is seen under a lock that is in nobody's way */
 	if (!ConditionalLockRelationOid(old, AccessShareLock))
 		return false;
 	heap = try_relation_open(old, NoLock);
@@ -401,7 +305,7 @@ try_empty(const OnceLedger *ledger, Relation sequence, const LedgerState *state)
 						   quote_qualified_identifier(ONCE_SCHEMA,
 													  once_ledger_relname(ledger->kind,
 																		  NameStr(ledger->name),
-																		  state->current ? "0" : "1"))),
+																		  1 - state->current))),
 				  0, NULL, NULL);
 	once_role_drop(&saved);
 	SPI_finish();

@@ -55,9 +55,7 @@ static const struct
 	const char *name;
 	Oid			type;
 	bool		notnull;
-}			column_made[ONCE_NCOLUMNS] =
-
-{
+}			column_made[ONCE_NCOLUMNS] = {
 	{"id", INT8OID, true},
 	{"enqueued_at", TIMESTAMPTZOID, true},
 	{"deliver_at", TIMESTAMPTZOID, false},

@@ -44,9 +44,7 @@ static const struct
 {
 	const char *name;
 	bool		may_be_off;
-}			option_made[NOPTIONS] =
-
-{
+}			option_made[NOPTIONS] = {
 	{"max_attempts", false},
 	{"retry_delay", false},
 	{"retry_delay_max", false},

@@ -64,9 +64,7 @@ static const struct
 {
 	const char *name;
 	Oid			type;
-}			replay_columns[] =
-
-{
+}			replay_columns[] = {
 	{"id", INT8OID},
 	{"priority", INT2OID},
 	{"group_id", TEXTOID},

@@ -79,9 +79,7 @@ static const struct
 {
 	OnceColumn	column;
 	Oid			type;
-}			insert_columns[NINSERT_PARAMS] =
-
-{
+}			insert_columns[NINSERT_PARAMS] = {
 	{ONCE_COL_DELIVER_AT, TIMESTAMPTZOID},
 	{ONCE_COL_EXPIRES_AT, TIMESTAMPTZOID},
 	{ONCE_COL_ID, INT8OID},

@@ -11,7 +11,7 @@
 #include "postgres.h"
 #include "pg_once.h"
 
-#include "meta/meta_catalog.h"
+#include "common/int.h"
 #include "once_args.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -88,6 +88,24 @@ once_arg_role(FunctionCallInfo fcinfo, int argno)
 	if (strcmp(role, "public") != 0)
 		(void) get_role_oid(role, false);
 	return role;
+}
+
+/*
+ * once_interval_usec turns an interval into microseconds: a day has 24 hours
+ * and a month has 30 days, so that the same interval always lasts as long.
+ * What does not fit ends up at the largest or smallest int64.
+ */
+int64
+once_interval_usec(const Interval *interval)
+{
+	int64		days = (int64) interval->month * DAYS_PER_MONTH + interval->day;
+	int64		usec;
+
+	if (pg_mul_s64_overflow(days, USECS_PER_DAY, &usec))
+		return days < 0 ? PG_INT64_MIN : PG_INT64_MAX;
+	if (pg_add_s64_overflow(usec, interval->time, &usec))
+		return interval->time < 0 ? PG_INT64_MIN : PG_INT64_MAX;
+	return usec;
 }
 
 /*

@@ -17,6 +17,7 @@ extern void once_check_name(const char *what, const char *name);
 extern bool once_arg_bool(FunctionCallInfo fcinfo, int argno, const char *name);
 extern ArrayType *once_arg_array(FunctionCallInfo fcinfo, int argno, const char *name);
 extern char *once_arg_role(FunctionCallInfo fcinfo, int argno);
+extern int64 once_interval_usec(const Interval *interval);
 extern int64 once_arg_interval(FunctionCallInfo fcinfo, int argno);
 extern int64 once_arg_span(FunctionCallInfo fcinfo, int argno, const char *name,
 						   int64 min, const char *min_text);

@@ -13,7 +13,6 @@
 #include "ledger/ledger_names.h"
 #include "ledger/ledger_state.h"
 #include "ledger/ledger_turn.h"
-#include "meta/meta_cache.h"
 #include "meta/meta_catalog.h"
 #include "meta/meta_role.h"
 #include "miscadmin.h"
@@ -286,7 +285,7 @@ try_empty(const OnceLedger *ledger, Relation sequence, const LedgerState *state)
 
 		owner = heap->rd_rel->relowner;
 		wanted = heap->rd_refcnt == 1 &&
-			heap->rd_rel->relkind == RELKIND_RELATION && !once_meta_runs_code(heap) &&
+			heap->rd_rel->relkind == RELKIND_RELATION && !once_role_runs_code(heap) &&
 			pg_class_aclcheck(old, owner, ACL_TRUNCATE) == ACLCHECK_OK &&
 			once_ledger_state_is(sequence, state) &&
 			(!OidIsValid(toast) || ConditionalLockRelationOid(toast, AccessExclusiveLock));

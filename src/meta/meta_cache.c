@@ -31,6 +31,7 @@
 #include "meta/meta_names.h"
 #include "nodes/nodeFuncs.h"
 #include "nodes/primnodes.h"
+#include "once_args.h"
 #include "rewrite/rewriteHandler.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -179,17 +180,6 @@ Oid
 once_meta_column_type(OnceColumn column)
 {
 	return column_made[column].type;
-}
-
-/*
- * once_meta_plain_index tells whether an index has an entry for each row, and
- * entries are made of columns alone: no expression, no condition.
- */
-bool
-once_meta_plain_index(Relation index)
-{
-	return heap_attisnull(index->rd_indextuple, Anum_pg_index_indexprs, NULL) &&
-		heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL);
 }
 
 /*

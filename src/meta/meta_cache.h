@@ -95,6 +95,5 @@ extern void once_meta_forget(Oid relid);
 extern uint64 once_meta_epoch(void);
 extern const char *once_meta_column_name(OnceColumn column);
 extern Oid	once_meta_column_type(OnceColumn column);
-extern bool once_meta_plain_index(Relation index);
 
 #endif							/* META_CACHE_H */

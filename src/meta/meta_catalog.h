@@ -46,7 +46,6 @@ typedef struct OnceOptions
 
 extern Oid	once_schema_oid(bool missing_ok);
 extern bool once_schema_is_table(char relkind);
-extern int64 once_interval_usec(const Interval *interval);
 extern void once_options_default(OnceOptions *options);
 extern bool once_options_read(const char *queue, OnceOptions *options);
 extern char *once_options_of_table(Oid relid);

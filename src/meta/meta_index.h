@@ -22,5 +22,6 @@ typedef struct OnceIndex
 } OnceIndex;
 
 extern List *once_index_list(Relation heap);
+extern bool once_index_is_plain(Relation index);
 
 #endif							/* META_INDEX_H */

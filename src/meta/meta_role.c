@@ -30,7 +30,7 @@
 #include "catalog/pg_namespace.h"
 #include "executor/spi.h"
 #include "meta/meta_catalog.h"
-#include "meta/meta_cache.h"
+#include "meta/meta_index.h"
 #include "meta/meta_role.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -101,12 +101,12 @@ once_role_run(const char *sql, int nargs, Oid *types, Datum *values)
 }
 
 /*
- * once_meta_runs_code tells whether reading or emptying a table may run code that
+ * once_role_runs_code tells whether reading or emptying a table may run code that
  * users have put behind it, be it in planning: triggers, rules, policies, what
  * is computed for checks, columns, indexes or statistics.
  */
 bool
-once_meta_runs_code(Relation table)
+once_role_runs_code(Relation table)
 {
 	TupleConstr *constr = RelationGetDescr(table)->constr;
 	ListCell   *lc;
@@ -120,7 +120,7 @@ once_meta_runs_code(Relation table)
 	{
 		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
 
-		runs |= !once_meta_plain_index(index);
+		runs |= !once_index_is_plain(index);
 		index_close(index, AccessShareLock);
 	}
 	return runs;

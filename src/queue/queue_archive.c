@@ -35,6 +35,7 @@
 #include "executor/spi.h"
 #include "meta/meta_citus.h"
 #include "meta/meta_ddl.h"
+#include "meta/meta_index.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "once_debug.h"
@@ -364,7 +365,7 @@ index_is_plain(Oid indexoid)
 
 	plain = !form->indisunique &&
 		!form->indisexclusion &&
-		once_meta_plain_index(index);
+		once_index_is_plain(index);
 	for (i = 0; i < form->indnatts && relam != GIN_AM_OID && relam != HASH_AM_OID; i++)
 	{
 		if (form->indkey.values[i] == ONCE_COL_HEADERS + 1 ||
@@ -439,7 +440,7 @@ retire_partition(OnceQueue *queue, const char *relname, TimestampTz before)
 	if (partition->rd_rel->relkind == RELKIND_RELATION &&
 		partition->rd_rel->relowner == queue->heap->rd_rel->relowner &&
 		RelationGetNumberOfBlocks(partition) > 0 &&
-		(may_be_owner || !once_meta_runs_code(partition)))
+		(may_be_owner || !once_role_runs_code(partition)))
 	{
 		Oid			owner = partition->rd_rel->relowner;
 

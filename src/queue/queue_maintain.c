@@ -33,8 +33,8 @@
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "once_error.h"
-#include "once_guc.h"
 #include "once_limit.h"
+#include "queue/queue_maintain.h"
 #include "queue/queue_unacked.h"
 #include "queue/queue.h"
 #include "tcop/utility.h"
@@ -45,6 +45,9 @@
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
+
+/* once.maintenance_timeout; milliseconds */
+int			once_maintenance_timeout = ONCE_MAINTENANCE_TIMEOUT;
 
 /* Names of queues and ledgers */
 #define LIST_QUEUES_SQL \

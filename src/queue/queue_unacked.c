@@ -52,7 +52,6 @@
 #include "catalog/pg_class.h"
 #include "lib/ilist.h"
 #include "once_error.h"
-#include "once_guc.h"
 #include "queue/queue_receipt.h"
 #include "queue/queue_unacked.h"
 #include "queue/queue.h"
@@ -61,6 +60,9 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+
+/* once.unacked */
+int			once_unacked_action = ONCE_UNACKED_ERROR;
 
 typedef struct UnackedEntry
 {

@@ -11,6 +11,15 @@
 #include "storage/itemptr.h"
 #include "utils/uuid.h"
 
+/* once.unacked: what happens to a commit with messages received but not acked */
+typedef enum OnceUnackedAction
+{
+	ONCE_UNACKED_ERROR,			/* it fails with once_unacked */
+	ONCE_UNACKED_REDELIVER		/* it succeeds, and they are delivered again */
+} OnceUnackedAction;
+
+extern int	once_unacked_action;
+
 /*
  * Where the row of a message was when it was received.  A row is told by its
  * place together with its inserter: nothing else can have come there in the

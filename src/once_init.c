@@ -14,8 +14,8 @@
 #include "once_debug.h"
 #include "once_guc.h"
 #include "qam/qam.h"
+#include "queue/queue_hold.h"
 #include "queue/queue_unacked.h"
-#include "queue/queue.h"
 
 PG_MODULE_MAGIC;
 

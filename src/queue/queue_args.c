@@ -13,9 +13,10 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
-#include "meta/meta_catalog.h"
+#include "once_args.h"
 #include "once_error.h"
-#include "queue/queue.h"
+#include "qam/qam.h"
+#include "queue/queue_args.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"

@@ -13,7 +13,11 @@
 #include "pg_once.h"
 
 #include "meta/meta_catalog.h"
-#include "queue/queue.h"
+#include "meta/meta_role.h"
+#include "once_args.h"
+#include "queue/queue_archive.h"
+#include "queue/queue_args.h"
+#include "queue/queue_open.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"

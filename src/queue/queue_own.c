@@ -20,7 +20,11 @@
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "once_heap.h"
-#include "queue/queue.h"
+#include "queue/queue_open.h"
+#include "queue/queue_own.h"
+#include "queue/queue_row.h"
+#include "queue/queue_spi.h"
+#include "queue/queue_try.h"
 #include "storage/bufmgr.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -78,24 +82,6 @@ once_own_sent(OnceQueue *queue, HeapTuple tuple, ItemPointer root)
 																   PageGetItem(page, item)));
 	UnlockReleaseBuffer(buffer);
 	return own;
-}
-
-/*
- * once_row_find_root replaces the place of a row that was updated in place by that of its
- * chain's root, which is what indexes refer to.
- */
-void
-once_row_find_root(const OnceQueue *queue, ItemPointer tid)
-{
-	OffsetNumber offset = ItemPointerGetOffsetNumber(tid);
-	OffsetNumber roots[MaxHeapTuplesPerPage];
-	Buffer		buffer = ReadBuffer(queue->heap, ItemPointerGetBlockNumber(tid));
-
-	LockBuffer(buffer, BUFFER_LOCK_SHARE);
-	heap_get_root_tuples(BufferGetPage(buffer), roots);
-	UnlockReleaseBuffer(buffer);
-	if (OffsetNumberIsValid(roots[offset - 1]))
-		ItemPointerSetOffsetNumber(tid, roots[offset - 1]);
 }
 
 /*

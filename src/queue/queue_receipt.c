@@ -10,6 +10,7 @@
 
 #include "once_error.h"
 #include "port/pg_bswap.h"
+#include "qam/qam.h"
 #include "queue/queue_receipt.h"
 #include "utils/builtins.h"
 

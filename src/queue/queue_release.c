@@ -9,8 +9,12 @@
 #include "pg_once.h"
 
 #include "access/htup_details.h"
+#include "meta/meta_cache.h"
 #include "once_ids.h"
-#include "queue/queue.h"
+#include "qam/qam.h"
+#include "queue/queue_args.h"
+#include "queue/queue_open.h"
+#include "queue/queue_row.h"
 #include "utils/rel.h"
 
 /* Messages that are asked for by their ids */

@@ -24,8 +24,9 @@
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "once_limit.h"
+#include "queue/queue_open.h"
+#include "queue/queue_try.h"
 #include "queue/queue_unacked.h"
-#include "queue/queue.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 

@@ -25,7 +25,7 @@
 
 #include "miscadmin.h"
 #include "once_debug.h"
-#include "queue/queue.h"
+#include "queue/queue_wait.h"
 #include "storage/latch.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"

@@ -3,8 +3,8 @@
  * once_limit.c
  *	  A limit to the time that code of users may take.
  *
- * While a limit is armed and over, the running statement is cancelled, as by
- * statement_timeout, and once more every second: the code may catch the first
+ * When the time of a limit that is armed is up, the running statement is cancelled,
+ * as by statement_timeout, and once more every second: the code may catch the first
  * cancellation.  (Code that catches all of them is not stopped by anything but
  * the end of the backend.)
  *
@@ -44,7 +44,7 @@ once_limit_start(OnceLimit *limit, int milliseconds)
 }
 
 /*
- * once_limit_is_up tells whether it is over.
+ * once_limit_is_up tells whether the time is up.
  */
 bool
 once_limit_is_up(const OnceLimit *limit)
@@ -53,7 +53,7 @@ once_limit_is_up(const OnceLimit *limit)
 }
 
 /*
- * once_limit_arm has the statement cancelled when the limit is over.
+ * once_limit_arm has the running statement cancelled when the time is up.
  */
 void
 once_limit_arm(const OnceLimit *limit)

@@ -23,7 +23,7 @@ typedef struct OnceHold
 								 * and will be stuck if that fails, or
 								 * ONCE_AT_NONE */
 	bool		first;			/* has the transaction written nothing before? */
-	bool		in_time;		/* if the time is over, is it no message's
+	bool		in_time;		/* if the time is up, is it no message's
 								 * doing? */
 	int			dead_met;		/* dead messages that were claimed to be
 								 * moved, */

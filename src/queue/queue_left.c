@@ -41,7 +41,7 @@ typedef struct Left
 
 PG_FUNCTION_INFO_V1(once_is_own_table);
 
-static void look(Left *left, const char *queue);
+static void find_left(Left *left, const char *queue);
 static bool may_forget_dedup(const Left *left, const char *queue);
 static bool owns_tables(const Left *left);
 static char *describe(const Left *left, const char *queue);
@@ -68,7 +68,7 @@ once_left_check(const char *queue)
 	Left		left;
 
 	check_elsewhere(queue, gettext_noop("queue \"%s\" cannot be created"));
-	look(&left, queue);
+	find_left(&left, queue);
 	if (may_forget_dedup(&left, queue))
 	{
 		once_dedup_forget_queue(queue);
@@ -97,7 +97,7 @@ once_left_drop(const char *queue)
 
 	once_options_lock(ONCE_QUEUE_PREFIX, queue);
 	check_elsewhere(queue, gettext_noop("queue \"%s\" cannot be dropped"));
-	look(&left, queue);
+	find_left(&left, queue);
 
 	/*
 	 * Somebody may have made a queue of the name since the caller looked for
@@ -127,8 +127,11 @@ once_left_drop(const char *queue)
 	once_dedup_forget_queue(queue);
 }
 
+/*
+ * find_left finds what is left of a queue.
+ */
 static void
-look(Left *left, const char *queue)
+find_left(Left *left, const char *queue)
 {
 	left->dead = once_dead_letter_any(queue);
 	left->archive = once_archive_oid(queue);

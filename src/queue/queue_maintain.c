@@ -457,7 +457,7 @@ step_groups(OnceQueue *queue, Work *work)
  * receive: as the owner, the triggers would do what he makes them do by temporary
  * tables of the names that they look for.
  *
- * A step that is cancelled as the time is over has come to nothing, and so would
+ * A step that is cancelled as the time is up has come to nothing, and so would
  * the next call, if it began with as much.  So where there is code that may be slow,
  * the first step takes one message, and the next one as many as should take a small
  * part of the time.

@@ -164,7 +164,7 @@ open_queue(HandOut *call)
 }
 
 /*
- * hand_out_waiting tries until there is something or the time is over, each
+ * hand_out_waiting tries until there is something or the time is up, each
  * time with a new snapshot, since messages sent after the last one are what it
  * waits for.
  *

@@ -30,7 +30,7 @@
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
-/* Dead letters that are taken at once, and that are found at once to be deleted */
+/* Dead letters that are removed at once, and that are found at once to be deleted */
 #define LETTERS_CHUNK		1000
 #define REMOVE_CHUNK		10000
 
@@ -66,7 +66,7 @@ static bool redrive_round(Redrive *call);
 static void begin_chunks(Chunk *chunk, OnceQueue *queue, const char *what,
 						 void (*work) (void *arg, int from, int to));
 static int64 do_chunks(Chunk *chunk, OnceLetters *letters);
-static HeapTuple take_letter(Chunk *chunk, OnceDeadWriter *writer, int n);
+static HeapTuple remove_letter(Chunk *chunk, OnceDeadWriter *writer, int n);
 static void send_letters(void *arg, int from, int to);
 static void delete_letters(void *arg, int from, int to);
 static void refuse_letter(void *arg, int row, const ErrorData *error);
@@ -210,10 +210,10 @@ do_chunks(Chunk *chunk, OnceLetters *letters)
 }
 
 /*
- * take_letter takes one of the chunk's letters out of the table, with its failures.
+ * remove_letter removes one of the chunk's letters from the table, with its failures.
  */
 static HeapTuple
-take_letter(Chunk *chunk, OnceDeadWriter *writer, int n)
+remove_letter(Chunk *chunk, OnceDeadWriter *writer, int n)
 {
 	HeapTuple	tuple;
 	OnceMessageKey key;
@@ -229,7 +229,7 @@ take_letter(Chunk *chunk, OnceDeadWriter *writer, int n)
 }
 
 /*
- * send_letters takes some letters, and sends them.
+ * send_letters removes some letters, and sends them.
  */
 static void
 send_letters(void *arg, int from, int to)
@@ -243,7 +243,7 @@ send_letters(void *arg, int from, int to)
 	batch.rows = palloc(sizeof(OnceNewRow) * batch.nrows);
 	once_dead_letter_begin(&writer);
 	for (i = 0; i < batch.nrows; i++)
-		read_letter(take_letter(chunk, &writer, from + i), RelationGetDescr(writer.rel),
+		read_letter(remove_letter(chunk, &writer, from + i), RelationGetDescr(writer.rel),
 					&batch.rows[i]);
 	once_dead_letter_end(&writer);
 	once_insert_rows(chunk->queue, &batch);
@@ -258,7 +258,7 @@ delete_letters(void *arg, int from, int to)
 
 	once_dead_letter_begin(&writer);
 	for (i = from; i < to; i++)
-		heap_freetuple(take_letter(chunk, &writer, i));
+		heap_freetuple(remove_letter(chunk, &writer, i));
 	once_dead_letter_end(&writer);
 }
 

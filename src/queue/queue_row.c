@@ -135,7 +135,7 @@ once_row_replaced(Relation heap, const ItemPointerData *tid, TransactionId xmin)
 }
 
 /*
- * once_row_at looks up the row at tuple->t_self on its page, which is locked.
+ * once_row_at finds the row at tuple->t_self on its page, which is locked.
  * False: there is none.
  */
 bool

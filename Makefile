@@ -4,6 +4,7 @@
 #   make installcheck         regression, isolation and TAP tests on a running server
 #   make WERROR=1             warnings about our own code are errors
 #   make EXTRA_CFLAGS=...     whatever else the compiler should be told
+#   make indent               lay out the C code; test/indent has what it takes
 #
 # All of it works from another directory as well, which then has what is built:
 # make -f ../pg_once/Makefile.
@@ -81,6 +82,19 @@ $(OBJS) $(OBJS:.o=.bc): $(HEADERS_SEEN)
 
 $(DATA_built): $(INSTALL_SQL) $(srcdir)/pg_once.control
 	cat $(INSTALL_SQL) > $@
+
+# PostgreSQL's layout, by its own programs: PGINDENT is the pgindent of PostgreSQL
+# 16 or later, with its typedefs.list beside it, PG_BSD_INDENT the program that it
+# runs.
+C_FILES = $(addprefix $(srcdir)/,$(call in_srcdir,src/*.[ch] src/*/*.[ch]))
+indent:
+	@[ -f "$(PGINDENT)" ] || { echo >&2 "make indent: PGINDENT must name PostgreSQL's pgindent; test/indent gets it"; exit 1; }
+	@[ -f "$(dir $(PGINDENT))typedefs.list" ] || { echo >&2 "make indent: there is no typedefs.list beside $(PGINDENT)"; exit 1; }
+	@[ -x "$(PG_BSD_INDENT)" ] || { echo >&2 "make indent: PG_BSD_INDENT must name PostgreSQL's pg_bsd_indent; test/indent gets it"; exit 1; }
+	perl $(srcdir)/test/lib/typedefs.pl $(C_FILES) > $(srcdir)/src/typedefs.list
+	perl $(PGINDENT) --indent=$(PG_BSD_INDENT) --typedefs=$(dir $(PGINDENT))typedefs.list \
+		--list-of-typedefs="$$(cat $(srcdir)/src/typedefs.list)" $(C_FILES)
+.PHONY: indent
 
 # What was begun and not finished would pass for finished the next time.
 .DELETE_ON_ERROR:

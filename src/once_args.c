@@ -11,7 +11,7 @@
 #include "postgres.h"
 #include "pg_once.h"
 
-#include "meta/meta_catalog.h"
+#include "common/int.h"
 #include "once_args.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -48,7 +48,7 @@ bool
 once_arg_bool(FunctionCallInfo fcinfo, int argno, const char *name)
 {
 	if (PG_ARGISNULL(argno))
-		once_refuse_null(name);
+		once_arg_refuse_null(name);
 	return PG_GETARG_BOOL(argno);
 }
 
@@ -62,7 +62,7 @@ once_arg_array(FunctionCallInfo fcinfo, int argno, const char *name)
 	ArrayType  *array;
 
 	if (PG_ARGISNULL(argno))
-		once_refuse_null(name);
+		once_arg_refuse_null(name);
 	array = PG_GETARG_ARRAYTYPE_P(argno);
 	if (ARR_NDIM(array) > 1)
 		ereport(ERROR,
@@ -81,13 +81,31 @@ once_arg_role(FunctionCallInfo fcinfo, int argno)
 	char	   *role;
 
 	if (PG_ARGISNULL(argno))
-		once_refuse_null("role");
+		once_arg_refuse_null("role");
 	role = text_to_cstring(PG_GETARG_TEXT_PP(argno));
 
 	/* In a command, a name that is too long would be cut off. */
 	if (strcmp(role, "public") != 0)
 		(void) get_role_oid(role, false);
 	return role;
+}
+
+/*
+ * once_interval_usec turns an interval into microseconds: a day has 24 hours
+ * and a month has 30 days, so that the same interval always lasts as long.
+ * What does not fit ends up at the largest or smallest int64.
+ */
+int64
+once_interval_usec(const Interval *interval)
+{
+	int64		days = (int64) interval->month * DAYS_PER_MONTH + interval->day;
+	int64		usec;
+
+	if (pg_mul_s64_overflow(days, USECS_PER_DAY, &usec))
+		return days < 0 ? PG_INT64_MIN : PG_INT64_MAX;
+	if (pg_add_s64_overflow(usec, interval->time, &usec))
+		return interval->time < 0 ? PG_INT64_MIN : PG_INT64_MAX;
+	return usec;
 }
 
 /*
@@ -123,10 +141,10 @@ once_arg_span(FunctionCallInfo fcinfo, int argno, const char *name,
 }
 
 /*
- * once_refuse_null raises the error for an argument that must not be NULL.
+ * once_arg_refuse_null raises the error for an argument that must not be NULL.
  */
 void
-once_refuse_null(const char *name)
+once_arg_refuse_null(const char *name)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),

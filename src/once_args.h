@@ -17,9 +17,10 @@ extern void once_check_name(const char *what, const char *name);
 extern bool once_arg_bool(FunctionCallInfo fcinfo, int argno, const char *name);
 extern ArrayType *once_arg_array(FunctionCallInfo fcinfo, int argno, const char *name);
 extern char *once_arg_role(FunctionCallInfo fcinfo, int argno);
+extern int64 once_interval_usec(const Interval *interval);
 extern int64 once_arg_interval(FunctionCallInfo fcinfo, int argno);
 extern int64 once_arg_span(FunctionCallInfo fcinfo, int argno, const char *name,
 						   int64 min, const char *min_text);
-extern void once_refuse_null(const char *name);
+extern void once_arg_refuse_null(const char *name);
 
 #endif							/* ONCE_ARGS_H */

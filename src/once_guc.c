@@ -3,6 +3,8 @@
  * once_guc.c
  *	  The extension's settings, in alphabetical order.
  *
+ * The variables behind them are defined where they are used.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -10,12 +12,9 @@
 
 #include "once_guc.h"
 #include "qam/qam.h"
+#include "queue/queue_maintain.h"
+#include "queue/queue_unacked.h"
 #include "utils/guc.h"
-
-bool		once_flush_claims = false;
-bool		once_log_hints = false;
-int			once_maintenance_timeout = ONCE_MAINTENANCE_TIMEOUT;
-int			once_unacked_action = ONCE_UNACKED_ERROR;
 
 static const struct config_enum_entry unacked_options[] = {
 	{"error", ONCE_UNACKED_ERROR, false},
@@ -33,7 +32,7 @@ once_guc_init(void)
 							 "Flushes the WAL of a claim to disk before the message is delivered.",
 							 "Without it, a delivery shortly before a crash of the server "
 							 "may not count as an attempt.",
-							 &once_flush_claims,
+							 &qam_flush_claims,
 							 false,
 							 PGC_USERSET,
 							 0,
@@ -42,7 +41,7 @@ once_guc_init(void)
 	DefineCustomBoolVariable("once.log_hints",
 							 "Writes the hints on queue index pages to the WAL.",
 							 "Meant for comparing the pages of a primary and a standby.",
-							 &once_log_hints,
+							 &qam_log_hints,
 							 false,
 							 PGC_SUSET,
 							 GUC_NOT_IN_SAMPLE,

@@ -3,8 +3,8 @@
  * once_limit.c
  *	  A limit to the time that code of users may take.
  *
- * While a limit is armed and over, the running statement is cancelled, as by
- * statement_timeout, and once more every second: the code may catch the first
+ * When the time of a limit that is armed is up, the running statement is cancelled,
+ * as by statement_timeout, and once more every second: the code may catch the first
  * cancellation.  (Code that catches all of them is not stopped by anything but
  * the end of the backend.)
  *
@@ -44,16 +44,16 @@ once_limit_start(OnceLimit *limit, int milliseconds)
 }
 
 /*
- * once_limit_over tells whether it is over.
+ * once_limit_is_up tells whether the time is up.
  */
 bool
-once_limit_over(const OnceLimit *limit)
+once_limit_is_up(const OnceLimit *limit)
 {
 	return limit->milliseconds > 0 && milliseconds_left(limit) <= 0;
 }
 
 /*
- * once_limit_arm has the statement cancelled when the limit is over.
+ * once_limit_arm has the running statement cancelled when the time is up.
  */
 void
 once_limit_arm(const OnceLimit *limit)
@@ -112,17 +112,17 @@ once_limit_struck(void)
 bool
 once_limit_caused(const ErrorData *edata)
 {
-	return limit_struck && once_is_cancel(edata) && edata->message_id != NULL &&
+	return limit_struck && once_limit_is_cancel(edata) && edata->message_id != NULL &&
 		strcmp(edata->message_id, "canceling statement due to user request") == 0;
 }
 
 /*
- * once_is_cancel tells whether an error is that of a statement being cancelled
+ * once_limit_is_cancel tells whether an error is that of a statement being cancelled
  * from outside.  Code of users can raise an error of the same code, but not from
  * there.
  */
 bool
-once_is_cancel(const ErrorData *edata)
+once_limit_is_cancel(const ErrorData *edata)
 {
 	return edata->sqlerrcode == ERRCODE_QUERY_CANCELED &&
 		edata->funcname != NULL && strcmp(edata->funcname, "ProcessInterrupts") == 0;

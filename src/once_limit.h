@@ -19,12 +19,12 @@ typedef struct OnceLimit
 } OnceLimit;
 
 extern void once_limit_start(OnceLimit *limit, int milliseconds);
-extern bool once_limit_over(const OnceLimit *limit);
+extern bool once_limit_is_up(const OnceLimit *limit);
 extern void once_limit_arm(const OnceLimit *limit);
 extern void once_limit_disarm(void);
 extern void once_limit_clear(void);
 extern bool once_limit_struck(void);
 extern bool once_limit_caused(const ErrorData *edata);
-extern bool once_is_cancel(const ErrorData *edata);
+extern bool once_limit_is_cancel(const ErrorData *edata);
 
 #endif							/* ONCE_LIMIT_H */

@@ -36,12 +36,13 @@ typedef struct OnceLedger
 	bool		distributed;	/* a table, by Citus */
 } OnceLedger;
 
-/* An id to be marked, or looked for */
+/* An id to be marked, or searched for */
 typedef struct OnceMark
 {
 	const char *id;				/* not terminated */
 	int			length;
-	Datum		value;			/* in: to be kept with a new one.  out: that of the first, if wanted */
+	Datum		value;			/* in: to be kept with a new one.  out: that
+								 * of the first, if wanted */
 	bool		value_null;
 	bool		is_new;			/* out: marked by this call */
 
@@ -50,28 +51,30 @@ typedef struct OnceMark
 	struct OnceMark *same;		/* an earlier one of this call, or NULL */
 } OnceMark;
 
-/* ledger_open.c */
+/* ledger_names.c */
 extern bool once_ledger_find(OnceLedger *ledger, OnceLedgerKind kind, const char *name,
 							 int64 retention);
-extern void once_ledger_make(OnceLedgerKind kind, const char *name, bool unlogged, Oid owner);
-extern void once_ledger_adopt(const char *name, bool unlogged);
-extern void once_ledger_check_whole(OnceLedgerKind kind, const char *name);
-extern void once_ledger_raise_not_found(OnceLedgerKind kind, const char *name);
 extern bool once_ledger_permits(const OnceLedger *ledger, AclMode rights);
 extern List *once_ledger_relnames(OnceLedgerKind kind, const char *name);
 extern char *once_ledger_tables(OnceLedgerKind kind, const char *name);
+extern void once_ledger_check_whole(OnceLedgerKind kind, const char *name);
+extern void once_ledger_raise_not_found(OnceLedgerKind kind, const char *name);
+
+/* ledger_open.c */
+extern void once_ledger_make(OnceLedgerKind kind, const char *name, bool unlogged, Oid owner);
+extern void once_ledger_adopt(const char *name, bool unlogged);
 
 /* ledger_mark.c */
 extern void once_ledger_mark(const OnceLedger *ledger, OnceMark *marks, int nmarks,
 							 bool want_values);
-extern bool once_ledger_look(const OnceLedger *ledger, OnceMark *mark,
-							 TimestampTz *marked_at);
+extern bool once_ledger_search(const OnceLedger *ledger, OnceMark *mark,
+							   TimestampTz *marked_at);
 extern bool once_ledger_forget(const OnceLedger *ledger, OnceMark *mark);
 extern bool once_ledger_set_value(const OnceLedger *ledger, OnceMark *mark);
 
 extern void once_ledger_check_id(Datum id, const char *argument, OnceMark *mark);
 
 /* ledger_turn.c */
-extern bool once_ledger_advance(const OnceLedger *ledger, bool look);
+extern bool once_ledger_advance(const OnceLedger *ledger, bool now);
 
 #endif							/* LEDGER_H */

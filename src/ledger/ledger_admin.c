@@ -10,9 +10,9 @@
 
 #include "access/xlog.h"
 #include "executor/spi.h"
-#include "ledger/ledger_internal.h"
+#include "ledger/ledger_names.h"
 #include "meta/meta_catalog.h"
-#include "meta/meta_ledger.h"
+#include "meta/meta_retention.h"
 #include "meta/meta_role.h"
 #include "miscadmin.h"
 #include "once_args.h"
@@ -81,7 +81,7 @@ once_create_ledger(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_DUPLICATE_TABLE),
 				 errmsg("part of ledger \"%s\" already exists", name),
 				 errhint("With if_not_exists => true it gets the retention given, if all of its tables are there; or drop it with once.drop_ledger.")));
-	once_ledger_write(name, retention, true);
+	once_retention_write(name, retention, true);
 	PG_RETURN_VOID();
 }
 
@@ -99,9 +99,9 @@ once_alter_ledger(PG_FUNCTION_ARGS)
 	check_owner(name, false);
 
 	/* Before it is written: if this rolls back, so must what we remember */
-	CacheInvalidateRelcacheByRelid(get_relname_relid(once_ledger_relname(ONCE_LEDGER_OWN, name, "0"),
+	CacheInvalidateRelcacheByRelid(get_relname_relid(once_ledger_relname(ONCE_LEDGER_OWN, name, 0),
 													 once_schema_oid(false)));
-	once_ledger_write(name, retention, false);
+	once_retention_write(name, retention, false);
 	PG_RETURN_VOID();
 }
 
@@ -120,10 +120,10 @@ once_drop_ledger(PG_FUNCTION_ARGS)
 	lock_to_drop(name);
 	check_owner(name, true);
 	SPI_connect();
-	once_run(psprintf("DROP TABLE %s", once_ledger_tables(ONCE_LEDGER_OWN, name)),
-			 0, NULL, NULL);
+	once_role_run(psprintf("DROP TABLE %s", once_ledger_tables(ONCE_LEDGER_OWN, name)),
+				  0, NULL, NULL);
 	SPI_finish();
-	once_ledger_delete(name);
+	once_retention_delete(name);
 	PG_RETURN_VOID();
 }
 
@@ -161,8 +161,8 @@ change_grants(FunctionCallInfo fcinfo, bool grant, const char *verb)
 
 	if (!once_ledger_find(&ledger, ONCE_LEDGER_OWN, name, 0))
 		once_ledger_raise_not_found(ONCE_LEDGER_OWN, name);
-	if (!once_may_grant(ledger.table[0], USE_RIGHTS) ||
-		!once_may_grant(ledger.table[1], USE_RIGHTS))
+	if (!once_role_may_grant(ledger.table[0], USE_RIGHTS) ||
+		!once_role_may_grant(ledger.table[1], USE_RIGHTS))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied for ledger \"%s\"", name),
@@ -170,7 +170,7 @@ change_grants(FunctionCallInfo fcinfo, bool grant, const char *verb)
 						   once_ledger_tables(ONCE_LEDGER_OWN, name))));
 	lock_options(name);
 	for (i = 0; i < lengthof(use_rights); i++)
-		once_grant(grant, use_rights[i], once_ledger_tables(ONCE_LEDGER_OWN, name), role);
+		once_role_grant(grant, use_rights[i], once_ledger_tables(ONCE_LEDGER_OWN, name), role);
 }
 
 static char *
@@ -179,7 +179,7 @@ arg_ledger(FunctionCallInfo fcinfo, const char *verb)
 	char	   *name;
 
 	if (PG_ARGISNULL(0))
-		once_refuse_null("ledger");
+		once_arg_refuse_null("ledger");
 	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	once_check_name("ledger", name);
 	PreventCommandDuringRecovery(verb);
@@ -192,7 +192,7 @@ static Interval *
 arg_retention(FunctionCallInfo fcinfo, int argno)
 {
 	if (PG_ARGISNULL(argno))
-		once_refuse_null("retention");
+		once_arg_refuse_null("retention");
 	(void) once_arg_span(fcinfo, argno, "retention", 0, NULL);
 	return PG_GETARG_INTERVAL_P(argno);
 }
@@ -216,14 +216,13 @@ lock_options(const char *name)
 static void
 lock_to_drop(const char *name)
 {
-	const char *const suffixes[] = {"0", "1", "state"};
-	Oid			relations[lengthof(suffixes)];
+	Oid			relations[LEDGER_NPARTS];
 	Oid			schema = once_schema_oid(false);
 	int			first = 0;
 	int			i;
 
 	for (i = 0; i < lengthof(relations); i++)
-		relations[i] = get_relname_relid(once_ledger_relname(ONCE_LEDGER_OWN, name, suffixes[i]),
+		relations[i] = get_relname_relid(once_ledger_relname(ONCE_LEDGER_OWN, name, i),
 										 schema);
 	for (;;)
 	{
@@ -265,7 +264,7 @@ check_owner(const char *name, bool any_part)
 		once_ledger_raise_not_found(ONCE_LEDGER_OWN, name);
 	for (g = 0; g < 2; g++)
 	{
-		char	   *relname = once_ledger_relname(ONCE_LEDGER_OWN, name, g == 0 ? "0" : "1");
+		char	   *relname = once_ledger_relname(ONCE_LEDGER_OWN, name, g);
 		Oid			table = get_relname_relid(relname, schema);
 
 		if (OidIsValid(table) && !once_is_table_owner(table, GetUserId()))

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * ledger_mark.c
- *	  Marking ids, and looking for them.  See README for why it is safe.
+ *	  Marking ids, and searching for them.  See README for why it is safe.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,7 +14,7 @@
 #include "access/xact.h"
 #include "catalog/index.h"
 #include "executor/executor.h"
-#include "ledger/ledger_internal.h"
+#include "ledger/ledger_open.h"
 #include "miscadmin.h"
 #include "nodes/execnodes.h"
 #include "once_debug.h"
@@ -28,13 +28,13 @@
 /* At most so many ids are dealt with in the gate before it is left */
 #define MARK_CHUNK			256
 
-/* What a look for an id has found */
-typedef enum LookResult
+/* What a search for an id has found */
+typedef enum SearchResult
 {
-	LOOK_NONE,
-	LOOK_FOUND,
-	LOOK_WAIT					/* an open transaction inserts or deletes it */
-} LookResult;
+	SEARCH_NONE,
+	SEARCH_FOUND,
+	SEARCH_WAIT					/* an open transaction inserts or deletes it */
+} SearchResult;
 
 /* An open transaction to be waited for */
 typedef struct Holder
@@ -43,16 +43,17 @@ typedef struct Holder
 	uint32		token;			/* of a speculative insertion, or 0 */
 } Holder;
 
-/* The look for one id */
-typedef struct Look
+/* The search for one id */
+typedef struct Search
 {
-	LookResult	result;
+	SearchResult result;
 	bool		entries;		/* there are entries of it, of whatever rows */
-	int			g;				/* the generation, if found or to be waited for */
+	int			g;				/* the generation, if found or to be waited
+								 * for */
 	Holder		holder;
 	Datum		value;			/* if found, and asked for */
 	bool		value_null;
-} Look;
+} Search;
 
 static int	compare_marks(const void *a, const void *b);
 static bool same_id(const OnceMark *a, const OnceMark *b);
@@ -64,13 +65,13 @@ static int	index_rows(LedgerView *view, int g, Datum *ids, ItemPointerData *tids
 static void delete_rows(Relation heap, ItemPointerData *tids, int n);
 static HeapTuple form_generation(Relation heap, const OnceMark *mark, TimestampTz now,
 								 Datum *id);
-static int	look(LedgerView *view, OnceMark *const *marks, int n, Look *looks,
-				 MemoryContext context);
-static void look_in(LedgerView *view, int g, OnceMark *const *marks, const int *where,
-					int n, Look *looks, MemoryContext context);
+static int	search_ids(LedgerView *view, OnceMark *const *marks, int n, Search *searches,
+					   MemoryContext context);
+static void search_in(LedgerView *view, int g, OnceMark *const *marks, const int *where,
+					  int n, Search *searches, MemoryContext context);
 static void wait_for(const Holder *holder);
-static void copy_value(LedgerView *view, Look *look, MemoryContext context);
-static void return_value(LedgerView *view, OnceMark *mark, const Look *look,
+static void copy_value(LedgerView *view, Search *found, MemoryContext context);
+static void return_value(LedgerView *view, OnceMark *mark, const Search *found,
 						 MemoryContext context);
 
 /*
@@ -190,7 +191,7 @@ mark_in_order(LedgerView *view, OnceMark **marks, int nmarks, MemoryContext cont
 {
 	const OnceLedger *ledger = view->ledger;
 	int			chunk = Min(nmarks, MARK_CHUNK);
-	Look	   *looks = palloc(sizeof(Look) * chunk);
+	Search	   *searches = palloc(sizeof(Search) * chunk);
 	OnceMark  **new = palloc(sizeof(OnceMark *) * chunk);
 	int			done = 0;
 	int			most = chunk;	/* so many at a time */
@@ -203,7 +204,7 @@ mark_in_order(LedgerView *view, OnceMark **marks, int nmarks, MemoryContext cont
 		bool		alone = decide || view->decoded;
 		LOCKMODE	mode = alone ? ExclusiveLock : ShareLock;
 		int			last = Min(decide ? 1 : most, nmarks - done);
-		int			n = 0;		/* looked for */
+		int			n = 0;		/* searched for */
 		int			good = 0;	/* and not to be waited for */
 		int			nnew = 0;
 		int			inserted;
@@ -225,11 +226,11 @@ mark_in_order(LedgerView *view, OnceMark **marks, int nmarks, MemoryContext cont
 				once_ledger_probe_restart(&view->gen[i].probe);
 		while (!wait && good < last)
 		{
-			n += look(view, &marks[done + good], Min(last - good, LEDGER_PROBE_AHEAD),
-					  &looks[good], context);
-			while (good < n && !(wait = looks[good].result == LOOK_WAIT))
+			n += search_ids(view, &marks[done + good], Min(last - good, LEDGER_PROBE_AHEAD),
+							&searches[good], context);
+			while (good < n && !(wait = searches[good].result == SEARCH_WAIT))
 			{
-				if (looks[good].result == LOOK_NONE)
+				if (searches[good].result == SEARCH_NONE)
 					new[nnew++] = marks[done + good];
 				good++;
 			}
@@ -238,16 +239,19 @@ mark_in_order(LedgerView *view, OnceMark **marks, int nmarks, MemoryContext cont
 		inserted = insert_marks(view, new, nnew, lost);
 		once_ledger_unlock(ledger, LEDGER_GATE, mode);
 
-		/* What is behind an id that somebody else was faster with is as nothing */
+		/*
+		 * What is behind an id that somebody else was faster with is as
+		 * nothing
+		 */
 		for (i = 0; i < good && !(inserted < nnew && marks[done + i] == new[inserted]); i++)
-			if (looks[i].result == LOOK_FOUND && context != NULL)
-				return_value(view, marks[done + i], &looks[i], context);
+			if (searches[i].result == SEARCH_FOUND && context != NULL)
+				return_value(view, marks[done + i], &searches[i], context);
 		done += i;
 		lost = inserted < nnew;
 		most = lost ? 1 : Min(2 * most, chunk);
 		if (wait && alone && !lost)
 		{
-			Holder		holder = looks[good].holder;
+			Holder		holder = searches[good].holder;
 
 			/* Nobody is to wait for who waits: nothing is locked meanwhile */
 			once_ledger_view_close(view);
@@ -259,7 +263,7 @@ mark_in_order(LedgerView *view, OnceMark **marks, int nmarks, MemoryContext cont
 			decide = wait || lost;
 		CHECK_FOR_INTERRUPTS();
 	}
-	pfree(looks);
+	pfree(searches);
 	pfree(new);
 }
 
@@ -269,8 +273,8 @@ mark_in_order(LedgerView *view, OnceMark **marks, int nmarks, MemoryContext cont
  * one of them before.
  *
  * Returns how many of them.  If that is less than all, somebody else has put the
- * next one into the key since it was looked for.  Then it and what follows is as if
- * it had never been.
+ * next one into the key since it was searched for.  Then it and what follows is as
+ * if it had never been.
  */
 static int
 insert_marks(LedgerView *view, OnceMark *const *marks, int nmarks, bool lost)
@@ -393,21 +397,21 @@ form_generation(Relation heap, const OnceMark *mark, TimestampTz now, Datum *id)
 }
 
 /*
- * look looks for some ids in the generations that count.  Returns how many of
- * them it has looked for, at least one.  Values of those that are found are
- * copied into a context, if there is one; else the row of the only id is in its
- * generation's slot.
+ * search_ids searches for some ids in the generations that count.  Returns how
+ * many of them it has searched for, at least one.  Values of those that are found
+ * are copied into a context, if there is one; else the row of the only id is in
+ * its generation's slot.
  *
  * The current generation comes first: what is repeated is repeated soon, mostly.
  *
  * A transaction that stores a result, or forgets an id and marks it again, may
  * put a new row in place of one whose entry we have read, and commit before we
  * fetch that row; then we would see neither.  But then it has ended, and a second
- * look sees the new row.  Such an id has an entry, which those that are new
+ * search sees the new row.  Such an id has an entry, which those that are new
  * seldom have.
  */
 static int
-look(LedgerView *view, OnceMark *const *marks, int n, Look *looks, MemoryContext context)
+search_ids(LedgerView *view, OnceMark *const *marks, int n, Search *searches, MemoryContext context)
 {
 	int			current = view->state.current;
 	int			where[LEDGER_PROBE_AHEAD] = {0};
@@ -420,40 +424,40 @@ look(LedgerView *view, OnceMark *const *marks, int n, Look *looks, MemoryContext
 	for (i = 0; i < n; i++)
 	{
 		where[i] = i;
-		looks[i].entries = false;
+		searches[i].entries = false;
 	}
-	look_in(view, current, marks, where, n, looks, context);
+	search_in(view, current, marks, where, n, searches, context);
 	if (view->gen[1 - current].heap != NULL)
 	{
 		for (i = 0; i < n; i++)
 		{
-			if (looks[i].result == LOOK_NONE)
+			if (searches[i].result == SEARCH_NONE)
 			{
 				left[nleft] = marks[i];
 				where[nleft++] = i;
 			}
 		}
-		look_in(view, 1 - current, left, where, nleft, looks, context);
+		search_in(view, 1 - current, left, where, nleft, searches, context);
 	}
 	for (i = 0; i < n; i++)
 	{
-		for (g = 0; g < 2 && looks[i].result == LOOK_NONE && looks[i].entries; g++)
+		for (g = 0; g < 2 && searches[i].result == SEARCH_NONE && searches[i].entries; g++)
 		{
 			if (view->gen[g].heap == NULL)
 				continue;
 			once_ledger_probe_restart(&view->gen[g].probe);
-			look_in(view, g, &marks[i], &i, 1, looks, context);
+			search_in(view, g, &marks[i], &i, 1, searches, context);
 		}
 	}
 	return n;
 }
 
 /*
- * look_in looks for ids in one generation; where: of each, the look.
+ * search_in searches for ids in one generation; where: of each, its search.
  */
 static void
-look_in(LedgerView *view, int g, OnceMark *const *marks, const int *where, int n,
-		Look *looks, MemoryContext context)
+search_in(LedgerView *view, int g, OnceMark *const *marks, const int *where, int n,
+		  Search *searches, MemoryContext context)
 {
 	LedgerProbe *probe = &view->gen[g].probe;
 	SnapshotData *any = &view->gen[g].any;
@@ -464,22 +468,22 @@ look_in(LedgerView *view, int g, OnceMark *const *marks, const int *where, int n
 	once_ledger_probe(probe, marks, n);
 	for (i = 0; i < n; i++)
 	{
-		Look	   *look = &looks[where[i]];
+		Search	   *search = &searches[where[i]];
 
-		look->g = g;
-		look->result = LOOK_NONE;
+		search->g = g;
+		search->result = SEARCH_NONE;
 		if (!once_ledger_probe_has(probe, i))
 			continue;
-		look->entries = true;
+		search->entries = true;
 		once_debug_point("ledger_before_fetch");
 		if (!once_ledger_probe_fetch(probe, i, marks[i], any, view->settled, !view->decoded,
 									 view->gen[g].slot))
 			continue;
-		look->holder.xid = TransactionIdIsValid(any->xmin) ? any->xmin : any->xmax;
-		look->holder.token = any->speculativeToken;
-		look->result = TransactionIdIsValid(look->holder.xid) ? LOOK_WAIT : LOOK_FOUND;
-		if (look->result == LOOK_FOUND && context != NULL)
-			copy_value(view, look, context);
+		search->holder.xid = TransactionIdIsValid(any->xmin) ? any->xmin : any->xmax;
+		search->holder.token = any->speculativeToken;
+		search->result = TransactionIdIsValid(search->holder.xid) ? SEARCH_WAIT : SEARCH_FOUND;
+		if (search->result == SEARCH_FOUND && context != NULL)
+			copy_value(view, search, context);
 	}
 }
 
@@ -497,16 +501,16 @@ wait_for(const Holder *holder)
  * the row.
  */
 static void
-copy_value(LedgerView *view, Look *look, MemoryContext context)
+copy_value(LedgerView *view, Search *found, MemoryContext context)
 {
 	MemoryContext old = MemoryContextSwitchTo(context);
 
-	look->value = slot_getattr(view->gen[look->g].slot, Anum_generation_value,
-							   &look->value_null);
-	if (look->value_null)
-		look->value = (Datum) 0;
+	found->value = slot_getattr(view->gen[found->g].slot, Anum_generation_value,
+								&found->value_null);
+	if (found->value_null)
+		found->value = (Datum) 0;
 	else if (view->ledger->kind == ONCE_LEDGER_OWN)
-		look->value = datumCopy(look->value, false, -1);
+		found->value = datumCopy(found->value, false, -1);
 	MemoryContextSwitchTo(old);
 }
 
@@ -515,33 +519,33 @@ copy_value(LedgerView *view, Look *look, MemoryContext context)
  * somebody may have the TOAST table locked.
  */
 static void
-return_value(LedgerView *view, OnceMark *mark, const Look *look, MemoryContext context)
+return_value(LedgerView *view, OnceMark *mark, const Search *found, MemoryContext context)
 {
 	MemoryContext old = MemoryContextSwitchTo(context);
 
-	mark->value = look->value;
-	mark->value_null = look->value_null;
+	mark->value = found->value;
+	mark->value_null = found->value_null;
 	if (!mark->value_null && view->ledger->kind == ONCE_LEDGER_OWN)
-		mark->value = PointerGetDatum(PG_DETOAST_DATUM(look->value));
+		mark->value = PointerGetDatum(PG_DETOAST_DATUM(found->value));
 	MemoryContextSwitchTo(old);
 }
 
 /*
- * once_ledger_look tells whether an id is marked, by a transaction that has
+ * once_ledger_search tells whether an id is marked, by a transaction that has
  * committed or by this one.  Waits for nobody.
  *
  * marked_at: if not NULL, it is told when, and the mark gets the value, whole.
  */
 bool
-once_ledger_look(const OnceLedger *ledger, OnceMark *mark, TimestampTz *marked_at)
+once_ledger_search(const OnceLedger *ledger, OnceMark *mark, TimestampTz *marked_at)
 {
 	LedgerView	view;
-	Look		found;
+	Search		found;
 
 	once_ledger_view_open(&view, ledger, AccessShareLock, AccessShareLock);
 	view.settled = true;
-	(void) look(&view, &mark, 1, &found, NULL);
-	if (found.result != LOOK_NONE && marked_at != NULL)
+	(void) search_ids(&view, &mark, 1, &found, NULL);
+	if (found.result != SEARCH_NONE && marked_at != NULL)
 	{
 		bool		isnull;
 
@@ -552,21 +556,21 @@ once_ledger_look(const OnceLedger *ledger, OnceMark *mark, TimestampTz *marked_a
 		return_value(&view, mark, &found, CurrentMemoryContext);
 	}
 	once_ledger_view_close(&view);
-	return found.result != LOOK_NONE;
+	return found.result != SEARCH_NONE;
 }
 
 /*
  * once_ledger_forget deletes an id, in the caller's transaction.  False: it was
  * not marked.  Waits for an open transaction that has marked or forgotten it.
  *
- * This is not done in the gate: who looks sees the row as long as it is there, and
+ * This is not done in the gate: a search sees the row as long as it is there, and
  * then waits for us.
  */
 bool
 once_ledger_forget(const OnceLedger *ledger, OnceMark *mark)
 {
 	LedgerView	view;
-	Look		found;
+	Search		found;
 	LOCKMODE	old_lockmode = AccessShareLock;
 	bool		deleted = false;
 
@@ -576,13 +580,13 @@ once_ledger_forget(const OnceLedger *ledger, OnceMark *mark)
 		TM_FailureData failure;
 
 		once_ledger_view_open(&view, ledger, RowExclusiveLock, old_lockmode);
-		(void) look(&view, &mark, 1, &found, NULL);
-		if (found.result == LOOK_FOUND && view.gen[found.g].lockmode == AccessShareLock)
+		(void) search_ids(&view, &mark, 1, &found, NULL);
+		if (found.result == SEARCH_FOUND && view.gen[found.g].lockmode == AccessShareLock)
 		{
 			/* Once more, with a stronger lock, and nothing locked meanwhile */
 			old_lockmode = RowExclusiveLock;
 		}
-		else if (found.result == LOOK_FOUND)
+		else if (found.result == SEARCH_FOUND)
 		{
 			Relation	heap = view.gen[found.g].heap;
 
@@ -592,10 +596,10 @@ once_ledger_forget(const OnceLedger *ledger, OnceMark *mark)
 								  &failure, false) == TM_Ok;
 		}
 		once_ledger_view_close(&view);
-		if (found.result == LOOK_WAIT)
+		if (found.result == SEARCH_WAIT)
 			wait_for(&found.holder);
 		CHECK_FOR_INTERRUPTS();
-	} while (found.result != LOOK_NONE && !deleted);
+	} while (found.result != SEARCH_NONE && !deleted);
 	CommandCounterIncrement();
 	return deleted;
 }
@@ -608,13 +612,13 @@ bool
 once_ledger_set_value(const OnceLedger *ledger, OnceMark *mark)
 {
 	LedgerView	view;
-	Look		found;
+	Search		found;
 	bool		done = false;
 
 	CommandCounterIncrement();
 	once_ledger_view_open(&view, ledger, AccessShareLock, AccessShareLock);
-	(void) look(&view, &mark, 1, &found, NULL);
-	if (found.result == LOOK_FOUND)
+	(void) search_ids(&view, &mark, 1, &found, NULL);
+	if (found.result == SEARCH_FOUND)
 	{
 		int			g = found.g;
 		Relation	heap = view.gen[g].heap;

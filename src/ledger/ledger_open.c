@@ -1,11 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * ledger_open.c
- *	  From a name to the tables of a ledger, and to the generations that
- *	  count now.
- *
- * Finding a ledger takes no lock on its tables: one of them may be locked to be
- * emptied in somebody's transaction, which is nobody else's business.
+ *	  Making the tables of a ledger, and opening the generations that count
+ *	  now.
  *
  *-------------------------------------------------------------------------
  */
@@ -22,23 +19,19 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
-#include "ledger/ledger_internal.h"
-#include "meta/meta_cache.h"
+#include "ledger/ledger_names.h"
+#include "ledger/ledger_open.h"
+#include "ledger/ledger_turn.h"
 #include "meta/meta_catalog.h"
-#include "meta/meta_citus.h"
 #include "meta/meta_ddl.h"
 #include "meta/meta_index.h"
-#include "meta/meta_ledger.h"
 #include "miscadmin.h"
 #include "once_debug.h"
 #include "once_error.h"
 #include "storage/lmgr.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
-#include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
@@ -58,206 +51,24 @@
 #define CREATE_SEQUENCE_SQL \
 	"CREATE %sSEQUENCE %s AS pg_catalog.int8 MINVALUE 0 START 0 OWNED BY %s.id"
 
+/* The third column of a generation, by kind */
 static const struct
 {
-	const char *prefix;
 	const char *value_column;
 	Oid			value_type;
 	bool		value_not_null;
-}			kinds[] =
-{
-	{ONCE_LEDGER_PREFIX, "result pg_catalog.jsonb", JSONBOID, false},
-	{ONCE_DEDUP_PREFIX, "message_id pg_catalog.int8 NOT NULL", INT8OID, true}
+}			kinds[] = {
+	{"result pg_catalog.jsonb", JSONBOID, false},
+	{"message_id pg_catalog.int8 NOT NULL", INT8OID, true}
 };
 
-/* What a backend remembers of a ledger, as long as it hears of no change */
-typedef struct LedgerEntry
-{
-	NameData	relname;		/* key: of generation 0 */
-	uint64		epoch;
-	OnceLedger	ledger;
-} LedgerEntry;
-
-/* With more of them than this, all are forgotten. */
-#define LEDGER_SWEEP_AT		1024
-
-static HTAB *entries = NULL;
-
-/* What the names of a ledger's relations end in */
-static const char *const suffixes[] = {"0", "1", "state"};
-
-#define PART_STATE		2		/* the sequence's place there */
-
-static bool ledger_look_up(OnceLedger *ledger, OnceLedgerKind kind, const char *name);
-static bool look_up_relations(OnceLedger *ledger, OnceLedgerKind kind, const char *name);
 static bool open_generation(LedgerView *view, int g, LOCKMODE lockmode);
 static bool open_indexes(LedgerView *view, int g, LOCKMODE lockmode);
 static bool open_listed(LedgerView *view, int g, LOCKMODE lockmode, bool *good,
 						bool *valid);
 static void close_indexes(LedgerView *view, int g, LOCKMODE lockmode);
 static void close_generation(LedgerView *view, int g, bool unlock);
-static int	errmsg_unusable(OnceLedgerKind kind, const char *name);
 static const char *generation_fault(const OnceLedger *ledger, Relation heap);
-
-/*
- * once_ledger_relname returns the name of a relation that a ledger is made of.
- */
-char *
-once_ledger_relname(OnceLedgerKind kind, const char *name, const char *suffix)
-{
-	return psprintf("%s%s_%s", kinds[kind].prefix, name, suffix);
-}
-
-/*
- * once_ledger_find looks a ledger up.  retention: of one that belongs to a queue;
- * that of others is in once.ledger.  False: there is none.  Takes no lock, and
- * checks no rights.
- */
-bool
-once_ledger_find(OnceLedger *ledger, OnceLedgerKind kind, const char *name,
-				 int64 retention)
-{
-	NameData	key;
-	LedgerEntry *entry;
-
-	if (entries == NULL)
-	{
-		HASHCTL		ctl;
-
-		ctl.keysize = sizeof(NameData);
-		ctl.entrysize = sizeof(LedgerEntry);
-		ctl.hcxt = TopMemoryContext;
-		entries = hash_create("pg_once ledgers", 16, &ctl,
-							  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	}
-
-	AcceptInvalidationMessages();
-	memset(&key, 0, sizeof(key));
-	snprintf(NameStr(key), NAMEDATALEN, "%s%s", kinds[kind].prefix, name);
-	entry = hash_search(entries, &key, HASH_FIND, NULL);
-	if (entry != NULL && entry->epoch == once_meta_epoch())
-		*ledger = entry->ledger;
-	else
-	{
-		uint64		epoch = once_meta_epoch();
-		bool		found = ledger_look_up(ledger, kind, name);
-
-		if (!found)
-			return false;
-
-		/* What has changed while it was looked up shows in the epoch */
-		if (entry == NULL && hash_get_num_entries(entries) >= LEDGER_SWEEP_AT)
-		{
-			HASH_SEQ_STATUS status;
-
-			hash_seq_init(&status, entries);
-			while ((entry = hash_seq_search(&status)) != NULL)
-				hash_search(entries, &entry->relname, HASH_REMOVE, NULL);
-		}
-		entry = hash_search(entries, &key, HASH_ENTER, &found);
-		entry->epoch = epoch;
-		entry->ledger = *ledger;
-	}
-	if (kind == ONCE_LEDGER_DEDUP)
-		ledger->retention = retention;
-	return true;
-}
-
-static bool
-ledger_look_up(OnceLedger *ledger, OnceLedgerKind kind, const char *name)
-{
-	Interval	retention;
-
-	if (!look_up_relations(ledger, kind, name))
-		return false;
-	if (kind == ONCE_LEDGER_OWN)
-	{
-		if (!once_ledger_read(name, &retention))
-			return false;
-		ledger->retention = once_interval_usec(&retention);
-	}
-	return true;
-}
-
-/*
- * look_up_relations finds what a ledger is made of, but for its retention.
- */
-static bool
-look_up_relations(OnceLedger *ledger, OnceLedgerKind kind, const char *name)
-{
-	Oid			schema = once_schema_oid(false);
-	int			g;
-
-	memset(ledger, 0, sizeof(OnceLedger));
-	ledger->kind = kind;
-	namestrcpy(&ledger->name, name);
-	for (g = 0; g < 2; g++)
-	{
-		ledger->table[g] = get_relname_relid(once_ledger_relname(kind, name, g == 0 ? "0" : "1"),
-											 schema);
-		if (!OidIsValid(ledger->table[g]) ||
-			get_rel_relkind(ledger->table[g]) != RELKIND_RELATION)
-			return false;
-		if (once_is_distributed(ledger->table[g]))
-			ledger->distributed = true;
-	}
-	ledger->sequence = get_relname_relid(once_ledger_relname(kind, name, "state"), schema);
-	if (!OidIsValid(ledger->sequence) ||
-		get_rel_relkind(ledger->sequence) != RELKIND_SEQUENCE)
-		return false;
-	return true;
-}
-
-/*
- * once_ledger_permits tells whether the caller has some rights on a ledger's
- * tables, all of them.
- */
-bool
-once_ledger_permits(const OnceLedger *ledger, AclMode rights)
-{
-	Oid			user = GetUserId();
-
-	return pg_class_aclmask(ledger->table[0], user, rights, ACLMASK_ALL) == rights &&
-		pg_class_aclmask(ledger->table[1], user, rights, ACLMASK_ALL) == rights;
-}
-
-/*
- * once_ledger_relnames returns the names of a ledger's tables, those that there
- * are.
- */
-List *
-once_ledger_relnames(OnceLedgerKind kind, const char *name)
-{
-	Oid			schema = once_schema_oid(false);
-	List	   *relnames = NIL;
-	int			g;
-
-	for (g = 0; g < 2; g++)
-	{
-		char	   *relname = once_ledger_relname(kind, name, g == 0 ? "0" : "1");
-		Oid			relid = get_relname_relid(relname, schema);
-
-		if (OidIsValid(relid) && get_rel_relkind(relid) == RELKIND_RELATION)
-			relnames = lappend(relnames, relname);
-	}
-	return relnames;
-}
-
-/*
- * once_ledger_tables returns them quoted and with a comma, as DROP TABLE and
- * GRANT want them; NULL: there are none.
- */
-char *
-once_ledger_tables(OnceLedgerKind kind, const char *name)
-{
-	char	   *tables = NULL;
-	ListCell   *lc;
-
-	foreach(lc, once_ledger_relnames(kind, name))
-		tables = psprintf("%s%s%s", tables ? tables : "", tables ? ", " : "",
-						  quote_qualified_identifier(ONCE_SCHEMA, lfirst(lc)));
-	return tables;
-}
 
 /*
  * once_ledger_make makes the tables of a ledger and gives them to a role, for
@@ -269,13 +80,13 @@ once_ledger_make(OnceLedgerKind kind, const char *name, bool unlogged, Oid owner
 {
 	Oid			schema = once_schema_oid(false);
 	const char *logging = unlogged ? "UNLOGGED " : "";
-	const char *relation[lengthof(suffixes)];
+	const char *relation[LEDGER_NPARTS];
 	List	   *commands = NIL;
 	int			i;
 
-	for (i = 0; i < lengthof(suffixes); i++)
+	for (i = 0; i < LEDGER_NPARTS; i++)
 	{
-		char	   *relname = once_ledger_relname(kind, name, suffixes[i]);
+		char	   *relname = once_ledger_relname(kind, name, i);
 
 		relation[i] = quote_qualified_identifier(ONCE_SCHEMA, relname);
 		if (OidIsValid(get_relname_relid(relname, schema)))
@@ -291,8 +102,9 @@ once_ledger_make(OnceLedgerKind kind, const char *name, bool unlogged, Oid owner
 	for (i = 0; i < 2; i++)
 		commands = lappend(commands, psprintf(CREATE_TABLE_SQL, logging, relation[i],
 											  kinds[kind].value_column));
-	commands = lappend(commands, psprintf(CREATE_SEQUENCE_SQL, logging, relation[2], relation[0]));
-	once_run_ddl(commands, owner);
+	commands = lappend(commands, psprintf(CREATE_SEQUENCE_SQL, logging,
+										  relation[LEDGER_PART_STATE], relation[0]));
+	once_ddl_run(commands, owner);
 }
 
 /*
@@ -307,7 +119,7 @@ once_ledger_adopt(const char *name, bool unlogged)
 	LedgerView	view;
 	int			g;
 
-	if (!look_up_relations(&ledger, ONCE_LEDGER_OWN, name))
+	if (!once_ledger_find_relations(&ledger, ONCE_LEDGER_OWN, name))
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_TABLE),
 				 errmsg("part of ledger \"%s\" already exists", name),
@@ -332,78 +144,6 @@ once_ledger_adopt(const char *name, bool unlogged)
 	CacheInvalidateRelcacheByRelid(ledger.table[0]);
 }
 
-/*
- * once_ledger_check_whole raises once_ledger_unusable if there is a table of a ledger,
- * and another part is missing.
- */
-void
-once_ledger_check_whole(OnceLedgerKind kind, const char *name)
-{
-	Oid			schema = once_schema_oid(false);
-	char	   *tables = once_ledger_tables(kind, name);
-	const char *missing = NULL;
-	int			part;
-
-	for (part = 0; part < lengthof(suffixes); part++)
-	{
-		char	   *relname = once_ledger_relname(kind, name, suffixes[part]);
-		char		relkind = get_rel_relkind(get_relname_relid(relname, schema));
-
-		missing = quote_qualified_identifier(ONCE_SCHEMA, relname);
-		if (relkind != (part == PART_STATE ? RELKIND_SEQUENCE : RELKIND_RELATION))
-			break;
-	}
-	if (tables == NULL || part == lengthof(suffixes))
-		return;
-	ereport(ERROR,
-			(errcode(ERRCODE_ONCE_LEDGER_UNUSABLE),
-			 errmsg_unusable(kind, name),
-			 part != PART_STATE ?
-			 errdetail("Table %s is missing.", missing) :
-			 errdetail("Sequence %s is missing.  It goes with column \"id\" of the table that owns it.",
-					   missing),
-			 kind == ONCE_LEDGER_OWN ?
-			 errhint("Its owner can drop what is left of it with once.drop_ledger.") :
-			 errhint("Its owner can run DROP TABLE %s, and create the tables again with once.alter_queue.",
-					 tables)));
-}
-
-/*
- * errmsg_unusable is the message of once_ledger_unusable.
- */
-static int
-errmsg_unusable(OnceLedgerKind kind, const char *name)
-{
-	return kind == ONCE_LEDGER_OWN ?
-		errmsg("ledger \"%s\" cannot be used", name) :
-		errmsg("deduplication of queue \"%s\" cannot be used", name);
-}
-
-/*
- * once_ledger_raise_not_found raises once_ledger_not_found, or says what is the
- * matter with what there is of a ledger.
- */
-void
-once_ledger_raise_not_found(OnceLedgerKind kind, const char *name)
-{
-	OnceLedger	ledger;
-
-	if (kind == ONCE_LEDGER_DEDUP)
-		ereport(ERROR,
-				(errcode(ERRCODE_ONCE_QUEUE_NOT_FOUND),
-				 errmsg("queue \"%s\" does not exist", name)));
-	if (look_up_relations(&ledger, kind, name))
-		ereport(ERROR,
-				(errcode(ERRCODE_ONCE_LEDGER_NOT_FOUND),
-				 errmsg("ledger \"%s\" does not exist", name),
-				 errdetail("Its tables exist without a retention, as after a restore of the structure only."),
-				 errhint("Their owner can call once.create_ledger with if_not_exists => true.")));
-	once_ledger_check_whole(kind, name);
-	ereport(ERROR,
-			(errcode(ERRCODE_ONCE_LEDGER_NOT_FOUND),
-			 errmsg("ledger \"%s\" does not exist", name)));
-}
-
 
 /*
  * ---- Views ----
@@ -418,7 +158,7 @@ once_ledger_raise_not_found(OnceLedgerKind kind, const char *name)
  */
 void
 once_ledger_view_open(LedgerView *view, const OnceLedger *ledger, LOCKMODE lockmode,
-				 LOCKMODE old_lockmode)
+					  LOCKMODE old_lockmode)
 {
 	memset(view, 0, sizeof(LedgerView));
 	view->ledger = ledger;
@@ -457,7 +197,7 @@ once_ledger_view_open(LedgerView *view, const OnceLedger *ledger, LOCKMODE lockm
 
 /*
  * once_ledger_view_close closes what is open.  AccessShareLocks are given back: nobody
- * else is to wait for a transaction that only looked.
+ * else is to wait for a transaction that only reads.
  */
 void
 once_ledger_view_close(LedgerView *view)
@@ -503,7 +243,7 @@ open_generation(LedgerView *view, int g, LOCKMODE lockmode)
 	if (fault != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_ONCE_LEDGER_UNUSABLE),
-				 errmsg_unusable(ledger->kind, NameStr(ledger->name)),
+				 once_ledger_errmsg_unusable(ledger->kind, NameStr(ledger->name)),
 				 errdetail("Table %s is not as it was made.  %s",
 						   quote_qualified_identifier(ONCE_SCHEMA,
 													  RelationGetRelationName(heap)),
@@ -517,8 +257,8 @@ open_generation(LedgerView *view, int g, LOCKMODE lockmode)
 
 /*
  * open_indexes opens the indexes of a generation that are ready to have ids put
- * into, the one to look into first.  False: there is none to look into, or one
- * that is no key on id.
+ * into, the one to search first.  False: there is none to search, or one that is
+ * no key on id.
  */
 static bool
 open_indexes(LedgerView *view, int g, LOCKMODE lockmode)

@@ -1,18 +1,18 @@
 /*-------------------------------------------------------------------------
  *
  * ledger_probe.c
- *	  Looking for ids in the key of a generation.
+ *	  Searching for ids in the key of a generation.
  *
  * What an index scan would do for one id, done for many in ascending order.  A
  * scan goes down from the root for each, and compares through the operator class.
  * Here the inner pages of the path are kept as copies, so that the next id starts
  * from the lowest of them that it falls on, and bytes are compared as what they
  * are: text in the collation "C".  What is left is the memory's latency: leaf and
- * row of a random id are in no cache.  So some ids are looked for together, and
+ * row of a random id are in no cache.  So some ids are searched for together, and
  * what each will need next is fetched into the cache while others are at work: first
  * the beginning of each leaf, then the entries that a search of it begins with, then
- * the rows.  Those that begin on one leaf are looked for under one lock.  No two pages
- * are locked at a time.
+ * the rows.  Those that begin on one leaf are searched for under one lock.  No two
+ * pages are locked at a time.
  *
  * That an inner page is out of date does no harm, as everywhere in a B-tree (see
  * nbtree's README): pages split to the right, and a page that has been passed
@@ -32,7 +32,7 @@
 #include "access/htup_details.h"
 #include "access/itup.h"
 #include "access/nbtree.h"
-#include "ledger/ledger_internal.h"
+#include "ledger/ledger_probe.h"
 #include "miscadmin.h"
 #include "once_debug.h"
 #include "port/pg_bitutils.h"
@@ -49,8 +49,8 @@
 static Buffer find_leaf(LedgerProbe *probe, const OnceMark *mark, const OnceMark *next,
 						Buffer last);
 static Buffer go_down(LedgerProbe *probe, BlockNumber block, int level, Buffer last);
-static void look_up(LedgerProbe *probe, Buffer leaf, OnceMark *const *marks, int begin,
-					int end, int *ntids);
+static void search_leaf(LedgerProbe *probe, Buffer leaf, OnceMark *const *marks, int begin,
+						int end, int *ntids);
 static void pin_heap(LedgerProbe *probe, int i);
 static void unpin_heap(LedgerProbe *probe);
 static void prefetch_search(LedgerProbe *probe, Buffer leaf);
@@ -70,7 +70,7 @@ static bool is_undone(TupleTableSlot *slot);
 static bool is_row_of(TupleTableSlot *slot, const OnceMark *mark);
 
 /*
- * once_ledger_probe_begin prepares to look for ids, in ascending order, each once.
+ * once_ledger_probe_begin prepares to search for ids, in ascending order, each once.
  */
 void
 once_ledger_probe_begin(LedgerProbe *probe, Relation heap, Relation index)
@@ -108,7 +108,7 @@ once_ledger_probe_restart(LedgerProbe *probe)
 }
 
 /*
- * once_ledger_probe looks for the entries of up to probe->ahead ids, so that
+ * once_ledger_probe searches for the entries of up to probe->ahead ids, so that
  * their rows can be fetched.
  */
 void
@@ -148,7 +148,7 @@ once_ledger_probe(LedgerProbe *probe, OnceMark *const *marks, int n)
 		/* Those on one leaf at once */
 		for (end = i + 1; end < n && leaves[end] == leaves[i]; end++)
 			;
-		look_up(probe, leaves[i], marks, i, end, &ntids);
+		search_leaf(probe, leaves[i], marks, i, end, &ntids);
 		probe->first[end] = ntids;
 		for (j = i; n > 1 && j < end; j++)
 			pin_heap(probe, j);
@@ -156,7 +156,7 @@ once_ledger_probe(LedgerProbe *probe, OnceMark *const *marks, int n)
 }
 
 /*
- * once_ledger_probe_has tells whether the i-th of the ids that were looked for has
+ * once_ledger_probe_has tells whether the i-th of the ids that were searched for has
  * entries.
  */
 bool
@@ -166,8 +166,8 @@ once_ledger_probe_has(const LedgerProbe *probe, int i)
 }
 
 /*
- * once_ledger_probe_fetch fetches the row of the i-th of the ids that were looked
- * for, if there is one for a snapshot which sees what open transactions do.
+ * once_ledger_probe_fetch fetches the row of the i-th of the ids that were
+ * searched for, if there is one for a snapshot which sees what open transactions do.
  * settled: not one that another open transaction has inserted.
  *
  * skip_undone: what an open transaction has inserted and deleted does not count,
@@ -226,8 +226,8 @@ fetch_row(LedgerProbe *probe, const ItemPointerData *entry, Buffer pinned, Snaps
  * InvalidBuffer: there are no entries.
  */
 static void
-look_up(LedgerProbe *probe, Buffer leaf, OnceMark *const *marks, int begin, int end,
-		int *ntids)
+search_leaf(LedgerProbe *probe, Buffer leaf, OnceMark *const *marks, int begin, int end,
+			int *ntids)
 {
 	int			i;
 
@@ -397,7 +397,10 @@ prefetch_search(LedgerProbe *probe, Buffer leaf)
 	if (!P_IGNORE(opaque) && !P_RIGHTMOST(opaque))
 		prefetch_entry(page, P_HIKEY);
 
-	/* Numbered as in a heap: the bits after the first one are turns to the right */
+	/*
+	 * Numbered as in a heap: the bits after the first one are turns to the
+	 * right
+	 */
 	for (node = 1; !P_IGNORE(opaque) && node < (1 << PREFETCH_STEPS); node++)
 	{
 		OffsetNumber low = P_FIRSTDATAKEY(opaque);
@@ -555,7 +558,10 @@ compare_id(LedgerProbe *probe, Page page, OffsetNumber offset, const OnceMark *m
 		return 1;
 	value = index_getattr(itup, 1, RelationGetDescr(probe->index), &isnull);
 
-	/* Of a dead row, from a time when the column could be null; nulls come last */
+	/*
+	 * Of a dead row, from a time when the column could be null; nulls come
+	 * last
+	 */
 	if (isnull)
 		return -1;
 

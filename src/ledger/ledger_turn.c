@@ -1,47 +1,36 @@
 /*-------------------------------------------------------------------------
  *
  * ledger_turn.c
- *	  The state of a ledger, and how it goes on.  See README.
- *
- * The state is the value of a sequence: one 64-bit word that is changed at once
- * and for good, whatever becomes of the transaction.  Bits 0 and 1 are the phase,
- * bit 2 is the current generation, the rest is the time.
+ *	  How the state of a ledger goes on.  See README.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 #include "pg_once.h"
 
-#include "access/htup_details.h"
 #include "access/relation.h"
-#include "catalog/pg_class.h"
-#include "commands/sequence.h"
 #include "executor/spi.h"
-#include "ledger/ledger_internal.h"
+#include "ledger/ledger_names.h"
+#include "ledger/ledger_state.h"
+#include "ledger/ledger_turn.h"
 #include "meta/meta_catalog.h"
 #include "meta/meta_role.h"
 #include "miscadmin.h"
 #include "once_debug.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
-#include "storage/lock.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
-#define STATE_PHASE_MASK	3
-#define STATE_CURRENT		4
-#define STATE_TIME_SHIFT	3
-
-/* A backend looks whether there is something to do no less often than this, */
-#define LOOK_SELDOM			USECS_PER_SEC
+/* A backend tries what may be due for a ledger no less often than this, */
+#define ADVANCE_SELDOM		USECS_PER_SEC
 
 /* and no more often. */
-#define LOOK_OFTEN			1000
+#define ADVANCE_OFTEN		1000
 
 /*
  * The lock that emptying a generation takes stays to the end of the transaction.
@@ -50,22 +39,20 @@
 #define EMPTY_BY_MARKER		USECS_PER_HOUR
 
 /* So many ledgers are noted, before all of them are forgotten */
-#define MAX_LOOKS			1000
+#define MAX_PACES			1000
 
-/* When this backend is to look at a ledger again */
-typedef struct LedgerLook
+/* When this backend is to try again what is due for a ledger */
+typedef struct LedgerPace
 {
 	Oid			sequence;		/* key */
 	TimestampTz next;
-} LedgerLook;
+} LedgerPace;
 
-static HTAB *looks = NULL;
+static HTAB *paces = NULL;
 
 static bool may_have_altered(const OnceLedger *ledger);
-static bool look_is_due(const OnceLedger *ledger);
-static void look_again(const OnceLedger *ledger, const LedgerState *state);
-static void publish(const OnceLedger *ledger, Relation sequence, int current,
-					LedgerPhase phase);
+static bool advance_is_due(const OnceLedger *ledger);
+static void set_pace(const OnceLedger *ledger, const LedgerState *state);
 static bool try_close(const OnceLedger *ledger, Relation sequence,
 					  const LedgerState *state);
 static bool try_retire(const OnceLedger *ledger, Relation sequence,
@@ -77,87 +64,22 @@ static bool try_turn(const OnceLedger *ledger, Relation sequence,
 static bool has_pages(Relation rel);
 
 /*
- * once_ledger_state reads the state.
- */
-LedgerState
-once_ledger_state(Relation sequence)
-{
-	Buffer		buffer = ReadBuffer(sequence, 0);
-	Page		page;
-	HeapTupleHeader tuple;
-	LedgerState state;
-	int64		word;
-
-	LockBuffer(buffer, BUFFER_LOCK_SHARE);
-	page = BufferGetPage(buffer);
-	tuple = (HeapTupleHeader) PageGetItem(page, PageGetItemId(page, FirstOffsetNumber));
-	word = ((Form_pg_sequence_data) ((char *) tuple + tuple->t_hoff))->last_value;
-	UnlockReleaseBuffer(buffer);
-
-	state.time = word >> STATE_TIME_SHIFT;
-	state.current = (word & STATE_CURRENT) ? 1 : 0;
-	state.phase = (LedgerPhase) (word & STATE_PHASE_MASK);
-	if (word < 0 || state.phase > LEDGER_CLOSED)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("sequence %s has value " INT64_FORMAT ", which is no state of a ledger",
-						quote_qualified_identifier(ONCE_SCHEMA,
-												   RelationGetRelationName(sequence)),
-						word)));
-	return state;
-}
-
-/*
- * once_ledger_state_is tells whether the state is still this one.
- */
-bool
-once_ledger_state_is(Relation sequence, const LedgerState *state)
-{
-	LedgerState now = once_ledger_state(sequence);
-
-	return now.time == state->time && now.current == state->current &&
-		now.phase == state->phase;
-}
-
-/*
- * once_ledger_lock takes one of the ledger's locks.  False: it is not to be had at
- * once, and wait is false.
- */
-bool
-once_ledger_lock(const OnceLedger *ledger, int which, LOCKMODE mode, bool wait)
-{
-	LOCKTAG		tag;
-
-	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, RelationRelationId, ledger->table[0], which);
-	return LockAcquire(&tag, mode, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
-}
-
-void
-once_ledger_unlock(const OnceLedger *ledger, int which, LOCKMODE mode)
-{
-	LOCKTAG		tag;
-
-	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, RelationRelationId, ledger->table[0], which);
-	LockRelease(&tag, mode, false);
-}
-
-/*
  * once_ledger_advance does what is due for a ledger and can be had at once:
- * closes, retires or empties its old generation, or turns it.  look: also if this
- * backend has looked a moment ago.  Returns whether it has done something.
+ * closes, retires or empties its old generation, or turns it.  now: also if this
+ * backend has tried a moment ago.  Returns whether it has done something.
  *
  * The caller is not in the gate.  What it locks it gives back, but for the
  * generation that it empties: see README.
  */
 bool
-once_ledger_advance(const OnceLedger *ledger, bool look)
+once_ledger_advance(const OnceLedger *ledger, bool now)
 {
 	Relation	sequence;
 	LedgerState state;
 	bool		done = false;
 	bool		more = true;
 
-	if (!look && !look_is_due(ledger))
+	if (!now && !advance_is_due(ledger))
 		return false;
 	sequence = try_relation_open(ledger->sequence, LEDGER_STATE_LOCK);
 	if (sequence == NULL)
@@ -185,7 +107,7 @@ once_ledger_advance(const OnceLedger *ledger, bool look)
 					!may_have_altered(ledger) && try_retire(ledger, sequence, &state);
 				break;
 			case LEDGER_ALONE:
-				more = (look || GetCurrentTimestamp() - state.time >=
+				more = (now || GetCurrentTimestamp() - state.time >=
 						Min(ledger->retention / 4, EMPTY_BY_MARKER)) &&
 					try_empty(ledger, sequence, &state);
 				more = more || try_turn(ledger, sequence, &state);
@@ -193,7 +115,7 @@ once_ledger_advance(const OnceLedger *ledger, bool look)
 		}
 		done |= more;
 	}
-	look_again(ledger, &state);
+	set_pace(ledger, &state);
 	relation_close(sequence, LEDGER_STATE_LOCK);
 	return done;
 }
@@ -216,7 +138,7 @@ once_ledger_reopen(const OnceLedger *ledger)
 	(void) once_ledger_lock(ledger, LEDGER_TURN, ExclusiveLock, true);
 	state = once_ledger_state(sequence);
 	if (state.phase == LEDGER_ALONE && has_pages(table[1 - state.current]))
-		publish(ledger, sequence, state.current, LEDGER_OPEN);
+		once_ledger_publish(ledger, sequence, state.current, LEDGER_OPEN);
 	once_ledger_unlock(ledger, LEDGER_TURN, ExclusiveLock);
 	for (g = 0; g < 2; g++)
 		relation_close(table[g], AccessShareLock);
@@ -235,68 +157,49 @@ may_have_altered(const OnceLedger *ledger)
 }
 
 /*
- * look_is_due tells whether it is time for this backend to look at a ledger.
+ * advance_is_due tells whether it is time for this backend to try a ledger again.
  */
 static bool
-look_is_due(const OnceLedger *ledger)
+advance_is_due(const OnceLedger *ledger)
 {
-	LedgerLook *found;
+	LedgerPace *found;
 
-	if (looks == NULL)
+	if (paces == NULL)
 		return true;
-	found = hash_search(looks, &ledger->sequence, HASH_FIND, NULL);
+	found = hash_search(paces, &ledger->sequence, HASH_FIND, NULL);
 	return found == NULL || found->next <= GetCurrentTimestamp();
 }
 
 /*
- * look_again notes when this backend is to look next: when the old generation
+ * set_pace notes when this backend is to try next: when the old generation
  * may retire, or soon if something could not be had.
  */
 static void
-look_again(const OnceLedger *ledger, const LedgerState *state)
+set_pace(const OnceLedger *ledger, const LedgerState *state)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	int64		pause = ledger->retention / 16;
-	LedgerLook *look;
+	LedgerPace *pace;
 
-	if (looks != NULL && hash_get_num_entries(looks) >= MAX_LOOKS)
+	if (paces != NULL && hash_get_num_entries(paces) >= MAX_PACES)
 	{
-		hash_destroy(looks);
-		looks = NULL;
+		hash_destroy(paces);
+		paces = NULL;
 	}
-	if (looks == NULL)
+	if (paces == NULL)
 	{
 		HASHCTL		ctl;
 
 		ctl.keysize = sizeof(Oid);
-		ctl.entrysize = sizeof(LedgerLook);
+		ctl.entrysize = sizeof(LedgerPace);
 		ctl.hcxt = TopMemoryContext;
-		looks = hash_create("pg_once turns of ledgers", 16, &ctl,
+		paces = hash_create("pg_once turns of ledgers", 16, &ctl,
 							HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	}
 	if (state->phase == LEDGER_CLOSED)
 		pause = state->time + ledger->retention - now;
-	look = hash_search(looks, &ledger->sequence, HASH_ENTER, NULL);
-	look->next = now + Min(Max(pause, LOOK_OFTEN), LOOK_SELDOM);
-}
-
-/*
- * publish makes a state known, as of now.  The caller has the turn lock, and has
- * read the state under it.
- */
-static void
-publish(const OnceLedger *ledger, Relation sequence, int current, LedgerPhase phase)
-{
-	int64		word = ((int64) Max(GetCurrentTimestamp(), 0) << STATE_TIME_SHIFT) |
-		(current ? STATE_CURRENT : 0) | phase;
-	OnceRole	saved;
-
-	once_debug_point("ledger_before_publish");
-	once_role_assume(&saved, sequence->rd_rel->relowner, true);
-	(void) DirectFunctionCall3(setval3_oid, ObjectIdGetDatum(ledger->sequence),
-							   Int64GetDatum(word), BoolGetDatum(true));
-	once_role_drop(&saved);
-	once_debug_point("ledger_published");
+	pace = hash_search(paces, &ledger->sequence, HASH_ENTER, NULL);
+	pace->next = now + Min(Max(pause, ADVANCE_OFTEN), ADVANCE_SELDOM);
 }
 
 /*
@@ -319,7 +222,7 @@ try_close(const OnceLedger *ledger, Relation sequence, const LedgerState *state)
 		if (heap != NULL && !CheckRelationLockedByMe(heap, RowExclusiveLock, false) &&
 			once_ledger_state_is(sequence, state))
 		{
-			publish(ledger, sequence, state->current, LEDGER_CLOSED);
+			once_ledger_publish(ledger, sequence, state->current, LEDGER_CLOSED);
 			done = true;
 		}
 		if (heap != NULL)
@@ -342,7 +245,7 @@ try_retire(const OnceLedger *ledger, Relation sequence, const LedgerState *state
 		return false;
 	if (once_ledger_state_is(sequence, state))
 	{
-		publish(ledger, sequence, state->current, LEDGER_ALONE);
+		once_ledger_publish(ledger, sequence, state->current, LEDGER_ALONE);
 		done = true;
 	}
 	once_ledger_unlock(ledger, LEDGER_TURN, ExclusiveLock);
@@ -363,7 +266,7 @@ try_empty(const OnceLedger *ledger, Relation sequence, const LedgerState *state)
 	Oid			owner = InvalidOid;
 	OnceRole	saved;
 
-	/* A look under a lock that is in nobody's way */
+	/* This is seen under a lock that is in nobody's way */
 	if (!ConditionalLockRelationOid(old, AccessShareLock))
 		return false;
 	heap = try_relation_open(old, NoLock);
@@ -382,7 +285,7 @@ try_empty(const OnceLedger *ledger, Relation sequence, const LedgerState *state)
 
 		owner = heap->rd_rel->relowner;
 		wanted = heap->rd_refcnt == 1 &&
-			heap->rd_rel->relkind == RELKIND_RELATION && !once_runs_code(heap) &&
+			heap->rd_rel->relkind == RELKIND_RELATION && !once_role_runs_code(heap) &&
 			pg_class_aclcheck(old, owner, ACL_TRUNCATE) == ACLCHECK_OK &&
 			once_ledger_state_is(sequence, state) &&
 			(!OidIsValid(toast) || ConditionalLockRelationOid(toast, AccessExclusiveLock));
@@ -397,12 +300,12 @@ try_empty(const OnceLedger *ledger, Relation sequence, const LedgerState *state)
 	once_debug_point("ledger_before_truncate");
 	SPI_connect();
 	once_role_assume(&saved, owner, true);
-	once_run(psprintf("TRUNCATE ONLY %s",
-					  quote_qualified_identifier(ONCE_SCHEMA,
-												 once_ledger_relname(ledger->kind,
-																NameStr(ledger->name),
-																state->current ? "0" : "1"))),
-			 0, NULL, NULL);
+	once_role_run(psprintf("TRUNCATE ONLY %s",
+						   quote_qualified_identifier(ONCE_SCHEMA,
+													  once_ledger_relname(ledger->kind,
+																		  NameStr(ledger->name),
+																		  1 - state->current))),
+				  0, NULL, NULL);
 	once_role_drop(&saved);
 	SPI_finish();
 	once_debug_point("ledger_truncated");
@@ -447,7 +350,7 @@ try_turn(const OnceLedger *ledger, Relation sequence, const LedgerState *state)
 		(void) once_ledger_lock(ledger, LEDGER_GATE, ExclusiveLock, true);
 		if (once_ledger_state_is(sequence, state))
 		{
-			publish(ledger, sequence, 1 - state->current, LEDGER_OPEN);
+			once_ledger_publish(ledger, sequence, 1 - state->current, LEDGER_OPEN);
 			done = true;
 		}
 		once_ledger_unlock(ledger, LEDGER_GATE, ExclusiveLock);

@@ -115,7 +115,7 @@ once_is_processed(PG_FUNCTION_ARGS)
 
 	arg_id(fcinfo, 1, &mark);
 	open_ledger(&ledger, name, ACL_SELECT, "SELECT");
-	PG_RETURN_BOOL(once_ledger_look(&ledger, &mark, NULL));
+	PG_RETURN_BOOL(once_ledger_search(&ledger, &mark, NULL));
 }
 
 /*
@@ -133,7 +133,7 @@ once_get_result(PG_FUNCTION_ARGS)
 	arg_id(fcinfo, 1, &mark);
 	InitMaterializedSRF(fcinfo, 0);
 	open_ledger(&ledger, name, ACL_SELECT, "SELECT");
-	if (once_ledger_look(&ledger, &mark, &marked_at))
+	if (once_ledger_search(&ledger, &mark, &marked_at))
 	{
 		Datum		values[2] = {TimestampTzGetDatum(marked_at), mark.value};
 		bool		isnull[2] = {false, mark.value_null};
@@ -216,7 +216,7 @@ arg_ledger(FunctionCallInfo fcinfo)
 	char	   *name;
 
 	if (PG_ARGISNULL(0))
-		once_refuse_null("ledger");
+		once_arg_refuse_null("ledger");
 	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	once_check_name("ledger", name);
 	return name;
@@ -226,7 +226,7 @@ static void
 arg_id(FunctionCallInfo fcinfo, int argno, OnceMark *mark)
 {
 	if (PG_ARGISNULL(argno))
-		once_refuse_null("id");
+		once_arg_refuse_null("id");
 	once_ledger_check_id(PG_GETARG_DATUM(argno), "id", mark);
 	mark->value = (Datum) 0;
 	mark->value_null = true;

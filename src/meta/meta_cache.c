@@ -31,6 +31,7 @@
 #include "meta/meta_names.h"
 #include "nodes/nodeFuncs.h"
 #include "nodes/primnodes.h"
+#include "once_args.h"
 #include "rewrite/rewriteHandler.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -55,8 +56,7 @@ static const struct
 	const char *name;
 	Oid			type;
 	bool		notnull;
-}			column_made[ONCE_NCOLUMNS] =
-{
+}			column_made[ONCE_NCOLUMNS] = {
 	{"id", INT8OID, true},
 	{"enqueued_at", TIMESTAMPTZOID, true},
 	{"deliver_at", TIMESTAMPTZOID, false},
@@ -183,17 +183,6 @@ once_meta_column_type(OnceColumn column)
 }
 
 /*
- * once_index_of_columns tells whether an index has an entry for each row, and
- * entries are made of columns alone: no expression, no condition.
- */
-bool
-once_index_of_columns(Relation index)
-{
-	return heap_attisnull(index->rd_indextuple, Anum_pg_index_indexprs, NULL) &&
-		heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL);
-}
-
-/*
  * Relcache callback: relid changed, or everything if it is InvalidOid.
  */
 static void
@@ -248,7 +237,7 @@ meta_fill(Relation heap, OnceMeta *meta)
 	 * Row triggers, statement triggers, those of foreign keys in either
 	 * direction and those of deferred keys all show in trigdesc.
 	 */
-	meta->distributed = once_is_distributed(meta->relid);
+	meta->distributed = once_citus_distributes(meta->relid);
 	meta->fast = heap->rd_rel->relkind == RELKIND_RELATION &&
 		!meta->distributed &&
 		heap->rd_tableam == GetHeapamTableAmRoutine() &&
@@ -359,11 +348,11 @@ meta_fill_options(Relation heap, OnceMeta *meta)
 		once_options_default(&options);
 	if (options.table != meta->relid)
 	{
-		char	   *from = once_renamed_from(meta->relid, queue);
+		char	   *from = once_names_renamed_from(meta->relid, queue);
 
 		if (from != NULL)
 			namestrcpy(&meta->renamed_from, from);
-		meta->table_elsewhere = once_table_elsewhere(queue, meta->relid);
+		meta->table_elsewhere = once_names_elsewhere(queue, meta->relid);
 	}
 
 	meta->retry.max_attempts = options.max_attempts;

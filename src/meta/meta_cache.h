@@ -49,8 +49,8 @@ typedef struct OnceMeta
 	Oid			second_index;
 
 	/*
-	 * A once_queue index that is not valid, or InvalidOid: REINDEX CONCURRENTLY
-	 * is at work, or has left it behind when it failed.
+	 * A once_queue index that is not valid, or InvalidOid: REINDEX
+	 * CONCURRENTLY is at work, or has left it behind when it failed.
 	 */
 	Oid			invalid_index;
 
@@ -95,6 +95,5 @@ extern void once_meta_forget(Oid relid);
 extern uint64 once_meta_epoch(void);
 extern const char *once_meta_column_name(OnceColumn column);
 extern Oid	once_meta_column_type(OnceColumn column);
-extern bool once_index_of_columns(Relation index);
 
 #endif							/* META_CACHE_H */

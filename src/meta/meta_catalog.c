@@ -23,7 +23,6 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_collation.h"
-#include "common/int.h"
 #include "meta/meta_catalog.h"
 #include "miscadmin.h"
 #include "storage/lock.h"
@@ -68,33 +67,15 @@ once_schema_oid(bool missing_ok)
 }
 
 /*
- * once_is_table tells whether rows can be put into relations of a kind, so that they
+ * once_schema_is_table tells whether rows can be put into relations of a kind, so that they
  * may be the table of a queue.
  */
 bool
-once_is_table(char relkind)
+once_schema_is_table(char relkind)
 {
 	return relkind == RELKIND_RELATION ||
 		relkind == RELKIND_PARTITIONED_TABLE ||
 		relkind == RELKIND_FOREIGN_TABLE;
-}
-
-/*
- * once_interval_usec turns an interval into microseconds: a day has 24 hours
- * and a month has 30 days, so that the same interval always lasts as long.
- * What does not fit ends up at the largest or smallest int64.
- */
-int64
-once_interval_usec(const Interval *interval)
-{
-	int64		days = (int64) interval->month * DAYS_PER_MONTH + interval->day;
-	int64		usec;
-
-	if (pg_mul_s64_overflow(days, USECS_PER_DAY, &usec))
-		return days < 0 ? PG_INT64_MIN : PG_INT64_MAX;
-	if (pg_add_s64_overflow(usec, interval->time, &usec))
-		return interval->time < 0 ? PG_INT64_MIN : PG_INT64_MAX;
-	return usec;
 }
 
 /*
@@ -274,7 +255,10 @@ once_options_lock(const char *prefix, const char *name)
 	options_tag(&tag, prefix, name);
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 
-	/* Names that they have given or taken are looked up anew, as with a table's lock */
+	/*
+	 * Names that they have given or taken are looked up anew, as with a
+	 * table's lock
+	 */
 	AcceptInvalidationMessages();
 }
 

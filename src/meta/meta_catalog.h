@@ -40,12 +40,12 @@ typedef struct OnceOptions
 	OnceSpan	retention;
 	bool		send_paused;
 	bool		consume_paused;
-	Oid			table;			/* that it was written for; InvalidOid: it comes from elsewhere */
+	Oid			table;			/* that it was written for; InvalidOid: it
+								 * comes from elsewhere */
 } OnceOptions;
 
 extern Oid	once_schema_oid(bool missing_ok);
-extern bool once_is_table(char relkind);
-extern int64 once_interval_usec(const Interval *interval);
+extern bool once_schema_is_table(char relkind);
 extern void once_options_default(OnceOptions *options);
 extern bool once_options_read(const char *queue, OnceOptions *options);
 extern char *once_options_of_table(Oid relid);

@@ -34,11 +34,11 @@
 #define CITUS_RELATION		"logicalrelid"
 
 /*
- * once_is_distributed tells whether a table is one of those.  Reads all their
+ * once_citus_distributes tells whether a table is one of those.  Reads all their
  * rows, so the answer is to be kept.
  */
 bool
-once_is_distributed(Oid relid)
+once_citus_distributes(Oid relid)
 {
 	Oid			catalogoid = get_relname_relid(CITUS_CATALOG, PG_CATALOG_NAMESPACE);
 	AttrNumber	column;

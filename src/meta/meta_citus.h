@@ -8,6 +8,6 @@
 #ifndef META_CITUS_H
 #define META_CITUS_H
 
-extern bool once_is_distributed(Oid relid);
+extern bool once_citus_distributes(Oid relid);
 
 #endif							/* META_CITUS_H */

@@ -57,14 +57,14 @@ static void run_as_caller(Node *command, const char *sql);
 static void drop_tables(DropStmt *stmt);
 
 /*
- * once_run_ddl executes commands that make relations in schema once, and gives
+ * once_ddl_run executes commands that make relations in schema once, and gives
  * these to a role, for which the caller may act; or a DROP TABLE, whosever the
  * tables are.  The commands, as text, are CREATE TABLE, CREATE SEQUENCE, CREATE INDEX,
  * ALTER TABLE and DROP TABLE, name everything with its schema, and refer to nothing
  * but pg_catalog and each other, and tables of the role.
  */
 void
-once_run_ddl(List *commands, Oid owner)
+once_ddl_run(List *commands, Oid owner)
 {
 	Node	   *first = parse_command(linitial(commands));
 	bool		triggers = EventTriggerBeginCompleteQuery();
@@ -90,11 +90,11 @@ once_run_ddl(List *commands, Oid owner)
 }
 
 /*
- * once_drop_tables drops tables of schema once, whosever they are, like DROP
+ * once_ddl_drop drops tables of schema once, whosever they are, like DROP
  * TABLE.  Those that do not exist are passed by.
  */
 void
-once_drop_tables(List *relnames)
+once_ddl_drop(List *relnames)
 {
 	StringInfoData sql;
 	ListCell   *lc;
@@ -105,7 +105,7 @@ once_drop_tables(List *relnames)
 	foreach(lc, relnames)
 		appendStringInfo(&sql, "%s%s", foreach_current_index(lc) == 0 ? "DROP TABLE " : ", ",
 						 quote_qualified_identifier(ONCE_SCHEMA, lfirst(lc)));
-	once_run_ddl(list_make1(sql.data), InvalidOid);
+	once_ddl_run(list_make1(sql.data), InvalidOid);
 }
 
 static Node *
@@ -159,7 +159,7 @@ create_table(CreateStmt *stmt, const char *sql, Oid owner)
 	List	   *parts;
 	ListCell   *lc;
 
-	once_role_assume(&saved, once_schema_owner(), false);
+	once_role_assume(&saved, once_role_schema_owner(), false);
 	parts = transformCreateStmt(stmt, sql);
 	once_role_drop(&saved);
 
@@ -171,7 +171,7 @@ create_table(CreateStmt *stmt, const char *sql, Oid owner)
 			run_command(part, sql, owner);
 		else
 		{
-			once_role_assume(&saved, once_schema_owner(), false);
+			once_role_assume(&saved, once_role_schema_owner(), false);
 			table = DefineRelation((CreateStmt *) part, RELKIND_RELATION, owner, NULL, sql);
 			EventTriggerCollectSimpleCommand(table, InvalidObjectAddress, part);
 			CommandCounterIncrement();
@@ -192,7 +192,7 @@ create_sequence(CreateSeqStmt *stmt, const char *sql, Oid owner)
 
 	pstate->p_sourcetext = sql;
 	stmt->ownerId = owner;
-	once_role_assume(&saved, once_schema_owner(), false);
+	once_role_assume(&saved, once_role_schema_owner(), false);
 	sequence = DefineSequence(pstate, stmt);
 	once_role_drop(&saved);
 	EventTriggerCollectSimpleCommand(sequence, InvalidObjectAddress, (Node *) stmt);

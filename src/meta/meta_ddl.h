@@ -11,7 +11,7 @@
 
 #include "nodes/pg_list.h"
 
-extern void once_run_ddl(List *commands, Oid owner);
-extern void once_drop_tables(List *relnames);
+extern void once_ddl_run(List *commands, Oid owner);
+extern void once_ddl_drop(List *relnames);
 
 #endif							/* META_DDL_H */

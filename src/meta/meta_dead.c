@@ -72,11 +72,11 @@ static HeapTuple next_failure(SysScanDesc scan, Relation rel, const OnceMessageK
 static int	read_attempt(HeapTuple tuple, Relation rel);
 
 /*
- * once_dead_lock locks the table of dead letters, to write some, if that can be
+ * once_dead_letter_lock locks the table of dead letters, to write some, if that can be
  * done without waiting.
  */
 bool
-once_dead_lock(void)
+once_dead_letter_lock(void)
 {
 	Relation	rel = open_table("dead_letter", RowExclusiveLock, false);
 
@@ -87,37 +87,37 @@ once_dead_lock(void)
 }
 
 /*
- * once_dead_open opens and locks the table of dead letters.
+ * once_dead_letter_open opens and locks the table of dead letters.
  */
 Relation
-once_dead_open(LOCKMODE lockmode)
+once_dead_letter_open(LOCKMODE lockmode)
 {
 	return open_table("dead_letter", lockmode, true);
 }
 
 /*
- * once_dead_begin opens the table of dead letters, to write some.
+ * once_dead_letter_begin opens the table of dead letters, to write some.
  */
 void
-once_dead_begin(OnceDeadWriter *writer)
+once_dead_letter_begin(OnceDeadWriter *writer)
 {
-	begin_writing(writer, once_dead_open(RowExclusiveLock));
+	begin_writing(writer, once_dead_letter_open(RowExclusiveLock));
 }
 
 /*
- * once_dead_write stores a dead letter.  Values must not be out of line.
+ * once_dead_letter_write stores a dead letter.  Values must not be out of line.
  */
 void
-once_dead_write(OnceDeadWriter *writer, Datum *values, bool *isnull)
+once_dead_letter_write(OnceDeadWriter *writer, Datum *values, bool *isnull)
 {
 	write_row(writer, values, isnull, Natts_dead_letter);
 }
 
 /*
- * once_dead_end closes it, and lets later commands see the rows.
+ * once_dead_letter_end closes it, and lets later commands see the rows.
  */
 void
-once_dead_end(OnceDeadWriter *writer)
+once_dead_letter_end(OnceDeadWriter *writer)
 {
 	end_writing(writer);
 }
@@ -176,10 +176,10 @@ once_failure_stuck(const char *queue, const OnceMessageKey *message, bool *isnul
 }
 
 /*
- * once_failures_forget deletes what was noted of a message that is done.
+ * once_failure_forget deletes what was noted of a message that is done.
  */
 void
-once_failures_forget(const char *queue, const OnceMessageKey *message)
+once_failure_forget(const char *queue, const OnceMessageKey *message)
 {
 	forget_failures(queue, message, false);
 }
@@ -194,11 +194,11 @@ once_failure_forget_stuck(const char *queue, const OnceMessageKey *message)
 }
 
 /*
- * once_message_key reads which message a row is about, where columns tell its id
+ * once_failure_key reads which message a row is about, where columns tell its id
  * and the time of its sending; 0: there is no such column.
  */
 OnceMessageKey
-once_message_key(HeapTuple tuple, TupleDesc desc, AttrNumber id, AttrNumber enqueued_at)
+once_failure_key(HeapTuple tuple, TupleDesc desc, AttrNumber id, AttrNumber enqueued_at)
 {
 	OnceMessageKey key;
 	bool		isnull = true;
@@ -213,12 +213,12 @@ once_message_key(HeapTuple tuple, TupleDesc desc, AttrNumber id, AttrNumber enqu
 }
 
 /*
- * once_failures_orphaned returns the messages of a queue that have failures and
+ * once_failure_orphans returns the messages of a queue that have failures and
  * are no dead letters, in a table with OnceMessageKey as the key, or NULL if
  * there are none, or that cannot be told without waiting.
  */
 HTAB *
-once_failures_orphaned(const char *queue, Snapshot snapshot)
+once_failure_orphans(const char *queue, Snapshot snapshot)
 {
 	Relation	failures = open_table("failure", AccessShareLock, false);
 	Relation	letters = failures == NULL ? NULL :
@@ -247,7 +247,7 @@ once_failures_orphaned(const char *queue, Snapshot snapshot)
 			messages = hash_create("pg_once failed messages", 256, &ctl,
 								   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 		}
-		key = once_message_key(tuple, RelationGetDescr(failures), Anum_failure_id,
+		key = once_failure_key(tuple, RelationGetDescr(failures), Anum_failure_id,
 							   Anum_failure_enqueued_at);
 		(void) hash_search(messages, &key, HASH_ENTER, NULL);
 	}
@@ -259,7 +259,7 @@ once_failures_orphaned(const char *queue, Snapshot snapshot)
 		while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 		{
 			CHECK_FOR_INTERRUPTS();
-			key = once_message_key(tuple, RelationGetDescr(letters), Anum_dead_letter_id,
+			key = once_failure_key(tuple, RelationGetDescr(letters), Anum_dead_letter_id,
 								   Anum_dead_letter_enqueued_at);
 			(void) hash_search(messages, &key, HASH_REMOVE, NULL);
 		}
@@ -271,11 +271,11 @@ once_failures_orphaned(const char *queue, Snapshot snapshot)
 }
 
 /*
- * once_failures_forget_orphans deletes the failures of some messages, those
+ * once_failure_forget_orphans deletes the failures of some messages, those
  * that the snapshot sees, unless it would have to wait.
  */
 void
-once_failures_forget_orphans(const char *queue, Snapshot snapshot, HTAB *messages)
+once_failure_forget_orphans(const char *queue, Snapshot snapshot, HTAB *messages)
 {
 	Relation	rel = open_table("failure", RowExclusiveLock, false);
 	SysScanDesc scan;
@@ -288,7 +288,7 @@ once_failures_forget_orphans(const char *queue, Snapshot snapshot, HTAB *message
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		CHECK_FOR_INTERRUPTS();
-		key = once_message_key(tuple, RelationGetDescr(rel), Anum_failure_id,
+		key = once_failure_key(tuple, RelationGetDescr(rel), Anum_failure_id,
 							   Anum_failure_enqueued_at);
 		if (hash_search(messages, &key, HASH_FIND, NULL) != NULL)
 			(void) once_heap_try_delete(rel, &tuple->t_self);
@@ -299,11 +299,11 @@ once_failures_forget_orphans(const char *queue, Snapshot snapshot, HTAB *message
 }
 
 /*
- * once_dead_any tells whether there are dead letters or failures of a queue, be there
+ * once_dead_letter_any tells whether there are dead letters or failures of a queue, be there
  * such a queue or not.
  */
 bool
-once_dead_any(const char *queue)
+once_dead_letter_any(const char *queue)
 {
 	bool		found = false;
 	int			i;
@@ -321,11 +321,11 @@ once_dead_any(const char *queue)
 }
 
 /*
- * once_dead_forget_queue deletes all dead letters and failures of a queue that
+ * once_dead_letter_forget_queue deletes all dead letters and failures of a queue that
  * is dropped, or of one that had the name before.
  */
 void
-once_dead_forget_queue(const char *queue)
+once_dead_letter_forget_queue(const char *queue)
 {
 	int			i;
 
@@ -525,7 +525,7 @@ next_failure(SysScanDesc scan, Relation rel, const OnceMessageKey *message)
 
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
-		OnceMessageKey key = once_message_key(tuple, RelationGetDescr(rel), Anum_failure_id,
+		OnceMessageKey key = once_failure_key(tuple, RelationGetDescr(rel), Anum_failure_id,
 											  Anum_failure_enqueued_at);
 
 		if (key.enqueued_at == message->enqueued_at)

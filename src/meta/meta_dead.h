@@ -53,11 +53,11 @@ typedef struct OnceDeadWriter
 /* In place of an attempt: why a message is stuck.  Deliveries count from 1. */
 #define ONCE_STUCK_ATTEMPT				0
 
-extern bool once_dead_lock(void);
-extern Relation once_dead_open(LOCKMODE lockmode);
-extern void once_dead_begin(OnceDeadWriter *writer);
-extern void once_dead_write(OnceDeadWriter *writer, Datum *values, bool *isnull);
-extern void once_dead_end(OnceDeadWriter *writer);
+extern bool once_dead_letter_lock(void);
+extern Relation once_dead_letter_open(LOCKMODE lockmode);
+extern void once_dead_letter_begin(OnceDeadWriter *writer);
+extern void once_dead_letter_write(OnceDeadWriter *writer, Datum *values, bool *isnull);
+extern void once_dead_letter_end(OnceDeadWriter *writer);
 
 extern void once_failure_write(const char *queue, const OnceMessageKey *message,
 							   int attempt, Datum error);
@@ -65,15 +65,15 @@ extern Datum once_failure_last(const char *queue, const OnceMessageKey *message,
 							   bool *isnull);
 extern Datum once_failure_stuck(const char *queue, const OnceMessageKey *message,
 								bool *isnull);
-extern void once_failures_forget(const char *queue, const OnceMessageKey *message);
+extern void once_failure_forget(const char *queue, const OnceMessageKey *message);
 extern void once_failure_forget_stuck(const char *queue, const OnceMessageKey *message);
 
-extern OnceMessageKey once_message_key(HeapTuple tuple, TupleDesc desc, AttrNumber id,
+extern OnceMessageKey once_failure_key(HeapTuple tuple, TupleDesc desc, AttrNumber id,
 									   AttrNumber enqueued_at);
-extern HTAB *once_failures_orphaned(const char *queue, Snapshot snapshot);
-extern void once_failures_forget_orphans(const char *queue, Snapshot snapshot,
-										 HTAB *messages);
-extern bool once_dead_any(const char *queue);
-extern void once_dead_forget_queue(const char *queue);
+extern HTAB *once_failure_orphans(const char *queue, Snapshot snapshot);
+extern void once_failure_forget_orphans(const char *queue, Snapshot snapshot,
+										HTAB *messages);
+extern bool once_dead_letter_any(const char *queue);
+extern void once_dead_letter_forget_queue(const char *queue);
 
 #endif							/* META_DEAD_H */

@@ -58,6 +58,17 @@ once_index_list(Relation heap)
 	return indexes;
 }
 
+/*
+ * once_index_is_plain tells whether an index has an entry for each row, and
+ * entries are made of columns alone: no expression, no condition.
+ */
+bool
+once_index_is_plain(Relation index)
+{
+	return heap_attisnull(index->rd_indextuple, Anum_pg_index_indexprs, NULL) &&
+		heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL);
+}
+
 static bool
 read_indexes(Oid relid, List **indexes)
 {

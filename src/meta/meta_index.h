@@ -17,10 +17,11 @@ typedef struct OnceIndex
 	Oid			am;
 	bool		ready;			/* rows must be put into it */
 	bool		valid;			/* and may be looked for there */
-	AttrNumber	key;			/* the column of a plain unique key on one column,
-								 * checked at once; 0 if it is none */
+	AttrNumber	key;			/* the column of a plain unique key on one
+								 * column, checked at once; 0 if it is none */
 } OnceIndex;
 
 extern List *once_index_list(Relation heap);
+extern bool once_index_is_plain(Relation index);
 
 #endif							/* META_INDEX_H */

@@ -73,7 +73,7 @@ once_letters_begin(OnceLetters *letters, const char *queue, ArrayType *ids)
 	TupleDesc	desc = CreateTemplateTupleDesc(Natts_found);
 
 	memset(letters, 0, sizeof(OnceLetters));
-	letters->rel = once_dead_open(RowExclusiveLock);
+	letters->rel = once_dead_letter_open(RowExclusiveLock);
 	letters->queue = queue;
 	letters->any_id = ids == NULL;
 	if (ids != NULL)
@@ -146,11 +146,11 @@ once_letters_end(OnceLetters *letters)
 }
 
 /*
- * once_letter_take deletes a letter that is locked, and returns what it was, as a
+ * once_letter_remove deletes a letter that is locked, and returns what it was, as a
  * palloc'd copy.
  */
 HeapTuple
-once_letter_take(OnceDeadWriter *writer, ItemPointer place)
+once_letter_remove(OnceDeadWriter *writer, ItemPointer place)
 {
 	Relation	rel = writer->rel;
 	EPQState	epqstate;

@@ -39,6 +39,6 @@ extern int64 once_letters_find(OnceLetters *letters, TimestampTz before, int64 m
 extern int	once_letters_fetch(OnceLetters *letters, int max, ItemPointer places, int64 *ids);
 extern void once_letters_end(OnceLetters *letters);
 
-extern HeapTuple once_letter_take(OnceDeadWriter *writer, ItemPointer place);
+extern HeapTuple once_letter_remove(OnceDeadWriter *writer, ItemPointer place);
 
 #endif							/* META_LETTERS_H */

@@ -21,7 +21,7 @@
 #include "catalog/pg_namespace.h"
 #include "commands/extension.h"
 #include "meta/meta_catalog.h"
-#include "meta/meta_ledger.h"
+#include "meta/meta_retention.h"
 #include "meta/meta_names.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -62,11 +62,11 @@ once_names_init(void)
 }
 
 /*
- * once_table_name returns the qualified name of a table, palloc'd, or if there is no
+ * once_names_table returns the qualified name of a table, palloc'd, or if there is no
  * such relation any more, "?".
  */
 char *
-once_table_name(Oid relid)
+once_names_table(Oid relid)
 {
 	char	   *relname = get_rel_name(relid);
 	char	   *schema = get_namespace_name(get_rel_namespace(relid));
@@ -75,12 +75,12 @@ once_table_name(Oid relid)
 }
 
 /*
- * once_renamed_from returns the name, palloc'd, of the queue that a table was made for
+ * once_names_renamed_from returns the name, palloc'd, of the queue that a table was made for
  * which is called as that of another one, "queue", would be; NULL: none that can be
  * told.
  */
 char *
-once_renamed_from(Oid relid, const char *queue)
+once_names_renamed_from(Oid relid, const char *queue)
 {
 	OnceOptions options;
 
@@ -91,41 +91,41 @@ once_renamed_from(Oid relid, const char *queue)
 }
 
 /*
- * once_table_elsewhere returns the table that a queue's options were written for, if
+ * once_names_elsewhere returns the table that a queue's options were written for, if
  * that is not relid, and still there by another name or in another schema; else
  * InvalidOid.
  */
 Oid
-once_table_elsewhere(const char *queue, Oid relid)
+once_names_elsewhere(const char *queue, Oid relid)
 {
 	OnceOptions options;
 
 	if (once_options_read(queue, &options) && options.table != relid &&
-		once_is_table(get_rel_relkind(options.table)))
+		once_schema_is_table(get_rel_relkind(options.table)))
 		return options.table;
 	return InvalidOid;
 }
 
 /*
- * once_table_is_own tells whether a table has the name of a queue's and, as far as
+ * once_names_is_own tells whether a table has the name of a queue's and, as far as
  * can be told, has not got it in place of another name or another table.
  */
 bool
-once_table_is_own(Oid relid)
+once_names_is_own(Oid relid)
 {
 	char	   *queue = queue_of(relid);
 
 	return queue != NULL &&
-		once_renamed_from(relid, queue) == NULL &&
-		!OidIsValid(once_table_elsewhere(queue, relid));
+		once_names_renamed_from(relid, queue) == NULL &&
+		!OidIsValid(once_names_elsewhere(queue, relid));
 }
 
 /*
- * once_table_adopted tells whether a table is one that options have been written for
+ * once_names_is_adopted tells whether a table is one that options have been written for
  * under the name that it has now.
  */
 bool
-once_table_adopted(Oid relid)
+once_names_is_adopted(Oid relid)
 {
 	char	   *queue = queue_of(relid);
 	OnceOptions options;
@@ -263,10 +263,10 @@ part_of(Oid relid, const char *relname, char relkind, char **name)
 	if (OidIsValid(extension) && extension == get_extension_oid("pg_once", true))
 		return WHOLE_EXTENSION;
 
-	if (once_is_table(relkind))
+	if (once_schema_is_table(relkind))
 	{
 		if ((*name = stem(relname, ONCE_QUEUE_PREFIX, "")) != NULL)
-			return has_more(*name) && once_renamed_from(relid, *name) == NULL ?
+			return has_more(*name) && once_names_renamed_from(relid, *name) == NULL ?
 				WHOLE_QUEUE : WHOLE_NONE;
 		if ((*name = stem(relname, ONCE_ARCHIVE_PREFIX, "")) != NULL)
 		{
@@ -286,10 +286,10 @@ part_of(Oid relid, const char *relname, char relkind, char **name)
 
 	if (relkind == RELKIND_SEQUENCE)
 		*name = stem(relname, ONCE_LEDGER_PREFIX, "_state");
-	else if (once_is_table(relkind) &&
+	else if (once_schema_is_table(relkind) &&
 			 (*name = stem(relname, ONCE_LEDGER_PREFIX, "_0")) == NULL)
 		*name = stem(relname, ONCE_LEDGER_PREFIX, "_1");
-	return *name != NULL && once_ledger_read(*name, &retention) ? WHOLE_LEDGER : WHOLE_NONE;
+	return *name != NULL && once_retention_read(*name, &retention) ? WHOLE_LEDGER : WHOLE_NONE;
 }
 
 /*

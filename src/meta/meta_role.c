@@ -30,7 +30,7 @@
 #include "catalog/pg_namespace.h"
 #include "executor/spi.h"
 #include "meta/meta_catalog.h"
-#include "meta/meta_cache.h"
+#include "meta/meta_index.h"
 #include "meta/meta_role.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -39,10 +39,10 @@
 #include "utils/syscache.h"
 
 /*
- * once_schema_owner returns the role that may create tables in schema once.
+ * once_role_schema_owner returns the role that may create tables in schema once.
  */
 Oid
-once_schema_owner(void)
+once_role_schema_owner(void)
 {
 	Oid			schema = once_schema_oid(false);
 	HeapTuple	tuple = SearchSysCache1(NAMESPACEOID, ObjectIdGetDatum(schema));
@@ -88,11 +88,11 @@ once_role_drop(const OnceRole *saved)
 }
 
 /*
- * once_run executes a command through SPI, which the caller has connected.
+ * once_role_run executes a command through SPI, which the caller has connected.
  * Results are in SPI_tuptable and SPI_processed.
  */
 void
-once_run(const char *sql, int nargs, Oid *types, Datum *values)
+once_role_run(const char *sql, int nargs, Oid *types, Datum *values)
 {
 	int			rc = SPI_execute_with_args(sql, nargs, types, values, NULL, false, 0);
 
@@ -101,12 +101,12 @@ once_run(const char *sql, int nargs, Oid *types, Datum *values)
 }
 
 /*
- * once_runs_code tells whether reading or emptying a table may run code that
+ * once_role_runs_code tells whether reading or emptying a table may run code that
  * users have put behind it, be it in planning: triggers, rules, policies, what
  * is computed for checks, columns, indexes or statistics.
  */
 bool
-once_runs_code(Relation table)
+once_role_runs_code(Relation table)
 {
 	TupleConstr *constr = RelationGetDescr(table)->constr;
 	ListCell   *lc;
@@ -120,17 +120,17 @@ once_runs_code(Relation table)
 	{
 		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
 
-		runs |= !once_index_of_columns(index);
+		runs |= !once_index_is_plain(index);
 		index_close(index, AccessShareLock);
 	}
 	return runs;
 }
 
 /*
- * once_has_owner tells whether a relation is a role's own.
+ * once_role_owns tells whether a relation is a role's own.
  */
 bool
-once_has_owner(Oid relid, Oid role)
+once_role_owns(Oid relid, Oid role)
 {
 	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
 	bool		has;
@@ -143,11 +143,11 @@ once_has_owner(Oid relid, Oid role)
 }
 
 /*
- * once_may_grant tells whether the caller may hand on all of these privileges
+ * once_role_may_grant tells whether the caller may hand on all of these privileges
  * on a table.
  */
 bool
-once_may_grant(Oid relid, AclMode privileges)
+once_role_may_grant(Oid relid, AclMode privileges)
 {
 	AclMode		options = ACL_GRANT_OPTION_FOR(privileges);
 
@@ -155,18 +155,18 @@ once_may_grant(Oid relid, AclMode privileges)
 }
 
 /*
- * once_grant grants privileges on tables to a role, or revokes them, as the
+ * once_role_grant grants privileges on tables to a role, or revokes them, as the
  * caller.  tables: qualified names.  role: of a role that exists, or "public".
  *
  * Give it one privilege at a time if the caller may have the grant options by
  * way of different roles: a command uses those of one of them only.
  */
 void
-once_grant(bool grant, const char *privileges, const char *tables, const char *role)
+once_role_grant(bool grant, const char *privileges, const char *tables, const char *role)
 {
 	SPI_connect();
-	once_run(psprintf(grant ? "GRANT %s ON TABLE %s TO %s" : "REVOKE %s ON TABLE %s FROM %s",
-					  privileges, tables, quote_identifier(role)),
-			 0, NULL, NULL);
+	once_role_run(psprintf(grant ? "GRANT %s ON TABLE %s TO %s" : "REVOKE %s ON TABLE %s FROM %s",
+						   privileges, tables, quote_identifier(role)),
+				  0, NULL, NULL);
 	SPI_finish();
 }

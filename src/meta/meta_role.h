@@ -19,15 +19,15 @@ typedef struct OnceRole
 	int			guc_level;
 } OnceRole;
 
-extern Oid	once_schema_owner(void);
+extern Oid	once_role_schema_owner(void);
 extern void once_role_assume(OnceRole *saved, Oid role, bool restricted);
 extern void once_role_drop(const OnceRole *saved);
-extern void once_run(const char *sql, int nargs, Oid *types, Datum *values);
+extern void once_role_run(const char *sql, int nargs, Oid *types, Datum *values);
 
-extern bool once_runs_code(Relation table);
-extern bool once_has_owner(Oid relid, Oid role);
-extern bool once_may_grant(Oid relid, AclMode privileges);
-extern void once_grant(bool grant, const char *privileges, const char *tables,
-					   const char *role);
+extern bool once_role_runs_code(Relation table);
+extern bool once_role_owns(Oid relid, Oid role);
+extern bool once_role_may_grant(Oid relid, AclMode privileges);
+extern void once_role_grant(bool grant, const char *privileges, const char *tables,
+							const char *role);
 
 #endif							/* META_ROLE_H */

@@ -377,9 +377,9 @@ extern void qam_check(Relation heap, Relation index, bool strict,
 /* Is this access method ours? */
 extern bool qam_is_queue_am(Oid am);
 
-/* Settings, defined by src/once_guc.c */
-extern bool once_log_hints;
-extern bool once_flush_claims;
+/* once.log_hints, once.flush_claims */
+extern bool qam_log_hints;
+extern bool qam_flush_claims;
 
 extern void qam_init(void);
 

@@ -42,6 +42,9 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+/* once.flush_claims: are claims on disk before they are handed out? */
+bool		qam_flush_claims = false;
+
 /* Heap pages a walk keeps pinned at a time, buffers permitting */
 #define QAM_MAX_PINS		128
 
@@ -1420,7 +1423,7 @@ qam_claim(QamClaimRequest *req)
 	/* Attempts shall count after a crash too: on disk soon, or at once */
 	if (req->nclaimed > 0 && !XLogRecPtrIsInvalid(walk.lsn))
 	{
-		if (once_flush_claims)
+		if (qam_flush_claims)
 			XLogFlush(walk.lsn);
 		else
 			qam_log_flush_soon(walk.lsn);

@@ -38,10 +38,13 @@
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
+/* once.log_hints: are hints written to the WAL? */
+bool		qam_log_hints = false;
+
 #ifdef ONCE_GENERIC_XLOG
 #define QAM_LOGS_HINTS		true
 #else
-#define QAM_LOGS_HINTS		once_log_hints
+#define QAM_LOGS_HINTS		qam_log_hints
 
 /* A changed region; bytes are taken from the page when the record is made */
 typedef struct QamRegion
@@ -179,7 +182,7 @@ qam_log_bytes(QamLog *log, Page page, const void *where, Size len)
 void
 qam_log_hint_bytes(QamLog *log, Page page, const void *where, Size len)
 {
-	if (once_log_hints && !log->hints_only)
+	if (qam_log_hints && !log->hints_only)
 		qam_log_bytes(log, page, where, len);
 }
 

@@ -30,11 +30,19 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "funcapi.h"
+#include "meta/meta_cache.h"
 #include "miscadmin.h"
 #include "once_debug.h"
 #include "once_error.h"
-#include "queue/once_unacked.h"
-#include "queue/queue.h"
+#include "qam/qam.h"
+#include "queue/queue_args.h"
+#include "queue/queue_dead.h"
+#include "queue/queue_open.h"
+#include "queue/queue_receipt.h"
+#include "queue/queue_row.h"
+#include "queue/queue_spi.h"
+#include "queue/queue_try.h"
+#include "queue/queue_unacked.h"
 #include "storage/bufmgr.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -90,7 +98,7 @@ once_ack(PG_FUNCTION_ARGS)
 {
 	pg_uuid_t	receipt;
 
-	once_arg_receipt(fcinfo, 0, &receipt);
+	once_queue_arg_receipt(fcinfo, 0, &receipt);
 	ack_run(&receipt, 1, "once.ack()");
 	PG_RETURN_VOID();
 }
@@ -102,7 +110,7 @@ Datum
 once_ack_all(PG_FUNCTION_ARGS)
 {
 	int			n;
-	pg_uuid_t  *receipts = once_arg_receipts(fcinfo, 0, &n);
+	pg_uuid_t  *receipts = once_queue_arg_receipts(fcinfo, 0, &n);
 
 	ack_run(receipts, n, "once.ack_all()");
 	PG_RETURN_INT64(n);
@@ -117,7 +125,7 @@ once_try_ack(PG_FUNCTION_ARGS)
 	pg_uuid_t	receipt;
 	bool		acked;
 
-	once_arg_receipt(fcinfo, 0, &receipt);
+	once_queue_arg_receipt(fcinfo, 0, &receipt);
 	try_ack_run(&receipt, 1, &acked, "once.try_ack()");
 	PG_RETURN_BOOL(acked);
 }
@@ -130,7 +138,7 @@ once_try_ack_all(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	int			n;
-	pg_uuid_t  *receipts = once_arg_receipts(fcinfo, 0, &n);
+	pg_uuid_t  *receipts = once_queue_arg_receipts(fcinfo, 0, &n);
 	bool	   *acked = palloc(sizeof(bool) * Max(n, 1));
 	int			i;
 
@@ -176,9 +184,9 @@ ack_run(const pg_uuid_t *receipts, int n, const char *verb)
 				(outcome == ACK_OVERTAKEN && once_unacked_has(&receipts[done])))
 				raise_changed(&queue);
 			if (outcome == ACK_LOST || outcome == ACK_OVERTAKEN)
-				once_raise_lost(&queue);
+				once_queue_raise_lost(&queue);
 			if (outcome == ACK_GONE)
-				once_raise_already_acked(&queue);
+				once_queue_raise_already_acked(&queue);
 		}
 		once_queue_close(&queue);
 	}
@@ -276,7 +284,7 @@ try_ack_in_subxact(TryRun *run)
 		}
 		PG_CATCH();
 		{
-			ReThrowError(once_subxact_failed(context, owner));
+			ReThrowError(once_try_failed(context, owner));
 		}
 		PG_END_TRY();
 	}
@@ -354,7 +362,7 @@ ack_one(OnceQueue *queue, const pg_uuid_t *uuid)
 			return ACK_OVERTAKEN;
 		if (message.tuple != NULL)
 		{
-			once_messages_done(queue, &message, 1, NULL);
+			once_done_messages(queue, &message, 1, NULL);
 			heap_freetuple(message.tuple);
 		}
 		once_unacked_ack(uuid);
@@ -504,9 +512,9 @@ ack_row_spi(OnceQueue *queue, QamLocated *located)
 	ReleaseBuffer(located->heap_pin);
 	heap_freetuple(copy);
 
-	if (once_row_delete_spi(queue, &located->tid, id))
+	if (once_spi_delete(queue, &located->tid, id))
 		return TM_Ok;
-	if (!once_row_is_there(queue, &located->tid, id))
+	if (!once_spi_is_there(queue, &located->tid, id))
 		return TM_Deleted;
 
 	if (IsolationUsesXactSnapshot())
@@ -518,6 +526,6 @@ ack_row_spi(OnceQueue *queue, QamLocated *located)
 					 errmsg("could not serialize access due to a message newer than the transaction's snapshot")));
 		ReleaseBuffer(buffer);
 	}
-	once_raise_suppressed(queue);
+	once_spi_raise_suppressed(queue);
 	return TM_Ok;				/* keep compiler quiet */
 }

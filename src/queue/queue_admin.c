@@ -21,8 +21,16 @@
 #include "meta/meta_ddl.h"
 #include "meta/meta_dead.h"
 #include "meta/meta_index.h"
+#include "meta/meta_role.h"
 #include "miscadmin.h"
-#include "queue/queue.h"
+#include "once_args.h"
+#include "qam/qam.h"
+#include "queue/queue_archive.h"
+#include "queue/queue_args.h"
+#include "queue/queue_dedup.h"
+#include "queue/queue_left.h"
+#include "queue/queue_open.h"
+#include "queue/queue_options.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -95,7 +103,7 @@ static Paused arg_what(FunctionCallInfo fcinfo, int argno);
 Datum
 once_create_queue(PG_FUNCTION_ARGS)
 {
-	char	   *name = once_arg_queue(fcinfo, 0);
+	char	   *name = once_queue_arg_name(fcinfo, 0);
 	bool		unlogged = once_arg_bool(fcinfo, 1, "unlogged");
 	bool		id_index = once_arg_bool(fcinfo, 2, "id_index");
 	bool		if_not_exists = once_arg_bool(fcinfo, 3, "if_not_exists");
@@ -105,7 +113,7 @@ once_create_queue(PG_FUNCTION_ARGS)
 	Relation	heap;
 	Oid			relid;
 
-	once_arg_new_options(fcinfo, 4, &options);
+	once_options_from_args(fcinfo, 4, &options);
 
 	PreventCommandDuringRecovery("once.create_queue()");
 	PreventCommandIfReadOnly("once.create_queue()");
@@ -113,7 +121,7 @@ once_create_queue(PG_FUNCTION_ARGS)
 
 	/* A table is locked before the name, as by alter_queue and drop_queue */
 	relid = get_relname_relid(relname, once_schema_oid(false));
-	if (if_not_exists && OidIsValid(relid) && once_is_table(get_rel_relkind(relid)) &&
+	if (if_not_exists && OidIsValid(relid) && once_schema_is_table(get_rel_relkind(relid)) &&
 		!once_options_read(name, &found) &&
 		adopt_queue(name, &options, unlogged, id_index))
 		PG_RETURN_VOID();
@@ -150,7 +158,7 @@ once_create_queue(PG_FUNCTION_ARGS)
 Datum
 once_drop_queue(PG_FUNCTION_ARGS)
 {
-	char	   *name = once_arg_queue(fcinfo, 0);
+	char	   *name = once_queue_arg_name(fcinfo, 0);
 	OnceQueue	queue;
 	Oid			archive;
 	char	   *sql;
@@ -183,10 +191,10 @@ once_drop_queue(PG_FUNCTION_ARGS)
 	once_queue_close(&queue);
 
 	SPI_connect();
-	once_run(sql, 0, NULL, NULL);
+	once_role_run(sql, 0, NULL, NULL);
 	SPI_finish();
 	once_options_delete(name);
-	once_dead_forget_queue(name);
+	once_dead_letter_forget_queue(name);
 	once_dedup_forget_queue(name);
 	PG_RETURN_VOID();
 }
@@ -222,7 +230,7 @@ tell_existing(const char *name, Oid relid, bool if_not_exists)
 	bool		orphan;
 
 	/* Queue "a" has a sequence "q_a_id_seq", and indexes. */
-	if (!once_is_table(get_rel_relkind(relid)))
+	if (!once_schema_is_table(get_rel_relkind(relid)))
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_TABLE),
 				 errmsg("queue \"%s\" cannot be created", name),
@@ -298,7 +306,7 @@ adopt_queue(const char *name, const OnceOptions *options, bool unlogged, bool id
 
 	/* Not while the table is open */
 	if (make_index)
-		once_run_ddl(list_make1(index_command(relname)), owner);
+		once_ddl_run(list_make1(index_command(relname)), owner);
 	return true;
 }
 
@@ -310,10 +318,10 @@ create_table(const char *relname, bool unlogged, bool id_index)
 {
 	const char *table = quote_qualified_identifier(ONCE_SCHEMA, relname);
 
-	once_run_ddl(list_make2(psprintf(CREATE_TABLE_SQL, unlogged ? "UNLOGGED " : "",
-											  table, id_index ? " PRIMARY KEY" : ""),
-									 index_command(relname)),
-						  GetUserId());
+	once_ddl_run(list_make2(psprintf(CREATE_TABLE_SQL, unlogged ? "UNLOGGED " : "",
+									 table, id_index ? " PRIMARY KEY" : ""),
+							index_command(relname)),
+				 GetUserId());
 	return get_relname_relid(relname, once_schema_oid(false));
 }
 
@@ -370,7 +378,7 @@ warn_of_publication(Oid relid, const char *name)
 static void
 set_paused(FunctionCallInfo fcinfo, bool paused, const char *verb)
 {
-	char	   *name = once_arg_queue(fcinfo, 0);
+	char	   *name = once_queue_arg_name(fcinfo, 0);
 	Paused		what = arg_what(fcinfo, 1);
 	OnceOptions options;
 	OnceQueue	queue;
@@ -395,7 +403,7 @@ arg_what(FunctionCallInfo fcinfo, int argno)
 	char	   *word;
 
 	if (PG_ARGISNULL(argno))
-		once_refuse_null("what");
+		once_arg_refuse_null("what");
 	word = text_to_cstring(PG_GETARG_TEXT_PP(argno));
 	if (strcmp(word, "all") == 0)
 		what.send = what.consume = true;

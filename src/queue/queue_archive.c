@@ -33,13 +33,20 @@
 #include "catalog/pg_index.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "meta/meta_cache.h"
+#include "meta/meta_catalog.h"
 #include "meta/meta_citus.h"
 #include "meta/meta_ddl.h"
+#include "meta/meta_index.h"
+#include "meta/meta_role.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "once_debug.h"
 #include "once_error.h"
-#include "queue/queue.h"
+#include "qam/qam.h"
+#include "queue/queue_archive.h"
+#include "queue/queue_hold.h"
+#include "queue/queue_open.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
@@ -122,7 +129,10 @@ once_archive_make(Relation heap, const char *queue)
 	{
 		Relation	archive = relation_open(relid, AccessShareLock);
 
-		/* The archive of queue "a" has indexes, such as "a_a_archived_at_idx". */
+		/*
+		 * The archive of queue "a" has indexes, such as
+		 * "a_a_archived_at_idx".
+		 */
 		if (archive->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
 			ereport(ERROR,
 					(errcode(ERRCODE_DUPLICATE_TABLE),
@@ -149,7 +159,7 @@ once_archive_make(Relation heap, const char *queue)
 											  partition));
 		commands = lappend(commands, psprintf(ATTACH_SQL, table, partition, i));
 	}
-	once_run_ddl(commands, owner);
+	once_ddl_run(commands, owner);
 }
 
 /*
@@ -319,7 +329,7 @@ partition_fault(const OnceQueue *queue, Relation partition)
 		partition->rd_rel->relam != HEAP_TABLE_AM_OID ||
 		!partition->rd_rel->relispartition)
 		return "It is not a partition of the archive.";
-	if (once_is_distributed(RelationGetRelid(partition)))
+	if (once_citus_distributes(RelationGetRelid(partition)))
 		return "It is distributed by Citus.";
 	if (partition->rd_rel->relowner != queue->heap->rd_rel->relowner)
 		return "It belongs to somebody else than the queue.";
@@ -361,7 +371,7 @@ index_is_plain(Oid indexoid)
 
 	plain = !form->indisunique &&
 		!form->indisexclusion &&
-		once_index_of_columns(index);
+		once_index_is_plain(index);
 	for (i = 0; i < form->indnatts && relam != GIN_AM_OID && relam != HASH_AM_OID; i++)
 	{
 		if (form->indkey.values[i] == ONCE_COL_HEADERS + 1 ||
@@ -436,7 +446,7 @@ retire_partition(OnceQueue *queue, const char *relname, TimestampTz before)
 	if (partition->rd_rel->relkind == RELKIND_RELATION &&
 		partition->rd_rel->relowner == queue->heap->rd_rel->relowner &&
 		RelationGetNumberOfBlocks(partition) > 0 &&
-		(may_be_owner || !once_runs_code(partition)))
+		(may_be_owner || !once_role_runs_code(partition)))
 	{
 		Oid			owner = partition->rd_rel->relowner;
 
@@ -450,7 +460,7 @@ retire_partition(OnceQueue *queue, const char *relname, TimestampTz before)
 			ConditionalLockRelationOid(relid, AccessExclusiveLock) &&
 			!has_newer(table, before);
 		if (retired)
-			once_run(psprintf("TRUNCATE ONLY %s", table), 0, NULL, NULL);
+			once_role_run(psprintf("TRUNCATE ONLY %s", table), 0, NULL, NULL);
 		once_role_drop(&saved);
 		SPI_finish();
 	}
@@ -493,6 +503,6 @@ has_newer(const char *table, TimestampTz before)
 	sql = psprintf("SELECT FROM ONLY %s WHERE archived_at OPERATOR(pg_catalog.>=) $1 LIMIT 1",
 				   table);
 	values[0] = TimestampTzGetDatum(before);
-	once_run(sql, 1, types, values);
+	once_role_run(sql, 1, types, values);
 	return SPI_processed > 0;
 }

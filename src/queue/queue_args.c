@@ -13,38 +13,39 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
-#include "meta/meta_catalog.h"
+#include "once_args.h"
 #include "once_error.h"
-#include "queue/queue.h"
+#include "qam/qam.h"
+#include "queue/queue_args.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
 /*
- * once_arg_queue returns argument "queue", a palloc'd valid name.
+ * once_queue_arg_name returns argument "queue", a palloc'd valid name.
  */
 char *
-once_arg_queue(FunctionCallInfo fcinfo, int argno)
+once_queue_arg_name(FunctionCallInfo fcinfo, int argno)
 {
 	char	   *name;
 
 	if (PG_ARGISNULL(argno))
-		once_refuse_null("queue");
+		once_arg_refuse_null("queue");
 	name = text_to_cstring(PG_GETARG_TEXT_PP(argno));
 	once_check_name("queue", name);
 	return name;
 }
 
 /*
- * once_arg_max_messages returns argument "max_messages".
+ * once_queue_arg_max_messages returns argument "max_messages".
  */
 int
-once_arg_max_messages(FunctionCallInfo fcinfo, int argno)
+once_queue_arg_max_messages(FunctionCallInfo fcinfo, int argno)
 {
 	int32		max;
 
 	if (PG_ARGISNULL(argno))
-		once_refuse_null("max_messages");
+		once_arg_refuse_null("max_messages");
 	max = PG_GETARG_INT32(argno);
 	if (max < 1 || max > ONCE_MAX_MESSAGES)
 		ereport(ERROR,
@@ -55,15 +56,15 @@ once_arg_max_messages(FunctionCallInfo fcinfo, int argno)
 }
 
 /*
- * once_arg_priority returns argument "priority".
+ * once_queue_arg_priority returns argument "priority".
  */
 int
-once_arg_priority(FunctionCallInfo fcinfo, int argno)
+once_queue_arg_priority(FunctionCallInfo fcinfo, int argno)
 {
 	int32		priority;
 
 	if (PG_ARGISNULL(argno))
-		once_refuse_null("priority");
+		once_arg_refuse_null("priority");
 	priority = PG_GETARG_INT32(argno);
 	if (priority < 0 || priority >= QAM_LANES)
 		ereport(ERROR,
@@ -74,15 +75,15 @@ once_arg_priority(FunctionCallInfo fcinfo, int argno)
 }
 
 /*
- * once_arg_lease returns argument "lease" in microseconds.
+ * once_queue_arg_lease returns argument "lease" in microseconds.
  */
 int64
-once_arg_lease(FunctionCallInfo fcinfo, int argno)
+once_queue_arg_lease(FunctionCallInfo fcinfo, int argno)
 {
 	int64		lease;
 
 	if (PG_ARGISNULL(argno))
-		once_refuse_null("lease");
+		once_arg_refuse_null("lease");
 	lease = once_arg_interval(fcinfo, argno);
 	if (lease <= 0 || lease > ONCE_MAX_LEASE)
 		ereport(ERROR,
@@ -92,11 +93,11 @@ once_arg_lease(FunctionCallInfo fcinfo, int argno)
 }
 
 /*
- * once_arg_delay returns an argument that may be zero, of the given name, in
+ * once_queue_arg_delay returns an argument that may be zero, of the given name, in
  * microseconds.  Not to be called when it is NULL.
  */
 int64
-once_arg_delay(FunctionCallInfo fcinfo, int argno, const char *name, int max_days)
+once_queue_arg_delay(FunctionCallInfo fcinfo, int argno, const char *name, int max_days)
 {
 	int64		delay = once_arg_interval(fcinfo, argno);
 
@@ -108,11 +109,11 @@ once_arg_delay(FunctionCallInfo fcinfo, int argno, const char *name, int max_day
 }
 
 /*
- * once_check_group raises an error unless a message of this priority can be of
+ * once_queue_arg_check_group raises an error unless a message of this priority can be of
  * this group.  So would the index, in terms of columns.
  */
 void
-once_check_group(Datum group_id, int priority)
+once_queue_arg_check_group(Datum group_id, int priority)
 {
 	Size		length = VARSIZE_ANY_EXHDR(PG_DETOAST_DATUM_PACKED(group_id));
 
@@ -129,13 +130,13 @@ once_check_group(Datum group_id, int priority)
 }
 
 /*
- * once_arg_wait returns argument "wait" in microseconds, or -1 if it is NULL.
+ * once_queue_arg_wait returns argument "wait" in microseconds, or -1 if it is NULL.
  *
  * Waiting means to look again with a new snapshot, which a transaction with
  * one snapshot for all its statements cannot do.
  */
 int64
-once_arg_wait(FunctionCallInfo fcinfo, int argno)
+once_queue_arg_wait(FunctionCallInfo fcinfo, int argno)
 {
 	int64		wait;
 
@@ -156,10 +157,10 @@ once_arg_wait(FunctionCallInfo fcinfo, int argno)
 }
 
 /*
- * once_arg_receipt returns argument "receipt".
+ * once_queue_arg_receipt returns argument "receipt".
  */
 void
-once_arg_receipt(FunctionCallInfo fcinfo, int argno, pg_uuid_t *uuid)
+once_queue_arg_receipt(FunctionCallInfo fcinfo, int argno, pg_uuid_t *uuid)
 {
 	if (PG_ARGISNULL(argno))
 		ereport(ERROR,
@@ -169,10 +170,10 @@ once_arg_receipt(FunctionCallInfo fcinfo, int argno, pg_uuid_t *uuid)
 }
 
 /*
- * once_arg_receipts returns argument "receipts" as a palloc'd array.
+ * once_queue_arg_receipts returns argument "receipts" as a palloc'd array.
  */
 pg_uuid_t *
-once_arg_receipts(FunctionCallInfo fcinfo, int argno, int *nreceipts)
+once_queue_arg_receipts(FunctionCallInfo fcinfo, int argno, int *nreceipts)
 {
 	Datum	   *elems;
 	bool	   *isnull;
@@ -197,11 +198,11 @@ once_arg_receipts(FunctionCallInfo fcinfo, int argno, int *nreceipts)
 }
 
 /*
- * once_arg_ids returns argument "ids", an array of bigint without nulls.  If it
+ * once_queue_arg_ids returns argument "ids", an array of bigint without nulls.  If it
  * is NULL, it is an empty one, as array_agg() makes NULL of no rows.
  */
 ArrayType *
-once_arg_ids(FunctionCallInfo fcinfo, int argno)
+once_queue_arg_ids(FunctionCallInfo fcinfo, int argno)
 {
 	ArrayType  *ids;
 

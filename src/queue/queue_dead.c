@@ -18,9 +18,16 @@
 #include "pg_once.h"
 
 #include "access/htup_details.h"
+#include "meta/meta_cache.h"
 #include "meta/meta_dead.h"
 #include "miscadmin.h"
-#include "queue/queue.h"
+#include "qam/qam.h"
+#include "queue/queue_archive.h"
+#include "queue/queue_dead.h"
+#include "queue/queue_hold.h"
+#include "queue/queue_open.h"
+#include "queue/queue_row.h"
+#include "queue/queue_try.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
@@ -62,7 +69,7 @@ once_dead_store(OnceQueue *queue, OnceDeadWriter *writer, const QamClaimed *dead
 	if (once_dead_is_dropped(queue, dead))
 	{
 		if (dead->attempt > 0 || dead->stuck)
-			once_failures_forget(name, &key);
+			once_failure_forget(name, &key);
 		return;
 	}
 
@@ -89,17 +96,17 @@ once_dead_store(OnceQueue *queue, OnceDeadWriter *writer, const QamClaimed *dead
 	COPY_COLUMN(Anum_dead_letter_group_id, ONCE_COL_GROUP_ID);
 	COPY_COLUMN(Anum_dead_letter_headers, ONCE_COL_HEADERS);
 	COPY_COLUMN(Anum_dead_letter_payload, ONCE_COL_PAYLOAD);
-	once_dead_write(writer, values, isnull);
+	once_dead_letter_write(writer, values, isnull);
 	if (dead->stuck)
 		once_failure_forget_stuck(name, &key);
 #undef COPY_COLUMN
 }
 
 /*
- * once_stuck_note notes why a message is stuck, and says so unless that is known.
+ * once_dead_note_stuck notes why a message is stuck, and says so unless that is known.
  */
 void
-once_stuck_note(OnceQueue *queue, const QamClaimed *message, const ErrorData *error)
+once_dead_note_stuck(OnceQueue *queue, const QamClaimed *message, const ErrorData *error)
 {
 	OnceMessageKey key = once_row_key(queue, message->tuple);
 	Note		note = {.queue = queue,.key = &key,.error = CStringGetTextDatum(error->message)};
@@ -134,13 +141,13 @@ forgo_note(void *arg, int row, const ErrorData *error)
 }
 
 /*
- * once_messages_done sees to what is left of messages that have been acked:
+ * once_done_messages sees to what is left of messages that have been acked:
  * their failures, of which there are none before the second delivery, go, and
  * they themselves are archived.  hold: of those that have been claimed for that,
  * or NULL.
  */
 void
-once_messages_done(const OnceQueue *queue, const QamClaimed *messages, int n, OnceHold *hold)
+once_done_messages(const OnceQueue *queue, const QamClaimed *messages, int n, OnceHold *hold)
 {
 	int			i;
 
@@ -150,7 +157,7 @@ once_messages_done(const OnceQueue *queue, const QamClaimed *messages, int n, On
 		{
 			OnceMessageKey key = once_row_key(queue, messages[i].tuple);
 
-			once_failures_forget(once_queue_name(queue), &key);
+			once_failure_forget(once_queue_name(queue), &key);
 		}
 	}
 	once_archive_put(queue, messages, n, hold);

@@ -24,7 +24,10 @@
 #include "meta/meta_catalog.h"
 #include "meta/meta_ddl.h"
 #include "miscadmin.h"
-#include "queue/queue.h"
+#include "queue/queue_dedup.h"
+#include "queue/queue_insert.h"
+#include "queue/queue_open.h"
+#include "queue/queue_row.h"
 #include "utils/acl.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -56,14 +59,14 @@ once_dedup_add(OnceDedup *dedup, int row, Datum dedup_id, const char *argument)
 }
 
 /*
- * once_rows_insert_new is once_rows_insert for rows of which some have a dedup_id:
+ * once_dedup_insert is once_insert_rows for rows of which some have a dedup_id:
  * stores those that are no repeats.  The ids of the others become those of the
  * messages that they repeat, and dedup->marks[].is_new says which they are.
  *
  * Waits for open transactions that have sent one of them.
  */
 void
-once_rows_insert_new(OnceQueue *queue, OnceNewRows *batch, OnceDedup *dedup)
+once_dedup_insert(OnceQueue *queue, OnceNewRows *batch, OnceDedup *dedup)
 {
 	OnceNewRows new;
 	OnceLedger	ledger;
@@ -73,7 +76,7 @@ once_rows_insert_new(OnceQueue *queue, OnceNewRows *batch, OnceDedup *dedup)
 
 	if (dedup->n == 0)
 	{
-		once_rows_insert(queue, batch);
+		once_insert_rows(queue, batch);
 		return;
 	}
 
@@ -111,7 +114,7 @@ once_rows_insert_new(OnceQueue *queue, OnceNewRows *batch, OnceDedup *dedup)
 				new.rows[new.nrows++] = batch->rows[i];
 		}
 	}
-	once_rows_insert(queue, &new);
+	once_insert_rows(queue, &new);
 }
 
 /*
@@ -140,7 +143,7 @@ once_dedup_make(Relation heap, const char *queue)
 void
 once_dedup_forget_queue(const char *queue)
 {
-	once_drop_tables(once_ledger_relnames(ONCE_LEDGER_DEDUP, queue));
+	once_ddl_drop(once_ledger_relnames(ONCE_LEDGER_DEDUP, queue));
 }
 
 /*

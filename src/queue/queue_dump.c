@@ -106,10 +106,10 @@ may_see(const char *queue)
 	char		relkind = OidIsValid(relid) ? get_rel_relkind(relid) : '\0';
 
 	pfree(relname);
-	return once_is_table(relkind) &&
+	return once_schema_is_table(relkind) &&
 		pg_class_aclcheck(relid, GetUserId(), ACL_SELECT) == ACLCHECK_OK &&
 		check_enable_rls(relid, InvalidOid, true) != RLS_ENABLED &&
-		once_table_is_own(relid);
+		once_names_is_own(relid);
 }
 
 /*

@@ -13,7 +13,11 @@
 #include "pg_once.h"
 
 #include "meta/meta_catalog.h"
-#include "queue/queue.h"
+#include "meta/meta_role.h"
+#include "once_args.h"
+#include "queue/queue_archive.h"
+#include "queue/queue_args.h"
+#include "queue/queue_open.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
@@ -69,7 +73,7 @@ once_revoke_queue(PG_FUNCTION_ARGS)
 static void
 change_grants(FunctionCallInfo fcinfo, bool grant, const char *verb)
 {
-	char	   *name = once_arg_queue(fcinfo, 0);
+	char	   *name = once_queue_arg_name(fcinfo, 0);
 	char	   *role = once_arg_role(fcinfo, 1);
 	const Use  *use = arg_use(fcinfo, 2);
 	const char *table;
@@ -80,7 +84,7 @@ change_grants(FunctionCallInfo fcinfo, bool grant, const char *verb)
 	once_options_lock(ONCE_QUEUE_PREFIX, name);
 	table = quote_qualified_identifier(ONCE_SCHEMA, RelationGetRelationName(queue.heap));
 	for (i = 0; i < lengthof(use->privileges) && use->privileges[i] != NULL; i++)
-		once_grant(grant, use->privileges[i], table, role);
+		once_role_grant(grant, use->privileges[i], table, role);
 	if (use->archive)
 		change_archive(&queue, grant, role);
 	once_queue_close(&queue);
@@ -98,15 +102,15 @@ change_archive(const OnceQueue *queue, bool grant, const char *role)
 	Oid			archive = once_archive_oid(name);
 
 	if (!OidIsValid(archive) ||
-		!once_has_owner(archive, queue->heap->rd_rel->relowner))
+		!once_role_owns(archive, queue->heap->rd_rel->relowner))
 		return;
-	if (!once_may_grant(archive, ACL_SELECT))
+	if (!once_role_may_grant(archive, ACL_SELECT))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied for archive of queue \"%s\"", name),
 				 errdetail("This requires the grant option for SELECT on table %s.",
 						   once_archive_table(name))));
-	once_grant(grant, "SELECT", once_archive_table(name), role);
+	once_role_grant(grant, "SELECT", once_archive_table(name), role);
 }
 
 static const Use *
@@ -116,7 +120,7 @@ arg_use(FunctionCallInfo fcinfo, int argno)
 	int			i;
 
 	if (PG_ARGISNULL(argno))
-		once_refuse_null("what");
+		once_arg_refuse_null("what");
 	word = text_to_cstring(PG_GETARG_TEXT_PP(argno));
 	for (i = 0; i < lengthof(uses); i++)
 	{

@@ -27,7 +27,10 @@
 #include "access/xloginsert.h"
 #include "miscadmin.h"
 #include "once_limit.h"
-#include "queue/queue.h"
+#include "qam/qam.h"
+#include "queue/queue_hold.h"
+#include "queue/queue_open.h"
+#include "queue/queue_try.h"
 #include "storage/lwlock.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
@@ -66,7 +69,7 @@ once_hold_begin(OnceHold *hold, OnceQueue *queue, Snapshot snapshot)
 	memset(hold, 0, sizeof(OnceHold));
 	hold->queue = queue;
 	hold->at = ONCE_AT_NONE;
-	hold->first = !once_has_written();
+	hold->first = !once_try_has_written();
 	hold->req.heap = queue->heap;
 	hold->req.index = queue->index;
 	hold->req.kind = QAM_CLAIM_XID;
@@ -209,7 +212,10 @@ abort_level(int nest_level)
 		}
 		PG_CATCH();
 		{
-			/* As at the beginning of the rollback, which still holds interrupts off */
+			/*
+			 * As at the beginning of the rollback, which still holds
+			 * interrupts off
+			 */
 			InterruptHoldoffCount = holdoff;
 			FlushErrorState();
 			LWLockReleaseAll();

@@ -15,13 +15,17 @@
 #include "access/xact.h"
 #include "catalog/pg_class.h"
 #include "executor/spi.h"
+#include "ledger/ledger.h"
 #include "lib/stringinfo.h"
 #include "meta/meta_catalog.h"
 #include "meta/meta_dead.h"
 #include "meta/meta_names.h"
+#include "meta/meta_role.h"
 #include "miscadmin.h"
 #include "once_error.h"
-#include "queue/queue.h"
+#include "queue/queue_archive.h"
+#include "queue/queue_dedup.h"
+#include "queue/queue_left.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -37,7 +41,7 @@ typedef struct Left
 
 PG_FUNCTION_INFO_V1(once_is_own_table);
 
-static void look(Left *left, const char *queue);
+static void find_left(Left *left, const char *queue);
 static bool may_forget_dedup(const Left *left, const char *queue);
 static bool owns_tables(const Left *left);
 static char *describe(const Left *left, const char *queue);
@@ -49,7 +53,7 @@ static void check_elsewhere(const char *queue, const char *message);
 Datum
 once_is_own_table(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_BOOL(once_table_is_own(PG_GETARG_OID(0)));
+	PG_RETURN_BOOL(once_names_is_own(PG_GETARG_OID(0)));
 }
 
 /*
@@ -64,7 +68,7 @@ once_left_check(const char *queue)
 	Left		left;
 
 	check_elsewhere(queue, gettext_noop("queue \"%s\" cannot be created"));
-	look(&left, queue);
+	find_left(&left, queue);
 	if (may_forget_dedup(&left, queue))
 	{
 		once_dedup_forget_queue(queue);
@@ -93,9 +97,12 @@ once_left_drop(const char *queue)
 
 	once_options_lock(ONCE_QUEUE_PREFIX, queue);
 	check_elsewhere(queue, gettext_noop("queue \"%s\" cannot be dropped"));
-	look(&left, queue);
+	find_left(&left, queue);
 
-	/* Somebody may have made a queue of the name since the caller looked for it */
+	/*
+	 * Somebody may have made a queue of the name since the caller looked for
+	 * it
+	 */
 	if (OidIsValid(get_relname_relid(psprintf("%s%s", ONCE_QUEUE_PREFIX, queue),
 									 once_schema_oid(false))))
 		memset(&left, 0, sizeof(left));
@@ -103,7 +110,7 @@ once_left_drop(const char *queue)
 		ereport(ERROR,
 				(errcode(ERRCODE_ONCE_QUEUE_NOT_FOUND),
 				 errmsg("queue \"%s\" does not exist", queue)));
-	if (!owns_tables(&left) && !has_privs_of_role(GetUserId(), once_schema_owner()))
+	if (!owns_tables(&left) && !has_privs_of_role(GetUserId(), once_role_schema_owner()))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("must be owner of what is left of queue \"%s\"", queue),
@@ -112,18 +119,21 @@ once_left_drop(const char *queue)
 	if (OidIsValid(left.archive))
 	{
 		SPI_connect();
-		once_run(psprintf("DROP TABLE %s", once_archive_table(queue)), 0, NULL, NULL);
+		once_role_run(psprintf("DROP TABLE %s", once_archive_table(queue)), 0, NULL, NULL);
 		SPI_finish();
 	}
 	once_options_delete(queue);
-	once_dead_forget_queue(queue);
+	once_dead_letter_forget_queue(queue);
 	once_dedup_forget_queue(queue);
 }
 
+/*
+ * find_left finds what is left of a queue.
+ */
 static void
-look(Left *left, const char *queue)
+find_left(Left *left, const char *queue)
 {
-	left->dead = once_dead_any(queue);
+	left->dead = once_dead_letter_any(queue);
 	left->archive = once_archive_oid(queue);
 	left->dedup = once_ledger_relnames(ONCE_LEDGER_DEDUP, queue);
 }
@@ -186,13 +196,13 @@ describe(const Left *left, const char *queue)
 static void
 check_elsewhere(const char *queue, const char *message)
 {
-	Oid			table = once_table_elsewhere(queue, InvalidOid);
+	Oid			table = once_names_elsewhere(queue, InvalidOid);
 
-	if (OidIsValid(table) && !once_table_adopted(table))
+	if (OidIsValid(table) && !once_names_is_adopted(table))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg(message, queue),
 				 errdetail("Its table is %s now, and all else that belongs to it is known by the old name.",
-						   once_table_name(table)),
+						   once_names_table(table)),
 				 errhint("Give the table its old name and schema back, or drop it.")));
 }

@@ -29,14 +29,24 @@
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "ledger/ledger.h"
+#include "meta/meta_catalog.h"
 #include "meta/meta_dead.h"
+#include "meta/meta_role.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
+#include "once_args.h"
 #include "once_error.h"
-#include "once_guc.h"
 #include "once_limit.h"
-#include "queue/once_unacked.h"
-#include "queue/queue.h"
+#include "qam/qam.h"
+#include "queue/queue_archive.h"
+#include "queue/queue_claim.h"
+#include "queue/queue_hold.h"
+#include "queue/queue_maintain.h"
+#include "queue/queue_open.h"
+#include "queue/queue_redrive.h"
+#include "queue/queue_row.h"
+#include "queue/queue_try.h"
+#include "queue/queue_unacked.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -45,6 +55,9 @@
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
+
+/* once.maintenance_timeout; milliseconds */
+int			once_maintenance_timeout = ONCE_MAINTENANCE_TIMEOUT;
 
 /* Names of queues and ledgers */
 #define LIST_QUEUES_SQL \
@@ -89,8 +102,10 @@ struct Work
 	OnceLimit	limit;			/* of this queue or ledger */
 	TimestampTz now;			/* when its turn began */
 	Step		step;			/* of a queue */
-	int64		passes;			/* this one and how many more, or -1: not known */
-	int64		dead_left;		/* dead messages that may yet be met, or -1: not known */
+	int64		passes;			/* this one and how many more, or -1: not
+								 * known */
+	int64		dead_left;		/* dead messages that may yet be met, or -1:
+								 * not known */
 	int			dead_step;		/* and that one step takes */
 	QamTour		tour;			/* of the groups */
 	bool		opening;		/* the queue has not been opened yet */
@@ -149,7 +164,10 @@ once_maintain(PG_FUNCTION_ARGS)
 	/* Its memory outlives the transactions. */
 	SPI_connect_ext(atomic ? 0 : SPI_OPT_NONATOMIC);
 
-	/* If what a procedure has done before cannot be committed, that is its error */
+	/*
+	 * If what a procedure has done before cannot be committed, that is its
+	 * error
+	 */
 	if (!atomic)
 		SPI_commit();
 	names = list_names(LIST_QUEUES_SQL, &n);
@@ -186,7 +204,7 @@ list_names(const char *sql, int *n)
 	int			i;
 
 	PushActiveSnapshot(GetTransactionSnapshot());
-	once_run(sql, 0, NULL, NULL);
+	once_role_run(sql, 0, NULL, NULL);
 	PopActiveSnapshot();
 
 	*n = (int) SPI_processed;
@@ -223,7 +241,7 @@ do_work(Work *work)
 		more = try_work(work);
 		if (!work->atomic && !try_commit(work))
 			more = false;
-		if (more && once_limit_over(&work->limit))
+		if (more && once_limit_is_up(&work->limit))
 		{
 			ereport(WARNING,
 					(errcode(ERRCODE_QUERY_CANCELED),
@@ -256,7 +274,7 @@ try_commit(Work *work)
 		MemoryContextSwitchTo(caller);
 		edata = CopyErrorData();
 		FlushErrorState();
-		if (once_is_cancel(edata))
+		if (once_limit_is_cancel(edata))
 			ReThrowError(edata);
 		warn(work, edata);
 		FreeErrorData(edata);
@@ -286,12 +304,12 @@ try_work(Work *work)
 		PushActiveSnapshot(GetTransactionSnapshot());
 
 		/*
-		 * What is deferred to the commit could not be caught any more, nor would it
-		 * run as the table's owner.  In a transaction of the caller's own, its time
-		 * is his to choose.
+		 * What is deferred to the commit could not be caught any more, nor
+		 * would it run as the table's owner.  In a transaction of the
+		 * caller's own, its time is his to choose.
 		 */
 		if (!work->atomic)
-			once_fire_at_once();
+			once_try_set_immediate();
 		more = work->step != NULL ? do_queue(work) : do_ledger(work->name);
 		once_unacked_settle();
 		once_limit_disarm();
@@ -305,8 +323,8 @@ try_work(Work *work)
 		ErrorData  *edata;
 
 		once_limit_disarm();
-		edata = once_subxact_failed(caller, owner);
-		if (once_is_cancel(edata) && !once_limit_caused(edata))
+		edata = once_try_failed(caller, owner);
+		if (once_limit_is_cancel(edata) && !once_limit_caused(edata))
 			ReThrowError(edata);
 		more = false;
 		warn(work, edata);
@@ -439,7 +457,7 @@ step_groups(OnceQueue *queue, Work *work)
  * receive: as the owner, the triggers would do what he makes them do by temporary
  * tables of the names that they look for.
  *
- * A step that is cancelled as the time is over has come to nothing, and so would
+ * A step that is cancelled as the time is up has come to nothing, and so would
  * the next call, if it began with as much.  So where there is code that may be slow,
  * the first step takes one message, and the next one as many as should take a small
  * part of the time.
@@ -471,7 +489,10 @@ step_dead(OnceQueue *queue, Work *work)
 	once_hold_begin(&hold, queue, GetActiveSnapshot());
 	hold.arg = work;
 
-	/* One message that takes all of the time by itself must not take that of each call */
+	/*
+	 * One message that takes all of the time by itself must not take that of
+	 * each call
+	 */
 	hold.in_time = !first;
 	if (!queue->meta.fast)
 		once_limit_arm(&work->limit);
@@ -516,7 +537,7 @@ check_deferred(OnceQueue *queue)
 static void
 move_dead(OnceHold *hold)
 {
-	once_rows_claim(hold, ((Work *) hold->arg)->dead_step);
+	once_claim_rows(hold, ((Work *) hold->arg)->dead_step);
 }
 
 /*
@@ -528,10 +549,10 @@ step_retention(OnceQueue *queue, Work *work)
 	OnceOptions options;
 
 	if (!once_options_read(once_queue_name(queue), &options) || !options.retention.set ||
-		!once_dead_lock())
+		!once_dead_letter_lock())
 		return false;
-	return once_dead_remove(queue, work->now - once_interval_usec(&options.retention.value),
-							RETENTION_STEP, NULL) == RETENTION_STEP;
+	return once_redrive_remove(queue, work->now - once_interval_usec(&options.retention.value),
+							   RETENTION_STEP, NULL) == RETENTION_STEP;
 }
 
 /*
@@ -552,7 +573,7 @@ step_failures(OnceQueue *queue, Work *work)
 	OnceMessageKey key;
 
 	once_queue_check_columns(queue);
-	messages = once_failures_orphaned(name, snapshot);
+	messages = once_failure_orphans(name, snapshot);
 	if (messages == NULL)
 		return false;
 
@@ -567,7 +588,7 @@ step_failures(OnceQueue *queue, Work *work)
 	table_endscan(scan);
 
 	if (hash_get_num_entries(messages) > 0)
-		once_failures_forget_orphans(name, snapshot, messages);
+		once_failure_forget_orphans(name, snapshot, messages);
 	return false;
 }
 

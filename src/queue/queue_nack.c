@@ -13,10 +13,14 @@
 #include "pg_once.h"
 
 #include "access/htup_details.h"
+#include "meta/meta_cache.h"
 #include "meta/meta_dead.h"
-#include "once_error.h"
-#include "queue/once_unacked.h"
-#include "queue/queue.h"
+#include "qam/qam.h"
+#include "queue/queue_args.h"
+#include "queue/queue_open.h"
+#include "queue/queue_receipt.h"
+#include "queue/queue_row.h"
+#include "queue/queue_unacked.h"
 #include "storage/bufmgr.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
@@ -40,9 +44,9 @@ once_nack(PG_FUNCTION_ARGS)
 	pg_uuid_t	receipt;
 	int64		delay = -1;
 
-	once_arg_receipt(fcinfo, 0, &receipt);
+	once_queue_arg_receipt(fcinfo, 0, &receipt);
 	if (!PG_ARGISNULL(1))
-		delay = once_arg_delay(fcinfo, 1, "delay", ONCE_MAX_DELAY_DAYS);
+		delay = once_queue_arg_delay(fcinfo, 1, "delay", ONCE_MAX_DELAY_DAYS);
 	(void) give_back(&receipt, QAM_NACK, delay,
 					 PG_ARGISNULL(2) ? (Datum) 0 : PG_GETARG_DATUM(2),
 					 "once.nack()");
@@ -57,7 +61,7 @@ once_release(PG_FUNCTION_ARGS)
 {
 	pg_uuid_t	receipt;
 
-	once_arg_receipt(fcinfo, 0, &receipt);
+	once_queue_arg_receipt(fcinfo, 0, &receipt);
 	(void) give_back(&receipt, QAM_RELEASE, 0, (Datum) 0, "once.release()");
 	PG_RETURN_VOID();
 }
@@ -71,8 +75,8 @@ once_extend_lease(PG_FUNCTION_ARGS)
 	pg_uuid_t	receipt;
 	int64		lease;
 
-	once_arg_receipt(fcinfo, 0, &receipt);
-	lease = once_arg_lease(fcinfo, 1);
+	once_queue_arg_receipt(fcinfo, 0, &receipt);
+	lease = once_queue_arg_lease(fcinfo, 1);
 	PG_RETURN_TIMESTAMPTZ(give_back(&receipt, QAM_EXTEND, lease, (Datum) 0, "once.extend()"));
 }
 
@@ -111,10 +115,10 @@ give_back(const pg_uuid_t *uuid, QamGiveBack how, int64 delay, Datum error,
 		case QAM_REF_BUSY:
 			break;
 		case QAM_REF_LOST:
-			once_raise_lost(&queue);
+			once_queue_raise_lost(&queue);
 			break;
 		case QAM_REF_GONE:
-			once_raise_already_acked(&queue);
+			once_queue_raise_already_acked(&queue);
 			break;
 	}
 

@@ -23,14 +23,17 @@
 #include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
 #include "executor/executor.h"
+#include "meta/meta_cache.h"
 #include "meta/meta_catalog.h"
 #include "meta/meta_citus.h"
 #include "meta/meta_names.h"
+#include "meta/meta_role.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "once_error.h"
 #include "parser/parse_coerce.h"
-#include "queue/queue.h"
+#include "qam/qam.h"
+#include "queue/queue_open.h"
 #include "storage/lmgr.h"
 #include "storage/sinval.h"
 #include "tcop/utility.h"
@@ -88,7 +91,7 @@ once_queue_open(OnceQueue *queue, const char *name, OnceAccess access,
 		check_identity(queue);
 	if (wants_index(access))
 	{
-		require_local(queue, access != ONCE_TO_LOOK && access != ONCE_TO_VERIFY);
+		require_local(queue, access != ONCE_TO_OBSERVE && access != ONCE_TO_VERIFY);
 		require_index(queue);
 	}
 	if (access == ONCE_TO_CONSUME || access == ONCE_TO_PURGE)
@@ -113,7 +116,7 @@ once_queue_try_open(OnceQueue *queue, const char *name, OnceAccess access,
 	if (!OidIsValid(relid) || !check_rights(relid, access) ||
 		!ConditionalLockRelationOid(relid, access_lockmode(access)) ||
 		get_relname_relid(relname, schema) != relid ||
-		once_is_distributed(relid))
+		once_citus_distributes(relid))
 		return false;
 	once_queue_open(queue, name, access, verb);
 	return true;
@@ -130,7 +133,10 @@ once_queue_open_receipt(OnceQueue *queue, Oid relid, const char *verb)
 
 	check_transaction(ONCE_TO_CONSUME, verb);
 
-	/* If catalogs changed while we waited for the lock, what we know is stale. */
+	/*
+	 * If catalogs changed while we waited for the lock, what we know is
+	 * stale.
+	 */
 	inval_count = SharedInvalidMessageCounter;
 	if (!check_rights(relid, ONCE_TO_CONSUME))
 		raise_not_found(NULL);
@@ -293,10 +299,10 @@ once_queue_check_column(const OnceQueue *queue, OnceColumn column)
 }
 
 /*
- * once_raise_lost raises once_lease_lost.
+ * once_queue_raise_lost raises once_lease_lost.
  */
 void
-once_raise_lost(const OnceQueue *queue)
+once_queue_raise_lost(const OnceQueue *queue)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_ONCE_LEASE_LOST),
@@ -305,10 +311,10 @@ once_raise_lost(const OnceQueue *queue)
 }
 
 /*
- * once_raise_already_acked raises once_already_acked.
+ * once_queue_raise_already_acked raises once_already_acked.
  */
 void
-once_raise_already_acked(const OnceQueue *queue)
+once_queue_raise_already_acked(const OnceQueue *queue)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_ONCE_ALREADY_ACKED),
@@ -321,7 +327,7 @@ once_raise_already_acked(const OnceQueue *queue)
 static void
 check_transaction(OnceAccess access, const char *verb)
 {
-	if (access == ONCE_TO_LOOK)
+	if (access == ONCE_TO_OBSERVE)
 		return;
 	PreventCommandDuringRecovery(verb);
 	if (access == ONCE_TO_VERIFY)
@@ -345,7 +351,7 @@ access_lockmode(OnceAccess access)
 			return ShareLock;
 		case ONCE_TO_DROP:
 			return AccessExclusiveLock;
-		case ONCE_TO_LOOK:
+		case ONCE_TO_OBSERVE:
 		case ONCE_TO_GRANT_PRODUCE:
 		case ONCE_TO_GRANT_CONSUME:
 		case ONCE_TO_GRANT_OBSERVE:
@@ -407,7 +413,7 @@ check_rights(Oid relid, OnceAccess access)
 	char		relkind;
 	Oid			relam;
 	bool		ours;
-	bool		consume = access != ONCE_TO_LOOK && access != ONCE_TO_VERIFY;
+	bool		consume = access != ONCE_TO_OBSERVE && access != ONCE_TO_VERIFY;
 
 	if (!HeapTupleIsValid(tuple))
 		return false;
@@ -421,7 +427,7 @@ check_rights(Oid relid, OnceAccess access)
 
 	if (!ours)
 		return false;
-	if (!once_is_table(relkind))
+	if (!once_schema_is_table(relkind))
 		return false;
 
 	check_acl(relid, NameStr(relname), access);
@@ -490,7 +496,7 @@ check_acl(Oid relid, const char *relname, OnceAccess access)
 								 ACLMASK_ALL) != (ACL_INSERT | ACL_SELECT | ACL_DELETE))
 				wanted = "INSERT, SELECT and DELETE";
 			break;
-		case ONCE_TO_LOOK:
+		case ONCE_TO_OBSERVE:
 			if (pg_class_aclcheck(relid, user, ACL_SELECT) != ACLCHECK_OK)
 				wanted = "SELECT";
 			break;
@@ -504,17 +510,17 @@ check_acl(Oid relid, const char *relname, OnceAccess access)
 			break;
 		case ONCE_TO_GRANT_PRODUCE:
 			to_grant = true;
-			if (!once_may_grant(relid, ACL_INSERT))
+			if (!once_role_may_grant(relid, ACL_INSERT))
 				wanted = "the grant option for INSERT";
 			break;
 		case ONCE_TO_GRANT_CONSUME:
 			to_grant = true;
-			if (!once_may_grant(relid, ACL_SELECT | ACL_DELETE))
+			if (!once_role_may_grant(relid, ACL_SELECT | ACL_DELETE))
 				wanted = "the grant option for SELECT and DELETE";
 			break;
 		case ONCE_TO_GRANT_OBSERVE:
 			to_grant = true;
-			if (!once_may_grant(relid, ACL_SELECT))
+			if (!once_role_may_grant(relid, ACL_SELECT))
 				wanted = "the grant option for SELECT";
 			break;
 		case ONCE_TO_ALTER:
@@ -582,7 +588,7 @@ check_identity(const OnceQueue *queue)
 			(errcode(ERRCODE_ONCE_QUEUE_UNUSABLE),
 			 errmsg("queue \"%s\" cannot be used", name),
 			 errdetail("The queue of this name belongs to another table, which is now %s.",
-					   once_table_name(queue->meta.table_elsewhere)),
+					   once_names_table(queue->meta.table_elsewhere)),
 			 errhint("Give that one its old name and schema back in place of this one, or drop it.")));
 }
 

@@ -15,7 +15,12 @@
 #include "access/table.h"
 #include "catalog/pg_type.h"
 #include "meta/meta_catalog.h"
-#include "queue/queue.h"
+#include "once_args.h"
+#include "queue/queue_archive.h"
+#include "queue/queue_args.h"
+#include "queue/queue_dedup.h"
+#include "queue/queue_open.h"
+#include "queue/queue_options.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
@@ -44,8 +49,7 @@ static const struct
 {
 	const char *name;
 	bool		may_be_off;
-}			option_made[NOPTIONS] =
-{
+}			option_made[NOPTIONS] = {
 	{"max_attempts", false},
 	{"retry_delay", false},
 	{"retry_delay_max", false},
@@ -66,11 +70,11 @@ static void arg_reset(FunctionCallInfo fcinfo, bool *reset);
 static void check_retry_delays(const OnceOptions *options);
 
 /*
- * once_arg_new_options returns the options of a queue to be created, which are
+ * once_options_from_args returns the options of a queue to be created, which are
  * the arguments from a number on.
  */
 void
-once_arg_new_options(FunctionCallInfo fcinfo, int argno, OnceOptions *options)
+once_options_from_args(FunctionCallInfo fcinfo, int argno, OnceOptions *options)
 {
 	int			i;
 
@@ -80,7 +84,7 @@ once_arg_new_options(FunctionCallInfo fcinfo, int argno, OnceOptions *options)
 		if (!PG_ARGISNULL(argno + i))
 			set_option(fcinfo, argno + i, i, options);
 		else if (!option_made[i].may_be_off)
-			once_refuse_null(option_made[i].name);
+			once_arg_refuse_null(option_made[i].name);
 	}
 	check_retry_delays(options);
 }
@@ -91,7 +95,7 @@ once_arg_new_options(FunctionCallInfo fcinfo, int argno, OnceOptions *options)
 Datum
 once_alter_queue(PG_FUNCTION_ARGS)
 {
-	char	   *name = once_arg_queue(fcinfo, 0);
+	char	   *name = once_queue_arg_name(fcinfo, 0);
 	OnceOptions given;
 	OnceOptions options;
 	bool		reset[NOPTIONS];
@@ -153,11 +157,11 @@ set_option(FunctionCallInfo fcinfo, int argno, Option option, OnceOptions *optio
 						 errdetail("The value given is %d.", options->max_attempts)));
 			break;
 		case OPTION_RETRY_DELAY:
-			(void) once_arg_delay(fcinfo, argno, name, ONCE_MAX_DELAY_DAYS);
+			(void) once_queue_arg_delay(fcinfo, argno, name, ONCE_MAX_DELAY_DAYS);
 			options->retry_delay = *PG_GETARG_INTERVAL_P(argno);
 			break;
 		case OPTION_RETRY_DELAY_MAX:
-			(void) once_arg_delay(fcinfo, argno, name, ONCE_MAX_DELAY_DAYS);
+			(void) once_queue_arg_delay(fcinfo, argno, name, ONCE_MAX_DELAY_DAYS);
 			options->retry_delay_max = *PG_GETARG_INTERVAL_P(argno);
 			break;
 		case OPTION_DEDUP_WINDOW:

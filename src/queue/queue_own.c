@@ -20,7 +20,11 @@
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "once_heap.h"
-#include "queue/queue.h"
+#include "queue/queue_open.h"
+#include "queue/queue_own.h"
+#include "queue/queue_row.h"
+#include "queue/queue_spi.h"
+#include "queue/queue_try.h"
 #include "storage/bufmgr.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -51,12 +55,12 @@ static void refuse_one(void *arg, int row, const ErrorData *error);
 static bool delete_row(OnceQueue *queue, ItemPointer tid, int64 id);
 
 /*
- * once_row_is_own tells whether this transaction has sent a message, whose row may
+ * once_own_sent tells whether this transaction has sent a message, whose row may
  * have been updated in place since.  root: the place of the first version, which
  * the index refers to.
  */
 bool
-once_row_is_own(OnceQueue *queue, HeapTuple tuple, ItemPointer root)
+once_own_sent(OnceQueue *queue, HeapTuple tuple, ItemPointer root)
 {
 	OffsetNumber offset = ItemPointerGetOffsetNumber(root);
 	Buffer		buffer;
@@ -81,29 +85,11 @@ once_row_is_own(OnceQueue *queue, HeapTuple tuple, ItemPointer root)
 }
 
 /*
- * once_row_find_root replaces the place of a row that was updated in place by that of its
- * chain's root, which is what indexes refer to.
- */
-void
-once_row_find_root(const OnceQueue *queue, ItemPointer tid)
-{
-	OffsetNumber offset = ItemPointerGetOffsetNumber(tid);
-	OffsetNumber roots[MaxHeapTuplesPerPage];
-	Buffer		buffer = ReadBuffer(queue->heap, ItemPointerGetBlockNumber(tid));
-
-	LockBuffer(buffer, BUFFER_LOCK_SHARE);
-	heap_get_root_tuples(BufferGetPage(buffer), roots);
-	UnlockReleaseBuffer(buffer);
-	if (OffsetNumberIsValid(roots[offset - 1]))
-		ItemPointerSetOffsetNumber(tid, roots[offset - 1]);
-}
-
-/*
- * once_row_delete_own deletes the row of a message that this transaction has sent.
+ * once_own_delete deletes the row of a message that this transaction has sent.
  * False: something else of the transaction has deleted it, or somebody has it locked.
  */
 bool
-once_row_delete_own(OnceQueue *queue, ItemPointer tid, int64 id)
+once_own_delete(OnceQueue *queue, ItemPointer tid, int64 id)
 {
 	bool		deleted = delete_row(queue, tid, id);
 
@@ -112,11 +98,11 @@ once_row_delete_own(OnceQueue *queue, ItemPointer tid, int64 id)
 }
 
 /*
- * once_rows_delete_own deletes all rows that this transaction has put there, by
+ * once_own_delete_all deletes all rows that this transaction has put there, by
  * whichever command, but for those that something keeps.  Returns their number.
  */
 int64
-once_rows_delete_own(OnceQueue *queue, OnceRefusals *refusals)
+once_own_delete_all(OnceQueue *queue, OnceRefusals *refusals)
 {
 	OwnRows		own = {.queue = queue,.refusals = refusals};
 	int64		deleted = 0;
@@ -187,7 +173,7 @@ refuse_one(void *arg, int row, const ErrorData *error)
 	OwnRows    *own = arg;
 
 	own->deleted[row] = false;
-	once_refusal_warn(own->refusals, own->rows[row].id, error);
+	once_refusals_add(own->refusals, own->rows[row].id, error);
 }
 
 /*
@@ -199,5 +185,5 @@ delete_row(OnceQueue *queue, ItemPointer tid, int64 id)
 {
 	if (queue->meta.fast)
 		return once_heap_try_delete(queue->heap, tid);
-	return once_heap_try_lock(queue->heap, tid) && once_row_take_spi(queue, tid, id);
+	return once_heap_try_lock(queue->heap, tid) && once_spi_remove(queue, tid, id);
 }

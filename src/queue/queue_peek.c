@@ -12,8 +12,15 @@
 #include "access/htup_details.h"
 #include "access/transam.h"
 #include "funcapi.h"
+#include "meta/meta_cache.h"
+#include "meta/meta_dead.h"
 #include "miscadmin.h"
-#include "queue/queue.h"
+#include "once_args.h"
+#include "qam/qam.h"
+#include "queue/queue_args.h"
+#include "queue/queue_claim.h"
+#include "queue/queue_open.h"
+#include "queue/queue_row.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -32,11 +39,11 @@ PG_FUNCTION_INFO_V1(once_slots);
 PG_FUNCTION_INFO_V1(once_pages);
 
 /* What the callbacks need */
-typedef struct Look
+typedef struct Inspection
 {
 	OnceQueue	queue;
 	ReturnSetInfo *rsinfo;
-} Look;
+} Inspection;
 
 /* The columns whose values may be out of line */
 static const OnceColumn wide_columns[] = {ONCE_COL_GROUP_ID, ONCE_COL_HEADERS, ONCE_COL_PAYLOAD};
@@ -69,8 +76,8 @@ static void put_page(void *arg, const QamPageInfo *info);
 Datum
 once_peek(PG_FUNCTION_ARGS)
 {
-	char	   *name = once_arg_queue(fcinfo, 0);
-	int			max = once_arg_max_messages(fcinfo, 1);
+	char	   *name = once_queue_arg_name(fcinfo, 0);
+	int			max = once_queue_arg_max_messages(fcinfo, 1);
 	QamPeeked  *peeked = palloc(sizeof(QamPeeked) * max);
 	OnceQueue	queue;
 	OnceRefusals refusals = {.queue = &queue,.what = "shown in full"};
@@ -78,7 +85,7 @@ once_peek(PG_FUNCTION_ARGS)
 	int			i;
 
 	InitMaterializedSRF(fcinfo, 0);
-	once_queue_open(&queue, name, ONCE_TO_LOOK, "once.peek()");
+	once_queue_open(&queue, name, ONCE_TO_OBSERVE, "once.peek()");
 	once_queue_check_columns(&queue);
 	n = qam_peek(queue.heap, queue.index, GetActiveSnapshot(),
 				 &queue.meta.retry, max, peeked);
@@ -101,12 +108,12 @@ once_peek(PG_FUNCTION_ARGS)
 Datum
 once_check(PG_FUNCTION_ARGS)
 {
-	char	   *name = once_arg_queue(fcinfo, 0);
+	char	   *name = once_queue_arg_name(fcinfo, 0);
 	bool		strict = once_arg_bool(fcinfo, 1, "strict");
 	OnceQueue	queue;
 
 	InitMaterializedSRF(fcinfo, 0);
-	once_queue_open(&queue, name, strict ? ONCE_TO_VERIFY : ONCE_TO_LOOK,
+	once_queue_open(&queue, name, strict ? ONCE_TO_VERIFY : ONCE_TO_OBSERVE,
 					"once.check(strict)");
 	qam_check(queue.heap, queue.index, strict, put_fault, fcinfo->resultinfo);
 	once_queue_close(&queue);
@@ -119,20 +126,20 @@ once_check(PG_FUNCTION_ARGS)
 Datum
 once_slots(PG_FUNCTION_ARGS)
 {
-	char	   *name = once_arg_queue(fcinfo, 0);
-	Look		look;
+	char	   *name = once_queue_arg_name(fcinfo, 0);
+	Inspection	inspection;
 
 	InitMaterializedSRF(fcinfo, 0);
-	look.rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	once_queue_open(&look.queue, name, ONCE_TO_LOOK, "once.slots()");
+	inspection.rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	once_queue_open(&inspection.queue, name, ONCE_TO_OBSERVE, "once.slots()");
 
 	/* What tells whether a message is dead */
-	once_queue_check_column(&look.queue, ONCE_COL_ENQUEUED_AT);
-	once_queue_check_column(&look.queue, ONCE_COL_DELIVER_AT);
-	once_queue_check_column(&look.queue, ONCE_COL_EXPIRES_AT);
-	qam_each_slot(look.queue.heap, look.queue.index, &look.queue.meta.retry,
-				  put_slot, &look);
-	once_queue_close(&look.queue);
+	once_queue_check_column(&inspection.queue, ONCE_COL_ENQUEUED_AT);
+	once_queue_check_column(&inspection.queue, ONCE_COL_DELIVER_AT);
+	once_queue_check_column(&inspection.queue, ONCE_COL_EXPIRES_AT);
+	qam_each_slot(inspection.queue.heap, inspection.queue.index, &inspection.queue.meta.retry,
+				  put_slot, &inspection);
+	once_queue_close(&inspection.queue);
 	return (Datum) 0;
 }
 
@@ -142,11 +149,11 @@ once_slots(PG_FUNCTION_ARGS)
 Datum
 once_pages(PG_FUNCTION_ARGS)
 {
-	char	   *name = once_arg_queue(fcinfo, 0);
+	char	   *name = once_queue_arg_name(fcinfo, 0);
 	OnceQueue	queue;
 
 	InitMaterializedSRF(fcinfo, 0);
-	once_queue_open(&queue, name, ONCE_TO_LOOK, "once.pages()");
+	once_queue_open(&queue, name, ONCE_TO_OBSERVE, "once.pages()");
 	qam_each_page(queue.index, put_page, fcinfo->resultinfo);
 	once_queue_close(&queue);
 	return (Datum) 0;
@@ -240,7 +247,7 @@ leave_out(void *arg, int column, const ErrorData *error)
 	if (peek->error != NULL)
 		return;
 	peek->error = cstring_to_text(error->message);
-	once_refusal_warn(peek->refusals, once_row_id(peek->queue, peek->peeked->tuple), error);
+	once_refusals_add(peek->refusals, once_row_id(peek->queue, peek->peeked->tuple), error);
 }
 
 /*
@@ -257,7 +264,7 @@ state_name(OnceQueue *queue, const QamPeeked *peeked)
 
 			/* Nobody will get it: the next who could, takes it away. */
 			if (peeked->attempts >= queue->meta.retry.max_attempts ||
-				once_row_expired(queue, peeked->tuple, GetCurrentTimestamp()))
+				once_claim_is_expired(queue, peeked->tuple, GetCurrentTimestamp()))
 				return "dead";
 			return "ready";
 		case QAM_PEEK_DELAYED:
@@ -295,7 +302,7 @@ put_fault(void *arg, const char *rule, BlockNumber block, int slot,
 static void
 put_slot(void *arg, const QamSlotInfo *info)
 {
-	Look	   *look = arg;
+	Inspection *inspection = arg;
 	Datum		values[NSLOT_COLUMNS];
 	bool		isnull[NSLOT_COLUMNS] = {0};
 	ItemPointerData tid = info->tid;
@@ -304,7 +311,7 @@ put_slot(void *arg, const QamSlotInfo *info)
 	values[1] = Int64GetDatum((int64) info->block);
 	values[2] = Int32GetDatum(info->slot);
 	values[3] = CStringGetTextDatum(info->state);
-	values[4] = CStringGetTextDatum(state_name(&look->queue, &info->now));
+	values[4] = CStringGetTextDatum(state_name(&inspection->queue, &info->now));
 	isnull[5] = info->claim == NULL;
 	values[5] = info->claim ? CStringGetTextDatum(info->claim) : (Datum) 0;
 	isnull[6] = info->claim == NULL || info->claim_xid == 0;
@@ -318,7 +325,7 @@ put_slot(void *arg, const QamSlotInfo *info)
 	values[11] = Int64GetDatum((int64) info->group);
 	values[12] = BoolGetDatum(info->blocked);
 	values[13] = Int32GetDatum(info->stuck);
-	tuplestore_putvalues(look->rsinfo->setResult, look->rsinfo->setDesc, values, isnull);
+	tuplestore_putvalues(inspection->rsinfo->setResult, inspection->rsinfo->setDesc, values, isnull);
 }
 
 static void

@@ -14,10 +14,20 @@
 #include "access/stratnum.h"
 #include "access/tableam.h"
 #include "executor/spi.h"
+#include "meta/meta_cache.h"
 #include "meta/meta_dead.h"
+#include "meta/meta_role.h"
 #include "miscadmin.h"
-#include "queue/once_unacked.h"
-#include "queue/queue.h"
+#include "once_args.h"
+#include "qam/qam.h"
+#include "queue/queue_args.h"
+#include "queue/queue_claim.h"
+#include "queue/queue_hold.h"
+#include "queue/queue_open.h"
+#include "queue/queue_own.h"
+#include "queue/queue_row.h"
+#include "queue/queue_try.h"
+#include "queue/queue_unacked.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -54,7 +64,7 @@ static bool find_row(OnceQueue *queue, int64 id, Snapshot snapshot, QamClaimRequ
 Datum
 once_purge(PG_FUNCTION_ARGS)
 {
-	char	   *name = once_arg_queue(fcinfo, 0);
+	char	   *name = once_queue_arg_name(fcinfo, 0);
 	OnceQueue	queue;
 	int64		removed;
 
@@ -83,7 +93,7 @@ once_purge(PG_FUNCTION_ARGS)
 Datum
 once_cancel(PG_FUNCTION_ARGS)
 {
-	char	   *name = once_arg_queue(fcinfo, 0);
+	char	   *name = once_queue_arg_name(fcinfo, 0);
 	OnceQueue	queue;
 	OnceHold	hold;
 	OnceMessageKey key;
@@ -93,7 +103,7 @@ once_cancel(PG_FUNCTION_ARGS)
 	bool		cancelled = false;
 
 	if (PG_ARGISNULL(1))
-		once_refuse_null("id");
+		once_arg_refuse_null("id");
 
 	once_queue_open(&queue, name, ONCE_TO_CONSUME, "once.cancel()");
 	once_queue_check_column(&queue, ONCE_COL_ID);
@@ -120,12 +130,12 @@ once_cancel(PG_FUNCTION_ARGS)
 	{
 		hold.req.max = 1;
 		if (ItemPointerIsValid(&own))
-			cancelled = once_row_delete_own(&queue, &own, key.id);
+			cancelled = once_own_delete(&queue, &own, key.id);
 		else
 			once_hold(&hold, cancel_one);
 	}
 	if (cancelled)
-		once_failures_forget(name, &key);
+		once_failure_forget(name, &key);
 	once_queue_close(&queue);
 	PG_RETURN_BOOL(cancelled);
 }
@@ -177,7 +187,7 @@ truncate_table(const char *relname)
 							   quote_qualified_identifier(ONCE_SCHEMA, relname));
 
 	SPI_connect();
-	once_run(sql, 0, NULL, NULL);
+	once_role_run(sql, 0, NULL, NULL);
 	SPI_finish();
 }
 
@@ -193,8 +203,8 @@ purge_rows(OnceQueue *queue)
 	Purge		purge = {.refusals = &refusals};
 	OnceHold	hold;
 
-	if (once_has_written())
-		purge.removed = once_rows_delete_own(queue, &refusals);
+	if (once_try_has_written())
+		purge.removed = once_own_delete_all(queue, &refusals);
 	once_hold_begin(&hold, queue, GetActiveSnapshot());
 	hold.req.everything = true;
 	hold.arg = &purge;
@@ -226,7 +236,7 @@ purge_all(OnceHold *hold)
 		CHECK_FOR_INTERRUPTS();
 		left = hold->req.nclaimed;
 		hold->req.max = left + PURGE_ROUND;
-		n = once_rows_remove(hold, purge->refusals);
+		n = once_claim_remove(hold, purge->refusals);
 		purge->removed += n;
 		found = n + hold->req.nclaimed - left;
 		MemoryContextReset(round);
@@ -246,7 +256,7 @@ cancel_one(OnceHold *hold)
 {
 	bool	   *cancelled = hold->arg;
 
-	*cancelled = once_rows_remove(hold, NULL) == 1;
+	*cancelled = once_claim_remove(hold, NULL) == 1;
 	if (hold->req.nclaimed > 0)
 		qam_undo_claim(hold->req.index, &hold->req.claimed[0], false);
 }
@@ -290,7 +300,7 @@ find_row(OnceQueue *queue, int64 id, Snapshot snapshot, QamClaimRequest *req,
 		if (HeapTupleIsHeapOnly(tuple))
 			once_row_find_root(queue, tid);
 		ItemPointerSetInvalid(own);
-		if (once_row_is_own(queue, tuple, tid))
+		if (once_own_sent(queue, tuple, tid))
 			*own = tuple->t_self;
 	}
 	systable_endscan(scan);

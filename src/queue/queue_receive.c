@@ -20,10 +20,19 @@
 
 #include "access/htup_details.h"
 #include "funcapi.h"
+#include "meta/meta_cache.h"
 #include "miscadmin.h"
 #include "once_debug.h"
-#include "queue/once_unacked.h"
-#include "queue/queue.h"
+#include "qam/qam.h"
+#include "queue/queue_args.h"
+#include "queue/queue_claim.h"
+#include "queue/queue_dead.h"
+#include "queue/queue_hold.h"
+#include "queue/queue_open.h"
+#include "queue/queue_receipt.h"
+#include "queue/queue_row.h"
+#include "queue/queue_unacked.h"
+#include "queue/queue_wait.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/tuplestore.h"
@@ -107,7 +116,7 @@ once_pop(PG_FUNCTION_ARGS)
 static Datum
 hand_out(FunctionCallInfo fcinfo, Contract contract, const char *verb)
 {
-	char	   *name = once_arg_queue(fcinfo, 0);
+	char	   *name = once_queue_arg_name(fcinfo, 0);
 	int			argno = 1;
 	HandOut		state;
 	HandOut    *call = &state;
@@ -117,9 +126,9 @@ hand_out(FunctionCallInfo fcinfo, Contract contract, const char *verb)
 
 	call->contract = contract;
 	call->verb = verb;
-	call->lease = contract == CONTRACT_LEASE ? once_arg_lease(fcinfo, argno++) : 0;
-	call->max = once_arg_max_messages(fcinfo, argno++);
-	limit = once_arg_wait(fcinfo, argno);
+	call->lease = contract == CONTRACT_LEASE ? once_queue_arg_lease(fcinfo, argno++) : 0;
+	call->max = once_queue_arg_max_messages(fcinfo, argno++);
+	limit = once_queue_arg_wait(fcinfo, argno);
 	once_wait_begin(&wait, limit);
 
 	InitMaterializedSRF(fcinfo, 0);
@@ -155,7 +164,7 @@ open_queue(HandOut *call)
 }
 
 /*
- * hand_out_waiting tries until there is something or the time is over, each
+ * hand_out_waiting tries until there is something or the time is up, each
  * time with a new snapshot, since messages sent after the last one are what it
  * waits for.
  *
@@ -177,7 +186,7 @@ hand_out_waiting(HandOut *call, OnceWait *wait)
 		once_wait_check(wait);
 		done = hand_out_once(call, GetActiveSnapshot(), &earliest);
 		PopActiveSnapshot();
-		if (done || once_wait_is_over(wait))
+		if (done || once_wait_is_up(wait))
 			return;
 
 		pfree(call->row_values);
@@ -223,11 +232,11 @@ claim_and_put(OnceHold *hold)
 
 	if (call->contract == CONTRACT_POP)
 	{
-		once_rows_pop(hold, ONCE_MAX_DEAD);
-		once_messages_done(hold->queue, req->claimed, req->nclaimed, hold);
+		once_claim_pop(hold, ONCE_MAX_DEAD);
+		once_done_messages(hold->queue, req->claimed, req->nclaimed, hold);
 	}
 	else
-		once_rows_claim(hold, ONCE_MAX_DEAD);
+		once_claim_rows(hold, ONCE_MAX_DEAD);
 
 	if (req->nclaimed > 0)
 		once_debug_point("before_hand_out");

@@ -18,13 +18,19 @@
 #include "meta/meta_dead.h"
 #include "meta/meta_letters.h"
 #include "miscadmin.h"
-#include "queue/queue.h"
+#include "qam/qam.h"
+#include "queue/queue_args.h"
+#include "queue/queue_insert.h"
+#include "queue/queue_open.h"
+#include "queue/queue_redrive.h"
+#include "queue/queue_row.h"
+#include "queue/queue_try.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
-/* Dead letters that are taken at once, and that are found at once to be deleted */
+/* Dead letters that are removed at once, and that are found at once to be deleted */
 #define LETTERS_CHUNK		1000
 #define REMOVE_CHUNK		10000
 
@@ -60,7 +66,7 @@ static bool redrive_round(Redrive *call);
 static void begin_chunks(Chunk *chunk, OnceQueue *queue, const char *what,
 						 void (*work) (void *arg, int from, int to));
 static int64 do_chunks(Chunk *chunk, OnceLetters *letters);
-static HeapTuple take_letter(Chunk *chunk, OnceDeadWriter *writer, int n);
+static HeapTuple remove_letter(Chunk *chunk, OnceDeadWriter *writer, int n);
 static void send_letters(void *arg, int from, int to);
 static void delete_letters(void *arg, int from, int to);
 static void refuse_letter(void *arg, int row, const ErrorData *error);
@@ -73,7 +79,7 @@ static int64 purge_dead_letters(const char *name, ArrayType *ids);
 Datum
 once_redrive(PG_FUNCTION_ARGS)
 {
-	char	   *name = once_arg_queue(fcinfo, 0);
+	char	   *name = once_queue_arg_name(fcinfo, 0);
 	int64		max = PG_INT64_MAX;
 
 	if (!PG_ARGISNULL(1))
@@ -94,9 +100,9 @@ once_redrive(PG_FUNCTION_ARGS)
 Datum
 once_redrive_ids(PG_FUNCTION_ARGS)
 {
-	char	   *name = once_arg_queue(fcinfo, 0);
+	char	   *name = once_queue_arg_name(fcinfo, 0);
 
-	PG_RETURN_INT64(redrive(name, PG_INT64_MAX, once_arg_ids(fcinfo, 1)));
+	PG_RETURN_INT64(redrive(name, PG_INT64_MAX, once_queue_arg_ids(fcinfo, 1)));
 }
 
 /*
@@ -105,7 +111,7 @@ once_redrive_ids(PG_FUNCTION_ARGS)
 Datum
 once_purge_dead_letters(PG_FUNCTION_ARGS)
 {
-	char	   *name = once_arg_queue(fcinfo, 0);
+	char	   *name = once_queue_arg_name(fcinfo, 0);
 
 	PG_RETURN_INT64(purge_dead_letters(name, NULL));
 }
@@ -116,9 +122,9 @@ once_purge_dead_letters(PG_FUNCTION_ARGS)
 Datum
 once_purge_dead_letters_ids(PG_FUNCTION_ARGS)
 {
-	char	   *name = once_arg_queue(fcinfo, 0);
+	char	   *name = once_queue_arg_name(fcinfo, 0);
 
-	PG_RETURN_INT64(purge_dead_letters(name, once_arg_ids(fcinfo, 1)));
+	PG_RETURN_INT64(purge_dead_letters(name, once_queue_arg_ids(fcinfo, 1)));
 }
 
 /*
@@ -175,7 +181,7 @@ begin_chunks(Chunk *chunk, OnceQueue *queue, const char *what,
 	chunk->try.work = work;
 	chunk->try.refused = refuse_letter;
 	chunk->try.arg = chunk;
-	chunk->try.rehearse = !once_has_written();
+	chunk->try.rehearse = !once_try_has_written();
 }
 
 /*
@@ -204,26 +210,26 @@ do_chunks(Chunk *chunk, OnceLetters *letters)
 }
 
 /*
- * take_letter takes one of the chunk's letters out of the table, with its failures.
+ * remove_letter removes one of the chunk's letters from the table, with its failures.
  */
 static HeapTuple
-take_letter(Chunk *chunk, OnceDeadWriter *writer, int n)
+remove_letter(Chunk *chunk, OnceDeadWriter *writer, int n)
 {
 	HeapTuple	tuple;
 	OnceMessageKey key;
 
 	CHECK_FOR_INTERRUPTS();
 	chunk->try.row = n;
-	tuple = once_letter_take(writer, &chunk->places[n]);
-	key = once_message_key(tuple, RelationGetDescr(writer->rel), Anum_dead_letter_id,
+	tuple = once_letter_remove(writer, &chunk->places[n]);
+	key = once_failure_key(tuple, RelationGetDescr(writer->rel), Anum_dead_letter_id,
 						   Anum_dead_letter_enqueued_at);
-	once_failures_forget(once_queue_name(chunk->queue), &key);
+	once_failure_forget(once_queue_name(chunk->queue), &key);
 	chunk->try.row = -1;
 	return tuple;
 }
 
 /*
- * send_letters takes some letters, and sends them.
+ * send_letters removes some letters, and sends them.
  */
 static void
 send_letters(void *arg, int from, int to)
@@ -235,12 +241,12 @@ send_letters(void *arg, int from, int to)
 
 	batch.nrows = to - from;
 	batch.rows = palloc(sizeof(OnceNewRow) * batch.nrows);
-	once_dead_begin(&writer);
+	once_dead_letter_begin(&writer);
 	for (i = 0; i < batch.nrows; i++)
-		read_letter(take_letter(chunk, &writer, from + i), RelationGetDescr(writer.rel),
+		read_letter(remove_letter(chunk, &writer, from + i), RelationGetDescr(writer.rel),
 					&batch.rows[i]);
-	once_dead_end(&writer);
-	once_rows_insert(chunk->queue, &batch);
+	once_dead_letter_end(&writer);
+	once_insert_rows(chunk->queue, &batch);
 }
 
 static void
@@ -250,10 +256,10 @@ delete_letters(void *arg, int from, int to)
 	OnceDeadWriter writer;
 	int			i;
 
-	once_dead_begin(&writer);
+	once_dead_letter_begin(&writer);
 	for (i = from; i < to; i++)
-		heap_freetuple(take_letter(chunk, &writer, i));
-	once_dead_end(&writer);
+		heap_freetuple(remove_letter(chunk, &writer, i));
+	once_dead_letter_end(&writer);
 }
 
 /*
@@ -265,7 +271,7 @@ refuse_letter(void *arg, int row, const ErrorData *error)
 	Chunk	   *chunk = arg;
 
 	chunk->refused++;
-	once_refusal_warn(&chunk->refusals, chunk->ids[row], error);
+	once_refusals_add(&chunk->refusals, chunk->ids[row], error);
 }
 
 /*
@@ -296,18 +302,18 @@ purge_dead_letters(const char *name, ArrayType *ids)
 	int64		removed;
 
 	once_queue_open(&queue, name, ONCE_TO_ALTER, "once.purge_dead_letters()");
-	removed = once_dead_remove(&queue, DT_NOEND, PG_INT64_MAX, ids);
+	removed = once_redrive_remove(&queue, DT_NOEND, PG_INT64_MAX, ids);
 	once_queue_close(&queue);
 	return removed;
 }
 
 /*
- * once_dead_remove deletes dead letters that died before a time, at most max,
+ * once_redrive_remove deletes dead letters that died before a time, at most max,
  * with their failures; ids: of these ids only, or NULL.  Those that cannot be
  * deleted stay, with a warning.  Returns the number of those deleted.
  */
 int64
-once_dead_remove(OnceQueue *queue, TimestampTz before, int64 max, ArrayType *ids)
+once_redrive_remove(OnceQueue *queue, TimestampTz before, int64 max, ArrayType *ids)
 {
 	Chunk	   *chunk = palloc(sizeof(Chunk));
 	OnceLetters letters;

@@ -9,8 +9,12 @@
 #include "pg_once.h"
 
 #include "access/htup_details.h"
+#include "meta/meta_cache.h"
 #include "once_ids.h"
-#include "queue/queue.h"
+#include "qam/qam.h"
+#include "queue/queue_args.h"
+#include "queue/queue_open.h"
+#include "queue/queue_row.h"
 #include "utils/rel.h"
 
 /* Messages that are asked for by their ids */
@@ -30,11 +34,11 @@ static bool is_asked(void *arg, HeapTuple tuple);
 Datum
 once_release_ids(PG_FUNCTION_ARGS)
 {
-	char	   *name = once_arg_queue(fcinfo, 0);
+	char	   *name = once_queue_arg_name(fcinfo, 0);
 	Asked		asked;
 	int64		released = 0;
 
-	once_ids_make(&asked.ids, once_arg_ids(fcinfo, 1));
+	once_ids_make(&asked.ids, once_queue_arg_ids(fcinfo, 1));
 	once_queue_open(&asked.queue, name, ONCE_TO_RELEASE, "once.release()");
 	once_queue_check_column(&asked.queue, ONCE_COL_ID);
 	if (asked.ids.n > 0)

@@ -13,8 +13,15 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "once_args.h"
 #include "once_error.h"
-#include "queue/queue.h"
+#include "qam/qam.h"
+#include "queue/queue_archive.h"
+#include "queue/queue_args.h"
+#include "queue/queue_insert.h"
+#include "queue/queue_open.h"
+#include "queue/queue_row.h"
+#include "queue/queue_try.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -64,8 +71,7 @@ static const struct
 {
 	const char *name;
 	Oid			type;
-}			replay_columns[] =
-{
+}			replay_columns[] = {
 	{"id", INT8OID},
 	{"priority", INT2OID},
 	{"group_id", TEXTOID},
@@ -86,7 +92,7 @@ static void refuse_one(void *arg, int row, const ErrorData *error);
 Datum
 once_replay(PG_FUNCTION_ARGS)
 {
-	char	   *name = once_arg_queue(fcinfo, 0);
+	char	   *name = once_queue_arg_name(fcinfo, 0);
 	Oid			types[] = {TIMESTAMPTZOID, TIMESTAMPTZOID};
 	Datum		values[2];
 	TimestampTz since = arg_time(fcinfo, 1, "since");
@@ -105,7 +111,7 @@ once_replay(PG_FUNCTION_ARGS)
 	call.try.work = send_some;
 	call.try.refused = refuse_one;
 	call.try.arg = &call;
-	call.try.rehearse = !once_has_written();
+	call.try.rehearse = !once_try_has_written();
 	once_queue_open(&call.queue, name, ONCE_TO_SEND, "once.replay()");
 	once_queue_check_sending(&call.queue);
 	archive = once_archive_oid(name);
@@ -148,7 +154,7 @@ static TimestampTz
 arg_time(FunctionCallInfo fcinfo, int argno, const char *name)
 {
 	if (PG_ARGISNULL(argno))
-		once_refuse_null(name);
+		once_arg_refuse_null(name);
 	return PG_GETARG_TIMESTAMPTZ(argno);
 }
 
@@ -221,7 +227,7 @@ send_some(void *arg, int from, int to)
 
 	batch.rows = &call->rows[from];
 	batch.nrows = to - from;
-	once_rows_insert(&call->queue, &batch);
+	once_insert_rows(&call->queue, &batch);
 }
 
 /*
@@ -233,5 +239,5 @@ refuse_one(void *arg, int row, const ErrorData *error)
 	Replay	   *call = arg;
 
 	call->replayed--;
-	once_refusal_warn(&call->refusals, call->ids[row], error);
+	once_refusals_add(&call->refusals, call->ids[row], error);
 }

@@ -12,7 +12,11 @@
 #include "catalog/pg_type.h"
 #include "common/int.h"
 #include "funcapi.h"
-#include "queue/queue.h"
+#include "once_args.h"
+#include "queue/queue_args.h"
+#include "queue/queue_dedup.h"
+#include "queue/queue_open.h"
+#include "queue/queue_row.h"
 #include "utils/array.h"
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
@@ -77,8 +81,8 @@ Datum
 once_send_batch(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	char	   *name = once_arg_queue(fcinfo, ARG_QUEUE);
-	int			priority = once_arg_priority(fcinfo, ARG_PRIORITY);
+	char	   *name = once_queue_arg_name(fcinfo, ARG_QUEUE);
+	int			priority = once_queue_arg_priority(fcinfo, ARG_PRIORITY);
 	Datum	   *payloads;
 	bool	   *payloads_null;
 	int			npayloads;
@@ -115,7 +119,7 @@ once_send_batch(PG_FUNCTION_ARGS)
 		rows[i].group_id_null = groups ? groups_null[i] : true;
 		rows[i].priority = priority;
 		if (!rows[i].group_id_null)
-			once_check_group(rows[i].group_id, priority);
+			once_queue_arg_check_group(rows[i].group_id, priority);
 	}
 	if (dedup_ids != NULL)
 	{
@@ -131,7 +135,7 @@ once_send_batch(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 	once_queue_open(&queue, name, ONCE_TO_SEND, "once.send_batch()");
 	once_queue_check_sending(&queue);
-	once_rows_insert_new(&queue, &batch, &dedup);
+	once_dedup_insert(&queue, &batch, &dedup);
 	once_queue_close(&queue);
 
 	for (i = 0; i < npayloads; i++)
@@ -151,7 +155,7 @@ once_send_batch(PG_FUNCTION_ARGS)
 static int64
 send_one(FunctionCallInfo fcinfo, const char *verb, bool *duplicate)
 {
-	char	   *name = once_arg_queue(fcinfo, ARG_QUEUE);
+	char	   *name = once_queue_arg_name(fcinfo, ARG_QUEUE);
 	OnceNewRow	row;
 	OnceNewRows batch = {.rows = &row,.nrows = 1};
 	OnceDedup	dedup = {0};
@@ -159,11 +163,11 @@ send_one(FunctionCallInfo fcinfo, const char *verb, bool *duplicate)
 
 	batch.deliver_at = arg_deliver_at(fcinfo);
 	batch.expires_at = arg_expires_at(fcinfo, batch.deliver_at);
-	row.priority = once_arg_priority(fcinfo, ARG_PRIORITY);
+	row.priority = once_queue_arg_priority(fcinfo, ARG_PRIORITY);
 	row.group_id_null = PG_ARGISNULL(ARG_GROUP_ID);
 	row.group_id = row.group_id_null ? (Datum) 0 : PG_GETARG_DATUM(ARG_GROUP_ID);
 	if (!row.group_id_null)
-		once_check_group(row.group_id, row.priority);
+		once_queue_arg_check_group(row.group_id, row.priority);
 	if (!PG_ARGISNULL(ARG_DEDUP_ID))
 	{
 		once_dedup_begin(&dedup, 1);
@@ -176,7 +180,7 @@ send_one(FunctionCallInfo fcinfo, const char *verb, bool *duplicate)
 
 	once_queue_open(&queue, name, ONCE_TO_SEND, verb);
 	once_queue_check_sending(&queue);
-	once_rows_insert_new(&queue, &batch, &dedup);
+	once_dedup_insert(&queue, &batch, &dedup);
 	once_queue_close(&queue);
 
 	*duplicate = dedup.n > 0 && !dedup.marks[0].is_new;
@@ -199,7 +203,7 @@ arg_deliver_at(FunctionCallInfo fcinfo)
 
 	if (!PG_ARGISNULL(ARG_DELAY))
 	{
-		int64		delay = once_arg_delay(fcinfo, ARG_DELAY, "delay", ONCE_MAX_DAYS);
+		int64		delay = once_queue_arg_delay(fcinfo, ARG_DELAY, "delay", ONCE_MAX_DAYS);
 
 		return delay == 0 ? DT_NOBEGIN : GetCurrentTimestamp() + delay;
 	}

@@ -24,8 +24,9 @@
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "once_limit.h"
-#include "queue/once_unacked.h"
-#include "queue/queue.h"
+#include "queue/queue_open.h"
+#include "queue/queue_try.h"
+#include "queue/queue_unacked.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 
@@ -68,11 +69,11 @@ once_try(OnceTry *try, int from, int to)
 }
 
 /*
- * once_subxact_failed rolls back the subtransaction that has raised an error, and
+ * once_try_failed rolls back the subtransaction that has raised an error, and
  * returns that.  The context and the resource owner are those around it.
  */
 ErrorData *
-once_subxact_failed(MemoryContext context, ResourceOwner owner)
+once_try_failed(MemoryContext context, ResourceOwner owner)
 {
 	ErrorData  *error;
 
@@ -86,11 +87,11 @@ once_subxact_failed(MemoryContext context, ResourceOwner owner)
 }
 
 /*
- * once_fire_at_once has triggers fired that have been deferred to the commit, and
+ * once_try_set_immediate has triggers fired that have been deferred to the commit, and
  * those at once that would be from now on in the transaction.
  */
 void
-once_fire_at_once(void)
+once_try_set_immediate(void)
 {
 	ConstraintsSetStmt *all_immediate = makeNode(ConstraintsSetStmt);
 
@@ -100,21 +101,21 @@ once_fire_at_once(void)
 }
 
 /*
- * once_has_written tells whether the transaction may have deferred something: then
+ * once_try_has_written tells whether the transaction may have deferred something: then
  * it has an id.
  */
 bool
-once_has_written(void)
+once_try_has_written(void)
 {
 	return TransactionIdIsValid(GetTopTransactionIdIfAny());
 }
 
 /*
- * once_refusal_warn says that a message was left out: each of the first ones, the
+ * once_refusals_add says that a message was left out: each of the first ones, the
  * others at the end (once_refusals_warn).  what: "... was not <what>".
  */
 void
-once_refusal_warn(OnceRefusals *refusals, int64 id, const ErrorData *error)
+once_refusals_add(OnceRefusals *refusals, int64 id, const ErrorData *error)
 {
 	if (++refusals->n > REFUSALS_NAMED)
 		return;
@@ -172,7 +173,7 @@ try_some(OnceTry *try, int from, int to)
 	}
 	PG_CATCH();
 	{
-		ErrorData  *edata = once_subxact_failed(context, owner);
+		ErrorData  *edata = once_try_failed(context, owner);
 
 		if (!error_is_a_rows(edata))
 			ReThrowError(edata);
@@ -211,7 +212,7 @@ rehearse_commit(void)
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
-		once_fire_at_once();
+		once_try_set_immediate();
 		once_unacked_settle();
 		RollbackAndReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(context);
@@ -219,7 +220,7 @@ rehearse_commit(void)
 	}
 	PG_CATCH();
 	{
-		ErrorData  *error = once_subxact_failed(context, owner);
+		ErrorData  *error = once_try_failed(context, owner);
 
 		if (!error_is_a_rows(error))
 			ReThrowError(error);
@@ -241,7 +242,7 @@ error_is_a_rows(const ErrorData *error)
 
 	if (category == ERRCODE_TO_CATEGORY(ERRCODE_TRANSACTION_ROLLBACK))
 		return !IsolationUsesXactSnapshot();
-	return !once_is_cancel(error) &&
+	return !once_limit_is_cancel(error) &&
 		category != ERRCODE_TO_CATEGORY(ERRCODE_INSUFFICIENT_RESOURCES) &&
 		category != ERRCODE_TO_CATEGORY(ERRCODE_SYSTEM_ERROR);
 }

@@ -9,7 +9,7 @@
  *
  * A client may go while its call waits, and what is claimed for it then is
  * claimed for nobody: a popped message is lost, a leased one hidden until the
- * lease is over, a received one counts a delivery.  So before each claim that
+ * lease has lapsed, a received one counts a delivery.  So before each claim that
  * may come after a sleep, a waiter looks whether its client is still there, as
  * the server does with client_connection_check_interval, and whether it has
  * been canceled or terminated.  Both end the call before it claims anything.
@@ -25,7 +25,7 @@
 
 #include "miscadmin.h"
 #include "once_debug.h"
-#include "queue/queue.h"
+#include "queue/queue_wait.h"
 #include "storage/latch.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
@@ -52,10 +52,10 @@ once_wait_begin(OnceWait *wait, int64 limit)
 }
 
 /*
- * once_wait_is_over tells whether its time is over.
+ * once_wait_is_up tells whether its time is up.
  */
 bool
-once_wait_is_over(const OnceWait *wait)
+once_wait_is_up(const OnceWait *wait)
 {
 	return elapsed(wait) >= wait->limit;
 }

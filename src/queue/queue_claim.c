@@ -1,14 +1,14 @@
 /*-------------------------------------------------------------------------
  *
- * queue_take.c
- *	  Claiming messages, and taking their rows away with the claim.
+ * queue_claim.c
+ *	  Claiming messages, and removing the rows of some.
  *
  * receive and lease leave the rows of what they claim; pop, cancel and purge
  * delete them.  All but the last two also meet messages that are not to be
  * delivered any more: those are taken away in any case, see queue_dead.c.
  *
- * Rows are taken without waiting for anybody who holds them.  pop takes them while
- * the walk goes on, if nothing but itself has to do with it.  All others are taken
+ * Rows are removed without waiting for anybody who holds them.  pop does so while
+ * the walk goes on, if nothing but itself has to do with it.  All others are removed
  * when the walk is over, since user code may run, which may use the queue, and may
  * refuse.  A row that cannot be had costs nobody but its own message (queue_try.c),
  * and in its group those that come after it: their claims are undone, uncounted,
@@ -21,28 +21,36 @@
 
 #include "access/htup_details.h"
 #include "common/int.h"
+#include "meta/meta_cache.h"
+#include "meta/meta_dead.h"
 #include "miscadmin.h"
 #include "once_debug.h"
-#include "once_error.h"
 #include "once_heap.h"
-#include "queue/queue.h"
+#include "qam/qam.h"
+#include "queue/queue_claim.h"
+#include "queue/queue_dead.h"
+#include "queue/queue_hold.h"
+#include "queue/queue_open.h"
+#include "queue/queue_row.h"
+#include "queue/queue_spi.h"
+#include "queue/queue_try.h"
 #include "storage/bufmgr.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
 /* Dead messages that are moved in one subtransaction, if all goes well */
-#define TAKE_CHUNK			1000
+#define REMOVE_CHUNK		1000
 
-/* What has become of a row that was to be taken */
+/* What has become of a row that was to be removed */
 typedef enum Fate
 {
 	FATE_LEFT,					/* locked, gone, or not tried */
 	FATE_REFUSED,				/* kept by something */
-	FATE_TAKEN
+	FATE_REMOVED
 } Fate;
 
-/* Some claims whose rows are to be taken, now that the walk is over */
-typedef struct Take
+/* Some claims whose rows are to be removed, now that the walk is over */
+typedef struct Removal
 {
 	OnceHold   *hold;
 	QamClaimed *rows;
@@ -61,91 +69,91 @@ typedef struct Take
 		uint32		group;
 		uint32		nth;
 	}		   *left;
-} Take;
+} Removal;
 
 static void claim(OnceHold *hold, int max_dead, bool pop);
 static void move_dead(OnceHold *hold, int may_refuse);
 static int	pop_rows(OnceHold *hold, int from, int may_refuse);
-static void undo_after(OnceHold *hold, const Take *take);
-static void begin_taking(Take *take);
-static void take_all(Take *take);
-static int	settle(Take *take);
-static void end_taking(Take *take);
-static void take_some(void *arg, int from, int to);
+static void undo_after(OnceHold *hold, const Removal *removal);
+static void begin_removal(Removal *removal);
+static void remove_all(Removal *removal);
+static int	settle(Removal *removal);
+static void end_removal(Removal *removal);
+static void remove_some(void *arg, int from, int to);
 static void refuse(void *arg, int row, const ErrorData *error);
-static void leave(Take *take, const QamClaimed *row);
-static bool is_after_left(const Take *take, const QamClaimed *row);
-static bool take_one(Take *take, QamClaimed *row, OnceDeadWriter *writer);
+static void leave(Removal *removal, const QamClaimed *row);
+static bool is_after_left(const Removal *removal, const QamClaimed *row);
+static bool remove_one(Removal *removal, QamClaimed *row, OnceDeadWriter *writer);
 static bool is_expired(void *arg, HeapTuple tuple, TimestampTz now);
 static bool pop_at_once(void *arg, QamClaimed *claimed);
 static bool remove_at_once(void *arg, QamClaimed *claimed);
 
 /*
- * once_rows_claim claims messages, and does away with dead ones that it meets,
+ * once_claim_rows claims messages, and does away with dead ones that it meets,
  * at most max_dead.  The request must be complete but for what concerns the
  * dead.  Afterwards, hold->req.dead are those that were moved.
  */
 void
-once_rows_claim(OnceHold *hold, int max_dead)
+once_claim_rows(OnceHold *hold, int max_dead)
 {
 	claim(hold, max_dead, false);
 }
 
 /*
- * once_rows_pop is once_rows_claim that deletes what it claims, leaving out
+ * once_claim_pop is once_claim_rows that deletes what it claims, leaving out
  * what cannot be had.  The rows can be read.
  */
 void
-once_rows_pop(OnceHold *hold, int max_dead)
+once_claim_pop(OnceHold *hold, int max_dead)
 {
 	claim(hold, max_dead, true);
 }
 
 /*
- * once_rows_remove claims and deletes, dead or not, and reads nothing.  Returns
+ * once_claim_remove claims and deletes, dead or not, and reads nothing.  Returns
  * how many were deleted; those that could not be had are left in hold->req.claimed.
  *
  * refusals: for those that are kept by something; NULL: that is an error.
  */
 int
-once_rows_remove(OnceHold *hold, OnceRefusals *refusals)
+once_claim_remove(OnceHold *hold, OnceRefusals *refusals)
 {
 	QamClaimRequest *req = &hold->req;
 	bool		fast = hold->queue->meta.fast;
 	int			from = req->nclaimed;
-	Take		take = {.hold = hold,.refusals = refusals,.may_refuse = PG_INT32_MAX};
+	Removal		removal = {.hold = hold,.refusals = refusals,.may_refuse = PG_INT32_MAX};
 	int			kept = 0;
 	int			i;
 
 	req->take = fast ? remove_at_once : NULL;
 	req->take_arg = hold;
 	qam_claim(req);
-	take.rows = &req->claimed[from];
-	take.n = req->nclaimed - from;
-	if (take.n == 0)
+	removal.rows = &req->claimed[from];
+	removal.n = req->nclaimed - from;
+	if (removal.n == 0)
 		return 0;
 
-	begin_taking(&take);
+	begin_removal(&removal);
 	if (fast || refusals == NULL)
-		take_some(&take, 0, take.n);
+		remove_some(&removal, 0, removal.n);
 	else
-		take_all(&take);
-	for (i = 0; i < take.n; i++)
+		remove_all(&removal);
+	for (i = 0; i < removal.n; i++)
 	{
-		if (take.fates[i] != FATE_TAKEN)
-			take.rows[kept++] = take.rows[i];
+		if (removal.fates[i] != FATE_REMOVED)
+			removal.rows[kept++] = removal.rows[i];
 	}
 	req->nclaimed = from + kept;
-	end_taking(&take);
-	return take.n - kept;
+	end_removal(&removal);
+	return removal.n - kept;
 }
 
 /*
- * once_row_expired tells whether a row is past its time: the one in the row,
+ * once_claim_is_expired tells whether a row is past its time: the one in the row,
  * or else the queue's time to live, from when it could first be delivered.
  */
 bool
-once_row_expired(const OnceQueue *queue, HeapTuple tuple, TimestampTz now)
+once_claim_is_expired(const OnceQueue *queue, HeapTuple tuple, TimestampTz now)
 {
 	const OnceMeta *meta = &queue->meta;
 	TupleDesc	desc = RelationGetDescr(queue->heap);
@@ -204,7 +212,10 @@ claim(OnceHold *hold, int max_dead, bool pop)
 		if (pop)
 			may_refuse -= pop_rows(hold, had, may_refuse);
 
-		/* Once more, in the place of those that are not to be had; dead ones are done */
+		/*
+		 * Once more, in the place of those that are not to be had; dead ones
+		 * are done
+		 */
 		req->max_dead = req->max_dead_alone = 0;
 	} while (req->nclaimed < Min(found, req->max) && may_refuse > 0);
 }
@@ -220,19 +231,19 @@ static void
 move_dead(OnceHold *hold, int may_refuse)
 {
 	QamClaimRequest *req = &hold->req;
-	Take		take = {.hold = hold,.rows = req->dead,.n = req->ndead,.dead = true};
+	Removal		removal = {.hold = hold,.rows = req->dead,.n = req->ndead,.dead = true};
 	int			refused;
 	int			i;
 
 	hold->dead_met = req->ndead;
-	take.may_refuse = once_dead_lock() ? may_refuse : 0;
-	begin_taking(&take);
-	take_all(&take);
-	undo_after(hold, &take);
-	refused = settle(&take);
-	end_taking(&take);
-	req->ndead = take.n;
-	hold->dead_settled = take.n + refused;
+	removal.may_refuse = once_dead_letter_lock() ? may_refuse : 0;
+	begin_removal(&removal);
+	remove_all(&removal);
+	undo_after(hold, &removal);
+	refused = settle(&removal);
+	end_removal(&removal);
+	req->ndead = removal.n;
+	hold->dead_settled = removal.n + refused;
 	for (i = 0; i < req->ndead; i++)
 	{
 		heap_freetuple(req->dead[i].tuple);
@@ -242,14 +253,14 @@ move_dead(OnceHold *hold, int may_refuse)
 
 /*
  * pop_rows deletes the rows of claims, from one on, unless that was done in the
- * walk.  Those that are not had are taken out.  Returns how many have become
+ * walk.  Those that are not had are left out.  Returns how many have become
  * stuck.
  */
 static int
 pop_rows(OnceHold *hold, int from, int may_refuse)
 {
 	QamClaimRequest *req = &hold->req;
-	Take		take = {.hold = hold,.pop = true,.may_refuse = may_refuse};
+	Removal		removal = {.hold = hold,.pop = true,.may_refuse = may_refuse};
 	bool		all = true;
 	int			refused;
 	int			i;
@@ -259,13 +270,13 @@ pop_rows(OnceHold *hold, int from, int may_refuse)
 	if (all)
 		return 0;
 
-	take.rows = &req->claimed[from];
-	take.n = req->nclaimed - from;
-	begin_taking(&take);
-	take_all(&take);
-	refused = settle(&take);
-	end_taking(&take);
-	req->nclaimed = from + take.n;
+	removal.rows = &req->claimed[from];
+	removal.n = req->nclaimed - from;
+	begin_removal(&removal);
+	remove_all(&removal);
+	refused = settle(&removal);
+	end_removal(&removal);
+	req->nclaimed = from + removal.n;
 	return refused;
 }
 
@@ -274,120 +285,120 @@ pop_rows(OnceHold *hold, int from, int may_refuse)
  * their group that was not had.
  */
 static void
-undo_after(OnceHold *hold, const Take *take)
+undo_after(OnceHold *hold, const Removal *removal)
 {
 	QamClaimRequest *req = &hold->req;
 	int			kept = 0;
 	int			i;
 
-	for (i = 0; i < req->nclaimed && take->nleft > 0; i++)
+	for (i = 0; i < req->nclaimed && removal->nleft > 0; i++)
 	{
-		if (is_after_left(take, &req->claimed[i]))
+		if (is_after_left(removal, &req->claimed[i]))
 			qam_undo_claim(req->index, &req->claimed[i], false);
 		else
 			req->claimed[kept++] = req->claimed[i];
 	}
-	if (take->nleft > 0)
+	if (removal->nleft > 0)
 		req->nclaimed = kept;
 }
 
 static void
-begin_taking(Take *take)
+begin_removal(Removal *removal)
 {
-	take->fates = palloc0(take->n * sizeof(Fate));
-	take->left = palloc(take->n * sizeof(*take->left));
-	take->nleft = 0;
+	removal->fates = palloc0(removal->n * sizeof(Fate));
+	removal->left = palloc(removal->n * sizeof(*removal->left));
+	removal->nleft = 0;
 }
 
 /*
- * take_all takes the rows, each that can be had.
+ * remove_all removes the rows, each that can be had.
  *
  * What is dead must not fail the commit of somebody who has come for other
  * messages, so that is always rehearsed.
  */
 static void
-take_all(Take *take)
+remove_all(Removal *removal)
 {
-	int			chunk = take->dead ? TAKE_CHUNK : take->n;
+	int			chunk = removal->dead ? REMOVE_CHUNK : removal->n;
 	int			from;
 
-	take->try.work = take_some;
-	take->try.refused = refuse;
-	take->try.arg = take;
-	take->try.rehearse = take->dead || take->hold->first;
-	if (take->n > 0)
+	removal->try.work = remove_some;
+	removal->try.refused = refuse;
+	removal->try.arg = removal;
+	removal->try.rehearse = removal->dead || removal->hold->first;
+	if (removal->n > 0)
 		once_debug_point("walk_before_take");
-	for (from = 0; from < take->n; from += chunk)
-		once_try(&take->try, from, Min(from + chunk, take->n));
+	for (from = 0; from < removal->n; from += chunk)
+		once_try(&removal->try, from, Min(from + chunk, removal->n));
 }
 
 /*
- * settle undoes the claims of rows that were not had, and takes them out.  Returns
+ * settle undoes the claims of rows that were not had, and leaves them out.  Returns
  * how many are stuck.
  */
 static int
-settle(Take *take)
+settle(Removal *removal)
 {
 	int			kept = 0;
 	int			refused = 0;
 	int			i;
 
-	for (i = 0; i < take->n; i++)
+	for (i = 0; i < removal->n; i++)
 	{
-		bool		stuck = take->fates[i] == FATE_REFUSED;
+		bool		stuck = removal->fates[i] == FATE_REFUSED;
 
-		Assert(!take->rows[i].taken || take->fates[i] == FATE_TAKEN);
-		if (take->fates[i] == FATE_TAKEN)
-			take->rows[kept++] = take->rows[i];
+		Assert(!removal->rows[i].taken || removal->fates[i] == FATE_REMOVED);
+		if (removal->fates[i] == FATE_REMOVED)
+			removal->rows[kept++] = removal->rows[i];
 		else
-			qam_undo_claim(take->hold->req.index, &take->rows[i], stuck);
+			qam_undo_claim(removal->hold->req.index, &removal->rows[i], stuck);
 		refused += stuck;
 	}
-	take->n = kept;
+	removal->n = kept;
 	return refused;
 }
 
 static void
-end_taking(Take *take)
+end_removal(Removal *removal)
 {
-	pfree(take->fates);
-	pfree(take->left);
+	pfree(removal->fates);
+	pfree(removal->left);
 }
 
 /*
- * take_some takes some of the rows.
+ * remove_some removes some of the rows.
  */
 static void
-take_some(void *arg, int from, int to)
+remove_some(void *arg, int from, int to)
 {
-	Take	   *take = arg;
-	OnceHold   *hold = take->hold;
+	Removal    *removal = arg;
+	OnceHold   *hold = removal->hold;
 	OnceDeadWriter writer;
 	int			i;
 
-	if (take->dead && take->may_refuse > 0)
-		once_dead_begin(&writer);
+	if (removal->dead && removal->may_refuse > 0)
+		once_dead_letter_begin(&writer);
 	for (i = from; i < to; i++)
 	{
-		QamClaimed *row = &take->rows[i];
+		QamClaimed *row = &removal->rows[i];
 
 		CHECK_FOR_INTERRUPTS();
-		take->try.row = i;
-		take->fates[i] = row->taken ? FATE_TAKEN : FATE_LEFT;
-		if (!row->taken && take->may_refuse > 0 && !is_after_left(take, row))
+		removal->try.row = i;
+		removal->fates[i] = row->taken ? FATE_REMOVED : FATE_LEFT;
+		if (!row->taken && removal->may_refuse > 0 && !is_after_left(removal, row))
 		{
-			if (take->dead || take->pop)
+			if (removal->dead || removal->pop)
 				hold->at = row->nth;
-			if (take_one(take, row, &writer))
-				take->fates[i] = FATE_TAKEN;
+			if (remove_one(removal, row, &writer))
+				removal->fates[i] = FATE_REMOVED;
 			hold->at = ONCE_AT_NONE;
 		}
-		if (take->fates[i] == FATE_LEFT)
-			leave(take, row);
+		if (removal->fates[i] == FATE_LEFT)
+			leave(removal, row);
 	}
-	take->try.row = -1;
-	if (take->dead && take->may_refuse > 0)
-		once_dead_end(&writer);
+	removal->try.row = -1;
+	if (removal->dead && removal->may_refuse > 0)
+		once_dead_letter_end(&writer);
 }
 
 /*
@@ -396,17 +407,18 @@ take_some(void *arg, int from, int to)
 static void
 refuse(void *arg, int row, const ErrorData *error)
 {
-	Take	   *take = arg;
-	OnceHold   *hold = take->hold;
+	Removal    *removal = arg;
+	OnceHold   *hold = removal->hold;
 
 	hold->at = ONCE_AT_NONE;
-	take->fates[row] = FATE_REFUSED;
-	take->may_refuse--;
-	leave(take, &take->rows[row]);
-	if (take->refusals != NULL)
-		once_refusal_warn(take->refusals, once_row_id(hold->queue, take->rows[row].tuple), error);
+	removal->fates[row] = FATE_REFUSED;
+	removal->may_refuse--;
+	leave(removal, &removal->rows[row]);
+	if (removal->refusals != NULL)
+		once_refusals_add(removal->refusals,
+						  once_row_id(hold->queue, removal->rows[row].tuple), error);
 	else
-		once_stuck_note(hold->queue, &take->rows[row], error);
+		once_dead_note_stuck(hold->queue, &removal->rows[row], error);
 }
 
 /*
@@ -414,69 +426,69 @@ refuse(void *arg, int row, const ErrorData *error)
  * not either; unless they are all just to be removed.
  */
 static void
-leave(Take *take, const QamClaimed *row)
+leave(Removal *removal, const QamClaimed *row)
 {
 	int			i = 0;
 
-	if (row->group == 0 || !(take->dead || take->pop))
+	if (row->group == 0 || !(removal->dead || removal->pop))
 		return;
-	while (i < take->nleft && take->left[i].group != row->group)
+	while (i < removal->nleft && removal->left[i].group != row->group)
 		i++;
-	if (i < take->nleft && take->left[i].nth <= row->nth)
+	if (i < removal->nleft && removal->left[i].nth <= row->nth)
 		return;
-	take->left[i].group = row->group;
-	take->left[i].nth = row->nth;
-	take->nleft = Max(take->nleft, i + 1);
+	removal->left[i].group = row->group;
+	removal->left[i].nth = row->nth;
+	removal->nleft = Max(removal->nleft, i + 1);
 }
 
 static bool
-is_after_left(const Take *take, const QamClaimed *row)
+is_after_left(const Removal *removal, const QamClaimed *row)
 {
 	int			i;
 
-	for (i = 0; i < take->nleft; i++)
+	for (i = 0; i < removal->nleft; i++)
 	{
-		if (take->left[i].group == row->group && take->left[i].nth < row->nth)
+		if (removal->left[i].group == row->group && removal->left[i].nth < row->nth)
 			return true;
 	}
 	return false;
 }
 
 /*
- * take_one deletes a row, and makes a dead letter of it if that is wanted.  False:
+ * remove_one deletes a row, and makes a dead letter of it if that is wanted.  False:
  * it is not to be had without waiting, or not there any more, perhaps because of
  * what triggers have done when another one was deleted.
  */
 static bool
-take_one(Take *take, QamClaimed *row, OnceDeadWriter *writer)
+remove_one(Removal *removal, QamClaimed *row, OnceDeadWriter *writer)
 {
-	OnceQueue  *queue = take->hold->queue;
+	OnceQueue  *queue = removal->hold->queue;
 	Buffer		buffer = once_row_pin(queue, row->tuple);
 	ItemPointerData tid = row->tuple->t_self;
 	QamClaimed	flat = *row;
-	bool		taken;
+	bool		removed;
 
 	if (!BufferIsValid(buffer))
 		return false;
-	if (take->dead && !once_dead_is_dropped(queue, row))
+	if (removal->dead && !once_dead_is_dropped(queue, row))
 		once_row_flatten(queue, &flat.tuple);
-	taken = queue->meta.fast ? once_heap_try_delete(queue->heap, &tid) :
+	removed = queue->meta.fast ? once_heap_try_delete(queue->heap, &tid) :
 		once_heap_try_lock(queue->heap, &tid);
 	ReleaseBuffer(buffer);
-	if (taken && !queue->meta.fast)
-		taken = once_row_take_spi(queue, &tid, once_row_id(queue, row->tuple));
-	if (taken && take->dead)
+	if (removed && !queue->meta.fast)
+		removed = once_spi_remove(queue, &tid, once_row_id(queue, row->tuple));
+	if (removed && removal->dead)
 		once_dead_store(queue, writer, &flat);
 
 	if (flat.tuple != row->tuple)
 		heap_freetuple(flat.tuple);
-	return taken;
+	return removed;
 }
 
 static bool
 is_expired(void *arg, HeapTuple tuple, TimestampTz now)
 {
-	return once_row_expired(arg, tuple, now);
+	return once_claim_is_expired(arg, tuple, now);
 }
 
 /*

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * once_unacked.c
+ * queue_unacked.c
  *	  What this transaction has received and not acked yet.
  *
  * A transaction may not commit effects of a message without its ack.  So
@@ -52,15 +52,18 @@
 #include "catalog/pg_class.h"
 #include "lib/ilist.h"
 #include "once_error.h"
-#include "once_guc.h"
-#include "queue/once_receipt.h"
-#include "queue/once_unacked.h"
-#include "queue/queue.h"
+#include "qam/qam.h"
+#include "queue/queue_open.h"
+#include "queue/queue_receipt.h"
+#include "queue/queue_unacked.h"
 #include "storage/bufmgr.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+
+/* once.unacked */
+int			once_unacked_action = ONCE_UNACKED_ERROR;
 
 typedef struct UnackedEntry
 {
@@ -81,8 +84,8 @@ typedef struct UnackedLevel
 	int			nest_level;
 	dlist_head	claims;
 	dlist_head	acks;
-	List	   *emptied;		/* tables truncated or dropped, with the rows of
-								 * all that was received from them */
+	List	   *emptied;		/* tables truncated or dropped, with the rows
+								 * of all that was received from them */
 	struct UnackedLevel *parent;	/* of a lower nest_level */
 } UnackedLevel;
 

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * once_receipt.h
+ * queue_receipt.h
  *	  Receipts: the uuid that stands for one delivery of one message.
  *
  * Sixteen bytes, all numbers big-endian:
@@ -15,8 +15,8 @@
  *
  *-------------------------------------------------------------------------
  */
-#ifndef ONCE_RECEIPT_H
-#define ONCE_RECEIPT_H
+#ifndef QUEUE_RECEIPT_H
+#define QUEUE_RECEIPT_H
 
 #include "fmgr.h"
 #include "qam/qam.h"
@@ -31,4 +31,4 @@ typedef struct OnceReceipt
 extern void once_receipt_encode(const OnceReceipt *receipt, pg_uuid_t *uuid);
 extern void once_receipt_decode(const pg_uuid_t *uuid, OnceReceipt *receipt);
 
-#endif							/* ONCE_RECEIPT_H */
+#endif							/* QUEUE_RECEIPT_H */

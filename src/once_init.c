@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * pg_once.c
+ * once_init.c
  *	  Module magic, and the call of every module's initialisation.
  *
  *-------------------------------------------------------------------------
@@ -14,8 +14,8 @@
 #include "once_debug.h"
 #include "once_guc.h"
 #include "qam/qam.h"
-#include "queue/once_unacked.h"
-#include "queue/queue.h"
+#include "queue/queue_hold.h"
+#include "queue/queue_unacked.h"
 
 PG_MODULE_MAGIC;
 

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * once_receipt.c
+ * queue_receipt.c
  *	  Packing and unpacking of receipts.
  *
  *-------------------------------------------------------------------------
@@ -10,7 +10,8 @@
 
 #include "once_error.h"
 #include "port/pg_bswap.h"
-#include "queue/once_receipt.h"
+#include "qam/qam.h"
+#include "queue/queue_receipt.h"
 #include "utils/builtins.h"
 
 #define RECEIPT_FORMAT			1

@@ -1,15 +1,24 @@
 /*-------------------------------------------------------------------------
  *
- * once_unacked.h
+ * queue_unacked.h
  *	  What this transaction has received and not acked yet.
  *
  *-------------------------------------------------------------------------
  */
-#ifndef ONCE_UNACKED_H
-#define ONCE_UNACKED_H
+#ifndef QUEUE_UNACKED_H
+#define QUEUE_UNACKED_H
 
 #include "storage/itemptr.h"
 #include "utils/uuid.h"
+
+/* once.unacked: what happens to a commit with messages received but not acked */
+typedef enum OnceUnackedAction
+{
+	ONCE_UNACKED_ERROR,			/* it fails with once_unacked */
+	ONCE_UNACKED_REDELIVER		/* it succeeds, and they are delivered again */
+} OnceUnackedAction;
+
+extern int	once_unacked_action;
 
 /*
  * Where the row of a message was when it was received.  A row is told by its
@@ -36,4 +45,4 @@ extern void once_unacked_forget(const pg_uuid_t *receipt);
 extern bool once_unacked_any(Oid relid);
 extern void once_unacked_settle(void);
 
-#endif							/* ONCE_UNACKED_H */
+#endif							/* QUEUE_UNACKED_H */

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * meta_ledger.c
+ * meta_retention.c
  *	  Reading and writing rows of once.ledger.
  *
  * Users may read that table but not write it; it is written like once.queue,
@@ -18,7 +18,7 @@
 #include "catalog/indexing.h"
 #include "catalog/pg_collation.h"
 #include "meta/meta_catalog.h"
-#include "meta/meta_ledger.h"
+#include "meta/meta_retention.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -35,11 +35,11 @@ static Relation ledgers_open(LOCKMODE lockmode);
 static SysScanDesc ledgers_find(Relation rel, const char *ledger, HeapTuple *tuple);
 
 /*
- * once_ledger_read fetches the options of a ledger, as of now.  False: there is
+ * once_retention_read fetches the options of a ledger, as of now.  False: there is
  * no such row, and *retention is untouched.
  */
 bool
-once_ledger_read(const char *ledger, Interval *retention)
+once_retention_read(const char *ledger, Interval *retention)
 {
 	Relation	rel = ledgers_open(AccessShareLock);
 	HeapTuple	tuple;
@@ -56,11 +56,11 @@ once_ledger_read(const char *ledger, Interval *retention)
 }
 
 /*
- * once_ledger_write makes or replaces the row of a ledger; with created, as that
+ * once_retention_write makes or replaces the row of a ledger; with created, as that
  * of a new one.  The caller holds once_options_lock.
  */
 void
-once_ledger_write(const char *ledger, const Interval *retention, bool created)
+once_retention_write(const char *ledger, const Interval *retention, bool created)
 {
 	Relation	rel = ledgers_open(RowExclusiveLock);
 	HeapTuple	old;
@@ -90,11 +90,11 @@ once_ledger_write(const char *ledger, const Interval *retention, bool created)
 }
 
 /*
- * once_ledger_delete removes the row of a ledger, if there is one.  The caller
+ * once_retention_delete removes the row of a ledger, if there is one.  The caller
  * holds once_options_lock.
  */
 void
-once_ledger_delete(const char *ledger)
+once_retention_delete(const char *ledger)
 {
 	Relation	rel = ledgers_open(RowExclusiveLock);
 	HeapTuple	tuple;

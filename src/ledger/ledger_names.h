@@ -1,0 +1,23 @@
+/*-------------------------------------------------------------------------
+ *
+ * ledger_names.h
+ *	  From a name to the relations of a ledger.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef LEDGER_NAMES_H
+#define LEDGER_NAMES_H
+
+#include "ledger/ledger.h"
+
+/* The relations that a ledger is made of: the generations by their numbers, and */
+#define LEDGER_PART_STATE	2	/* the sequence */
+
+#define LEDGER_NPARTS		3
+
+extern char *once_ledger_relname(OnceLedgerKind kind, const char *name, int part);
+extern bool once_ledger_find_relations(OnceLedger *ledger, OnceLedgerKind kind,
+									   const char *name);
+extern int	once_ledger_errmsg_unusable(OnceLedgerKind kind, const char *name);
+
+#endif							/* LEDGER_NAMES_H */

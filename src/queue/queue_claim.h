@@ -1,0 +1,28 @@
+/*-------------------------------------------------------------------------
+ *
+ * queue_claim.h
+ *	  Claiming messages, and removing the rows of some.
+ *
+ * All but once_claim_is_expired are to be called within once_hold.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef QUEUE_CLAIM_H
+#define QUEUE_CLAIM_H
+
+#include "access/htup.h"
+#include "queue/queue_hold.h"
+#include "queue/queue_try.h"
+
+#define ONCE_MAX_DEAD		100 /* that one call does away with, */
+#define ONCE_MAX_DEAD_ALONE	10000	/* and if there is nothing to deliver
+									 * before */
+#define ONCE_MAX_STUCK		100 /* that consumers come to know as such in one
+								 * call */
+
+extern void once_claim_rows(OnceHold *hold, int max_dead);
+extern void once_claim_pop(OnceHold *hold, int max_dead);
+extern int	once_claim_remove(OnceHold *hold, OnceRefusals *refusals);
+extern bool once_claim_is_expired(const OnceQueue *queue, HeapTuple tuple, TimestampTz now);
+
+#endif							/* QUEUE_CLAIM_H */

@@ -1,0 +1,15 @@
+/*-------------------------------------------------------------------------
+ *
+ * queue_insert.h
+ *	  Putting rows into a queue's table.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef QUEUE_INSERT_H
+#define QUEUE_INSERT_H
+
+#include "queue/queue_row.h"
+
+extern void once_insert_rows(OnceQueue *queue, OnceNewRows *batch);
+
+#endif							/* QUEUE_INSERT_H */

@@ -1,0 +1,66 @@
+/*-------------------------------------------------------------------------
+ *
+ * queue_open.h
+ *	  An open queue.
+ *
+ * Every verb does the same things in the same order: read and check its
+ * arguments, open the queue (which checks rights before it takes a lock), do
+ * its work through qam.h and the row functions, close.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef QUEUE_OPEN_H
+#define QUEUE_OPEN_H
+
+#include "meta/meta_cache.h"
+#include "storage/lockdefs.h"
+#include "utils/relcache.h"
+
+/* What a verb is about to do, and so which rights and which lock it wants */
+typedef enum OnceAccess
+{
+	ONCE_TO_SEND,				/* INSERT; RowExclusiveLock */
+	ONCE_TO_CONSUME,			/* SELECT and DELETE; RowExclusiveLock */
+	ONCE_TO_REDRIVE,			/* INSERT, SELECT and DELETE; RowExclusiveLock */
+	ONCE_TO_OBSERVE,			/* SELECT; AccessShareLock */
+	ONCE_TO_VERIFY,				/* SELECT, and UPDATE, DELETE or TRUNCATE;
+								 * ShareLock */
+	ONCE_TO_GRANT_PRODUCE,		/* to hand on INSERT; AccessShareLock */
+	ONCE_TO_GRANT_CONSUME,		/* to hand on SELECT and DELETE;
+								 * AccessShareLock */
+	ONCE_TO_GRANT_OBSERVE,		/* to hand on SELECT; AccessShareLock */
+	ONCE_TO_ALTER,				/* ownership; AccessShareLock */
+	ONCE_TO_ADOPT,				/* the same, under whatever name the table was
+								 * made */
+	ONCE_TO_PURGE,				/* ownership; RowExclusiveLock */
+	ONCE_TO_RELEASE,			/* the same, but nothing is deleted */
+	ONCE_TO_DROP				/* ownership; AccessExclusiveLock */
+} OnceAccess;
+
+/* An open queue.  Locks stay until the end of the transaction. */
+typedef struct OnceQueue
+{
+	Relation	heap;
+	Relation	index;			/* the one that claims go through, or NULL */
+	OnceMeta	meta;
+	LOCKMODE	lockmode;
+} OnceQueue;
+
+extern void once_queue_open(OnceQueue *queue, const char *name,
+							OnceAccess access, const char *verb);
+extern bool once_queue_try_open(OnceQueue *queue, const char *name,
+								OnceAccess access, const char *verb);
+extern void once_queue_open_receipt(OnceQueue *queue, Oid relid, const char *verb);
+extern bool once_queue_reopen(OnceQueue *queue, Oid relid);
+extern void once_queue_was_read(OnceQueue *queue);
+extern void once_queue_leave(OnceQueue *queue);
+extern void once_queue_close(OnceQueue *queue);
+extern const char *once_queue_name(const OnceQueue *queue);
+extern void once_queue_check_sending(const OnceQueue *queue);
+extern void once_queue_check_columns(const OnceQueue *queue);
+extern void once_queue_check_column(const OnceQueue *queue, OnceColumn column);
+extern void once_queue_check_consuming(const OnceQueue *queue);
+extern void once_queue_raise_lost(const OnceQueue *queue);
+extern void once_queue_raise_already_acked(const OnceQueue *queue);
+
+#endif							/* QUEUE_OPEN_H */

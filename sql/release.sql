@@ -139,6 +139,15 @@ SELECT once.send_batch('h', ARRAY['7', '8']::jsonb[], group_ids => array_fill('g
 SELECT once.nack(receipt) FROM once.lease('h', '1 h');
 DELETE FROM once.q_h WHERE payload = '7';
 SELECT payload, attempt, once.ack(receipt) FROM once.lease('h', '1 h', 5, wait => '1 min');
+-- A queue in which looking for such groups is in vain does not keep the next one from it.
+SELECT once.create_queue('k');
+SELECT once.send_batch('k', ARRAY['1', '2']::jsonb[], group_ids => ARRAY['g', 'g']);
+SELECT count(*) FROM once.lease('k', '1 h');
+SELECT once.send_batch('h', ARRAY['9', '10']::jsonb[], group_ids => ARRAY['g', 'g']);
+SELECT count(*) FROM once.lease('h', '1 h');
+DELETE FROM once.q_h WHERE payload = '9';
+SELECT (SELECT count(*) FROM once.pop('k')) AS in_vain, (SELECT payload FROM once.pop('h'));
+SELECT once.drop_queue('k');
 -- maintain does so for all groups at once, whatever else there is.
 SELECT count(*) FROM once.send_batch('h', (SELECT array_agg(to_jsonb(n)) FROM generate_series(1, 2000) n), group_ids => (SELECT array_agg('g' || n % 1000) FROM generate_series(1, 2000) n));
 SELECT count(*) FROM once.lease('h', '365 days', 1000);

@@ -54,8 +54,10 @@ bool		qam_flush_claims = false;
 /* Slots that have become due and that one walk moves before it goes on */
 #define QAM_MOVES_PER_WALK	4000
 
-/* Groups that a walk looks at which has found nothing else */
+/* Groups that a walk looks at which has found nothing else; and the pause after each
+ * that was looked at in vain, in microseconds, about ten times what it has taken */
 #define QAM_SETTLES_PER_WALK	64
+#define QAM_SETTLE_PAUSE		20
 
 /* Slots that a walk expects at a time; a power of two */
 #define QAM_EXPECTED		256
@@ -1330,13 +1332,18 @@ qam_walk_lanes(QamWalk *walk)
  *
  * Each walk of a backend goes on in the directory where the one before has stopped,
  * in whatever index that was.  The first begins anywhere, for those who connect for
- * each.
+ * each.  Who asks again and again, and finds nothing, looks at groups for a small part
+ * of the time only.
  */
 static bool
 qam_settle_some(QamWalk *walk)
 {
 	static QamTour tour;
 	static bool begun = false;
+	static Oid	paused_index = InvalidOid;
+	static TimestampTz paused_at = 0;
+	static int	pause = 0;
+	TimestampTz now = walk->view.now;
 	QamClaimRequest *req = walk->req;
 	int			looks = QAM_SETTLES_PER_WALK;
 	bool		whole;
@@ -1344,6 +1351,9 @@ qam_settle_some(QamWalk *walk)
 
 	if (req->max == 0 || req->nclaimed > 0 || req->ndead > 0 || qam_any_time(req) ||
 		walk->view.meta.directory == 0)
+		return false;
+	if (paused_index == RelationGetRelid(req->index) &&
+		now >= paused_at && now - paused_at < pause)
 		return false;
 	if (!begun)
 	{
@@ -1356,6 +1366,9 @@ qam_settle_some(QamWalk *walk)
 	settled = qam_settle_groups(req->heap, req->index, &tour, &looks);
 	if (tour.over && !whole)
 		settled |= qam_settle_groups(req->heap, req->index, &tour, &looks);
+	paused_index = settled ? InvalidOid : RelationGetRelid(req->index);
+	paused_at = now;
+	pause = (QAM_SETTLES_PER_WALK - looks) * QAM_SETTLE_PAUSE;
 	return settled;
 }
 

@@ -22,6 +22,7 @@
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "qam/qam_internal.h"
+#include "storage/proc.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
@@ -38,7 +39,8 @@ typedef struct QamCache
 	uint64		nonce[2];
 	uint64		group_key[2];
 	BlockNumber nblocks;		/* at least so many blocks exist */
-	BlockNumber heap_nblocks;	/* likewise, of the table */
+	BlockNumber heap_nblocks;	/* likewise, of the table, in this transaction: */
+	LocalTransactionId heap_lxid;
 	BlockNumber directory;		/* once they exist, they stay where they are */
 	BlockNumber schedule;
 } QamCache;
@@ -133,6 +135,7 @@ qam_cache(Relation index)
 			cache->tails[lane] = qam_no_link();
 		cache->nonce_known = cache->group_key_known = false;
 		cache->nblocks = cache->heap_nblocks = 0;
+		cache->heap_lxid = InvalidLocalTransactionId;
 		cache->directory = cache->schedule = 0;
 		index->rd_amcache = cache;
 	}
@@ -206,20 +209,27 @@ qam_block_exists(Relation index, BlockNumber block)
 }
 
 /*
- * qam_heap_block_exists tells the same of the index's table.
+ * qam_heap_block_exists tells the same of the index's table, which is locked.
+ *
+ * VACUUM makes it shorter when nobody has it locked, so what is known of it is
+ * forgotten with the transaction.
  */
 bool
 qam_heap_block_exists(Relation heap, Relation index, BlockNumber block)
 {
+	QamCache   *cache = qam_cache(index);
+
 	if (block == InvalidBlockNumber)
 		return false;
-	if (block >= qam_cache(index)->heap_nblocks)
+	if (block >= cache->heap_nblocks || cache->heap_lxid != once_my_lxid())
 	{
 		BlockNumber nblocks = RelationGetNumberOfBlocks(heap);
 
-		qam_cache(index)->heap_nblocks = nblocks;
+		cache = qam_cache(index);
+		cache->heap_nblocks = nblocks;
+		cache->heap_lxid = once_my_lxid();
 	}
-	return block < qam_cache(index)->heap_nblocks;
+	return block < cache->heap_nblocks;
 }
 
 /*

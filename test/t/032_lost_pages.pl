@@ -29,6 +29,24 @@ is(value('SELECT count(*) FROM once.try_ack_all((SELECT array_agg(receipt) FROM 
 clean($node, 'short', 'short table');
 
 damaged_queue($node);
+
+# So it is when it has become shorter since the session last looked, and a slot leads to where it was.
+value("SELECT once.create_queue('cut')");
+value("SELECT count(*) FROM once.send_batch('cut', array_fill('1'::jsonb, ARRAY[1000]))");
+$node->safe_psql('postgres', 'DELETE FROM once.q_cut WHERE id > 1; VACUUM (TRUNCATE off) once.q_cut');
+my $session = $node->background_psql('postgres', on_error_stop => 0);
+$session->query("SELECT damage_write('once.q_cut_queue_idx', 1, 24, '\\x00000500')");
+my $faults = "SELECT string_agg(rule || ': ' || detail, ', ') FROM once.check('cut')";
+my $no_row = 'slot: row pointer (5,1) is not in use, missing slot: row (0,1) has no slot';
+is($session->query($faults), $no_row, 'a slot leads to a row that is gone');
+$node->safe_psql('postgres', 'VACUUM (TRUNCATE) once.q_cut');
+is(value("SELECT pg_relation_size('once.q_cut')"), '8192', 'the table is shorter');
+is($session->query($faults), $no_row, 'and then to a block that is gone');
+is($session->query('SELECT FROM once.receive($$cut$$)'), '', 'which no verb reads');
+like($session->{stderr}, qr/is broken.*leads to block 5 of table "q_cut".*REINDEX/s, 'but says what to do');
+$session->quit;
+$node->safe_psql('postgres', "SELECT once.drop_queue('cut')");
+
 my %blocks = map { split(/\|/, $_) } split(/\n/, $node->safe_psql('postgres', "SELECT kind, max(block) FROM once.pages('q') GROUP BY kind"));
 my $nblocks = value("SELECT count(*) FROM once.pages('q')");
 is(join(' ', sort keys %blocks), 'bucket directory free groups lane meta schedule', 'pages of all kinds');

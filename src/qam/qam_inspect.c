@@ -32,7 +32,8 @@ qam_copy_page(Relation index, BlockNumber block, QamCopiedPage *copy)
 	LockBuffer(copy->buffer, BUFFER_LOCK_SHARE);
 	page = BufferGetPage(copy->buffer);
 	copy->fault = qam_page_fault(page);
-	if (!PageIsNew(page))
+	copy->zeros = PageIsNew(page);
+	if (!copy->zeros)
 	{
 		copy->opaque = *QamPageGetOpaque(page);
 		if (copy->fault == NULL &&
@@ -323,76 +324,176 @@ qam_peek_slot(const QamCopiedPage *copy, int slotno, bool held, QamRow *row,
 	out->tuple = row->state == QAM_ROW_GONE ? NULL : heap_copytuple(&row->tuple);
 }
 
-/*
- * Peek at a page's messages; returns how many there are in out now.  Without out,
- * the heads of groups are noted, and nothing else.
- */
-static int
-qam_peek_page(Relation heap, Relation index, const QamCopiedPage *copy, Snapshot snapshot,
-			  const QamRetry *retry, int n, int max, Buffer *heap_buffer,
-			  HTAB *heads, QamPeeked *out)
+/* A look along the lists */
+typedef struct QamLook
 {
+	Relation	heap;
+	Relation	index;
+	Snapshot	snapshot;
+	const QamRetry *retry;
+	HTAB	   *heads;			/* of groups; NULL: there are none */
+	QamPeeked  *out;			/* NULL: only heads are noted, and pages looked at */
+	int			n;				/* messages in out */
+	int			max;
+	QamCopiedPage *copy;
+	Buffer		heap_buffer;
+} QamLook;
+
+/*
+ * Peek at the messages of the page that was copied.
+ */
+static void
+qam_peek_page(QamLook *look)
+{
+	const QamCopiedPage *copy = look->copy;
 	TimestampTz now = GetCurrentTimestamp();
 	int			i;
 
-	for (i = copy->opaque.first_unfinished; i < copy->nslots && n < max; i++)
+	for (i = copy->opaque.first_unfinished; i < copy->nslots && look->n < look->max; i++)
 	{
 		const QamSlot *slot = &copy->slots[i];
-		bool		held = out != NULL && qam_claim_holds(slot, now);
+		bool		held = look->out != NULL && qam_claim_holds(slot, now);
 		QamRow		row;
 		bool		unused;
 		bool		first;
 
 		CHECK_FOR_INTERRUPTS();
-		if (QamSlotIsOver(slot) ||
-			(out == NULL && slot->group_hash == 0) ||
-			!qam_judge_copied(heap, index, copy, i, heap_buffer, &row, &unused) ||
-			row.state == QAM_ROW_GONE)
+		if (slot->state == QAM_SLOT_DONE)
 			continue;
-		first = qam_note_head(heads, copy, i);
-		if (out == NULL || (row.state != QAM_ROW_LIVE && row.state != QAM_ROW_BUSY))
+		qam_require_slot(look->index, copy->block, i, slot, copy->opaque.kind);
+		if (QamSlotIsOver(slot) ||
+			(look->out == NULL && slot->group_hash == 0) ||
+			!qam_judge_copied(look->heap, look->index, copy, i, &look->heap_buffer, &row,
+							  &unused))
+			continue;
+		if (unused && !qam_heap_block_exists(look->heap, look->index, QamSlotGetBlock(slot)))
+			qam_broken(look->index, copy->block, "Slot %d leads to no row.", i);
+		if (row.state == QAM_ROW_GONE)
+			continue;
+		first = qam_note_head(look->heads, copy, i);
+		if (look->out == NULL || (row.state != QAM_ROW_LIVE && row.state != QAM_ROW_BUSY))
 			continue;
 
 		/* Pinned, so the version we judged is still there */
-		LockBuffer(*heap_buffer, BUFFER_LOCK_SHARE);
-		if (qam_row_visible(&row, snapshot))
+		LockBuffer(look->heap_buffer, BUFFER_LOCK_SHARE);
+		if (qam_row_visible(&row, look->snapshot))
 		{
-			qam_peek_slot(copy, i, held, &row, retry, now, first, &out[n]);
-			n++;
+			qam_peek_slot(copy, i, held, &row, look->retry, now, first,
+						  &look->out[look->n]);
+			look->n++;
 		}
-		LockBuffer(*heap_buffer, BUFFER_LOCK_UNLOCK);
+		LockBuffer(look->heap_buffer, BUFFER_LOCK_UNLOCK);
 	}
-	return n;
 }
 
 /*
- * Peek at a list of pages, the first of which may be known by its block only (its
- * number is 0 then); returns how many messages there are in out now.
- *
- * A page that is recycled under our feet ends its list: this is a look, not an
- * account.  Numbers grow along a list, so there is an end of it.
+ * Peek at the page that a link leads to, unless it comes before "from", the number
+ * of the first page that has not been looked at.  False: it is not the page meant.
  */
-static int
-qam_peek_list(Relation heap, Relation index, uint16 kind, QamLink link,
-			  QamCopiedPage *copy, Snapshot snapshot, const QamRetry *retry,
-			  int n, int max, Buffer *heap_buffer, HTAB *heads, QamPeeked *out)
+static bool
+qam_peek_link(QamLook *look, int lane, QamLink *link, uint64 *from)
 {
-	while (n < max && qam_block_exists(index, link.block))
+	QamCopiedPage *copy = look->copy;
+	bool		meant;
+
+	if (!qam_block_exists(look->index, link->block))
+		qam_broken(look->index, link->block,
+				   "A list leads to this block, which is not in the index.");
+	qam_copy_page(look->index, link->block, copy);
+	meant = copy->fault == NULL &&
+		copy->opaque.kind == (lane == QAM_SCHEDULED ? QAM_PAGE_BUCKET : QAM_PAGE_LANE) &&
+		copy->opaque.lane == lane && copy->opaque.seq == link->seq;
+	if (meant)
 	{
-		CHECK_FOR_INTERRUPTS();
-		qam_copy_page(index, link.block, copy);
-		if (copy->fault == NULL && copy->opaque.kind == kind &&
-			(link.seq == 0 || copy->opaque.seq == link.seq))
-		{
-			n = qam_peek_page(heap, index, copy, snapshot, retry, n, max, heap_buffer,
-							  heads, out);
-			link = copy->opaque.next;
-		}
-		else
-			link = qam_no_link();
-		ReleaseBuffer(copy->buffer);
+		if (link->seq >= *from && look->heads != NULL)
+			qam_peek_page(look);
+		*from = Max(*from, link->seq + 1);
+		*link = copy->opaque.next;
 	}
-	return n;
+	ReleaseBuffer(copy->buffer);
+	return meant;
+}
+
+/*
+ * Peek at a lane.
+ *
+ * A page may be recycled under our feet, and the way has to be found again, perhaps
+ * from the beginning: this is a look, not an account.  Numbers grow along a list, so
+ * no page is looked at twice.
+ */
+static void
+qam_peek_lane(QamLook *look, int lane, const QamMetaData *meta)
+{
+	QamLink		link = meta->lanes[lane].head;
+	QamLink		pred = qam_no_link();
+	uint64		from = 0;
+
+	while (QamLinkIsValid(&link) && look->n < look->max)
+	{
+		QamLink		here = link;
+
+		CHECK_FOR_INTERRUPTS();
+		if (qam_peek_link(look, lane, &link, &from))
+			pred = here;
+		else
+			link = qam_find_way(look->index, lane, &pred, &here);
+	}
+	if (!QamLinkIsValid(&link))
+		qam_lane_ended(look->index, lane, meta, &pred);
+}
+
+/*
+ * Peek at a list of the schedule.  What is moved to another one meanwhile may be
+ * missed, or met there.
+ */
+static void
+qam_peek_list(QamLook *look, int list)
+{
+	QamLink		link = qam_schedule_head(look->index, list);
+	QamLink		pred = qam_no_link();
+	uint64		from = 0;
+
+	while (QamLinkIsValid(&link) && look->n < look->max)
+	{
+		QamLink		here = link;
+
+		CHECK_FOR_INTERRUPTS();
+		if (qam_peek_link(look, QAM_SCHEDULED, &link, &from))
+			pred = here;
+		else
+			link = qam_find_way_in_list(look->index, list, &pred, &here);
+	}
+	if (QamLinkIsValid(&pred) && !QamLinkIsValid(&link))
+		qam_schedule_ended(look->index, list, &pred);
+}
+
+/*
+ * Look along the lanes, urgent ones first, and then along the schedule.
+ */
+static void
+qam_look_along(QamLook *look)
+{
+	QamScheduleData *schedule = palloc(sizeof(QamScheduleData));
+	QamMetaData meta;
+	int			lane;
+	int			digit;
+	int			value;
+
+	qam_read_meta(look->index, &meta);
+	for (lane = QAM_LANES - 1; lane >= 0 && look->n < look->max; lane--)
+		qam_peek_lane(look, lane, &meta);
+	if (look->n < look->max && qam_read_schedule(look->index, schedule))
+	{
+		qam_peek_list(look, QAM_NEAR);
+		qam_peek_list(look, QAM_OPENED);
+		for (digit = 0; digit < QAM_DIGITS; digit++)
+			for (value = 0; value < QAM_DIGIT_VALUES; value++)
+				if (schedule->buckets[digit][value].head != 0)
+					qam_peek_list(look, QAM_BUCKET(digit, value));
+	}
+	if (BufferIsValid(look->heap_buffer))
+		ReleaseBuffer(look->heap_buffer);
+	pfree(schedule);
 }
 
 /*
@@ -404,38 +505,21 @@ int
 qam_peek(Relation heap, Relation index, Snapshot snapshot,
 		 const QamRetry *retry, int max, QamPeeked *out)
 {
-	QamCopiedPage *copy = palloc(sizeof(QamCopiedPage));
-	QamScheduleData *schedule = palloc(sizeof(QamScheduleData));
-	Buffer		heap_buffer = InvalidBuffer;
-	QamMetaData meta;
-	HTAB	   *heads = qam_group_heads("once.peek");
-	int			n = 0;
-	int			lane;
-	int			digit;
-	int			value;
+	QamLook		look = {
+		.heap = heap,
+		.index = index,
+		.snapshot = snapshot,
+		.retry = retry,
+		.heads = qam_group_heads("once.peek"),
+		.out = out,
+		.max = max,
+		.copy = palloc(sizeof(QamCopiedPage))
+	};
 
-	qam_read_meta(index, &meta);
-	for (lane = QAM_LANES - 1; lane >= 0; lane--)
-		n = qam_peek_list(heap, index, QAM_PAGE_LANE, meta.lanes[lane].head, copy,
-						  snapshot, retry, n, max, &heap_buffer, heads, out);
-	if (n < max && qam_read_schedule(index, schedule))
-	{
-		n = qam_peek_list(heap, index, QAM_PAGE_BUCKET, qam_link(schedule->near.head, 0), copy,
-						  snapshot, retry, n, max, &heap_buffer, heads, out);
-		n = qam_peek_list(heap, index, QAM_PAGE_BUCKET, qam_link(schedule->opened.head, 0), copy,
-						  snapshot, retry, n, max, &heap_buffer, heads, out);
-		for (digit = 0; digit < QAM_DIGITS; digit++)
-			for (value = 0; value < QAM_DIGIT_VALUES; value++)
-				n = qam_peek_list(heap, index, QAM_PAGE_BUCKET,
-								  qam_link(schedule->buckets[digit][value].head, 0), copy,
-								  snapshot, retry, n, max, &heap_buffer, heads, out);
-	}
-	if (BufferIsValid(heap_buffer))
-		ReleaseBuffer(heap_buffer);
-	hash_destroy(heads);
-	pfree(schedule);
-	pfree(copy);
-	return n;
+	qam_look_along(&look);
+	hash_destroy(look.heads);
+	pfree(look.copy);
+	return look.n;
 }
 
 /*
@@ -497,21 +581,24 @@ qam_look_at_slot(Relation heap, Relation index, const QamCopiedPage *copy, int s
 }
 
 /*
- * Note which messages are the first of their groups.
+ * Look along all lists, so that a broken one is an error, and note which messages
+ * are the first of their groups.
  */
 static HTAB *
-qam_find_heads(Relation heap, Relation index, QamCopiedPage *copy, Buffer *heap_buffer)
+qam_find_heads(Relation heap, Relation index, QamCopiedPage *copy)
 {
 	HTAB	   *heads = qam_group_heads("once.slots");
 	QamMetaData meta;
-	int			lane;
+	QamLook		look = {
+		.heap = heap,
+		.index = index,
+		.max = 1,
+		.copy = copy
+	};
 
 	qam_read_meta(index, &meta);
-	if (meta.directory == 0)
-		return heads;
-	for (lane = QAM_LANES - 1; lane >= 0; lane--)
-		(void) qam_peek_list(heap, index, QAM_PAGE_LANE, meta.lanes[lane].head, copy,
-							 NULL, NULL, 0, 1, heap_buffer, heads, NULL);
+	look.heads = meta.directory != 0 ? heads : NULL;
+	qam_look_along(&look);
 	return heads;
 }
 
@@ -527,7 +614,7 @@ qam_each_slot(Relation heap, Relation index, const QamRetry *retry,
 	QamCopiedPage *copy = palloc(sizeof(QamCopiedPage));
 	BlockNumber nblocks = RelationGetNumberOfBlocks(index);
 	Buffer		heap_buffer = InvalidBuffer;
-	HTAB	   *heads = qam_find_heads(heap, index, copy, &heap_buffer);
+	HTAB	   *heads = qam_find_heads(heap, index, copy);
 	uint64		group_key[2];
 	BlockNumber block;
 	int			i;
@@ -536,6 +623,8 @@ qam_each_slot(Relation heap, Relation index, const QamRetry *retry,
 	for (block = QAM_METAPAGE + 1; block < nblocks; block++)
 	{
 		qam_copy_page(index, block, copy);
+		if (copy->fault != NULL && !copy->zeros)
+			qam_broken(index, block, "The page is unsound: %s.", copy->fault);
 		if (copy->opaque.kind != QAM_PAGE_LANE && copy->opaque.kind != QAM_PAGE_BUCKET)
 			copy->nslots = 0;
 		for (i = 0; i < copy->nslots; i++)

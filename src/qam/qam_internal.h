@@ -186,12 +186,20 @@ extern bool qam_read_schedule(Relation index, QamScheduleData *schedule);
 extern int64 qam_schedule_due(Relation index);
 extern int	qam_schedule_list(const QamScheduleData *schedule, int64 ready_at);
 extern QamLink qam_schedule_head(Relation index, int list);
+extern void qam_schedule_ended(Relation index, int list, const QamLink *last);
 extern void qam_schedule_append(Relation index, const QamSlot *slot, int lane, int64 now);
 extern void qam_schedule_clean(Relation index, BufferAccessStrategy strategy);
 extern QamSourceState qam_source_lock(Relation index, QamSource *source);
 extern bool qam_source_wait(QamSource *source);
 extern void qam_source_done(QamLog *log, QamSource *source);
 extern void qam_source_unlock(QamSource *source);
+
+/* qam_walk.c: the way along a list */
+extern QamLink qam_find_way(Relation index, int lane, QamLink *pred, const QamLink *failed);
+extern QamLink qam_find_way_in_list(Relation index, int list, QamLink *pred,
+									const QamLink *failed);
+extern void qam_lane_ended(Relation index, int lane, const QamMetaData *meta,
+						   const QamLink *last);
 
 /* qam_xid.c: is a claim's transaction still open? */
 typedef enum QamXidState
@@ -336,6 +344,7 @@ typedef struct QamCopiedPage
 	Buffer		buffer;			/* pinned */
 	BlockNumber block;
 	const char *fault;			/* see qam_page_fault */
+	bool		zeros;			/* which is a fault in a list only */
 	QamOpaqueData opaque;		/* kind = 0 for a page of zeros */
 	int			nslots;			/* 0 if there is a fault */
 	QamSlot		slots[(BLCKSZ / sizeof(QamSlot)) + 1];

@@ -220,6 +220,35 @@ qam_schedule_head(Relation index, int list)
 }
 
 /*
+ * qam_schedule_ended raises an error if a page that led nowhere is not the last one
+ * of a list, which may have been opened since.  No locks on entry or exit.
+ *
+ * A list changes its ends with the root locked exclusively.
+ */
+void
+qam_schedule_ended(Relation index, int list, const QamLink *last)
+{
+	Buffer		root = qam_schedule_root(index, BUFFER_LOCK_SHARE);
+	const QamScheduleData *schedule = QamPageGetSchedule(BufferGetPage(root));
+	Buffer		buffer = ReadBuffer(index, last->block);
+	Page		page = BufferGetPage(buffer);
+
+	if (qam_looks_like(page, QAM_PAGE_BUCKET, last->seq, PG_UINT64_MAX))
+	{
+		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		if (qam_page_is(page, last, QAM_SCHEDULED) &&
+			!QamLinkIsValid(&QamPageGetOpaque(page)->next) &&
+			qam_schedule_ends(schedule, list).tail != last->block &&
+			qam_schedule_ends(schedule, QAM_OPENED).tail != last->block)
+			qam_broken(index, last->block,
+					   "A list of the schedule ends here, before its last page.");
+		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+	}
+	ReleaseBuffer(buffer);
+	UnlockReleaseBuffer(root);
+}
+
+/*
  * qam_read_schedule copies the schedule's root.  False: there is none.  No locks
  * on entry or exit.
  */

@@ -1094,29 +1094,43 @@ qam_visit(QamWalk *walk, QamVisit *visit, bool wait)
  */
 
 /*
- * Find the way again after a link has led nowhere: from the last good page if
- * it is still in the list, else from the lane's head.  No locks on exit.
+ * qam_find_way finds the way again after a link has led nowhere: from the last
+ * good page if it is still in the list, else from the lane's head.  No locks on
+ * exit.
  *
  * Each time this is needed, somebody has finished and unlinked a page, so the
  * walk is held up by others' progress only; or the link is broken, which is an
  * error.
  */
-static QamLink
-qam_find_way(QamWalk *walk, int lane, QamLink *pred, const QamLink *failed)
+QamLink
+qam_find_way(Relation index, int lane, QamLink *pred, const QamLink *failed)
 {
 	QamMetaData meta;
 	QamLink		link;
 
 	if (QamLinkIsValid(pred) &&
-		qam_next_again(walk->index, lane, pred, failed, &link))
+		qam_next_again(index, lane, pred, failed, &link))
 		return link;
 	*pred = qam_no_link();
-	qam_read_meta(walk->index, &meta);
+	qam_read_meta(index, &meta);
 	link = meta.lanes[lane].head;
 	if (qam_same_link(&link, failed))
-		qam_broken(walk->index, failed->block,
+		qam_broken(index, failed->block,
 				   "The list of lane %d begins at this block, which is not the page meant.", lane);
 	return link;
+}
+
+/*
+ * qam_lane_ended raises an error if a lane has ended with a page that is not as far
+ * along as its last one was, when the metapage was read: the list did not end before
+ * that, so it does not now.
+ */
+void
+qam_lane_ended(Relation index, int lane, const QamMetaData *meta, const QamLink *last)
+{
+	if (last->seq < meta->lanes[lane].tail.seq)
+		qam_broken(index, QamLinkIsValid(last) ? last->block : QAM_METAPAGE,
+				   "The list of lane %d ends here, before its last page.", lane);
 }
 
 /*
@@ -1166,7 +1180,7 @@ qam_walk_lane(QamWalk *walk, int lane, bool wait)
 		switch (qam_visit(walk, &visit, wait))
 		{
 			case QAM_VISIT_GONE:
-				visit.link = qam_find_way(walk, lane, &pred, &visit.link);
+				visit.link = qam_find_way(walk->index, lane, &pred, &visit.link);
 
 				/* Behind a run, pages come and go; it ends with its last one */
 				if (run.npages > 0 && qam_same_link(&pred, &run.last))
@@ -1208,29 +1222,26 @@ qam_walk_lane(QamWalk *walk, int lane, bool wait)
 	}
 	qam_run_end(&walk->view, &run);
 
-	/* The list did not end before, so it does not end before that page now */
-	if (!QamLinkIsValid(&visit.link) && !qam_enough(req) &&
-		pred.seq < walk->view.meta.lanes[lane].tail.seq)
-		qam_broken(walk->index, QamLinkIsValid(&pred) ? pred.block : QAM_METAPAGE,
-				   "The list of lane %d ends here, before its last page.", lane);
+	if (!QamLinkIsValid(&visit.link) && !qam_enough(req))
+		qam_lane_ended(walk->index, lane, &walk->view.meta, &pred);
 	return skipped;
 }
 
 /*
- * qam_find_way of a list of the schedule.
+ * qam_find_way_in_list is qam_find_way of a list of the schedule.
  */
-static QamLink
-qam_find_way_in_list(QamWalk *walk, int list, QamLink *pred, const QamLink *failed)
+QamLink
+qam_find_way_in_list(Relation index, int list, QamLink *pred, const QamLink *failed)
 {
 	QamLink		link;
 
 	if (QamLinkIsValid(pred) &&
-		qam_next_again(walk->index, QAM_SCHEDULED, pred, failed, &link))
+		qam_next_again(index, QAM_SCHEDULED, pred, failed, &link))
 		return link;
 	*pred = qam_no_link();
-	link = qam_schedule_head(walk->index, list);
+	link = qam_schedule_head(index, list);
 	if (QamLinkIsValid(&link) && qam_same_link(&link, failed))
-		qam_broken(walk->index, failed->block,
+		qam_broken(index, failed->block,
 				   "A list of the schedule begins at this block, which is not the page meant.");
 	return link;
 }
@@ -1253,12 +1264,14 @@ qam_walk_list(QamWalk *walk, int list)
 		if (qam_visit(walk, &visit, true) == QAM_VISIT_GONE)
 		{
 			/* What was moved from where we are is found where it is now */
-			visit.link = qam_find_way_in_list(walk, list, &pred, &visit.link);
+			visit.link = qam_find_way_in_list(walk->index, list, &pred, &visit.link);
 			continue;
 		}
 		pred = visit.link;
 		visit.link = visit.next;
 	}
+	if (QamLinkIsValid(&pred) && !QamLinkIsValid(&visit.link))
+		qam_schedule_ended(walk->index, list, &pred);
 }
 
 /*

@@ -69,6 +69,12 @@ sub damage_file
 	my ($status, $faults, $error) = $node->psql('postgres', "SELECT count(*) FROM once.check('q', strict => true)");
 	ok($status != 0 ? $error =~ /could not read block/ : $faults > 0, "$what: once.check names it");
 
+	# A part of the messages is no answer.
+	for my $look ("peek('q', 10000)", "slots('q')")
+	{
+		like(sqlstate_of($node, "SELECT count(*) FROM once.$look"), qr/^XX00[12]$/, "$what: $look raises an error") if $what =~ /^(meta|lane|bucket|schedule|\d) /;
+	}
+
 	# A backend that spins would keep it from that.
 	$node->restart;
 	is(value('SELECT mend()'), '{"kept": true, "after": []}', "$what: REINDEX mends it");

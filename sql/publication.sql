@@ -51,4 +51,18 @@ SELECT (SELECT count(*) FROM once.dead_letter) AS dead_letters, (SELECT count(*)
 DROP PUBLICATION regress_once_all;
 SELECT once.drop_ledger('all');
 
+
+-- maintain says so once, with the number of the others, and not of queues that are empty.
+SELECT once.purge(queue) FROM once.list_queues();
+SET client_min_messages = error;
+CREATE PUBLICATION regress_once_all FOR ALL TABLES;
+RESET client_min_messages;
+CALL once.maintain();
+INSERT INTO once.q_keyless (payload) VALUES ('1');
+CALL once.maintain();
+INSERT INTO once.q_inserts_only (payload) VALUES ('1');
+CALL once.maintain();
+DROP PUBLICATION regress_once_all;
+CALL once.maintain();
+
 SELECT once.drop_queue(queue) FROM once.list_queues();

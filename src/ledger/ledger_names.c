@@ -38,6 +38,7 @@ typedef struct LedgerEntry
 {
 	NameData	relname;		/* key: of generation 0 */
 	uint64		epoch;
+	bool		other_seen;		/* the generation that does not count can be used */
 	OnceLedger	ledger;
 } LedgerEntry;
 
@@ -46,6 +47,7 @@ typedef struct LedgerEntry
 
 static HTAB *entries = NULL;
 
+static LedgerEntry *find_entry(NameData *key, OnceLedgerKind kind, const char *name);
 static bool find_ledger(OnceLedger *ledger, OnceLedgerKind kind, const char *name);
 
 /*
@@ -70,21 +72,8 @@ once_ledger_find(OnceLedger *ledger, OnceLedgerKind kind, const char *name,
 	NameData	key;
 	LedgerEntry *entry;
 
-	if (entries == NULL)
-	{
-		HASHCTL		ctl;
-
-		ctl.keysize = sizeof(NameData);
-		ctl.entrysize = sizeof(LedgerEntry);
-		ctl.hcxt = TopMemoryContext;
-		entries = hash_create("pg_once ledgers", 16, &ctl,
-							  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	}
-
 	AcceptInvalidationMessages();
-	memset(&key, 0, sizeof(key));
-	snprintf(NameStr(key), NAMEDATALEN, "%s%s", prefixes[kind], name);
-	entry = hash_search(entries, &key, HASH_FIND, NULL);
+	entry = find_entry(&key, kind, name);
 	if (entry != NULL && entry->epoch == once_meta_epoch())
 		*ledger = entry->ledger;
 	else
@@ -106,11 +95,60 @@ once_ledger_find(OnceLedger *ledger, OnceLedgerKind kind, const char *name,
 		}
 		entry = hash_search(entries, &key, HASH_ENTER, &found);
 		entry->epoch = epoch;
+		entry->other_seen = false;
 		entry->ledger = *ledger;
 	}
 	if (kind == ONCE_LEDGER_DEDUP)
 		ledger->retention = retention;
 	return true;
+}
+
+/*
+ * once_ledger_other_seen tells whether this backend has seen that the generation
+ * that does not count can be used, and has heard of no change since.  Of a ledger
+ * that it does not remember it says so, too.
+ */
+bool
+once_ledger_other_seen(const OnceLedger *ledger)
+{
+	NameData	key;
+	LedgerEntry *entry = find_entry(&key, ledger->kind, NameStr(ledger->name));
+
+	return entry == NULL || entry->other_seen;
+}
+
+/*
+ * once_ledger_note_other remembers that.
+ */
+void
+once_ledger_note_other(const OnceLedger *ledger)
+{
+	NameData	key;
+	LedgerEntry *entry = find_entry(&key, ledger->kind, NameStr(ledger->name));
+
+	if (entry != NULL)
+		entry->other_seen = true;
+}
+
+/*
+ * find_entry finds what is remembered of a ledger, current or not, and its key.
+ */
+static LedgerEntry *
+find_entry(NameData *key, OnceLedgerKind kind, const char *name)
+{
+	if (entries == NULL)
+	{
+		HASHCTL		ctl;
+
+		ctl.keysize = sizeof(NameData);
+		ctl.entrysize = sizeof(LedgerEntry);
+		ctl.hcxt = TopMemoryContext;
+		entries = hash_create("pg_once ledgers", 16, &ctl,
+							  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	}
+	memset(key, 0, sizeof(NameData));
+	snprintf(NameStr(*key), NAMEDATALEN, "%s%s", prefixes[kind], name);
+	return hash_search(entries, key, HASH_FIND, NULL);
 }
 
 static bool

@@ -63,6 +63,7 @@ static const struct
 };
 
 static bool open_generation(LedgerView *view, int g, LOCKMODE lockmode);
+static void see_other(LedgerView *view, int g);
 static bool open_indexes(LedgerView *view, int g, LOCKMODE lockmode);
 static bool open_listed(LedgerView *view, int g, LOCKMODE lockmode, bool *good,
 						bool *valid);
@@ -186,6 +187,8 @@ once_ledger_view_open(LedgerView *view, const OnceLedger *ledger, LOCKMODE lockm
 			once_ledger_state_is(view->sequence, &view->state))
 		{
 			view->decoded = RelationIsLogicallyLogged(view->gen[current].heap);
+			if (view->state.phase == LEDGER_ALONE)
+				see_other(view, 1 - current);
 			break;
 		}
 
@@ -253,6 +256,27 @@ open_generation(LedgerView *view, int g, LOCKMODE lockmode)
 	view->gen[g].slot = table_slot_create(heap, NULL);
 	once_ledger_probe_begin(&view->gen[g].probe, heap, view->gen[g].index[0]);
 	return true;
+}
+
+/*
+ * see_other looks at the generation that does not count: if it cannot be used, that
+ * is an error now, and not one day, when the ledger turns.  Once for each change
+ * that this backend hears of, and not while somebody empties or alters it.
+ */
+static void
+see_other(LedgerView *view, int g)
+{
+	Oid			table = view->ledger->table[g];
+
+	if (once_ledger_other_seen(view->ledger) ||
+		!ConditionalLockRelationOid(table, AccessShareLock))
+		return;
+	if (open_generation(view, g, AccessShareLock))
+	{
+		close_generation(view, g, true);
+		once_ledger_note_other(view->ledger);
+	}
+	UnlockRelationOid(table, AccessShareLock);
 }
 
 /*

@@ -14,7 +14,6 @@
 #include "access/xlog.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_namespace.h"
-#include "catalog/pg_publication.h"
 #include "commands/defrem.h"
 #include "executor/spi.h"
 #include "meta/meta_catalog.h"
@@ -360,10 +359,8 @@ static void
 warn_of_publication(Oid relid, const char *name)
 {
 	Relation	heap = table_open(relid, NoLock);
-	PublicationDesc pubdesc;
 
-	RelationBuildPublicationDesc(heap, &pubdesc);
-	if (pubdesc.pubactions.pubdelete)
+	if (once_queue_publishes_deletes(heap))
 		ereport(WARNING,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("messages of queue \"%s\" cannot be acknowledged while a publication covers it", name),

@@ -23,10 +23,12 @@
 #include "pg_once.h"
 
 #include "access/heapam.h"
+#include "access/htup_details.h"
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "commands/trigger.h"
+#include "executor/executor.h"
 #include "executor/spi.h"
 #include "ledger/ledger.h"
 #include "meta/meta_catalog.h"
@@ -110,6 +112,8 @@ struct Work
 	QamTour		tour;			/* of the groups */
 	bool		opening;		/* the queue has not been opened yet */
 	bool		unusable;		/* out: no other step is worth trying */
+	bool		asking;			/* whether publications let rows be deleted */
+	int			nforbidden;		/* queues of the whole call where they do not */
 };
 
 PG_FUNCTION_INFO_V1(once_maintain);
@@ -127,6 +131,7 @@ static bool step_dedup(OnceQueue *queue, Work *work);
 static bool step_schedule(OnceQueue *queue, Work *work);
 static bool step_groups(OnceQueue *queue, Work *work);
 static bool step_dead(OnceQueue *queue, Work *work);
+static bool may_delete(OnceQueue *queue, Work *work);
 static void check_deferred(OnceQueue *queue);
 static void move_dead(OnceHold *hold);
 static bool step_failures(OnceQueue *queue, Work *work);
@@ -183,6 +188,13 @@ once_maintain(PG_FUNCTION_ARGS)
 		}
 	}
 
+	if (work.nforbidden > 1)
+		ereport(WARNING,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg_plural("a publication also forbids to delete messages of %d more queue",
+							   "a publication also forbids to delete messages of %d more queues",
+							   work.nforbidden - 1, work.nforbidden - 1)));
+
 	names = list_names(LIST_LEDGERS_SQL, &n);
 	for (i = 0; i < n; i++)
 	{
@@ -218,7 +230,10 @@ list_names(const char *sql, int *n)
 static void
 begin_work(Work *work, bool atomic, const char *what, const char *name)
 {
+	int			nforbidden = work->nforbidden;
+
 	memset(work, 0, sizeof(Work));
+	work->nforbidden = nforbidden;
 	work->atomic = atomic;
 	work->what = what;
 	work->name = name;
@@ -344,6 +359,14 @@ warn(Work *work, const ErrorData *edata)
 {
 	work->unusable = work->opening || edata->sqlerrcode == ERRCODE_ONCE_QUEUE_UNUSABLE ||
 		once_limit_struck();
+
+	/* It may be the same for each queue: once is enough, and their number */
+	if (work->asking && work->nforbidden++ > 0)
+	{
+		work->asking = false;
+		return;
+	}
+	work->asking = false;
 	if (once_limit_caused(edata))
 		ereport(WARNING,
 				(errcode(ERRCODE_QUERY_CANCELED),
@@ -478,6 +501,8 @@ step_dead(OnceQueue *queue, Work *work)
 	if (queue->meta.consume_paused)
 		return false;
 	once_queue_check_columns(queue);
+	if (!may_delete(queue, work))
+		return false;
 	if (first)
 	{
 		work->dead_left = qam_capacity(queue->index);
@@ -510,6 +535,27 @@ step_dead(OnceQueue *queue, Work *work)
 		work->dead_step = Min(work->dead_step * 4, DEAD_STEP);
 	else if (took > time / 8)
 		work->dead_step = Max(work->dead_step / 4, 1);
+	return true;
+}
+
+/*
+ * may_delete raises an error if a publication forbids to delete rows.  False: so it
+ * may, but there is none.
+ */
+static bool
+may_delete(OnceQueue *queue, Work *work)
+{
+	QamPeeked	any;
+
+	if (!once_queue_publishes_deletes(queue->heap))
+		return true;
+	if (qam_peek(queue->heap, queue->index, GetActiveSnapshot(), &queue->meta.retry, 1,
+				 &any) == 0)
+		return false;
+	heap_freetuple(any.tuple);
+	work->asking = true;
+	CheckCmdReplicaIdentity(queue->heap, CMD_DELETE);
+	work->asking = false;
 	return true;
 }
 

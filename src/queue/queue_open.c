@@ -22,6 +22,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_publication.h"
 #include "executor/executor.h"
 #include "meta/meta_cache.h"
 #include "meta/meta_catalog.h"
@@ -60,6 +61,8 @@ static bool takes_column(const OnceQueue *queue, OnceColumn column);
 static void require_local(const OnceQueue *queue, bool consume);
 static void require_index(const OnceQueue *queue);
 static char *index_name(Oid indexoid);
+static void open_queue(OnceQueue *queue, const char *name, OnceAccess access,
+					   const char *verb);
 static void raise_not_found(const char *name);
 
 /*
@@ -70,6 +73,17 @@ static void raise_not_found(const char *name);
 void
 once_queue_open(OnceQueue *queue, const char *name, OnceAccess access,
 				const char *verb)
+{
+	open_queue(queue, name, access, verb);
+	if (access == ONCE_TO_CONSUME || access == ONCE_TO_PURGE)
+		CheckCmdReplicaIdentity(queue->heap, CMD_DELETE);
+}
+
+/*
+ * open_queue is once_queue_open, but that a publication may forbid deletions.
+ */
+static void
+open_queue(OnceQueue *queue, const char *name, OnceAccess access, const char *verb)
 {
 	char		relname[NAMEDATALEN];
 	RangeVar   *rv;
@@ -94,14 +108,13 @@ once_queue_open(OnceQueue *queue, const char *name, OnceAccess access,
 		require_local(queue, access != ONCE_TO_OBSERVE && access != ONCE_TO_VERIFY);
 		require_index(queue);
 	}
-	if (access == ONCE_TO_CONSUME || access == ONCE_TO_PURGE)
-		CheckCmdReplicaIdentity(queue->heap, CMD_DELETE);
 }
 
 /*
  * once_queue_try_open is once_queue_open for somebody who would rather not wait
  * for a lock: false then, or if there is no such queue any more, or its messages
- * are not in its table.
+ * are not in its table.  Whether rows may be deleted, as far as publications go, he
+ * has to ask himself.
  */
 bool
 once_queue_try_open(OnceQueue *queue, const char *name, OnceAccess access,
@@ -118,8 +131,21 @@ once_queue_try_open(OnceQueue *queue, const char *name, OnceAccess access,
 		get_relname_relid(relname, schema) != relid ||
 		once_citus_distributes(relid))
 		return false;
-	once_queue_open(queue, name, access, verb);
+	open_queue(queue, name, access, verb);
 	return true;
+}
+
+/*
+ * once_queue_publishes_deletes tells whether a publication covers a table that publishes
+ * deletes.
+ */
+bool
+once_queue_publishes_deletes(Relation heap)
+{
+	PublicationDesc pubdesc;
+
+	RelationBuildPublicationDesc(heap, &pubdesc);
+	return pubdesc.pubactions.pubdelete;
 }
 
 /*

@@ -50,6 +50,7 @@ extern void once_queue_open(OnceQueue *queue, const char *name,
 							OnceAccess access, const char *verb);
 extern bool once_queue_try_open(OnceQueue *queue, const char *name,
 								OnceAccess access, const char *verb);
+extern bool once_queue_publishes_deletes(Relation heap);
 extern void once_queue_open_receipt(OnceQueue *queue, Oid relid, const char *verb);
 extern bool once_queue_reopen(OnceQueue *queue, Oid relid);
 extern void once_queue_was_read(OnceQueue *queue);

@@ -22,6 +22,7 @@
 #include "queue/queue_open.h"
 #include "queue/queue_row.h"
 #include "queue/queue_try.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -82,6 +83,7 @@ static const struct
 
 static TimestampTz arg_time(FunctionCallInfo fcinfo, int argno, const char *name);
 static void check_archive(const OnceQueue *queue, Oid archive);
+static void check_right(const OnceQueue *queue, Oid archive);
 static void send_fetched(Replay *call);
 static void send_some(void *arg, int from, int to);
 static void refuse_one(void *arg, int row, const ErrorData *error);
@@ -121,6 +123,7 @@ once_replay(PG_FUNCTION_ARGS)
 				 errmsg("queue \"%s\" has no archive", name),
 				 errhint("Its owner can create one with once.alter_queue(..., archive => ...).")));
 	check_archive(&call.queue, archive);
+	check_right(&call.queue, archive);
 
 	values[0] = TimestampTzGetDatum(since);
 	values[1] = TimestampTzGetDatum(until);
@@ -180,6 +183,32 @@ check_archive(const OnceQueue *queue, Oid archive)
 					 errhint("Use ALTER TABLE to give %s such a column of type %s again.",
 							 once_archive_table(once_queue_name(queue)),
 							 format_type_be(replay_columns[i].type))));
+	}
+}
+
+/*
+ * check_right raises an error unless the caller may read the archive, or at least the
+ * columns that are read.
+ */
+static void
+check_right(const OnceQueue *queue, Oid archive)
+{
+	const char *table = once_archive_table(once_queue_name(queue));
+	int			i;
+
+	if (pg_class_aclcheck(archive, GetUserId(), ACL_SELECT) == ACLCHECK_OK)
+		return;
+	for (i = 0; i < (int) lengthof(replay_columns); i++)
+	{
+		AttrNumber	attnum = get_attnum(archive, replay_columns[i].name);
+
+		if (pg_attribute_aclcheck(archive, attnum, GetUserId(), ACL_SELECT) != ACLCHECK_OK)
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					 errmsg("permission denied for archive of queue \"%s\"",
+							once_queue_name(queue)),
+					 errdetail("This requires SELECT on table %s.", table),
+					 errhint("Its owner can GRANT SELECT ON %s.", table)));
 	}
 }
 

@@ -200,3 +200,17 @@ DROP VIEW waiting;
 SELECT payload, attempt FROM once.pop('h', 5);
 SELECT * FROM once.check('h', strict => true);
 SELECT once.drop_queue('h');
+
+-- What this very transaction has deleted does not hold up the groups beside it.
+SELECT once.create_queue('s');
+SELECT count(*) FROM once.send_batch('s', ARRAY(SELECT to_jsonb(g) FROM generate_series(1, 13) g), group_ids => ARRAY(SELECT g::text FROM generate_series(1, 13) g));
+SELECT count(*) FROM once.lease('s', '1 h', 13);
+SELECT count(*) FROM once.send_batch('s', ARRAY(SELECT to_jsonb(g) FROM generate_series(1, 10) g), group_ids => ARRAY(SELECT g::text FROM generate_series(1, 10) g));
+SELECT count(*) FROM once.send_batch('s', ARRAY(SELECT to_jsonb(g) FROM generate_series(1, 600) g), group_ids => ARRAY(SELECT (11 + g % 3)::text FROM generate_series(1, 600) g));
+DELETE FROM once.q_s WHERE id <= 10;
+BEGIN;
+DELETE FROM once.q_s WHERE group_id::int > 10;
+SELECT count(*) FROM once.pop('s', 20);
+ROLLBACK;
+SELECT * FROM once.check('s', true);
+SELECT once.drop_queue('s');

@@ -455,11 +455,12 @@ qam_gone_by(const QamSlot *slot, const QamRow *row)
  * locks on entry or exit.  *known is false if the slot is not there any more,
  * which means that the group has gone on.  *next becomes its successor.
  *
- * A row that is gone ends its slot; *ended tells so.
+ * A row that is gone ends its slot; *ended tells so.  *own: it is deleted by this
+ * transaction, and not gone yet.
  */
 static bool
 qam_place_deleted(Relation heap, Relation index, uint32 hash, const QamPlace *place,
-				  bool *known, bool *ended, QamPlace *next)
+				  bool *known, bool *ended, bool *own, QamPlace *next)
 {
 	Buffer		buffer = qam_pin_block(index, place->block, "chain of a group");
 	Buffer		heap_buffer;
@@ -468,7 +469,7 @@ qam_place_deleted(Relation heap, Relation index, uint32 hash, const QamPlace *pl
 	QamRow		row;
 	bool		deleted = false;
 
-	*ended = false;
+	*ended = *own = false;
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
 	slot = qam_slot_at(BufferGetPage(buffer), place, hash);
 	*known = slot != NULL;
@@ -491,7 +492,8 @@ qam_place_deleted(Relation heap, Relation index, uint32 hash, const QamPlace *pl
 		LockBuffer(heap_buffer, BUFFER_LOCK_SHARE);
 		qam_judge(heap, heap_buffer, &slot->tid, &row);
 		LockBuffer(heap_buffer, BUFFER_LOCK_UNLOCK);
-		deleted = row.state == QAM_ROW_GONE || row.state == QAM_ROW_OWN_DELETE;
+		*own = row.state == QAM_ROW_OWN_DELETE;
+		deleted = row.state == QAM_ROW_GONE || *own;
 
 		/* So that the next who asks need not come by here; that is final */
 		if (row.state == QAM_ROW_GONE)
@@ -561,6 +563,7 @@ qam_first_in_group(Relation heap, Relation index, const QamRef *ref)
 	bool		known = false;
 	bool		ended = false;
 	bool		any_ended = false;
+	bool		own;
 
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
 	wanted = qam_place(ref->block, QamPageGetOpaque(page)->seq, ref->slot);
@@ -579,7 +582,7 @@ qam_first_in_group(Relation heap, Relation index, const QamRef *ref)
 	{
 		if (mark->lxid == once_my_lxid() && mark->rollbacks == qam_rollbacks() &&
 			mark->hash == hash && mark->nonce == qam_nonce(index)[0] &&
-			qam_place_deleted(heap, index, hash, &mark->place, &known, &ended, &next) &&
+			qam_place_deleted(heap, index, hash, &mark->place, &known, &ended, &own, &next) &&
 			known)
 			place = next;
 		else
@@ -588,7 +591,7 @@ qam_first_in_group(Relation heap, Relation index, const QamRef *ref)
 			   !(place.block == wanted.block && place.slot == wanted.slot))
 		{
 			CHECK_FOR_INTERRUPTS();
-			if (!qam_place_deleted(heap, index, hash, &place, &known, &ended, &next))
+			if (!qam_place_deleted(heap, index, hash, &place, &known, &ended, &own, &next))
 				return false;
 			any_ended |= ended;
 			if (!known)
@@ -654,11 +657,13 @@ qam_settle_group(Relation heap, Relation index, const QamGroup *group, Timestamp
 	{
 		QamPlace	next = place;
 		bool		ended;
+		bool		own;
 
 		CHECK_FOR_INTERRUPTS();
 		once_debug_point("settle_before_judge");
-		gone = qam_place_deleted(heap, index, group->hash, &place, &known, &ended, &next) &&
-			known && next.block != 0;
+		gone = qam_place_deleted(heap, index, group->hash, &place, &known, &ended, &own,
+								 &next) &&
+			known && !own && next.block != 0;
 		any_ended |= ended;
 		if (!gone || *looks == 0)
 			break;

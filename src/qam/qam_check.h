@@ -27,8 +27,8 @@ typedef struct QamCheck
 } QamCheck;
 
 /* qam_check.c */
-extern void qam_fault(QamCheck *check, const char *rule, BlockNumber block,
-					  int slotno, const char *format,...) pg_attribute_printf(5, 6);
+extern void qam_check_report(QamCheck *check, const char *rule, BlockNumber block,
+							 int slotno, const char *format,...) pg_attribute_printf(5, 6);
 
 /* qam_check_lists.c */
 extern void qam_check_lists(QamCheck *check);

@@ -47,8 +47,8 @@ extern void qam_log_flush_soon(XLogRecPtr lsn);
 extern void qam_log_whole_page(Relation index, Buffer buffer, ForkNumber fork);
 
 /* qam_page.c: the only code that changes a page's bytes */
-extern void qam_random_nonce(uint64 *nonce);
-extern void qam_meta_init(Page page);
+extern void qam_meta_random(uint64 *nonce);
+extern void qam_page_init_meta(Page page);
 extern void qam_page_init(Page page, uint16 kind, int lane, uint64 seq);
 extern void qam_page_append(QamLog *log, Page page, const QamSlot *slots, int nslots);
 extern void qam_page_set_slot(QamLog *log, Page page, int slot, const QamSlot *new);
@@ -66,49 +66,49 @@ extern void qam_page_lower_earliest(QamLog *log, Page page, int64 earliest);
 extern void qam_page_unset_earliest(QamLog *log, Page page);
 extern void qam_page_set_next(QamLog *log, Page page, QamLink next);
 extern void qam_page_set_free(QamLog *log, Page page, QamLink next_free);
-extern void qam_meta_set_head(QamLog *log, Page page, int lane, QamLink head);
-extern void qam_meta_set_tail(QamLog *log, Page page, int lane, QamLink tail);
-extern void qam_meta_set_free(QamLog *log, Page page, QamLink free);
-extern void qam_meta_set_nonce(QamLog *log, Page page, const uint64 *nonce);
-extern uint64 qam_meta_take_seq(QamLog *log, Page page);
-extern void qam_meta_count_wakeup(QamLog *log, Page page, uint64 seq);
-extern void qam_meta_set_directory(QamLog *log, Page page, BlockNumber block);
-extern void qam_meta_set_schedule(QamLog *log, Page page, BlockNumber block);
-extern void qam_directory_init(Page page, uint64 seq, BlockNumber groups);
-extern void qam_directory_split(QamLog *log, Page root, Page old, Page new,
-								BlockNumber new_block, uint64 seq, uint32 hash);
-extern void qam_groups_set(QamLog *log, Page page, int i, const QamGroup *group);
-extern void qam_groups_remove(QamLog *log, Page page, int i);
-extern void qam_schedule_init(Page page, uint64 seq, uint64 cursor);
-extern void qam_schedule_set_cursor(QamLog *log, Page page, uint64 cursor);
-extern void qam_schedule_set_near_due(QamLog *log, Page page, int64 near_due);
-extern void qam_schedule_set_ends(QamLog *log, Page page, int offset, QamChainEnds ends);
+extern void qam_page_set_lane_head(QamLog *log, Page page, int lane, QamLink head);
+extern void qam_page_set_lane_tail(QamLog *log, Page page, int lane, QamLink tail);
+extern void qam_page_set_free_list(QamLog *log, Page page, QamLink free);
+extern void qam_page_set_nonce(QamLog *log, Page page, const uint64 *nonce);
+extern uint64 qam_page_next_seq(QamLog *log, Page page);
+extern void qam_page_count_wakeup(QamLog *log, Page page, uint64 seq);
+extern void qam_page_set_directory(QamLog *log, Page page, BlockNumber block);
+extern void qam_page_set_schedule(QamLog *log, Page page, BlockNumber block);
+extern void qam_page_init_directory(Page page, uint64 seq, BlockNumber groups);
+extern void qam_page_split_groups(QamLog *log, Page root, Page old, Page new,
+								  BlockNumber new_block, uint64 seq, uint32 hash);
+extern void qam_page_set_group(QamLog *log, Page page, int i, const QamGroup *group);
+extern void qam_page_remove_group(QamLog *log, Page page, int i);
+extern void qam_page_init_schedule(Page page, uint64 seq, uint64 cursor);
+extern void qam_page_set_cursor(QamLog *log, Page page, uint64 cursor);
+extern void qam_page_set_near_due(QamLog *log, Page page, int64 near_due);
+extern void qam_page_set_ends(QamLog *log, Page page, int offset, QamListEnds ends);
 
 /* qam_list.c: metapage, links, extension, append, unlinking */
-extern void qam_read_meta(Relation index, QamMetaData *meta);
-extern QamMeta qam_check_meta(Relation index, Page page);
-extern bool qam_page_finished(Page page);
-extern bool qam_page_over(Page page);
-extern bool qam_unlink(Relation index, int lane, const QamLink *pred,
-					   const QamLink *link, bool wait);
-extern bool qam_adopt_new_page(Relation index, Buffer buffer);
-extern void qam_wakeup(Relation index, uint64 seq);
-extern Buffer qam_get_page(Relation index, QamLink *free);
+extern void qam_meta_read(Relation index, QamMetaData *meta);
+extern QamMeta qam_meta_check(Relation index, Page page);
+extern bool qam_page_is_removable(Page page);
+extern bool qam_page_is_spent(Page page);
+extern bool qam_lane_unlink(Relation index, int lane, const QamLink *pred,
+							const QamLink *link, bool wait);
+extern bool qam_meta_adopt_page(Relation index, Buffer buffer);
+extern void qam_meta_wake(Relation index, uint64 seq);
+extern Buffer qam_meta_get_page(Relation index, QamLink *free);
 extern QamLink qam_lane_tail(Relation index, int lane);
 extern void qam_lane_tail_gone(Relation index, int lane, const QamLink *tail);
-extern bool qam_next_again(Relation index, int lane, const QamLink *pred,
-						   const QamLink *failed, QamLink *next);
-extern Buffer qam_lock_if(Relation index, const QamLink *link, int lane, bool wait);
-extern void qam_extend_lane(Relation index, int lane, const QamLink *full);
+extern bool qam_lane_next_again(Relation index, int lane, const QamLink *pred,
+								const QamLink *failed, QamLink *next);
+extern Buffer qam_lane_lock_if(Relation index, const QamLink *link, int lane, bool wait);
+extern void qam_lane_extend(Relation index, int lane, const QamLink *full);
 extern void qam_append_ready(Relation index, const QamEntry *entries, int nentries);
-extern const uint64 *qam_nonce(Relation index);
-extern const uint64 *qam_group_key(Relation index);
-extern void qam_renew_nonce(QamLog *log, Page page, const uint64 *nonce);
+extern const uint64 *qam_meta_nonce(Relation index);
+extern const uint64 *qam_meta_group_key(Relation index);
+extern void qam_meta_renew_nonce(QamLog *log, Page page, const uint64 *nonce);
 extern int	qam_max_pins(void);
 extern bool qam_block_exists(Relation index, BlockNumber block);
 extern bool qam_heap_block_exists(Relation heap, Relation index, BlockNumber block);
-extern BlockNumber qam_directory_block(Relation index);
-extern BlockNumber qam_schedule_block(Relation index);
+extern BlockNumber qam_meta_directory(Relation index);
+extern BlockNumber qam_meta_schedule(Relation index);
 
 static inline QamLink
 qam_link(BlockNumber block, uint64 seq)
@@ -137,17 +137,17 @@ extern const char *qam_page_fault(Page page);
 extern const char *qam_slot_fault(const QamSlot *slot, uint16 kind);
 extern void qam_require_page(Relation index, Buffer buffer);
 extern void qam_require_slot(Relation index, BlockNumber block, int slotno,
-						   const QamSlot *slot, uint16 kind);
+							 const QamSlot *slot, uint16 kind);
 extern bool qam_successor_is_later(const QamSlot *slot, BlockNumber block, uint64 seq,
 								   int slotno);
 extern bool qam_page_is(Page page, const QamLink *link, int lane);
-extern bool qam_looks_like(Page page, uint16 kind, uint64 seq, uint64 mask);
+extern bool qam_seems_to_be(Page page, uint16 kind, uint64 seq, uint64 mask);
 extern void qam_require_block(Relation index, BlockNumber block, const char *what);
 extern Buffer qam_pin_block(Relation index, BlockNumber block, const char *what);
 extern Buffer qam_pin_row(Relation heap, Relation index, BlockNumber block);
 extern Buffer qam_follow(Relation index, const char *what, QamLink link, uint16 kind,
 						 int mode);
-extern Buffer qam_follow_chain(Relation index, const QamPlace *place, int mode);
+extern Buffer qam_follow_place(Relation index, const QamPlace *place, int mode);
 
 /*
  * qam_schedule.c: messages due later
@@ -158,12 +158,12 @@ extern Buffer qam_follow_chain(Relation index, const QamPlace *place, int mode);
 #define QAM_OPENED			((int) offsetof(QamScheduleData, opened))
 #define QAM_BUCKET(digit, value) \
 	((int) (offsetof(QamScheduleData, buckets) + \
-			((digit) * QAM_DIGIT_VALUES + (value)) * sizeof(QamChainEnds)))
+			((digit) * QAM_DIGIT_VALUES + (value)) * sizeof(QamListEnds)))
 
-static inline QamChainEnds
+static inline QamListEnds
 qam_schedule_ends(const QamScheduleData *schedule, int list)
 {
-	return *(const QamChainEnds *) ((const char *) schedule + list);
+	return *(const QamListEnds *) ((const char *) schedule + list);
 }
 
 struct QamMove;
@@ -179,10 +179,10 @@ typedef enum QamSourceState
 {
 	QAM_SOURCE_READY,
 	QAM_SOURCE_BUSY,
-	QAM_SOURCE_OVER
+	QAM_SOURCE_GONE
 } QamSourceState;
 
-extern bool qam_read_schedule(Relation index, QamScheduleData *schedule);
+extern bool qam_schedule_read(Relation index, QamScheduleData *schedule);
 extern int64 qam_schedule_due(Relation index);
 extern int	qam_schedule_list(const QamScheduleData *schedule, int64 ready_at);
 extern QamLink qam_schedule_head(Relation index, int list);
@@ -191,13 +191,13 @@ extern void qam_schedule_append(Relation index, const QamSlot *slot, int lane, i
 extern void qam_schedule_clean(Relation index, BufferAccessStrategy strategy);
 extern QamSourceState qam_source_lock(Relation index, QamSource *source);
 extern bool qam_source_wait(QamSource *source);
-extern void qam_source_done(QamLog *log, QamSource *source);
+extern void qam_source_log(QamLog *log, QamSource *source);
 extern void qam_source_unlock(QamSource *source);
 
 /* qam_walk.c: the way along a list */
-extern QamLink qam_find_way(Relation index, int lane, QamLink *pred, const QamLink *failed);
-extern QamLink qam_find_way_in_list(Relation index, int list, QamLink *pred,
-									const QamLink *failed);
+extern QamLink qam_lane_find_way(Relation index, int lane, QamLink *pred, const QamLink *failed);
+extern QamLink qam_schedule_find_way(Relation index, int list, QamLink *pred,
+									 const QamLink *failed);
 extern void qam_lane_ended(Relation index, int lane, const QamMetaData *meta,
 						   const QamLink *last);
 
@@ -299,8 +299,8 @@ typedef struct QamRow
 								 * say so; otherwise an UPDATE may have moved
 								 * it, to a slot of its own */
 	TransactionId xid;			/* BUSY, OWN_xxx: whose doing, if it is one's.
-								 * GONE: the same, or invalid if that is so long
-								 * ago that every snapshot sees it */
+								 * GONE: the same, or invalid if that is so
+								 * long ago that every snapshot sees it */
 	ItemPointerData tid;		/* unless GONE: the version meant */
 	HeapTupleData tuple;		/* likewise; points into the page */
 } QamRow;
@@ -323,14 +323,14 @@ extern void qam_directory_create(Relation index);
 extern void qam_directory_grow(Relation index, uint32 hash);
 extern bool qam_directory_agrees(QamDirectory directory, BlockNumber block, Page page,
 								 uint32 hash);
-extern void qam_group_lock(Relation index, uint32 hash, int mode, QamGroupEntry *out);
-extern void qam_group_unlock(QamGroupEntry *entry);
-extern int	qam_copy_groups(Relation index, uint32 place, uint32 from,
-							QamGroup **groups, uint32 *nplaces);
+extern void qam_directory_lock(Relation index, uint32 hash, int mode, QamGroupEntry *out);
+extern void qam_directory_unlock(QamGroupEntry *entry);
+extern int	qam_directory_copy_groups(Relation index, uint32 place, uint32 from,
+									  QamGroup **groups, uint32 *nplaces);
 
 /* qam_group.c: chains of groups */
-extern uint32 qam_group_hash(const uint64 *key, const char *group_id, int len);
-extern uint64 qam_group_label(const uint64 *key, uint32 hash);
+extern uint32 qam_directory_hash(const uint64 *key, const char *group_id, int len);
+extern uint64 qam_directory_label(const uint64 *key, uint32 hash);
 extern void qam_group_append(Relation index, const QamSlot *slot,
 							 QamSource *source);
 extern void qam_group_advance(Relation index, uint32 hash, uint64 *woken);

@@ -39,18 +39,19 @@ typedef struct QamCache
 	uint64		nonce[2];
 	uint64		group_key[2];
 	BlockNumber nblocks;		/* at least so many blocks exist */
-	BlockNumber heap_nblocks;	/* likewise, of the table, in this transaction: */
+	BlockNumber heap_nblocks;	/* likewise, of the table, in this
+								 * transaction: */
 	LocalTransactionId heap_lxid;
 	BlockNumber directory;		/* once they exist, they stay where they are */
 	BlockNumber schedule;
 } QamCache;
 
 /*
- * qam_check_meta returns the metapage's content, or raises if it is not one
+ * qam_meta_check returns the metapage's content, or raises if it is not one
  * that we can read.  The page is locked.
  */
 QamMeta
-qam_check_meta(Relation index, Page page)
+qam_meta_check(Relation index, Page page)
 {
 	QamMeta		meta = QamPageGetMeta(page);
 	const char *fault;
@@ -79,35 +80,35 @@ qam_check_meta(Relation index, Page page)
 }
 
 /*
- * qam_read_meta copies the metapage's content.  No lock on entry or exit.
+ * qam_meta_read copies the metapage's content.  No lock on entry or exit.
  */
 void
-qam_read_meta(Relation index, QamMetaData *meta)
+qam_meta_read(Relation index, QamMetaData *meta)
 {
 	Buffer		buffer = ReadBuffer(index, QAM_METAPAGE);
 
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
-	memcpy(meta, qam_check_meta(index, BufferGetPage(buffer)), sizeof(QamMetaData));
+	memcpy(meta, qam_meta_check(index, BufferGetPage(buffer)), sizeof(QamMetaData));
 	UnlockReleaseBuffer(buffer);
 }
 
 /*
- * qam_page_finished tells whether all slots of a lane's page are DONE and the
+ * qam_page_is_removable tells whether all slots of a lane's page are DONE and the
  * page is not the list's last one, so that it may be unlinked.  Locked.
  *
  * All are looked at, whatever the page's hint says.
  */
 bool
-qam_page_finished(Page page)
+qam_page_is_removable(Page page)
 {
-	return QamLinkIsValid(&QamPageGetOpaque(page)->next) && qam_page_over(page);
+	return QamLinkIsValid(&QamPageGetOpaque(page)->next) && qam_page_is_spent(page);
 }
 
 /*
- * qam_page_over tells whether no slot of a page is in use any more.  Locked.
+ * qam_page_is_spent tells whether no slot of a page is in use any more.  Locked.
  */
 bool
-qam_page_over(Page page)
+qam_page_is_spent(Page page)
 {
 	QamSlot    *slots = QamPageGetSlots(page);
 	int			i;
@@ -127,8 +128,8 @@ qam_cache(Relation index)
 {
 	if (index->rd_amcache == NULL)
 	{
-		QamCache *cache = MemoryContextAlloc(index->rd_indexcxt,
-												 sizeof(QamCache));
+		QamCache   *cache = MemoryContextAlloc(index->rd_indexcxt,
+											   sizeof(QamCache));
 		int			lane;
 
 		for (lane = 0; lane < QAM_LANES; lane++)
@@ -146,47 +147,47 @@ qam_cache(Relation index)
  * Remember the random words of the metapage.
  */
 static QamCache *
-qam_cache_random(Relation index)
+cache_random(Relation index)
 {
 	QamMetaData meta;
 	QamCache   *cache;
 
-	qam_read_meta(index, &meta);
+	qam_meta_read(index, &meta);
 	cache = qam_cache(index);
 	memcpy(cache->nonce, meta.nonce, sizeof(cache->nonce));
 	memcpy(cache->group_key, meta.group_key, sizeof(cache->group_key));
 	cache->group_key_known = true;
 
-	/* Of an empty unlogged index, it will be replaced: qam_renew_nonce */
+	/* Of an empty unlogged index, it will be replaced: qam_meta_renew_nonce */
 	cache->nonce_known = (meta.next_seq > 1);
 	return cache;
 }
 
 /*
- * qam_nonce returns the random words that tell this build of the index from
+ * qam_meta_nonce returns the random words that tell this build of the index from
  * all others.  Valid until the next thing that can process invalidations.
  */
 const uint64 *
-qam_nonce(Relation index)
+qam_meta_nonce(Relation index)
 {
 	QamCache   *cache = qam_cache(index);
 
 	if (!cache->nonce_known)
-		cache = qam_cache_random(index);
+		cache = cache_random(index);
 	return cache->nonce;
 }
 
 /*
- * qam_group_key returns the key of this index for qam_group_hash.  Valid until
+ * qam_meta_group_key returns the key of this index for qam_directory_hash.  Valid until
  * the next thing that can process invalidations.
  */
 const uint64 *
-qam_group_key(Relation index)
+qam_meta_group_key(Relation index)
 {
 	QamCache   *cache = qam_cache(index);
 
 	if (!cache->group_key_known)
-		cache = qam_cache_random(index);
+		cache = cache_random(index);
 	return cache->group_key;
 }
 
@@ -233,39 +234,39 @@ qam_heap_block_exists(Relation heap, Relation index, BlockNumber block)
 }
 
 /*
- * qam_directory_block returns where the root of the groups' directory is, or 0.
+ * qam_meta_directory returns where the root of the groups' directory is, or 0.
  */
 BlockNumber
-qam_directory_block(Relation index)
+qam_meta_directory(Relation index)
 {
 	if (qam_cache(index)->directory == 0)
 	{
 		QamMetaData meta;
 
-		qam_read_meta(index, &meta);
+		qam_meta_read(index, &meta);
 		qam_cache(index)->directory = meta.directory;
 	}
 	return qam_cache(index)->directory;
 }
 
 /*
- * qam_schedule_block returns where the root of the schedule is, or 0.
+ * qam_meta_schedule returns where the root of the schedule is, or 0.
  */
 BlockNumber
-qam_schedule_block(Relation index)
+qam_meta_schedule(Relation index)
 {
 	if (qam_cache(index)->schedule == 0)
 	{
 		QamMetaData meta;
 
-		qam_read_meta(index, &meta);
+		qam_meta_read(index, &meta);
 		qam_cache(index)->schedule = meta.schedule;
 	}
 	return qam_cache(index)->schedule;
 }
 
 /*
- * qam_get_page gets a page for use, pinned and locked exclusively: the first of
+ * qam_meta_get_page gets a page for use, pinned and locked exclusively: the first of
  * the free list that begins with *free, or a new one.  *free becomes what the
  * list begins with afterwards.
  *
@@ -273,7 +274,7 @@ qam_schedule_block(Relation index)
  * *free in the metapage.  A page that somebody may still need is not used.
  */
 Buffer
-qam_get_page(Relation index, QamLink *free)
+qam_meta_get_page(Relation index, QamLink *free)
 {
 	Buffer		buffer;
 	QamLink		next;
@@ -283,7 +284,7 @@ qam_get_page(Relation index, QamLink *free)
 
 	buffer = qam_follow(index, "free list", *free, QAM_PAGE_FREE, BUFFER_LOCK_EXCLUSIVE);
 	next = QamPageGetOpaque(BufferGetPage(buffer))->next;
-	if (!qam_page_over(BufferGetPage(buffer)))
+	if (!qam_page_is_spent(BufferGetPage(buffer)))
 		qam_broken(index, free->block, "The page is free, but not all of its slots are done.");
 	if (next.block == free->block)
 		qam_broken(index, free->block, "The free list leads from this block to itself.");
@@ -292,14 +293,14 @@ qam_get_page(Relation index, QamLink *free)
 }
 
 /*
- * qam_renew_nonce replaces the nonce if this change takes the first page number
+ * qam_meta_renew_nonce replaces the nonce if this change takes the first page number
  * of an unlogged index: a crash resets that, with the same old nonce each time.
  */
 void
-qam_renew_nonce(QamLog *log, Page page, const uint64 *nonce)
+qam_meta_renew_nonce(QamLog *log, Page page, const uint64 *nonce)
 {
 	if (QamPageGetMeta(page)->next_seq == 1 && !RelationNeedsWAL(log->index))
-		qam_meta_set_nonce(log, page, nonce);
+		qam_page_set_nonce(log, page, nonce);
 }
 
 /*
@@ -319,7 +320,7 @@ qam_max_pins(void)
  * that after a crash either all of it has happened or none.
  */
 static QamLink
-qam_extend(Relation index, int lane, const QamLink *seen)
+extend(Relation index, int lane, const QamLink *seen)
 {
 	Buffer		meta_buffer = ReadBuffer(index, QAM_METAPAGE);
 	Buffer		tail_buffer = InvalidBuffer;
@@ -332,9 +333,9 @@ qam_extend(Relation index, int lane, const QamLink *seen)
 	uint64		seq;
 	uint64		nonce[2];
 
-	qam_random_nonce(nonce);
+	qam_meta_random(nonce);
 	LockBuffer(meta_buffer, BUFFER_LOCK_EXCLUSIVE);
-	meta = qam_check_meta(index, BufferGetPage(meta_buffer));
+	meta = qam_meta_check(index, BufferGetPage(meta_buffer));
 	tail = meta->lanes[lane].tail;
 	if (!qam_same_link(&tail, seen))
 	{
@@ -349,18 +350,18 @@ qam_extend(Relation index, int lane, const QamLink *seen)
 			qam_broken(index, tail.block, "The list of a lane goes on behind its last page.");
 	}
 	free = meta->free;
-	buffer = qam_get_page(index, &free);
+	buffer = qam_meta_get_page(index, &free);
 
 	qam_log_begin(&log, index);
 	page = qam_log_page(&log, meta_buffer, false);
 
-	qam_renew_nonce(&log, page, nonce);
-	seq = qam_meta_take_seq(&log, page);
+	qam_meta_renew_nonce(&log, page, nonce);
+	seq = qam_page_next_seq(&log, page);
 	tail = qam_link(BufferGetBlockNumber(buffer), seq);
-	qam_meta_set_tail(&log, page, lane, tail);
+	qam_page_set_lane_tail(&log, page, lane, tail);
 	if (!BufferIsValid(tail_buffer))
-		qam_meta_set_head(&log, page, lane, tail);
-	qam_meta_set_free(&log, page, free);
+		qam_page_set_lane_head(&log, page, lane, tail);
+	qam_page_set_free_list(&log, page, free);
 	if (BufferIsValid(tail_buffer))
 		qam_page_set_next(&log, qam_log_page(&log, tail_buffer, false), tail);
 	qam_page_init(qam_log_page(&log, buffer, true), QAM_PAGE_LANE, lane, seq);
@@ -377,11 +378,11 @@ qam_extend(Relation index, int lane, const QamLink *seen)
  * Where does a lane end, according to the metapage?  No locks on entry or exit.
  */
 static QamLink
-qam_read_lane_tail(Relation index, int lane)
+read_lane_tail(Relation index, int lane)
 {
 	QamMetaData meta;
 
-	qam_read_meta(index, &meta);
+	qam_meta_read(index, &meta);
 	return meta.lanes[lane].tail;
 }
 
@@ -396,9 +397,9 @@ qam_lane_tail(Relation index, int lane)
 
 	if (!QamLinkIsValid(&tail))
 	{
-		tail = qam_read_lane_tail(index, lane);
+		tail = read_lane_tail(index, lane);
 		if (!QamLinkIsValid(&tail))
-			tail = qam_extend(index, lane, &tail);
+			tail = extend(index, lane, &tail);
 		qam_cache(index)->tails[lane] = tail;
 	}
 	return tail;
@@ -417,7 +418,7 @@ qam_lane_tail_gone(Relation index, int lane, const QamLink *tail)
 	QamLink		now;
 
 	qam_cache(index)->tails[lane] = qam_no_link();
-	now = qam_read_lane_tail(index, lane);
+	now = read_lane_tail(index, lane);
 	if (qam_same_link(&now, tail))
 		qam_broken(index, tail->block,
 				   "The list of lane %d ends at this block, which is not its last page.", lane);
@@ -425,7 +426,7 @@ qam_lane_tail_gone(Relation index, int lane, const QamLink *tail)
 }
 
 /*
- * qam_next_again tells which page follows "pred" in a lane or in the schedule,
+ * qam_lane_next_again tells which page follows "pred" in a lane or in the schedule,
  * after the link that it had has led nowhere.  No locks on entry or exit.
  *
  * False: pred has left the list itself.  A page leaves a list with the page before
@@ -433,8 +434,8 @@ qam_lane_tail_gone(Relation index, int lane, const QamLink *tail)
  * it has led nowhere is broken.
  */
 bool
-qam_next_again(Relation index, int lane, const QamLink *pred, const QamLink *failed,
-			   QamLink *next)
+qam_lane_next_again(Relation index, int lane, const QamLink *pred, const QamLink *failed,
+					QamLink *next)
 {
 	Buffer		buffer = ReadBuffer(index, pred->block);
 	bool		good;
@@ -451,12 +452,12 @@ qam_next_again(Relation index, int lane, const QamLink *pred, const QamLink *fai
 }
 
 /*
- * qam_extend_lane is called when the lane's last page is full.  No locks.
+ * qam_lane_extend is called when the lane's last page is full.  No locks.
  */
 void
-qam_extend_lane(Relation index, int lane, const QamLink *full)
+qam_lane_extend(Relation index, int lane, const QamLink *full)
 {
-	QamLink		tail = qam_extend(index, lane, full);
+	QamLink		tail = extend(index, lane, full);
 
 	qam_cache(index)->tails[lane] = tail;
 }
@@ -466,7 +467,7 @@ qam_extend_lane(Relation index, int lane, const QamLink *full)
  * last page's, except when the list must grow.
  */
 static void
-qam_append_lane(Relation index, int lane, const QamSlot *slots, int nslots)
+qam_lane_append(Relation index, int lane, const QamSlot *slots, int nslots)
 {
 	while (nslots > 0)
 	{
@@ -501,12 +502,12 @@ qam_append_lane(Relation index, int lane, const QamSlot *slots, int nslots)
 		}
 		UnlockReleaseBuffer(buffer);
 		if (room == 0)
-			qam_extend_lane(index, lane, &tail);
+			qam_lane_extend(index, lane, &tail);
 	}
 }
 
 static inline bool
-qam_goes_to_lane(const QamEntry *entry, TimestampTz now)
+goes_to_lane(const QamEntry *entry, TimestampTz now)
 {
 	return entry->group == 0 && entry->ready_at <= now;
 }
@@ -516,8 +517,8 @@ qam_goes_to_lane(const QamEntry *entry, TimestampTz now)
  * Those due later go to the schedule, those of groups to the end of these.
  */
 static void
-qam_append_entries(Relation index, const QamEntry *entries, int nentries,
-				   uint8 state, uint64 claim)
+append_entries(Relation index, const QamEntry *entries, int nentries,
+			   uint8 state, uint64 claim)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	QamSlot		slots[64];
@@ -541,7 +542,7 @@ qam_append_entries(Relation index, const QamEntry *entries, int nentries,
 			slot->claim = claim;
 			i++;
 		} while (i < nentries && n < (int) lengthof(slots) &&
-				 qam_goes_to_lane(first, now) && qam_goes_to_lane(&entries[i], now) &&
+				 goes_to_lane(first, now) && goes_to_lane(&entries[i], now) &&
 				 entries[i].lane == first->lane);
 
 		if (first->ready_at > now)
@@ -549,7 +550,7 @@ qam_append_entries(Relation index, const QamEntry *entries, int nentries,
 		else if (first->group != 0)
 			qam_group_append(index, slots, NULL);
 		else
-			qam_append_lane(index, first->lane, slots, n);
+			qam_lane_append(index, first->lane, slots, n);
 	}
 }
 
@@ -568,8 +569,8 @@ qam_append(Relation index, const QamEntry *entries, int nentries)
 	FullTransactionId xid = GetTopFullTransactionIdIfAny();
 
 	if (FullTransactionIdIsValid(xid))
-		qam_append_entries(index, entries, nentries, QAM_SLOT_APPENDED,
-						   QamMakeXidClaim(U64FromFullTransactionId(xid), UINT64CONST(0)));
+		append_entries(index, entries, nentries, QAM_SLOT_APPENDED,
+					   QamMakeXidClaim(U64FromFullTransactionId(xid), UINT64CONST(0)));
 	else
 		qam_append_ready(index, entries, nentries);
 }
@@ -581,14 +582,14 @@ qam_append(Relation index, const QamEntry *entries, int nentries)
 void
 qam_append_ready(Relation index, const QamEntry *entries, int nentries)
 {
-	qam_append_entries(index, entries, nentries, QAM_SLOT_READY, 0);
+	append_entries(index, entries, nentries, QAM_SLOT_READY, 0);
 }
 
 /*
  * The hash of a message's group, or an error if it cannot have that group.
  */
 static uint32
-qam_entry_group(Relation index, Datum value, int lane)
+entry_group(Relation index, Datum value, int lane)
 {
 	Size		len = toast_raw_datum_size(value) - VARHDRSZ;
 	text	   *group_id;
@@ -607,8 +608,8 @@ qam_entry_group(Relation index, Datum value, int lane)
 				 errhint("Leave the priority of messages with a group_id at %d.",
 						 QAM_DEFAULT_LANE)));
 	group_id = DatumGetTextPP(value);
-	hash = qam_group_hash(qam_group_key(index), VARDATA_ANY(group_id),
-						  VARSIZE_ANY_EXHDR(group_id));
+	hash = qam_directory_hash(qam_meta_group_key(index), VARDATA_ANY(group_id),
+							  VARSIZE_ANY_EXHDR(group_id));
 	if ((Pointer) group_id != DatumGetPointer(value))
 		pfree(group_id);
 	return hash;
@@ -621,7 +622,7 @@ qam_entry_group(Relation index, Datum value, int lane)
 QamEntry
 qam_entry(Relation index, const Datum *values, const bool *isnull, ItemPointer tid)
 {
-	QamEntry	entry = {.lane = QAM_DEFAULT_LANE, .group = 0, .ready_at = 0};
+	QamEntry	entry = {.lane = QAM_DEFAULT_LANE,.group = 0,.ready_at = 0};
 
 	entry.tid = *tid;
 	if (!isnull[QAM_ATTR_PRIORITY - 1])
@@ -645,7 +646,7 @@ qam_entry(Relation index, const Datum *values, const bool *isnull, ItemPointer t
 					 errmsg("deliver_at must be finite")));
 	}
 	if (!isnull[QAM_ATTR_GROUP_ID - 1])
-		entry.group = qam_entry_group(index, values[QAM_ATTR_GROUP_ID - 1], entry.lane);
+		entry.group = entry_group(index, values[QAM_ATTR_GROUP_ID - 1], entry.lane);
 	return entry;
 }
 
@@ -667,7 +668,7 @@ qaminsert(Relation index, Datum *values, bool *isnull, ItemPointer tid,
  * Lock a buffer exclusively, at once or not at all unless wait.
  */
 static bool
-qam_lock_exclusive(Buffer buffer, bool wait)
+lock_exclusive(Buffer buffer, bool wait)
 {
 	if (!wait)
 		return ConditionalLockBuffer(buffer);
@@ -676,21 +677,21 @@ qam_lock_exclusive(Buffer buffer, bool wait)
 }
 
 /*
- * qam_lock_if pins and locks a page exclusively if it is the one that a link
+ * qam_lane_lock_if pins and locks a page exclusively if it is the one that a link
  * means, in a lane or in the schedule, and unless wait, if it is not busy.  Else it
  * returns an invalid buffer.
  *
  * The page is looked at before it is waited for, as by qam_follow.
  */
 Buffer
-qam_lock_if(Relation index, const QamLink *link, int lane, bool wait)
+qam_lane_lock_if(Relation index, const QamLink *link, int lane, bool wait)
 {
 	Buffer		buffer = ReadBuffer(index, link->block);
 	Page		page = BufferGetPage(buffer);
 
-	if (qam_looks_like(page, lane == QAM_SCHEDULED ? QAM_PAGE_BUCKET : QAM_PAGE_LANE,
-					   link->seq, PG_UINT64_MAX) &&
-		qam_lock_exclusive(buffer, wait))
+	if (qam_seems_to_be(page, lane == QAM_SCHEDULED ? QAM_PAGE_BUCKET : QAM_PAGE_LANE,
+						link->seq, PG_UINT64_MAX) &&
+		lock_exclusive(buffer, wait))
 	{
 		if (qam_page_is(page, link, lane))
 			return buffer;
@@ -705,8 +706,8 @@ qam_lock_if(Relation index, const QamLink *link, int lane, bool wait)
  * exclusively, like the metapage.  Returns false when it is not to be had.
  */
 static bool
-qam_unlink_locked(Relation index, int lane, Buffer meta_buffer,
-				  Buffer pred_buffer, const QamLink *link, bool wait)
+unlink_locked(Relation index, int lane, Buffer meta_buffer,
+			  Buffer pred_buffer, const QamLink *link, bool wait)
 {
 	QamMeta		meta = QamPageGetMeta(BufferGetPage(meta_buffer));
 	Buffer		buffer;
@@ -715,10 +716,10 @@ qam_unlink_locked(Relation index, int lane, Buffer meta_buffer,
 	/* A last page that leads on is broken; who appends will tell */
 	if (qam_same_link(&meta->lanes[lane].tail, link))
 		return false;
-	buffer = qam_lock_if(index, link, lane, wait);
+	buffer = qam_lane_lock_if(index, link, lane, wait);
 	if (!BufferIsValid(buffer))
 		return false;
-	if (qam_page_finished(BufferGetPage(buffer)))
+	if (qam_page_is_removable(BufferGetPage(buffer)))
 	{
 		QamLink		next = QamPageGetOpaque(BufferGetPage(buffer))->next;
 		QamLink		free = meta->free;
@@ -727,11 +728,11 @@ qam_unlink_locked(Relation index, int lane, Buffer meta_buffer,
 
 		qam_log_begin(&log, index);
 		meta_page = qam_log_page(&log, meta_buffer, false);
-		qam_meta_set_free(&log, meta_page, *link);
+		qam_page_set_free_list(&log, meta_page, *link);
 		if (BufferIsValid(pred_buffer))
 			qam_page_set_next(&log, qam_log_page(&log, pred_buffer, false), next);
 		else
-			qam_meta_set_head(&log, meta_page, lane, next);
+			qam_page_set_lane_head(&log, meta_page, lane, next);
 		qam_page_set_free(&log, qam_log_page(&log, buffer, false), free);
 		qam_log_finish(&log);
 		done = true;
@@ -741,7 +742,7 @@ qam_unlink_locked(Relation index, int lane, Buffer meta_buffer,
 }
 
 /*
- * qam_unlink takes a finished page out of its lane, onto the free list.
+ * qam_lane_unlink takes a finished page out of its lane, onto the free list.
  *
  * pred is the page before it, or NULL for the lane's head.  No locks on entry
  * or exit.  False: it is not finished, not behind pred any more, or (unless
@@ -749,34 +750,34 @@ qam_unlink_locked(Relation index, int lane, Buffer meta_buffer,
  * vacuum will do it.  One record: metapage, predecessor, page.
  */
 bool
-qam_unlink(Relation index, int lane, const QamLink *pred, const QamLink *link,
-		   bool wait)
+qam_lane_unlink(Relation index, int lane, const QamLink *pred, const QamLink *link,
+				bool wait)
 {
 	Buffer		meta_buffer = ReadBuffer(index, QAM_METAPAGE);
 	Buffer		pred_buffer = InvalidBuffer;
 	QamMeta		meta;
 	bool		done = false;
 
-	if (!qam_lock_exclusive(meta_buffer, wait))
+	if (!lock_exclusive(meta_buffer, wait))
 	{
 		ReleaseBuffer(meta_buffer);
 		return false;
 	}
-	meta = qam_check_meta(index, BufferGetPage(meta_buffer));
+	meta = qam_meta_check(index, BufferGetPage(meta_buffer));
 	if (pred == NULL)
 	{
 		if (qam_same_link(&meta->lanes[lane].head, link))
-			done = qam_unlink_locked(index, lane, meta_buffer, InvalidBuffer,
-									 link, wait);
+			done = unlink_locked(index, lane, meta_buffer, InvalidBuffer,
+								 link, wait);
 	}
 	else
 	{
-		pred_buffer = qam_lock_if(index, pred, lane, wait);
+		pred_buffer = qam_lane_lock_if(index, pred, lane, wait);
 		if (BufferIsValid(pred_buffer))
 		{
 			if (qam_same_link(&QamPageGetOpaque(BufferGetPage(pred_buffer))->next, link))
-				done = qam_unlink_locked(index, lane, meta_buffer, pred_buffer,
-										 link, wait);
+				done = unlink_locked(index, lane, meta_buffer, pred_buffer,
+									 link, wait);
 			UnlockReleaseBuffer(pred_buffer);
 		}
 	}
@@ -785,11 +786,11 @@ qam_unlink(Relation index, int lane, const QamLink *pred, const QamLink *link,
 }
 
 /*
- * qam_adopt_new_page puts a page onto the free list that a crash left all zeros,
+ * qam_meta_adopt_page puts a page onto the free list that a crash left all zeros,
  * and returns whether it is one.  It is pinned; no locks on entry or exit.
  */
 bool
-qam_adopt_new_page(Relation index, Buffer buffer)
+qam_meta_adopt_page(Relation index, Buffer buffer)
 {
 	Buffer		meta_buffer = ReadBuffer(index, QAM_METAPAGE);
 	bool		is_new;
@@ -801,7 +802,7 @@ qam_adopt_new_page(Relation index, Buffer buffer)
 	is_new = PageIsNew(BufferGetPage(buffer));
 	if (is_new)
 	{
-		QamMeta		meta = qam_check_meta(index, BufferGetPage(meta_buffer));
+		QamMeta		meta = qam_meta_check(index, BufferGetPage(meta_buffer));
 		QamLink		free = meta->free;
 		QamLog		log;
 		Page		page;
@@ -809,8 +810,8 @@ qam_adopt_new_page(Relation index, Buffer buffer)
 
 		qam_log_begin(&log, index);
 		page = qam_log_page(&log, meta_buffer, false);
-		seq = qam_meta_take_seq(&log, page);
-		qam_meta_set_free(&log, page, qam_link(BufferGetBlockNumber(buffer), seq));
+		seq = qam_page_next_seq(&log, page);
+		qam_page_set_free_list(&log, page, qam_link(BufferGetBlockNumber(buffer), seq));
 		page = qam_log_page(&log, buffer, true);
 		qam_page_init(page, QAM_PAGE_FREE, 0, seq);
 		qam_page_set_free(&log, page, free);
@@ -822,20 +823,20 @@ qam_adopt_new_page(Relation index, Buffer buffer)
 }
 
 /*
- * qam_wakeup tells the walkers that remember pages as not worth a visit that
+ * qam_meta_wake tells the walkers that remember pages as not worth a visit that
  * a slot on page number "seq" has become ready before its time.  No locks on
  * entry or exit; the change of the slot has been made.
  */
 void
-qam_wakeup(Relation index, uint64 seq)
+qam_meta_wake(Relation index, uint64 seq)
 {
 	Buffer		buffer = ReadBuffer(index, QAM_METAPAGE);
 	QamLog		log;
 
 	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
-	(void) qam_check_meta(index, BufferGetPage(buffer));
+	(void) qam_meta_check(index, BufferGetPage(buffer));
 	qam_log_begin_hint(&log, index);
-	qam_meta_count_wakeup(&log, qam_log_page(&log, buffer, false), seq);
+	qam_page_count_wakeup(&log, qam_log_page(&log, buffer, false), seq);
 	qam_log_finish(&log);
 	UnlockReleaseBuffer(buffer);
 }

@@ -128,10 +128,10 @@ StaticAssertDecl(sizeof(QamSlot) == 40, "slot format");
 #define QAM_CLAIM_NONE		UINT64CONST(0)
 #define QAM_CLAIM_BY_LEASE	UINT64CONST(1)	/* 62 random bits */
 #define QAM_CLAIM_BY_XID	UINT64CONST(2)	/* transaction id and a salt */
-#define QAM_CLAIM_GONE_BY	UINT64CONST(3)	/* nobody's: READY, and for those only
-											 * who see this transaction, which
-											 * did away with the one before it
-											 * in the group */
+#define QAM_CLAIM_GONE_BY	UINT64CONST(3)	/* nobody's: READY, and for those
+											 * only who see this transaction,
+											 * which did away with the one
+											 * before it in the group */
 #define QamClaimKindOf(claim)	((claim) >> QAM_CLAIM_SHIFT)
 #define QamClaimValueOf(claim)	((claim) & ((UINT64CONST(1) << QAM_CLAIM_SHIFT) - 1))
 #define QamMakeClaim(kind, value) \
@@ -159,7 +159,8 @@ typedef struct QamOpaqueData
 	uint64		seq;			/* this page's number */
 	/* page hints: not WAL-logged unless lowered, see README, "Hints" */
 	int64		earliest;		/* 0, or no slot but owner's is ready before */
-	uint64		owner;			/* 0, or full xid whose slots "earliest" ignores */
+	uint64		owner;			/* 0, or full xid whose slots "earliest"
+								 * ignores */
 	uint16		first_unfinished;	/* all slots before it are DONE */
 	uint8		lane;
 	uint8		unused;
@@ -233,8 +234,8 @@ typedef struct QamMetaData
 	BlockNumber directory;		/* root of the groups' directory, 0 = none yet */
 	BlockNumber schedule;		/* root of the schedule, 0 = none yet */
 	QamLane		lanes[QAM_LANES];
-	uint32		wakeups[QAM_WAKE_CELLS];	/* hint: bumped when a slot becomes
-											 * ready early */
+	uint32		wakeups[QAM_WAKE_CELLS];	/* hint: bumped when a slot
+											 * becomes ready early */
 } QamMetaData;
 
 typedef QamMetaData *QamMeta;
@@ -303,19 +304,19 @@ StaticAssertDecl(sizeof(QamGroup) == 24, "group format");
 #define QAM_DIGITS			10
 #define QAM_DIGIT_VALUES	(1 << QAM_DIGIT_BITS)
 
-typedef struct QamChainEnds
+typedef struct QamListEnds
 {
 	BlockNumber head;			/* 0: empty */
 	BlockNumber tail;
-} QamChainEnds;
+} QamListEnds;
 
 typedef struct QamScheduleData
 {
 	uint64		cursor;			/* a tick */
 	int64		near_due;		/* nothing in "near" is due before */
-	QamChainEnds near;
-	QamChainEnds opened;
-	QamChainEnds buckets[QAM_DIGITS][QAM_DIGIT_VALUES];
+	QamListEnds near;
+	QamListEnds opened;
+	QamListEnds buckets[QAM_DIGITS][QAM_DIGIT_VALUES];
 } QamScheduleData;
 
 typedef QamScheduleData *QamSchedule;

@@ -50,7 +50,7 @@ qam_proof(const uint64 *nonce, uint64 seq, int slotno, const QamSlot *slot)
  * Find the slot a ref means on a locked page; NULL if the ref is stale.
  */
 static QamSlot *
-qam_ref_slot(Relation index, Page page, const QamRef *ref)
+ref_slot(Relation index, Page page, const QamRef *ref)
 {
 	QamOpaque	opaque = QamPageGetOpaque(page);
 	QamSlot    *slot;
@@ -62,7 +62,7 @@ qam_ref_slot(Relation index, Page page, const QamRef *ref)
 		return NULL;
 	slot = QamPageGetSlots(page) + ref->slot;
 	if (slot->claim == 0 ||
-		qam_proof(qam_nonce(index), opaque->seq, ref->slot, slot) != ref->proof)
+		qam_proof(qam_meta_nonce(index), opaque->seq, ref->slot, slot) != ref->proof)
 		return NULL;
 	return slot;
 }
@@ -71,7 +71,7 @@ qam_ref_slot(Relation index, Page page, const QamRef *ref)
  * How the claim of a slot stands, going by the slot alone.
  */
 static QamRefState
-qam_claim_state(const QamSlot *slot, TimestampTz now)
+claim_state(const QamSlot *slot, TimestampTz now)
 {
 	switch (QamSlotState(slot))
 	{
@@ -106,8 +106,8 @@ qam_claim_state(const QamSlot *slot, TimestampTz now)
  * over, no row is pinned, and the page may be but share-locked.
  */
 static QamSlot *
-qam_resolve(Relation heap, Relation index, const QamRef *ref, int mode,
-			Buffer *buffer, Buffer *heap_buffer, QamRefState *state, QamRow *row)
+resolve(Relation heap, Relation index, const QamRef *ref, int mode,
+		Buffer *buffer, Buffer *heap_buffer, QamRefState *state, QamRow *row)
 {
 	QamSlot    *slot;
 	ItemPointerData tid;
@@ -116,14 +116,14 @@ qam_resolve(Relation heap, Relation index, const QamRef *ref, int mode,
 	*heap_buffer = InvalidBuffer;
 
 	/* Anything that reads the metapage or the file's size comes first */
-	(void) qam_nonce(index);
+	(void) qam_meta_nonce(index);
 	if (!qam_block_exists(index, ref->block))
 		return NULL;
 
 	/* A slot's TID never changes: pin its page before we lock for good */
 	*buffer = ReadBuffer(index, ref->block);
 	LockBuffer(*buffer, BUFFER_LOCK_SHARE);
-	slot = qam_ref_slot(index, BufferGetPage(*buffer), ref);
+	slot = ref_slot(index, BufferGetPage(*buffer), ref);
 	if (slot != NULL && !QamSlotIsOver(slot))
 	{
 		qam_require_slot(index, ref->block, ref->slot, slot, QAM_PAGE_LANE);
@@ -131,7 +131,7 @@ qam_resolve(Relation heap, Relation index, const QamRef *ref, int mode,
 		LockBuffer(*buffer, BUFFER_LOCK_UNLOCK);
 		*heap_buffer = qam_pin_row(heap, index, ItemPointerGetBlockNumber(&tid));
 		LockBuffer(*buffer, mode);
-		slot = qam_ref_slot(index, BufferGetPage(*buffer), ref);
+		slot = ref_slot(index, BufferGetPage(*buffer), ref);
 	}
 	if (slot == NULL)
 	{
@@ -142,7 +142,7 @@ qam_resolve(Relation heap, Relation index, const QamRef *ref, int mode,
 		return NULL;
 	}
 
-	*state = qam_claim_state(slot, GetCurrentTimestamp());
+	*state = claim_state(slot, GetCurrentTimestamp());
 	if (*state == QAM_REF_LOST || *state == QAM_REF_GONE)
 		return slot;
 
@@ -180,8 +180,8 @@ qam_locate(Relation heap, Relation index, const QamRef *ref, QamLocated *out)
 	QamSlot    *slot;
 	QamRow		row;
 
-	slot = qam_resolve(heap, index, ref, BUFFER_LOCK_SHARE, &buffer,
-					   &out->heap_pin, &out->state, &row);
+	slot = resolve(heap, index, ref, BUFFER_LOCK_SHARE, &buffer,
+				   &out->heap_pin, &out->state, &row);
 	if (slot == NULL)
 		return;
 	out->kind = QamClaimKindOf(slot->claim) == QAM_CLAIM_BY_LEASE ?
@@ -215,18 +215,21 @@ qam_confirm_ack(Relation index, const QamRef *ref)
 	bool		group;
 	uint64		seq;
 
-	(void) qam_nonce(index);
+	(void) qam_meta_nonce(index);
 	if (!qam_block_exists(index, ref->block))
 		return false;
 	buffer = ReadBuffer(index, ref->block);
 	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
-	slot = qam_ref_slot(index, BufferGetPage(buffer), ref);
+	slot = ref_slot(index, BufferGetPage(buffer), ref);
 	if (slot != NULL)
 	{
 		QamLog		log;
 		Page		page;
 
-		/* In a group, others wait for it, and a crash shall not keep them waiting */
+		/*
+		 * In a group, others wait for it, and a crash shall not keep them
+		 * waiting
+		 */
 		if (slot->group_hash != 0)
 		{
 			qam_log_begin(&log, index);
@@ -246,7 +249,7 @@ qam_confirm_ack(Relation index, const QamRef *ref)
 	seq = QamPageGetOpaque(BufferGetPage(buffer))->seq;
 	UnlockReleaseBuffer(buffer);
 	if (group)
-		qam_wakeup(index, seq);
+		qam_meta_wake(index, seq);
 	return slot != NULL;
 }
 
@@ -331,7 +334,7 @@ qam_stuck_pause(int stuck)
  * What giving back makes of a slot.
  */
 static void
-qam_given_back(QamSlot *new, QamGiveBack how, int64 delay, const QamRetry *retry,
+give_back_slot(QamSlot *new, QamGiveBack how, int64 delay, const QamRetry *retry,
 			   uint64 seq, int slotno)
 {
 	uint8		blocked = new->state & QAM_SLOT_BLOCKED;
@@ -372,7 +375,7 @@ qam_given_back(QamSlot *new, QamGiveBack how, int64 delay, const QamRetry *retry
  * none.
  */
 static void
-qam_undone(QamSlot *new, const QamUndo *undo, bool stuck, TimestampTz now)
+undo_slot(QamSlot *new, const QamUndo *undo, bool stuck, TimestampTz now)
 {
 	uint8		blocked = new->state & QAM_SLOT_BLOCKED;
 
@@ -416,14 +419,17 @@ qam_undo_claim(Relation index, const QamClaimed *claimed, bool stuck)
 	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
 	slot = QamPageGetSlots(page) + claimed->ref.slot;
 
-	/* It may have moved out of the schedule: then the claim stays till the end */
+	/*
+	 * It may have moved out of the schedule: then the claim stays till the
+	 * end
+	 */
 	if (qam_page_is(page, &link, undo->lane) &&
 		claimed->ref.slot < QamPageGetSlotCount(page) &&
 		!QamSlotIsOver(slot) && slot->claim == undo->claim)
 	{
 		QamSlot		new = *slot;
 
-		qam_undone(&new, undo, stuck, now);
+		undo_slot(&new, undo, stuck, now);
 		qam_log_begin(&log, index);
 		page = qam_log_page(&log, buffer, false);
 		qam_page_set_slot(&log, page, claimed->ref.slot, &new);
@@ -434,28 +440,28 @@ qam_undo_claim(Relation index, const QamClaimed *claimed, bool stuck)
 	}
 	UnlockReleaseBuffer(buffer);
 	if (undone)
-		qam_wakeup(index, undo->seq);
+		qam_meta_wake(index, undo->seq);
 	RESUME_INTERRUPTS();
 }
 
 /*
- * qam_resolve with the page locked exclusively, if the slot's claim can be given
+ * resolve with the page locked exclusively, if the slot's claim can be given
  * back, or prolonged; otherwise NULL with nothing locked or pinned.
  */
 static QamSlot *
-qam_resolve_to_give_back(Relation heap, Relation index, const QamRef *ref, QamGiveBack how,
-						 Buffer *buffer, Buffer *heap_buffer, QamRefState *state)
+resolve_to_give_back(Relation heap, Relation index, const QamRef *ref, QamGiveBack how,
+					 Buffer *buffer, Buffer *heap_buffer, QamRefState *state)
 {
 	QamRow		row;
-	QamSlot    *slot = qam_resolve(heap, index, ref, BUFFER_LOCK_EXCLUSIVE, buffer,
-								   heap_buffer, state, &row);
+	QamSlot    *slot = resolve(heap, index, ref, BUFFER_LOCK_EXCLUSIVE, buffer,
+							   heap_buffer, state, &row);
 
 	if (slot == NULL)
 		return NULL;
 
 	/* A row that somebody is deleting may come back, so its slot counts */
 	if (*state == QAM_REF_BUSY)
-		*state = qam_claim_state(slot, GetCurrentTimestamp());
+		*state = claim_state(slot, GetCurrentTimestamp());
 	if (*state == QAM_REF_HELD || (*state == QAM_REF_LAPSED && how != QAM_END_LEASE))
 		return slot;
 	UnlockReleaseBuffer(*buffer);
@@ -488,7 +494,7 @@ qam_give_back(Relation heap, Relation index, const QamRef *ref, QamGiveBack how,
 
 	*mates = NULL;
 	*nmates = 0;
-	slot = qam_resolve_to_give_back(heap, index, ref, how, &buffer, &heap_buffer, &state);
+	slot = resolve_to_give_back(heap, index, ref, how, &buffer, &heap_buffer, &state);
 	if (slot != NULL && how != QAM_EXTEND && slot->group_hash != 0)
 	{
 		/* Those behind it come first; see "Groups" in the README */
@@ -496,7 +502,7 @@ qam_give_back(Relation heap, Relation index, const QamRef *ref, QamGiveBack how,
 		UnlockReleaseBuffer(buffer);
 		ReleaseBuffer(heap_buffer);
 		qam_group_give_back(index, &new, mates, nmates);
-		slot = qam_resolve_to_give_back(heap, index, ref, how, &buffer, &heap_buffer, &state);
+		slot = resolve_to_give_back(heap, index, ref, how, &buffer, &heap_buffer, &state);
 	}
 	if (slot == NULL)
 		return state;
@@ -510,7 +516,7 @@ qam_give_back(Relation heap, Relation index, const QamRef *ref, QamGiveBack how,
 
 	new = *slot;
 	seq = QamPageGetOpaque(BufferGetPage(buffer))->seq;
-	qam_given_back(&new, how, delay, retry, seq, ref->slot);
+	give_back_slot(&new, how, delay, retry, seq, ref->slot);
 	*when = new.ready_at;
 
 	/* Once it is ready, nobody may be kept from noticing */
@@ -522,7 +528,7 @@ qam_give_back(Relation heap, Relation index, const QamRef *ref, QamGiveBack how,
 	lsn = qam_log_finish(&log);
 	UnlockReleaseBuffer(buffer);
 	ReleaseBuffer(heap_buffer);
-	qam_wakeup(index, seq);
+	qam_meta_wake(index, seq);
 	RESUME_INTERRUPTS();
 	if (!XLogRecPtrIsInvalid(lsn))
 		qam_log_flush_soon(lsn);

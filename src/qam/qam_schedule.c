@@ -55,13 +55,13 @@ typedef struct QamMove
 	uint16		slots[(BLCKSZ / sizeof(QamSlot)) + 1];	/* in the order wanted */
 	int			npins;
 	Buffer		pins[QAM_MOVE_PINS];	/* their rows' pages */
-	uint8		pin_of[(BLCKSZ / sizeof(QamSlot)) + 1];	/* per slot */
+	uint8		pin_of[(BLCKSZ / sizeof(QamSlot)) + 1]; /* per slot */
 
 	/* set by qam_move_judge, for qam_move_log */
 	int			nmoved;
 	QamSlot		moved[(BLCKSZ / sizeof(QamSlot)) + 1];
-	int			nover;
-	uint16		over[(BLCKSZ / sizeof(QamSlot)) + 1];
+	int			nleaving;
+	uint16		leaving[(BLCKSZ / sizeof(QamSlot)) + 1];
 } QamMove;
 
 /*
@@ -69,7 +69,7 @@ typedef struct QamMove
  */
 
 static uint64
-qam_tick(int64 time)
+tick_of(int64 time)
 {
 	return time <= 0 ? 0 : (uint64) time >> QAM_TICK_BITS;
 }
@@ -80,7 +80,7 @@ qam_tick(int64 time)
 int
 qam_schedule_list(const QamScheduleData *schedule, int64 ready_at)
 {
-	uint64		tick = qam_tick(ready_at);
+	uint64		tick = tick_of(ready_at);
 	int			digit;
 	int			value;
 
@@ -100,7 +100,7 @@ qam_schedule_list(const QamScheduleData *schedule, int64 ready_at)
  * next digit.
  */
 static int
-qam_first_bucket(const QamScheduleData *schedule, uint64 *start)
+first_bucket(const QamScheduleData *schedule, uint64 *start)
 {
 	int			digit;
 
@@ -125,7 +125,7 @@ qam_first_bucket(const QamScheduleData *schedule, uint64 *start)
  * When is there something to do next?  DT_NOEND: never.
  */
 static int64
-qam_next_due(const QamScheduleData *schedule)
+qam_schedule_next(const QamScheduleData *schedule)
 {
 	int64		due = DT_NOEND;
 	uint64		start;
@@ -134,7 +134,7 @@ qam_next_due(const QamScheduleData *schedule)
 		return 0;
 	if (schedule->near.head != 0)
 		due = schedule->near_due;
-	if (qam_first_bucket(schedule, &start) != 0)
+	if (first_bucket(schedule, &start) != 0)
 		due = Min(due, (int64) (start << QAM_TICK_BITS));
 	return due;
 }
@@ -143,22 +143,22 @@ qam_next_due(const QamScheduleData *schedule)
  * Pin and lock the schedule's root.  It exists.
  */
 static Buffer
-qam_schedule_root(Relation index, int mode)
+schedule_root(Relation index, int mode)
 {
-	return qam_follow(index, "metapage", qam_link(qam_schedule_block(index), 0),
+	return qam_follow(index, "metapage", qam_link(qam_meta_schedule(index), 0),
 					  QAM_PAGE_SCHEDULE, mode);
 }
 
 /*
  * The ends of a list.  It has both or none.
  */
-static QamChainEnds
-qam_ends(Relation index, const QamScheduleData *schedule, int list)
+static QamListEnds
+ends_of(Relation index, const QamScheduleData *schedule, int list)
 {
-	QamChainEnds ends = qam_schedule_ends(schedule, list);
+	QamListEnds ends = qam_schedule_ends(schedule, list);
 
 	if ((ends.head == 0) != (ends.tail == 0))
-		qam_broken(index, qam_schedule_block(index),
+		qam_broken(index, qam_meta_schedule(index),
 				   "A list of the schedule begins at block %u and ends at block %u.",
 				   ends.head, ends.tail);
 	return ends;
@@ -169,7 +169,7 @@ qam_ends(Relation index, const QamScheduleData *schedule, int list)
  * to the root, which is locked.
  */
 static Buffer
-qam_schedule_page(Relation index, BlockNumber block, int mode)
+schedule_page(Relation index, BlockNumber block, int mode)
 {
 	return qam_follow(index, "schedule", qam_link(block, 0), QAM_PAGE_BUCKET, mode);
 }
@@ -178,9 +178,9 @@ qam_schedule_page(Relation index, BlockNumber block, int mode)
  * The same of the last page of a list.
  */
 static Buffer
-qam_schedule_tail(Relation index, BlockNumber block, int mode)
+schedule_tail(Relation index, BlockNumber block, int mode)
 {
-	Buffer		buffer = qam_schedule_page(index, block, mode);
+	Buffer		buffer = schedule_page(index, block, mode);
 
 	if (QamLinkIsValid(&QamPageGetOpaque(BufferGetPage(buffer))->next))
 		qam_broken(index, block, "A list of the schedule goes on behind its last page.");
@@ -200,16 +200,16 @@ qam_schedule_head(Relation index, int list)
 	QamLink		link = qam_no_link();
 	Buffer		root;
 	Buffer		buffer;
-	QamChainEnds ends;
+	QamListEnds ends;
 
-	root = qam_schedule_root(index, BUFFER_LOCK_SHARE);
-	ends = qam_ends(index, QamPageGetSchedule(BufferGetPage(root)), list);
+	root = schedule_root(index, BUFFER_LOCK_SHARE);
+	ends = ends_of(index, QamPageGetSchedule(BufferGetPage(root)), list);
 	if (ends.head != 0)
 	{
-		buffer = qam_schedule_page(index, ends.head, BUFFER_LOCK_SHARE);
+		buffer = schedule_page(index, ends.head, BUFFER_LOCK_SHARE);
 		link = qam_link(ends.head, QamPageGetOpaque(BufferGetPage(buffer))->seq);
 		UnlockReleaseBuffer(buffer);
-		buffer = qam_schedule_tail(index, ends.tail, BUFFER_LOCK_SHARE);
+		buffer = schedule_tail(index, ends.tail, BUFFER_LOCK_SHARE);
 		if (link.seq > QamPageGetOpaque(BufferGetPage(buffer))->seq)
 			qam_broken(index, ends.head,
 					   "A list of the schedule begins at this block, which comes after its last page.");
@@ -228,12 +228,12 @@ qam_schedule_head(Relation index, int list)
 void
 qam_schedule_ended(Relation index, int list, const QamLink *last)
 {
-	Buffer		root = qam_schedule_root(index, BUFFER_LOCK_SHARE);
+	Buffer		root = schedule_root(index, BUFFER_LOCK_SHARE);
 	const QamScheduleData *schedule = QamPageGetSchedule(BufferGetPage(root));
 	Buffer		buffer = ReadBuffer(index, last->block);
 	Page		page = BufferGetPage(buffer);
 
-	if (qam_looks_like(page, QAM_PAGE_BUCKET, last->seq, PG_UINT64_MAX))
+	if (qam_seems_to_be(page, QAM_PAGE_BUCKET, last->seq, PG_UINT64_MAX))
 	{
 		LockBuffer(buffer, BUFFER_LOCK_SHARE);
 		if (qam_page_is(page, last, QAM_SCHEDULED) &&
@@ -249,17 +249,17 @@ qam_schedule_ended(Relation index, int list, const QamLink *last)
 }
 
 /*
- * qam_read_schedule copies the schedule's root.  False: there is none.  No locks
+ * qam_schedule_read copies the schedule's root.  False: there is none.  No locks
  * on entry or exit.
  */
 bool
-qam_read_schedule(Relation index, QamScheduleData *schedule)
+qam_schedule_read(Relation index, QamScheduleData *schedule)
 {
 	Buffer		buffer;
 
-	if (qam_schedule_block(index) == 0)
+	if (qam_meta_schedule(index) == 0)
 		return false;
-	buffer = qam_schedule_root(index, BUFFER_LOCK_SHARE);
+	buffer = schedule_root(index, BUFFER_LOCK_SHARE);
 	*schedule = *QamPageGetSchedule(BufferGetPage(buffer));
 	UnlockReleaseBuffer(buffer);
 	return true;
@@ -275,10 +275,10 @@ qam_schedule_due(Relation index)
 	Buffer		buffer;
 	int64		due;
 
-	if (qam_schedule_block(index) == 0)
+	if (qam_meta_schedule(index) == 0)
 		return DT_NOEND;
-	buffer = qam_schedule_root(index, BUFFER_LOCK_SHARE);
-	due = qam_next_due(QamPageGetSchedule(BufferGetPage(buffer)));
+	buffer = schedule_root(index, BUFFER_LOCK_SHARE);
+	due = qam_schedule_next(QamPageGetSchedule(BufferGetPage(buffer)));
 	UnlockReleaseBuffer(buffer);
 	return due;
 }
@@ -292,30 +292,30 @@ qam_schedule_due(Relation index)
  * Make the schedule, unless somebody else just has.  No locks on entry or exit.
  */
 static void
-qam_schedule_create(Relation index, int64 now)
+schedule_create(Relation index, int64 now)
 {
 	Buffer		meta_buffer = ReadBuffer(index, QAM_METAPAGE);
 	QamMeta		meta;
 	uint64		nonce[2];
 
-	qam_random_nonce(nonce);
+	qam_meta_random(nonce);
 	LockBuffer(meta_buffer, BUFFER_LOCK_EXCLUSIVE);
-	meta = qam_check_meta(index, BufferGetPage(meta_buffer));
+	meta = qam_meta_check(index, BufferGetPage(meta_buffer));
 	if (meta->schedule == 0)
 	{
 		QamLink		free = meta->free;
-		Buffer		root = qam_get_page(index, &free);
+		Buffer		root = qam_meta_get_page(index, &free);
 		QamLog		log;
 		Page		page;
 		uint64		seq;
 
 		qam_log_begin(&log, index);
 		page = qam_log_page(&log, meta_buffer, false);
-		qam_renew_nonce(&log, page, nonce);
-		seq = qam_meta_take_seq(&log, page);
-		qam_meta_set_free(&log, page, free);
-		qam_meta_set_schedule(&log, page, BufferGetBlockNumber(root));
-		qam_schedule_init(qam_log_page(&log, root, true), seq, qam_tick(now));
+		qam_meta_renew_nonce(&log, page, nonce);
+		seq = qam_page_next_seq(&log, page);
+		qam_page_set_free_list(&log, page, free);
+		qam_page_set_schedule(&log, page, BufferGetBlockNumber(root));
+		qam_page_init_schedule(qam_log_page(&log, root, true), seq, tick_of(now));
 		qam_log_finish(&log);
 		UnlockReleaseBuffer(root);
 	}
@@ -328,39 +328,39 @@ qam_schedule_create(Relation index, int64 now)
  * new page.
  */
 static void
-qam_schedule_extend(Relation index, int64 ready_at)
+schedule_extend(Relation index, int64 ready_at)
 {
 	Buffer		meta_buffer = ReadBuffer(index, QAM_METAPAGE);
 	Buffer		root;
 	Buffer		tail = InvalidBuffer;
 	QamMeta		meta;
-	QamChainEnds ends;
+	QamListEnds ends;
 	int			list;
 
 	LockBuffer(meta_buffer, BUFFER_LOCK_EXCLUSIVE);
-	meta = qam_check_meta(index, BufferGetPage(meta_buffer));
-	root = qam_schedule_root(index, BUFFER_LOCK_EXCLUSIVE);
+	meta = qam_meta_check(index, BufferGetPage(meta_buffer));
+	root = schedule_root(index, BUFFER_LOCK_EXCLUSIVE);
 	list = qam_schedule_list(QamPageGetSchedule(BufferGetPage(root)), ready_at);
-	ends = qam_ends(index, QamPageGetSchedule(BufferGetPage(root)), list);
+	ends = ends_of(index, QamPageGetSchedule(BufferGetPage(root)), list);
 	if (ends.tail != 0)
-		tail = qam_schedule_tail(index, ends.tail, BUFFER_LOCK_EXCLUSIVE);
+		tail = schedule_tail(index, ends.tail, BUFFER_LOCK_EXCLUSIVE);
 	if (!BufferIsValid(tail) ||
 		QamPageGetSlotCount(BufferGetPage(tail)) == QAM_SLOTS_PER_PAGE)
 	{
 		QamLink		free = meta->free;
-		Buffer		buffer = qam_get_page(index, &free);
+		Buffer		buffer = qam_meta_get_page(index, &free);
 		QamLog		log;
 		Page		page;
 		uint64		seq;
 
 		qam_log_begin(&log, index);
 		page = qam_log_page(&log, meta_buffer, false);
-		seq = qam_meta_take_seq(&log, page);
-		qam_meta_set_free(&log, page, free);
+		seq = qam_page_next_seq(&log, page);
+		qam_page_set_free_list(&log, page, free);
 		ends.tail = BufferGetBlockNumber(buffer);
 		if (ends.head == 0)
 			ends.head = ends.tail;
-		qam_schedule_set_ends(&log, qam_log_page(&log, root, false), list, ends);
+		qam_page_set_ends(&log, qam_log_page(&log, root, false), list, ends);
 		if (BufferIsValid(tail))
 			qam_page_set_next(&log, qam_log_page(&log, tail, false),
 							  qam_link(ends.tail, seq));
@@ -388,11 +388,11 @@ qam_schedule_lock(Relation index, int64 ready_at, Buffer *root, int *list, bool 
 	for (;;)
 	{
 		QamSchedule schedule;
-		QamChainEnds ends;
+		QamListEnds ends;
 		Buffer		tail;
 
 		CHECK_FOR_INTERRUPTS();
-		*root = qam_schedule_root(index, mode);
+		*root = schedule_root(index, mode);
 		schedule = QamPageGetSchedule(BufferGetPage(*root));
 		*list = qam_schedule_list(schedule, ready_at);
 		*near_due = *list == QAM_NEAR && ready_at < schedule->near_due;
@@ -402,16 +402,16 @@ qam_schedule_lock(Relation index, int64 ready_at, Buffer *root, int *list, bool 
 			mode = BUFFER_LOCK_EXCLUSIVE;
 			continue;
 		}
-		ends = qam_ends(index, schedule, *list);
+		ends = ends_of(index, schedule, *list);
 		if (ends.tail != 0)
 		{
-			tail = qam_schedule_tail(index, ends.tail, BUFFER_LOCK_EXCLUSIVE);
+			tail = schedule_tail(index, ends.tail, BUFFER_LOCK_EXCLUSIVE);
 			if (QamPageGetSlotCount(BufferGetPage(tail)) < QAM_SLOTS_PER_PAGE)
 				return tail;
 			UnlockReleaseBuffer(tail);
 		}
 		UnlockReleaseBuffer(*root);
-		qam_schedule_extend(index, ready_at);
+		schedule_extend(index, ready_at);
 	}
 }
 
@@ -420,10 +420,10 @@ qam_schedule_lock(Relation index, int64 ready_at, Buffer *root, int *list, bool 
  * a message goes to as fine a bucket as can be.  No locks on entry or exit.
  */
 static void
-qam_schedule_keep_up(Relation index, int64 now)
+schedule_keep_up(Relation index, int64 now)
 {
-	uint64		tick = qam_tick(now);
-	Buffer		root = qam_schedule_root(index, BUFFER_LOCK_SHARE);
+	uint64		tick = tick_of(now);
+	Buffer		root = schedule_root(index, BUFFER_LOCK_SHARE);
 	bool		behind = QamPageGetSchedule(BufferGetPage(root))->cursor < tick;
 
 	LockBuffer(root, BUFFER_LOCK_UNLOCK);
@@ -434,12 +434,12 @@ qam_schedule_keep_up(Relation index, int64 now)
 
 		LockBuffer(root, BUFFER_LOCK_EXCLUSIVE);
 		if (schedule->cursor < tick &&
-			(qam_first_bucket(schedule, &start) == 0 || start > tick))
+			(first_bucket(schedule, &start) == 0 || start > tick))
 		{
 			QamLog		log;
 
 			qam_log_begin(&log, index);
-			qam_schedule_set_cursor(&log, qam_log_page(&log, root, false), tick);
+			qam_page_set_cursor(&log, qam_log_page(&log, root, false), tick);
 			qam_log_finish(&log);
 		}
 		LockBuffer(root, BUFFER_LOCK_UNLOCK);
@@ -460,14 +460,14 @@ qam_schedule_append(Relation index, const QamSlot *slot, int lane, int64 now)
 	int			list;
 	bool		near_due;
 
-	if (qam_schedule_block(index) == 0)
-		qam_schedule_create(index, now);
-	qam_schedule_keep_up(index, now);
+	if (qam_meta_schedule(index) == 0)
+		schedule_create(index, now);
+	schedule_keep_up(index, now);
 	new.next_slot = lane;
 	tail = qam_schedule_lock(index, slot->ready_at, &root, &list, &near_due);
 	qam_log_begin(&log, index);
 	if (near_due)
-		qam_schedule_set_near_due(&log, qam_log_page(&log, root, false), slot->ready_at);
+		qam_page_set_near_due(&log, qam_log_page(&log, root, false), slot->ready_at);
 	qam_page_append(&log, qam_log_page(&log, tail, false), &new, 1);
 	qam_log_finish(&log);
 	UnlockReleaseBuffer(tail);
@@ -542,7 +542,7 @@ qam_move_from(QamMove *move, const QamLink *link)
  * Is the page that slots come from still what it was?  Locked.
  */
 static bool
-qam_move_page_is(QamMove *move)
+move_page_is(QamMove *move)
 {
 	QamLink		link = qam_link(move->from->block, move->from->opaque.seq);
 
@@ -560,7 +560,7 @@ qam_move_wait(QamMove *move)
 
 	CHECK_FOR_INTERRUPTS();
 	LockBuffer(move->from->buffer, BUFFER_LOCK_SHARE);
-	still = qam_move_page_is(move);
+	still = move_page_is(move);
 	LockBuffer(move->from->buffer, BUFFER_LOCK_UNLOCK);
 	return still;
 }
@@ -575,7 +575,7 @@ qam_move_emptied(QamMove *move)
 	bool		emptied;
 
 	LockBuffer(move->from->buffer, BUFFER_LOCK_SHARE);
-	emptied = qam_move_page_is(move) && qam_page_over(BufferGetPage(move->from->buffer));
+	emptied = move_page_is(move) && qam_page_is_spent(BufferGetPage(move->from->buffer));
 	LockBuffer(move->from->buffer, BUFFER_LOCK_UNLOCK);
 	return emptied;
 }
@@ -596,10 +596,10 @@ qam_move_judge(QamMove *move, int room)
 	Page		page = BufferGetPage(move->from->buffer);
 	int			i;
 
-	move->nmoved = move->nover = 0;
+	move->nmoved = move->nleaving = 0;
 	if (!ConditionalLockBuffer(move->from->buffer))
 		return false;
-	if (!qam_move_page_is(move))
+	if (!move_page_is(move))
 		return true;
 	for (i = 0; i < move->nslots && move->nmoved < room; i++)
 	{
@@ -612,7 +612,7 @@ qam_move_judge(QamMove *move, int room)
 		LockBuffer(heap_buffer, BUFFER_LOCK_SHARE);
 		qam_judge(move->heap, heap_buffer, &slot->tid, &row);
 		LockBuffer(heap_buffer, BUFFER_LOCK_UNLOCK);
-		move->over[move->nover++] = move->slots[i];
+		move->leaving[move->nleaving++] = move->slots[i];
 		if (row.state != QAM_ROW_GONE)
 			move->moved[move->nmoved++] = *slot;
 	}
@@ -628,15 +628,15 @@ qam_move_log(QamMove *move, QamLog *log)
 	Page		page = qam_log_page(log, move->from->buffer, false);
 	int			i;
 
-	for (i = 0; i < move->nover; i++)
-		qam_page_set_done(log, page, move->over[i]);
+	for (i = 0; i < move->nleaving; i++)
+		qam_page_set_done(log, page, move->leaving[i]);
 }
 
 /*
  * Move due slots to the end of a lane.  Returns whether it is done with all.
  */
 static bool
-qam_move_to_lane(QamMove *move, int lane)
+move_to_lane(QamMove *move, int lane)
 {
 	QamLink		tail = qam_lane_tail(move->index, lane);
 	Buffer		buffer = qam_pin_block(move->index, tail.block, "list of a lane");
@@ -658,7 +658,7 @@ qam_move_to_lane(QamMove *move, int lane)
 	{
 		for (i = 0; i < move->nmoved; i++)
 			move->moved[i].next_slot = 0;
-		if (move->nover > 0)
+		if (move->nleaving > 0)
 		{
 			qam_log_begin(&log, move->index);
 			if (move->nmoved > 0)
@@ -673,7 +673,7 @@ qam_move_to_lane(QamMove *move, int lane)
 	if (!is_last)
 		qam_lane_tail_gone(move->index, lane, &tail);
 	else if (room == 0)
-		qam_extend_lane(move->index, lane, &tail);
+		qam_lane_extend(move->index, lane, &tail);
 	if (!judged)
 		return !qam_move_wait(move);
 
@@ -686,7 +686,7 @@ qam_move_to_lane(QamMove *move, int lane)
  * them belongs; those that belong elsewhere are left out.
  */
 static void
-qam_move_to_list(QamMove *move)
+move_to_list(QamMove *move)
 {
 	int64		earliest = DT_NOEND;
 	QamSchedule schedule;
@@ -701,7 +701,7 @@ qam_move_to_list(QamMove *move)
 	/* The earliest may have to be made known, if they are near */
 	for (i = 0; i < move->nslots; i++)
 		earliest = Min(earliest, move->from->slots[move->slots[i]].ready_at);
-	move->nover = 0;
+	move->nleaving = 0;
 	tail = qam_schedule_lock(move->index, earliest, &root, &list, &near_due);
 	schedule = QamPageGetSchedule(BufferGetPage(root));
 	if (schedule->opened.head != move->from->block)
@@ -727,11 +727,11 @@ qam_move_to_list(QamMove *move)
 		UnlockReleaseBuffer(root);
 		return;
 	}
-	if (move->nover > 0)
+	if (move->nleaving > 0)
 	{
 		qam_log_begin(&log, move->index);
 		if (near_due)
-			qam_schedule_set_near_due(&log, qam_log_page(&log, root, false), earliest);
+			qam_page_set_near_due(&log, qam_log_page(&log, root, false), earliest);
 		if (move->nmoved > 0)
 			qam_page_append(&log, qam_log_page(&log, tail, false),
 							move->moved, move->nmoved);
@@ -747,7 +747,7 @@ qam_move_to_list(QamMove *move)
  * For qam_group_append: lock the page that a slot comes from, without waiting.
  *
  * QAM_SOURCE_READY: the slot may go, and source->slot is what it is now; the page
- * is locked.  QAM_SOURCE_OVER: there is nothing to move any more.
+ * is locked.  QAM_SOURCE_GONE: there is nothing to move any more.
  * QAM_SOURCE_BUSY: see qam_source_wait.  Without a source, it is always ready.
  */
 QamSourceState
@@ -766,14 +766,14 @@ qam_source_lock(Relation index, QamSource *source)
 		source->slot = move->moved[0];
 		return QAM_SOURCE_READY;
 	}
-	if (move->nover > 0)
+	if (move->nleaving > 0)
 	{
 		qam_log_begin(&log, index);
 		qam_move_log(move, &log);
 		qam_log_finish(&log);
 	}
 	LockBuffer(move->from->buffer, BUFFER_LOCK_UNLOCK);
-	return QAM_SOURCE_OVER;
+	return QAM_SOURCE_GONE;
 }
 
 /*
@@ -790,7 +790,7 @@ qam_source_wait(QamSource *source)
  * For qam_group_append: the slot has gone.  Part of its change.
  */
 void
-qam_source_done(QamLog *log, QamSource *source)
+qam_source_log(QamLog *log, QamSource *source)
 {
 	if (source != NULL)
 		qam_move_log(source->move, log);
@@ -810,7 +810,7 @@ qam_source_unlock(QamSource *source)
  * By time, and as they were sent.
  */
 static int
-qam_compare_due(const void *a, const void *b, void *arg)
+compare_due(const void *a, const void *b, void *arg)
 {
 	const QamSlot *slots = ((QamCopiedPage *) arg)->slots;
 	uint16		x = *(const uint16 *) a;
@@ -826,7 +826,7 @@ qam_compare_due(const void *a, const void *b, void *arg)
  * Returns how many there were.  No locks on entry or exit.
  */
 static int
-qam_move_due(QamMove *move, int64 now)
+move_due(QamMove *move, int64 now)
 {
 	QamCopiedPage *from = move->from;
 	uint16		due[(BLCKSZ / sizeof(QamSlot)) + 1];
@@ -837,7 +837,7 @@ qam_move_due(QamMove *move, int64 now)
 	for (i = 0; i < from->nslots; i++)
 		if (!QamSlotIsOver(&from->slots[i]) && from->slots[i].ready_at <= now)
 			due[ndue++] = i;
-	qsort_arg(due, ndue, sizeof(uint16), qam_compare_due, from);
+	qsort_arg(due, ndue, sizeof(uint16), compare_due, from);
 
 	for (done = 0; done < ndue; done += move->nslots)
 	{
@@ -866,7 +866,7 @@ qam_move_due(QamMove *move, int64 now)
 		}
 		else
 		{
-			while (!qam_move_to_lane(move, first->next_slot))
+			while (!move_to_lane(move, first->next_slot))
 				CHECK_FOR_INTERRUPTS();
 		}
 		qam_move_unpin(move);
@@ -879,12 +879,12 @@ qam_move_due(QamMove *move, int64 now)
  * predecessor, if it has one, are locked exclusively.
  */
 static void
-qam_schedule_unlink(Relation index, Buffer meta_buffer, Buffer root, Buffer pred,
-					Buffer buffer, int list)
+schedule_unlink(Relation index, Buffer meta_buffer, Buffer root, Buffer pred,
+				Buffer buffer, int list)
 {
 	QamMeta		meta = QamPageGetMeta(BufferGetPage(meta_buffer));
 	QamOpaque	opaque = QamPageGetOpaque(BufferGetPage(buffer));
-	QamChainEnds ends = qam_schedule_ends(QamPageGetSchedule(BufferGetPage(root)), list);
+	QamListEnds ends = qam_schedule_ends(QamPageGetSchedule(BufferGetPage(root)), list);
 	QamLink		free = meta->free;
 	QamLink		next = opaque->next;
 	QamLog		log;
@@ -895,9 +895,9 @@ qam_schedule_unlink(Relation index, Buffer meta_buffer, Buffer root, Buffer pred
 		ends.head = QamLinkIsValid(&next) ? next.block : 0;
 
 	qam_log_begin(&log, index);
-	qam_meta_set_free(&log, qam_log_page(&log, meta_buffer, false),
-					  qam_link(BufferGetBlockNumber(buffer), opaque->seq));
-	qam_schedule_set_ends(&log, qam_log_page(&log, root, false), list, ends);
+	qam_page_set_free_list(&log, qam_log_page(&log, meta_buffer, false),
+						   qam_link(BufferGetBlockNumber(buffer), opaque->seq));
+	qam_page_set_ends(&log, qam_log_page(&log, root, false), list, ends);
 	if (BufferIsValid(pred))
 		qam_page_set_next(&log, qam_log_page(&log, pred, false), next);
 	qam_page_set_free(&log, qam_log_page(&log, buffer, false), free);
@@ -911,8 +911,8 @@ qam_schedule_unlink(Relation index, Buffer meta_buffer, Buffer root, Buffer pred
  * It is the list's last page if and only if it leads nowhere.
  */
 static int
-qam_schedule_list_of(Relation index, const QamScheduleData *schedule, Buffer buffer,
-					 bool behind, int list)
+schedule_list_of(Relation index, const QamScheduleData *schedule, Buffer buffer,
+				 bool behind, int list)
 {
 	BlockNumber block = BufferGetBlockNumber(buffer);
 	bool		last = !QamLinkIsValid(&QamPageGetOpaque(BufferGetPage(buffer))->next);
@@ -932,7 +932,7 @@ qam_schedule_list_of(Relation index, const QamScheduleData *schedule, Buffer buf
  * Lists may have been opened since, so which list it is in is asked of the root.
  */
 static bool
-qam_schedule_take_out(Relation index, const QamLink *pred, const QamLink *link, int list)
+qam_schedule_remove_page(Relation index, const QamLink *pred, const QamLink *link, int list)
 {
 	Buffer		meta_buffer = ReadBuffer(index, QAM_METAPAGE);
 	Buffer		pred_buffer = InvalidBuffer;
@@ -943,26 +943,26 @@ qam_schedule_take_out(Relation index, const QamLink *pred, const QamLink *link, 
 	bool		done = false;
 
 	LockBuffer(meta_buffer, BUFFER_LOCK_EXCLUSIVE);
-	(void) qam_check_meta(index, BufferGetPage(meta_buffer));
-	root = qam_schedule_root(index, BUFFER_LOCK_EXCLUSIVE);
+	(void) qam_meta_check(index, BufferGetPage(meta_buffer));
+	root = schedule_root(index, BUFFER_LOCK_EXCLUSIVE);
 	schedule = QamPageGetSchedule(BufferGetPage(root));
 	if (pred == NULL)
 		there = qam_schedule_ends(schedule, list).head == link->block ||
 			schedule->opened.head == link->block;
 	else
 	{
-		pred_buffer = qam_lock_if(index, pred, QAM_SCHEDULED, true);
+		pred_buffer = qam_lane_lock_if(index, pred, QAM_SCHEDULED, true);
 		there = BufferIsValid(pred_buffer) &&
 			qam_same_link(&QamPageGetOpaque(BufferGetPage(pred_buffer))->next, link);
 	}
 	if (there)
-		buffer = qam_lock_if(index, link, QAM_SCHEDULED, true);
+		buffer = qam_lane_lock_if(index, link, QAM_SCHEDULED, true);
 	if (BufferIsValid(buffer))
 	{
-		list = qam_schedule_list_of(index, schedule, buffer, pred != NULL, list);
-		if (qam_page_over(BufferGetPage(buffer)))
+		list = schedule_list_of(index, schedule, buffer, pred != NULL, list);
+		if (qam_page_is_spent(BufferGetPage(buffer)))
 		{
-			qam_schedule_unlink(index, meta_buffer, root, pred_buffer, buffer, list);
+			schedule_unlink(index, meta_buffer, root, pred_buffer, buffer, list);
 			done = true;
 		}
 		UnlockReleaseBuffer(buffer);
@@ -980,23 +980,23 @@ qam_schedule_take_out(Relation index, const QamLink *pred, const QamLink *link, 
 static void
 qam_schedule_open(Relation index, int64 now)
 {
-	Buffer		root = qam_schedule_root(index, BUFFER_LOCK_EXCLUSIVE);
+	Buffer		root = schedule_root(index, BUFFER_LOCK_EXCLUSIVE);
 	QamSchedule schedule = QamPageGetSchedule(BufferGetPage(root));
 	uint64		start = 0;
-	int			list = qam_first_bucket(schedule, &start);
+	int			list = first_bucket(schedule, &start);
 
-	if (schedule->opened.head == 0 && list != 0 && start <= qam_tick(now))
+	if (schedule->opened.head == 0 && list != 0 && start <= tick_of(now))
 	{
-		QamChainEnds ends = qam_schedule_ends(schedule, list);
-		QamChainEnds none = {0, 0};
+		QamListEnds ends = qam_schedule_ends(schedule, list);
+		QamListEnds none = {0, 0};
 		QamLog		log;
 		Page		page;
 
 		qam_log_begin(&log, index);
 		page = qam_log_page(&log, root, false);
-		qam_schedule_set_cursor(&log, page, start);
-		qam_schedule_set_ends(&log, page, list, none);
-		qam_schedule_set_ends(&log, page, QAM_OPENED, ends);
+		qam_page_set_cursor(&log, page, start);
+		qam_page_set_ends(&log, page, list, none);
+		qam_page_set_ends(&log, page, QAM_OPENED, ends);
 		qam_log_finish(&log);
 	}
 	UnlockReleaseBuffer(root);
@@ -1009,9 +1009,9 @@ qam_schedule_open(Relation index, int64 now)
  * have ascending numbers, so there is an end of them.
  */
 static void
-qam_schedule_look_near(Relation index)
+qam_schedule_renew_near(Relation index)
 {
-	Buffer		root = qam_schedule_root(index, BUFFER_LOCK_EXCLUSIVE);
+	Buffer		root = schedule_root(index, BUFFER_LOCK_EXCLUSIVE);
 	QamSchedule schedule = QamPageGetSchedule(BufferGetPage(root));
 	QamLink		link = qam_link(schedule->near.head, 0);
 	int64		due = DT_NOEND;
@@ -1035,7 +1035,7 @@ qam_schedule_look_near(Relation index)
 		QamLog		log;
 
 		qam_log_begin(&log, index);
-		qam_schedule_set_near_due(&log, qam_log_page(&log, root, false), due);
+		qam_page_set_near_due(&log, qam_log_page(&log, root, false), due);
 		qam_log_finish(&log);
 	}
 	UnlockReleaseBuffer(root);
@@ -1047,7 +1047,7 @@ qam_schedule_look_near(Relation index)
  * entry or exit.
  */
 static bool
-qam_page_due(Relation index, const QamLink *link, int64 now, QamLink *next)
+page_due(Relation index, const QamLink *link, int64 now, QamLink *next)
 {
 	Buffer		buffer = qam_pin_block(index, link->block, "schedule");
 	Page		page = BufferGetPage(buffer);
@@ -1061,7 +1061,7 @@ qam_page_due(Relation index, const QamLink *link, int64 now, QamLink *next)
 
 		while (i >= 0 && (QamSlotIsOver(&slots[i]) || slots[i].ready_at > now))
 			i--;
-		due = i >= 0 || qam_page_over(page);
+		due = i >= 0 || qam_page_is_spent(page);
 		*next = QamPageGetOpaque(page)->next;
 	}
 	UnlockReleaseBuffer(buffer);
@@ -1072,7 +1072,7 @@ qam_page_due(Relation index, const QamLink *link, int64 now, QamLink *next)
  * Move what is due of the list "near".  Returns how many there were.
  */
 static int
-qam_run_near(QamMove *move, int64 now, int max)
+run_near(QamMove *move, int64 now, int max)
 {
 	QamLink		pred = qam_no_link();
 	QamLink		link = qam_schedule_head(move->index, QAM_NEAR);
@@ -1084,7 +1084,7 @@ qam_run_near(QamMove *move, int64 now, int max)
 		bool		emptied;
 
 		CHECK_FOR_INTERRUPTS();
-		if (!qam_page_due(move->index, &link, now, &next))
+		if (!page_due(move->index, &link, now, &next))
 		{
 			pred = link;
 			link = next;
@@ -1094,22 +1094,22 @@ qam_run_near(QamMove *move, int64 now, int max)
 		{
 			/* Freed pages lead elsewhere; who has freed one sees to the rest */
 			if (!QamLinkIsValid(&pred) ||
-				!qam_next_again(move->index, QAM_SCHEDULED, &pred, &link, &next))
+				!qam_lane_next_again(move->index, QAM_SCHEDULED, &pred, &link, &next))
 				return moved;
 			link = next;
 			continue;
 		}
 		next = move->from->opaque.next;
-		moved += qam_move_due(move, now);
+		moved += move_due(move, now);
 		emptied = qam_move_emptied(move);
 		ReleaseBuffer(move->from->buffer);
 		if (emptied)
-			(void) qam_schedule_take_out(move->index, NULL, &link, QAM_NEAR);
+			(void) qam_schedule_remove_page(move->index, NULL, &link, QAM_NEAR);
 		pred = link;
 		link = next;
 	}
 	if (!QamLinkIsValid(&link))
-		qam_schedule_look_near(move->index);
+		qam_schedule_renew_near(move->index);
 	return moved;
 }
 
@@ -1118,7 +1118,7 @@ qam_run_near(QamMove *move, int64 now, int max)
  * were moved.
  */
 static int
-qam_run_opened(QamMove *move, int64 now)
+run_opened(QamMove *move, int64 now)
 {
 	QamCopiedPage *from = move->from;
 	QamLink		link = qam_schedule_head(move->index, QAM_OPENED);
@@ -1128,14 +1128,14 @@ qam_run_opened(QamMove *move, int64 now)
 
 	if (!QamLinkIsValid(&link) || !qam_move_from(move, &link))
 		return 0;
-	moved = qam_move_due(move, now);
+	moved = move_due(move, now);
 	for (;;)
 	{
 		QamScheduleData *schedule = palloc(sizeof(QamScheduleData));
 		int			list = 0;
 
 		CHECK_FOR_INTERRUPTS();
-		(void) qam_read_schedule(move->index, schedule);
+		(void) qam_schedule_read(move->index, schedule);
 		move->nslots = 0;
 		if (schedule->opened.head == link.block)
 			for (i = 0; i < from->nslots; i++)
@@ -1154,9 +1154,9 @@ qam_run_opened(QamMove *move, int64 now)
 			break;
 		qam_move_pin(move);
 		once_debug_point("move_before_lock");
-		qam_move_to_list(move);
+		move_to_list(move);
 		qam_move_unpin(move);
-		moved += move->nover;
+		moved += move->nleaving;
 
 		/* What is over is not looked at again, whoever moved it */
 		ReleaseBuffer(from->buffer);
@@ -1166,7 +1166,7 @@ qam_run_opened(QamMove *move, int64 now)
 	emptied = qam_move_emptied(move);
 	ReleaseBuffer(from->buffer);
 	if (emptied)
-		(void) qam_schedule_take_out(move->index, NULL, &link, QAM_OPENED);
+		(void) qam_schedule_remove_page(move->index, NULL, &link, QAM_OPENED);
 	return moved;
 }
 
@@ -1186,14 +1186,14 @@ qam_run_schedule(Relation heap, Relation index, int max)
 	move->index = index;
 	move->from = palloc(sizeof(QamCopiedPage));
 	move->npins = 0;
-	while (moved < max && qam_read_schedule(index, schedule) &&
-		   qam_next_due(schedule) <= now)
+	while (moved < max && qam_schedule_read(index, schedule) &&
+		   qam_schedule_next(schedule) <= now)
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (schedule->opened.head != 0)
-			moved += qam_run_opened(move, now);
+			moved += run_opened(move, now);
 		else if (schedule->near.head != 0 && schedule->near_due <= now)
-			moved += qam_run_near(move, now, max - moved);
+			moved += run_near(move, now, max - moved);
 		else
 			qam_schedule_open(index, now);
 	}
@@ -1215,9 +1215,9 @@ qam_schedule_clean(Relation index, BufferAccessStrategy strategy)
 {
 	int			list;
 
-	if (qam_schedule_block(index) == 0)
+	if (qam_meta_schedule(index) == 0)
 		return;
-	for (list = QAM_NEAR; list < (int) sizeof(QamScheduleData); list += sizeof(QamChainEnds))
+	for (list = QAM_NEAR; list < (int) sizeof(QamScheduleData); list += sizeof(QamListEnds))
 	{
 		QamLink		pred = qam_no_link();
 		QamLink		link = qam_schedule_head(index, list);
@@ -1228,7 +1228,7 @@ qam_schedule_clean(Relation index, BufferAccessStrategy strategy)
 			Page		page;
 			QamLink		next;
 			bool		good;
-			bool		over;
+			bool		spent;
 
 			once_vacuum_delay_point();
 			qam_require_block(index, link.block, "schedule");
@@ -1238,13 +1238,13 @@ qam_schedule_clean(Relation index, BufferAccessStrategy strategy)
 			LockBuffer(buffer, BUFFER_LOCK_SHARE);
 			good = qam_page_is(page, &link, QAM_SCHEDULED);
 			next = QamPageGetOpaque(page)->next;
-			over = good && qam_page_over(page);
+			spent = good && qam_page_is_spent(page);
 			UnlockReleaseBuffer(buffer);
 			if (!good)
 				break;
-			if (!over ||
-				!qam_schedule_take_out(index, QamLinkIsValid(&pred) ? &pred : NULL,
-									   &link, list))
+			if (!spent ||
+				!qam_schedule_remove_page(index, QamLinkIsValid(&pred) ? &pred : NULL,
+										  &link, list))
 				pred = link;
 			link = next;
 		}

@@ -103,7 +103,7 @@ typedef struct QamVisit
 	int			lane;
 	QamLink		link;
 	QamLink		next;			/* out: the page's successor */
-	bool		finished;		/* out: all DONE, and not the last page */
+	bool		removable;		/* out: all DONE, and not the last page */
 	bool		complete;		/* out: every slot was looked at */
 	QamQuiet	quiet;			/* out, if complete */
 
@@ -135,16 +135,17 @@ typedef enum QamVisitResult
 } QamVisitResult;
 
 /* What a slot alone says */
-typedef enum QamLook
+typedef enum QamReading
 {
-	QAM_LOOK_DONE,
-	QAM_LOOK_LATER,				/* not before its ready_at */
-	QAM_LOOK_RUNNING,			/* not while its transaction is open */
-	QAM_LOOK_OTHER,				/* not the row that is wanted */
-	QAM_LOOK_BLOCKED,			/* not while there is one before it in its group */
-	QAM_LOOK_ENDED,				/* over, and its group should be told */
-	QAM_LOOK_CANDIDATE			/* ask the heap */
-} QamLook;
+	QAM_READ_DONE,
+	QAM_READ_LATER,				/* not before its ready_at */
+	QAM_READ_RUNNING,			/* not while its transaction is open */
+	QAM_READ_OTHER,				/* not the row that is wanted */
+	QAM_READ_BLOCKED,			/* not while there is one before it in its
+								 * group */
+	QAM_READ_ENDED,				/* over, and its group should be told */
+	QAM_READ_CANDIDATE			/* ask the heap */
+} QamReading;
 
 /* Why the exclusive pass over a page stopped */
 typedef enum QamStop
@@ -229,7 +230,7 @@ qam_enough(const QamClaimRequest *req)
  * may take several messages of a group.  Not all that are noted are remembered.
  */
 static void
-qam_expect(QamWalk *walk, const QamSlot *slot)
+expect(QamWalk *walk, const QamSlot *slot)
 {
 	QamPlace	place = {slot->next_block, slot->next_seq, slot->next_slot};
 
@@ -243,7 +244,7 @@ qam_expect(QamWalk *walk, const QamSlot *slot)
 }
 
 static inline bool
-qam_is_expected(const QamWalk *walk, const QamLink *link, int slotno)
+is_expected(const QamWalk *walk, const QamLink *link, int slotno)
 {
 	const QamPlace *place;
 
@@ -255,80 +256,80 @@ qam_is_expected(const QamWalk *walk, const QamLink *link, int slotno)
 }
 
 /*
- * What does the slot alone say?  For QAM_LOOK_RUNNING, *xid and *own tell by
+ * What does the slot alone say?  For QAM_READ_RUNNING, *xid and *own tell by
  * whom.  The page, which link leads to, is locked in any mode.
  */
-static QamLook
-qam_look(QamWalk *walk, const QamLink *link, int slotno, const QamSlot *slot,
-		 uint64 *xid, bool *own)
+static QamReading
+qam_read_slot(QamWalk *walk, const QamLink *link, int slotno, const QamSlot *slot,
+			  uint64 *xid, bool *own)
 {
 	QamClaimRequest *req = walk->req;
 	bool		any_time = qam_any_time(req);
 	QamXidState state;
 
 	if (slot->state == QAM_SLOT_DONE)
-		return QAM_LOOK_DONE;
+		return QAM_READ_DONE;
 	if (req->only != NULL && memcmp(req->only, &slot->tid, sizeof(ItemPointerData)) != 0)
-		return QAM_LOOK_OTHER;
-	if (QamSlotIsBlocked(slot) && !any_time && !qam_is_expected(walk, link, slotno))
-		return QAM_LOOK_BLOCKED;
+		return QAM_READ_OTHER;
+	if (QamSlotIsBlocked(slot) && !any_time && !is_expected(walk, link, slotno))
+		return QAM_READ_BLOCKED;
 
 	switch (QamSlotState(slot))
 	{
 		case QAM_SLOT_ENDED:
-			return QamSlotIsBlocked(slot) && any_time ? QAM_LOOK_BLOCKED : QAM_LOOK_ENDED;
+			return QamSlotIsBlocked(slot) && any_time ? QAM_READ_BLOCKED : QAM_READ_ENDED;
 
 		case QAM_SLOT_READY:
 			return slot->ready_at <= walk->view.now || any_time ||
-				(slot->hints & QAM_HINT_ACKED) ? QAM_LOOK_CANDIDATE : QAM_LOOK_LATER;
+				(slot->hints & QAM_HINT_ACKED) ? QAM_READ_CANDIDATE : QAM_READ_LATER;
 
 		case QAM_SLOT_CLAIMED:
 			if (QamClaimKindOf(slot->claim) != QAM_CLAIM_BY_LEASE)
 				break;
 			return slot->ready_at <= walk->view.now || req->everything ||
-				(slot->hints & QAM_HINT_ACKED) ? QAM_LOOK_CANDIDATE : QAM_LOOK_LATER;
+				(slot->hints & QAM_HINT_ACKED) ? QAM_READ_CANDIDATE : QAM_READ_LATER;
 
 		case QAM_SLOT_APPENDED:
 
 			/* A delay need not wait for its sender */
 			if (slot->ready_at > walk->view.now && !any_time)
-				return QAM_LOOK_LATER;
+				return QAM_READ_LATER;
 			break;
 	}
 
 	*xid = qam_claim_xid(slot->claim, walk->view.next_xid);
 	state = qam_xid_state_cached(&walk->view.xids, *xid);
 	if (state == QAM_XID_ENDED)
-		return QAM_LOOK_CANDIDATE;
+		return QAM_READ_CANDIDATE;
 	*own = (state == QAM_XID_OWN);
-	return QAM_LOOK_RUNNING;
+	return QAM_READ_RUNNING;
 }
 
 /*
  * Add what a slot that is not offered means for its page's being quiet.
  */
 static void
-qam_note_look(QamQuiet *quiet, const QamSlot *slot, QamLook look, uint64 xid, bool own)
+qam_note_reading(QamQuiet *quiet, const QamSlot *slot, QamReading reading, uint64 xid, bool own)
 {
-	switch (look)
+	switch (reading)
 	{
-		case QAM_LOOK_LATER:
+		case QAM_READ_LATER:
 			quiet->earliest = Min(quiet->earliest, slot->ready_at);
 			break;
-		case QAM_LOOK_RUNNING:
+		case QAM_READ_RUNNING:
 			qam_quiet_add_xid(quiet, xid, own);
 			break;
-		case QAM_LOOK_OTHER:
-		case QAM_LOOK_CANDIDATE:
-		case QAM_LOOK_ENDED:
+		case QAM_READ_OTHER:
+		case QAM_READ_CANDIDATE:
+		case QAM_READ_ENDED:
 			quiet->earliest = 0;
 			break;
-		case QAM_LOOK_BLOCKED:
+		case QAM_READ_BLOCKED:
 
 			/* Not by itself, but the page is not finished */
 			quiet->earliest = Min(quiet->earliest, DT_NOEND - 1);
 			break;
-		case QAM_LOOK_DONE:
+		case QAM_READ_DONE:
 			break;
 	}
 }
@@ -338,8 +339,8 @@ qam_note_look(QamQuiet *quiet, const QamSlot *slot, QamLook look, uint64 xid, bo
  * not pinned yet.  The slots' page is locked in any mode.
  */
 static int
-qam_gather(QamWalk *walk, const QamLink *link, Page page, int slotno,
-		   BlockNumber *blocks)
+gather(QamWalk *walk, const QamLink *link, Page page, int slotno,
+	   BlockNumber *blocks)
 {
 	QamSlot    *slots = QamPageGetSlots(page);
 	int			n = QamPageGetSlotCount(page);
@@ -354,7 +355,7 @@ qam_gather(QamWalk *walk, const QamLink *link, Page page, int slotno,
 		BlockNumber block;
 		int			i;
 
-		if (qam_look(walk, link, slotno, &slots[slotno], &xid, &own) != QAM_LOOK_CANDIDATE)
+		if (qam_read_slot(walk, link, slotno, &slots[slotno], &xid, &own) != QAM_READ_CANDIDATE)
 			continue;
 		wanted--;
 		qam_require_slot(walk->index, link->block, slotno, &slots[slotno],
@@ -378,7 +379,7 @@ qam_gather(QamWalk *walk, const QamLink *link, Page page, int slotno,
  * result.  The page is locked in any mode.
  */
 static bool
-qam_hints_say_quiet(QamWalk *walk, QamVisit *visit, QamOpaque opaque)
+hints_say_quiet(QamWalk *walk, QamVisit *visit, QamOpaque opaque)
 {
 	/* When time does not matter, only what rests on transactions does */
 	if (walk->req->only != NULL || !QamLinkIsValid(&opaque->next) ||
@@ -387,7 +388,7 @@ qam_hints_say_quiet(QamWalk *walk, QamVisit *visit, QamOpaque opaque)
 		return false;
 	qam_quiet_init(&visit->quiet);
 	visit->quiet.earliest = opaque->earliest;
-	visit->finished = (opaque->earliest == DT_NOEND && opaque->owner == 0);
+	visit->removable = (opaque->earliest == DT_NOEND && opaque->owner == 0);
 	if (opaque->owner != 0)
 	{
 		QamXidState state = qam_xid_state_cached(&walk->view.xids, opaque->owner);
@@ -406,7 +407,7 @@ qam_hints_say_quiet(QamWalk *walk, QamVisit *visit, QamOpaque opaque)
  * Otherwise the heap pages that it will take are pinned.  No locks on exit.
  */
 static bool
-qam_glance(QamWalk *walk, QamVisit *visit)
+glance(QamWalk *walk, QamVisit *visit)
 {
 	Page		page = BufferGetPage(visit->buffer);
 	QamOpaque	opaque = QamPageGetOpaque(page);
@@ -417,9 +418,9 @@ qam_glance(QamWalk *walk, QamVisit *visit)
 	bool		candidates = false;
 	int			i;
 
-	visit->finished = false;
+	visit->removable = false;
 	visit->complete = true;
-	if (qam_hints_say_quiet(walk, visit, opaque))
+	if (hints_say_quiet(walk, visit, opaque))
 	{
 		LockBuffer(visit->buffer, BUFFER_LOCK_UNLOCK);
 		return true;
@@ -431,19 +432,19 @@ qam_glance(QamWalk *walk, QamVisit *visit)
 	{
 		uint64		xid = 0;
 		bool		own = false;
-		QamLook		look = qam_look(walk, &visit->link, i, &slots[i], &xid, &own);
+		QamReading	reading = qam_read_slot(walk, &visit->link, i, &slots[i], &xid, &own);
 
-		candidates = (look == QAM_LOOK_CANDIDATE || look == QAM_LOOK_ENDED);
-		visit->all_done &= (look == QAM_LOOK_DONE);
-		qam_note_look(&visit->quiet, &slots[i], look, xid, own);
+		candidates = (reading == QAM_READ_CANDIDATE || reading == QAM_READ_ENDED);
+		visit->all_done &= (reading == QAM_READ_DONE);
+		qam_note_reading(&visit->quiet, &slots[i], reading, xid, own);
 	}
 	if (!candidates)
 	{
 		bool		is_last = !QamLinkIsValid(&opaque->next);
 
 		/* A hint is worth a lock only if it tells what it did not before */
-		visit->finished = visit->all_done && !is_last;
-		if (is_last || visit->finished || visit->quiet.earliest <= walk->view.now ||
+		visit->removable = visit->all_done && !is_last;
+		if (is_last || visit->removable || visit->quiet.earliest <= walk->view.now ||
 			visit->quiet.nowners + (visit->quiet.own ? 1 : 0) > 1 ||
 			(visit->quiet.own && visit->quiet.own_xid == 0))
 		{
@@ -451,7 +452,7 @@ qam_glance(QamWalk *walk, QamVisit *visit)
 			return true;
 		}
 	}
-	nblocks = qam_gather(walk, &visit->link, page, opaque->first_unfinished, blocks);
+	nblocks = gather(walk, &visit->link, page, opaque->first_unfinished, blocks);
 	LockBuffer(visit->buffer, BUFFER_LOCK_UNLOCK);
 	once_debug_point("walk_before_pin");
 	qam_pin(walk, blocks, nblocks);
@@ -465,7 +466,7 @@ qam_glance(QamWalk *walk, QamVisit *visit)
  */
 
 static QamChange *
-qam_change(QamVisit *visit, const QamSlot *slot)
+note_change(QamVisit *visit, const QamSlot *slot)
 {
 	QamChange  *change = &visit->changes[visit->nchanges++];
 
@@ -479,8 +480,8 @@ qam_change(QamVisit *visit, const QamSlot *slot)
  * Judge a candidate's row, keeping its heap page share-locked for the next.
  */
 static void
-qam_judge_candidate(QamWalk *walk, QamVisit *visit, Buffer heap_buffer,
-					const QamSlot *slot, QamRow *row)
+judge_candidate(QamWalk *walk, QamVisit *visit, Buffer heap_buffer,
+				const QamSlot *slot, QamRow *row)
 {
 	if (visit->locked_heap != heap_buffer)
 	{
@@ -497,7 +498,7 @@ qam_judge_candidate(QamWalk *walk, QamVisit *visit, Buffer heap_buffer,
  * claim is complete.
  */
 static QamClaimed *
-qam_next_claimed(QamClaimRequest *req, QamClaimed **claims, int n, int *room)
+next_claimed(QamClaimRequest *req, QamClaimed **claims, int n, int *room)
 {
 	if (n == *room)
 	{
@@ -519,17 +520,17 @@ qam_next_claimed(QamClaimRequest *req, QamClaimed **claims, int n, int *room)
  * the request is for taking messages away, TAKEN.
  */
 static void
-qam_take_claim(QamWalk *walk, QamVisit *visit, const QamSlot *slot, QamRow *row,
-			   QamDeath death)
+claim_slot(QamWalk *walk, QamVisit *visit, const QamSlot *slot, QamRow *row,
+		   QamDeath death)
 {
 	QamClaimRequest *req = walk->req;
 	bool		dead = death != QAM_ALIVE;
 	bool		take_away = dead || qam_any_time(req);
 	QamClaimed *claimed;
-	QamSlot    *new = &qam_change(visit, slot)->new;
+	QamSlot    *new = &note_change(visit, slot)->new;
 
-	claimed = dead ? qam_next_claimed(req, &req->dead, req->ndead, &req->dead_room) :
-		qam_next_claimed(req, &req->claimed, req->nclaimed, &req->room);
+	claimed = dead ? next_claimed(req, &req->dead, req->ndead, &req->dead_room) :
+		next_claimed(req, &req->claimed, req->nclaimed, &req->room);
 
 	new->hints = 0;
 	if (take_away)
@@ -559,19 +560,19 @@ qam_take_claim(QamWalk *walk, QamVisit *visit, const QamSlot *slot, QamRow *row,
 	}
 
 	/*
-	 * A lease outlives this transaction, so it must not go past a dead message
-	 * that comes back if this transaction does not commit.
+	 * A lease outlives this transaction, so it must not go past a dead
+	 * message that comes back if this transaction does not commit.
 	 */
 	if (slot->group_hash != 0 && !qam_any_time(req) &&
 		(!dead || req->kind == QAM_CLAIM_XID))
-		qam_expect(walk, slot);
+		expect(walk, slot);
 
 	claimed->tuple = heap_copytuple(&row->tuple);
 	claimed->attempt = new->attempts;
 	claimed->group = new->group_hash;
 	claimed->nth = req->nclaims++;
 	claimed->stuck = QamSlotStuck(slot) > 0;
-	claimed->taken = false;
+	claimed->removed = false;
 	claimed->death = death;
 	claimed->ready_at = new->ready_at;
 	claimed->undo.seq = visit->link.seq;
@@ -602,7 +603,7 @@ qam_take_claim(QamWalk *walk, QamVisit *visit, const QamSlot *slot, QamRow *row,
  * Is a message that is ready beyond delivery?
  */
 static QamDeath
-qam_death(QamWalk *walk, const QamSlot *slot, QamRow *row)
+death_of(QamWalk *walk, const QamSlot *slot, QamRow *row)
 {
 	QamClaimRequest *req = walk->req;
 
@@ -620,9 +621,9 @@ qam_death(QamWalk *walk, const QamSlot *slot, QamRow *row)
  * Note that a live row becomes ready at a time, its claim having ended.
  */
 static void
-qam_set_ready(QamVisit *visit, const QamSlot *slot, int64 ready_at)
+set_ready(QamVisit *visit, const QamSlot *slot, int64 ready_at)
 {
-	QamSlot    *new = &qam_change(visit, slot)->new;
+	QamSlot    *new = &note_change(visit, slot)->new;
 
 	new->state = QAM_SLOT_READY | (slot->state & (QAM_SLOT_BLOCKED | QAM_SLOT_STUCK));
 	new->ready_at = ready_at;
@@ -635,7 +636,7 @@ qam_set_ready(QamVisit *visit, const QamSlot *slot, int64 ready_at)
  * Returns QAM_STOP_XID if only a transaction id is missing.
  */
 static QamStop
-qam_offer(QamWalk *walk, QamVisit *visit, const QamSlot *slot, QamRow *row)
+offer(QamWalk *walk, QamVisit *visit, const QamSlot *slot, QamRow *row)
 {
 	QamClaimRequest *req = walk->req;
 	bool		any_time = qam_any_time(req);
@@ -645,7 +646,7 @@ qam_offer(QamWalk *walk, QamVisit *visit, const QamSlot *slot, QamRow *row)
 	if ((slot->hints & QAM_HINT_ACKED) && slot->ready_at > walk->view.now &&
 		!(QamSlotState(slot) == QAM_SLOT_READY ? any_time : req->everything))
 	{
-		QamChange  *change = qam_change(visit, slot);
+		QamChange  *change = note_change(visit, slot);
 
 		change->what = QAM_CHANGE_HINT;
 		change->new.hints &= ~QAM_HINT_ACKED;
@@ -661,7 +662,7 @@ qam_offer(QamWalk *walk, QamVisit *visit, const QamSlot *slot, QamRow *row)
 
 		if (ready_at > walk->view.now)
 		{
-			qam_set_ready(visit, slot, ready_at);
+			set_ready(visit, slot, ready_at);
 			return QAM_STOP_END;
 		}
 	}
@@ -670,7 +671,7 @@ qam_offer(QamWalk *walk, QamVisit *visit, const QamSlot *slot, QamRow *row)
 	if (QamSlotState(slot) == QAM_SLOT_TAKEN && !any_time &&
 		slot->ready_at > walk->view.now)
 	{
-		qam_set_ready(visit, slot, slot->ready_at);
+		set_ready(visit, slot, slot->ready_at);
 		return QAM_STOP_END;
 	}
 
@@ -685,7 +686,7 @@ qam_offer(QamWalk *walk, QamVisit *visit, const QamSlot *slot, QamRow *row)
 		visit->quiet.earliest = 0;
 		return QAM_STOP_END;
 	}
-	death = qam_death(walk, slot, row);
+	death = death_of(walk, slot, row);
 	if (death == QAM_ALIVE ? req->nclaimed >= req->max :
 		req->ndead >= (req->nclaimed > 0 ? req->max_dead :
 					   Max(req->max_dead, req->max_dead_alone)))
@@ -696,7 +697,7 @@ qam_offer(QamWalk *walk, QamVisit *visit, const QamSlot *slot, QamRow *row)
 	}
 	if ((req->kind == QAM_CLAIM_XID || death != QAM_ALIVE) && walk->claim_xid == 0)
 		return QAM_STOP_XID;
-	qam_take_claim(walk, visit, slot, row, death);
+	claim_slot(walk, visit, slot, row, death);
 	return QAM_STOP_END;
 }
 
@@ -708,10 +709,10 @@ qam_offer(QamWalk *walk, QamVisit *visit, const QamSlot *slot, QamRow *row)
  * would have the next message of the group without the effects of this one.
  */
 static void
-qam_note_ended(QamWalk *walk, QamVisit *visit, const QamSlot *slot, uint64 gone_by)
+note_ended(QamWalk *walk, QamVisit *visit, const QamSlot *slot, uint64 gone_by)
 {
 	bool		first = !QamSlotIsBlocked(slot) ||
-		qam_is_expected(walk, &visit->link, visit->slotno);
+		is_expected(walk, &visit->link, visit->slotno);
 
 	/* Until the group has been told, the page must be looked at */
 	visit->all_done = visit->prefix_open = false;
@@ -720,7 +721,7 @@ qam_note_ended(QamWalk *walk, QamVisit *visit, const QamSlot *slot, uint64 gone_
 	if (!first)
 		return;
 	if (!qam_any_time(walk->req) && qam_xid_visible(gone_by, walk->req->snapshot))
-		qam_expect(walk, slot);
+		expect(walk, slot);
 	if (visit->ngroups == 0 || visit->groups[visit->ngroups - 1] != slot->group_hash)
 		visit->groups[visit->ngroups++] = slot->group_hash;
 }
@@ -735,21 +736,21 @@ qam_visit_slot(QamWalk *walk, QamVisit *visit, const QamSlot *slot)
 {
 	uint64		xid = 0;
 	bool		own = false;
-	QamLook		look = qam_look(walk, &visit->link, visit->slotno, slot, &xid, &own);
+	QamReading	reading = qam_read_slot(walk, &visit->link, visit->slotno, slot, &xid, &own);
 	Buffer		heap_buffer;
 	QamRow		row;
 
-	if (look == QAM_LOOK_DONE)
+	if (reading == QAM_READ_DONE)
 		return QAM_STOP_END;
-	if (look == QAM_LOOK_ENDED)
+	if (reading == QAM_READ_ENDED)
 	{
-		qam_note_ended(walk, visit, slot, (uint64) slot->ready_at);
+		note_ended(walk, visit, slot, (uint64) slot->ready_at);
 		return QAM_STOP_END;
 	}
-	if (look != QAM_LOOK_CANDIDATE)
+	if (reading != QAM_READ_CANDIDATE)
 	{
 		visit->all_done = visit->prefix_open = false;
-		qam_note_look(&visit->quiet, slot, look, xid, own);
+		qam_note_reading(&visit->quiet, slot, reading, xid, own);
 		return QAM_STOP_END;
 	}
 	if (qam_enough(walk->req))
@@ -760,21 +761,21 @@ qam_visit_slot(QamWalk *walk, QamVisit *visit, const QamSlot *slot)
 	if (!BufferIsValid(heap_buffer))
 		return QAM_STOP_PIN;
 
-	qam_judge_candidate(walk, visit, heap_buffer, slot, &row);
+	judge_candidate(walk, visit, heap_buffer, slot, &row);
 	if (row.state == QAM_ROW_GONE)
 	{
-		QamChange  *change = qam_change(visit, slot);
+		QamChange  *change = note_change(visit, slot);
 
 		change->what = QAM_CHANGE_OVER;
 		change->keep_claim = row.deleted;
 		change->gone_by = qam_gone_by(slot, &row);
 		if (slot->group_hash != 0 && visit->lane != QAM_SCHEDULED)
-			qam_note_ended(walk, visit, slot, change->gone_by);
+			note_ended(walk, visit, slot, change->gone_by);
 		return QAM_STOP_END;
 	}
 	visit->all_done = visit->prefix_open = false;
 	if (row.state == QAM_ROW_LIVE)
-		return qam_offer(walk, visit, slot, &row);
+		return offer(walk, visit, slot, &row);
 
 	/* Somebody is at it: nothing to be had before that transaction ends */
 	if (TransactionIdIsValid(row.xid))
@@ -792,7 +793,7 @@ qam_visit_slot(QamWalk *walk, QamVisit *visit, const QamSlot *slot)
  * Go through the page's slots from visit->slotno on.  Locked exclusively.
  */
 static QamStop
-qam_visit_slots(QamWalk *walk, QamVisit *visit)
+visit_slots(QamWalk *walk, QamVisit *visit)
 {
 	Page		page = BufferGetPage(visit->buffer);
 	QamSlot    *slots = QamPageGetSlots(page);
@@ -825,7 +826,7 @@ qam_visit_slots(QamWalk *walk, QamVisit *visit)
  * that the id is not assigned again after a crash.
  */
 static void
-qam_apply(QamWalk *walk, QamVisit *visit, bool complete)
+apply(QamWalk *walk, QamVisit *visit, bool complete)
 {
 	Page		page = BufferGetPage(visit->buffer);
 	QamOpaque	opaque = QamPageGetOpaque(page);
@@ -899,7 +900,7 @@ qam_apply(QamWalk *walk, QamVisit *visit, bool complete)
  * group?
  */
 static bool
-qam_given_up_before(const QamVisit *visit, const QamClaimed *claimed)
+given_up_before(const QamVisit *visit, const QamClaimed *claimed)
 {
 	int			i;
 
@@ -916,21 +917,21 @@ qam_given_up_before(const QamVisit *visit, const QamClaimed *claimed)
  * rows' heap pages are still pinned.
  */
 static void
-qam_take_rows(QamWalk *walk, QamVisit *visit, int first)
+remove_rows(QamWalk *walk, QamVisit *visit, int first)
 {
 	QamClaimRequest *req = walk->req;
 	int			kept = first;
 	int			n = req->nclaimed;
 	int			i;
 
-	if (req->take == NULL || first == n)
+	if (req->remove == NULL || first == n)
 		return;
 	once_debug_point("walk_before_take");
 	for (i = first; i < n; i++)
 	{
 		QamClaimed *claimed = &req->claimed[i];
 
-		if (!qam_given_up_before(visit, claimed) && req->take(req->take_arg, claimed))
+		if (!given_up_before(visit, claimed) && req->remove(req->remove_arg, claimed))
 		{
 			if (kept < i)
 				req->claimed[kept] = *claimed;
@@ -969,7 +970,7 @@ qam_assign_xid(QamWalk *walk)
  * Lock the visited page exclusively, at once or not at all unless wait.
  */
 static QamVisitResult
-qam_visit_lock(QamVisit *visit, bool wait)
+visit_lock(QamVisit *visit, bool wait)
 {
 	if (wait)
 		LockBuffer(visit->buffer, BUFFER_LOCK_EXCLUSIVE);
@@ -988,9 +989,9 @@ qam_visit_lock(QamVisit *visit, bool wait)
  * and exit.
  */
 static QamVisitResult
-qam_visit_exclusive(QamWalk *walk, QamVisit *visit, bool wait)
+visit_exclusive(QamWalk *walk, QamVisit *visit, bool wait)
 {
-	QamVisitResult result = qam_visit_lock(visit, wait);
+	QamVisitResult result = visit_lock(visit, wait);
 	Page		page = BufferGetPage(visit->buffer);
 	QamOpaque	opaque;
 
@@ -1009,13 +1010,14 @@ qam_visit_exclusive(QamWalk *walk, QamVisit *visit, bool wait)
 		BlockNumber blocks[QAM_MAX_PINS];
 		int			nblocks = 0;
 		int			i;
-		QamStop		stop = qam_visit_slots(walk, visit);
+		QamStop		stop = visit_slots(walk, visit);
 
 		visit->next = opaque->next;
 
 		/*
 		 * The first claim of a transaction: assign its id before anything is
-		 * written, and take it from the top, so that all goes into one record.
+		 * written, and take it from the top, so that all goes into one
+		 * record.
 		 */
 		if (stop == QAM_STOP_XID && !visit->interrupted &&
 			req->nclaimed == first && visit->nchanges <= QAM_MAX_REPEAT)
@@ -1023,7 +1025,7 @@ qam_visit_exclusive(QamWalk *walk, QamVisit *visit, bool wait)
 			LockBuffer(visit->buffer, BUFFER_LOCK_UNLOCK);
 			qam_assign_xid(walk);
 			once_debug_point("walk_unlocked");
-			return qam_visit_exclusive(walk, visit, true);
+			return visit_exclusive(walk, visit, true);
 		}
 
 		/*
@@ -1032,20 +1034,20 @@ qam_visit_exclusive(QamWalk *walk, QamVisit *visit, bool wait)
 		 * back since; only DONE is for ever.
 		 */
 		visit->complete = (stop == QAM_STOP_END && !visit->interrupted);
-		visit->finished = stop == QAM_STOP_END && visit->all_done &&
+		visit->removable = stop == QAM_STOP_END && visit->all_done &&
 			QamLinkIsValid(&visit->next);
-		qam_apply(walk, visit, visit->complete);
+		apply(walk, visit, visit->complete);
 		if (stop == QAM_STOP_PIN)
-			nblocks = qam_gather(walk, &visit->link, page, visit->slotno, blocks);
+			nblocks = gather(walk, &visit->link, page, visit->slotno, blocks);
 		LockBuffer(visit->buffer, BUFFER_LOCK_UNLOCK);
 
 		for (i = 0; i < visit->ngroups; i++)
 			qam_group_advance(walk->index, visit->groups[i], walk->view.woken);
 		if (qam_any_time(req) && req->nclaimed > first)
-			qam_wakeup(walk->index, visit->link.seq);
+			qam_meta_wake(walk->index, visit->link.seq);
 
 		visit->ngiven_up = 0;
-		qam_take_rows(walk, visit, first);
+		remove_rows(walk, visit, first);
 		if (stop == QAM_STOP_END || (stop == QAM_STOP_ENOUGH && qam_enough(req)))
 			return QAM_VISIT_OK;
 		if (stop == QAM_STOP_XID)
@@ -1058,7 +1060,7 @@ qam_visit_exclusive(QamWalk *walk, QamVisit *visit, bool wait)
 
 		/* We were let in once, so we wait to finish */
 		visit->interrupted = true;
-		result = qam_visit_lock(visit, true);
+		result = visit_lock(visit, true);
 		if (result != QAM_VISIT_OK)
 			return result;
 	}
@@ -1082,8 +1084,8 @@ qam_visit(QamWalk *walk, QamVisit *visit, bool wait)
 		return QAM_VISIT_GONE;
 	}
 	visit->next = QamPageGetOpaque(BufferGetPage(visit->buffer))->next;
-	if (!qam_glance(walk, visit))
-		result = qam_visit_exclusive(walk, visit, wait);
+	if (!glance(walk, visit))
+		result = visit_exclusive(walk, visit, wait);
 	ReleaseBuffer(visit->buffer);
 	return result;
 }
@@ -1094,7 +1096,7 @@ qam_visit(QamWalk *walk, QamVisit *visit, bool wait)
  */
 
 /*
- * qam_find_way finds the way again after a link has led nowhere: from the last
+ * qam_lane_find_way finds the way again after a link has led nowhere: from the last
  * good page if it is still in the list, else from the lane's head.  No locks on
  * exit.
  *
@@ -1103,16 +1105,16 @@ qam_visit(QamWalk *walk, QamVisit *visit, bool wait)
  * error.
  */
 QamLink
-qam_find_way(Relation index, int lane, QamLink *pred, const QamLink *failed)
+qam_lane_find_way(Relation index, int lane, QamLink *pred, const QamLink *failed)
 {
 	QamMetaData meta;
 	QamLink		link;
 
 	if (QamLinkIsValid(pred) &&
-		qam_next_again(index, lane, pred, failed, &link))
+		qam_lane_next_again(index, lane, pred, failed, &link))
 		return link;
 	*pred = qam_no_link();
-	qam_read_meta(index, &meta);
+	qam_meta_read(index, &meta);
 	link = meta.lanes[lane].head;
 	if (qam_same_link(&link, failed))
 		qam_broken(index, failed->block,
@@ -1138,7 +1140,7 @@ qam_lane_ended(Relation index, int lane, const QamMetaData *meta, const QamLink 
  * any was.
  */
 static bool
-qam_walk_lane(QamWalk *walk, int lane, bool wait)
+walk_lane(QamWalk *walk, int lane, bool wait)
 {
 	QamClaimRequest *req = walk->req;
 	bool		plain = !req->everything && req->only == NULL;
@@ -1169,7 +1171,8 @@ qam_walk_lane(QamWalk *walk, int lane, bool wait)
 		{
 			QamRun		next = *known;
 
-			qam_run_end(&walk->view, &run);	/* may put the run in the known one's place */
+			qam_run_end(&walk->view, &run); /* may put the run in the known
+											 * one's place */
 			run = next;
 			pred = run.last;
 			visit.link = run.next;
@@ -1180,7 +1183,7 @@ qam_walk_lane(QamWalk *walk, int lane, bool wait)
 		switch (qam_visit(walk, &visit, wait))
 		{
 			case QAM_VISIT_GONE:
-				visit.link = qam_find_way(walk->index, lane, &pred, &visit.link);
+				visit.link = qam_lane_find_way(walk->index, lane, &pred, &visit.link);
 
 				/* Behind a run, pages come and go; it ends with its last one */
 				if (run.npages > 0 && qam_same_link(&pred, &run.last))
@@ -1200,9 +1203,9 @@ qam_walk_lane(QamWalk *walk, int lane, bool wait)
 			case QAM_VISIT_OK:
 				if (visit.complete && visit.quiet.earliest > walk->view.now)
 					req->earliest = Min(req->earliest, visit.quiet.earliest);
-				if (visit.finished &&
-					qam_unlink(walk->index, lane, QamLinkIsValid(&pred) ? &pred : NULL,
-							   &visit.link, false))
+				if (visit.removable &&
+					qam_lane_unlink(walk->index, lane, QamLinkIsValid(&pred) ? &pred : NULL,
+									&visit.link, false))
 				{
 					visit.link = visit.next;
 					if (run.npages > 0)
@@ -1228,15 +1231,15 @@ qam_walk_lane(QamWalk *walk, int lane, bool wait)
 }
 
 /*
- * qam_find_way_in_list is qam_find_way of a list of the schedule.
+ * qam_schedule_find_way is qam_lane_find_way of a list of the schedule.
  */
 QamLink
-qam_find_way_in_list(Relation index, int list, QamLink *pred, const QamLink *failed)
+qam_schedule_find_way(Relation index, int list, QamLink *pred, const QamLink *failed)
 {
 	QamLink		link;
 
 	if (QamLinkIsValid(pred) &&
-		qam_next_again(index, QAM_SCHEDULED, pred, failed, &link))
+		qam_lane_next_again(index, QAM_SCHEDULED, pred, failed, &link))
 		return link;
 	*pred = qam_no_link();
 	link = qam_schedule_head(index, list);
@@ -1251,7 +1254,7 @@ qam_find_way_in_list(Relation index, int list, QamLink *pred, const QamLink *fai
  * time.
  */
 static void
-qam_walk_list(QamWalk *walk, int list)
+walk_list(QamWalk *walk, int list)
 {
 	QamLink		pred = qam_no_link();
 	QamVisit	visit;
@@ -1264,7 +1267,7 @@ qam_walk_list(QamWalk *walk, int list)
 		if (qam_visit(walk, &visit, true) == QAM_VISIT_GONE)
 		{
 			/* What was moved from where we are is found where it is now */
-			visit.link = qam_find_way_in_list(walk->index, list, &pred, &visit.link);
+			visit.link = qam_schedule_find_way(walk->index, list, &pred, &visit.link);
 			continue;
 		}
 		pred = visit.link;
@@ -1280,7 +1283,7 @@ qam_walk_list(QamWalk *walk, int list)
  * we look, is found there.
  */
 static void
-qam_walk_schedule(QamWalk *walk)
+walk_schedule(QamWalk *walk)
 {
 	QamClaimRequest *req = walk->req;
 	QamScheduleData *schedule = palloc(sizeof(QamScheduleData));
@@ -1288,7 +1291,7 @@ qam_walk_schedule(QamWalk *walk)
 	int			digit;
 	int			value;
 
-	if (qam_read_schedule(walk->index, schedule))
+	if (qam_schedule_read(walk->index, schedule))
 	{
 		if (req->only != NULL)
 		{
@@ -1299,8 +1302,8 @@ qam_walk_schedule(QamWalk *walk)
 
 				CHECK_FOR_INTERRUPTS();
 				head = qam_schedule_ends(schedule, list).head;
-				qam_walk_list(walk, list);
-				(void) qam_read_schedule(walk->index, schedule);
+				walk_list(walk, list);
+				(void) qam_schedule_read(walk->index, schedule);
 			} while (head != qam_schedule_ends(schedule, qam_schedule_list(schedule, req->only_ready_at)).head &&
 					 !qam_enough(req));
 		}
@@ -1310,12 +1313,12 @@ qam_walk_schedule(QamWalk *walk)
 			{
 				for (value = 0; value < QAM_DIGIT_VALUES; value++)
 					if (schedule->buckets[digit][value].head != 0)
-						qam_walk_list(walk, QAM_BUCKET(digit, value));
-				(void) qam_read_schedule(walk->index, schedule);
+						walk_list(walk, QAM_BUCKET(digit, value));
+				(void) qam_schedule_read(walk->index, schedule);
 			}
 		}
-		qam_walk_list(walk, QAM_OPENED);
-		qam_walk_list(walk, QAM_NEAR);
+		walk_list(walk, QAM_OPENED);
+		walk_list(walk, QAM_NEAR);
 	}
 	pfree(schedule);
 }
@@ -1324,7 +1327,7 @@ qam_walk_schedule(QamWalk *walk)
  * Go through the lanes, urgent ones first.
  */
 static void
-qam_walk_lanes(QamWalk *walk)
+walk_lanes(QamWalk *walk)
 {
 	QamClaimRequest *req = walk->req;
 	int			lane;
@@ -1335,8 +1338,8 @@ qam_walk_lanes(QamWalk *walk)
 			continue;
 
 		/* Nothing of a lower lane goes out while a page of this one is unseen */
-		if (qam_walk_lane(walk, lane, false) && !qam_enough(req))
-			qam_walk_lane(walk, lane, true);
+		if (walk_lane(walk, lane, false) && !qam_enough(req))
+			walk_lane(walk, lane, true);
 	}
 }
 
@@ -1349,7 +1352,7 @@ qam_walk_lanes(QamWalk *walk)
  * of the time only.
  */
 static bool
-qam_settle_some(QamWalk *walk)
+settle_some(QamWalk *walk)
 {
 	static QamTour tour;
 	static bool begun = false;
@@ -1424,10 +1427,13 @@ qam_claim(QamClaimRequest *req)
 		walk.view.xids.n = 0;
 		memset(walk.view.woken, 0, sizeof(walk.view.woken));
 		if (qam_any_time(req))
-			qam_walk_schedule(&walk);
-		qam_read_meta(req->index, &walk.view.meta);
+			walk_schedule(&walk);
+		qam_meta_read(req->index, &walk.view.meta);
 
-		/* What is due takes its place in the lanes first, at most so much of it */
+		/*
+		 * What is due takes its place in the lanes first, at most so much of
+		 * it
+		 */
 		if (!qam_any_time(req) && walk.view.meta.schedule != 0)
 		{
 			due = qam_schedule_due(req->index);
@@ -1436,11 +1442,11 @@ qam_claim(QamClaimRequest *req)
 				qam_unpin_all(&walk);
 				(void) qam_run_schedule(req->heap, req->index, QAM_MOVES_PER_WALK);
 				due = qam_schedule_due(req->index);
-				qam_read_meta(req->index, &walk.view.meta);
+				qam_meta_read(req->index, &walk.view.meta);
 			}
 		}
-		qam_walk_lanes(&walk);
-		if (qam_enough(req) || (due > walk.view.now && !qam_settle_some(&walk)))
+		walk_lanes(&walk);
+		if (qam_enough(req) || (due > walk.view.now && !settle_some(&walk)))
 			break;
 	}
 	req->earliest = Min(req->earliest, due);

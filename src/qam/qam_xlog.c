@@ -193,7 +193,7 @@ qam_log_hint_bytes(QamLog *log, Page page, const void *where, Size len)
  * page is to be logged whole.
  */
 static int
-qam_make_delta(QamLog *log, int i)
+make_delta(QamLog *log, int i)
 {
 	char	   *out = delta[i];
 	int			r;
@@ -219,7 +219,7 @@ qam_make_delta(QamLog *log, int i)
  * Write the record of a native change, in its critical section.
  */
 static XLogRecPtr
-qam_insert_record(QamLog *log)
+insert_record(QamLog *log)
 {
 	XLogRecPtr	lsn;
 	int			i;
@@ -227,7 +227,7 @@ qam_insert_record(QamLog *log)
 	XLogBeginInsert();
 	for (i = 0; i < log->npages; i++)
 	{
-		int			len = qam_make_delta(log, i);
+		int			len = make_delta(log, i);
 
 		if (len < 0)
 			XLogRegisterBuffer(i, log->pages[i].buffer,
@@ -274,7 +274,7 @@ qam_log_finish(QamLog *log)
 		for (i = 0; i < log->npages; i++)
 			MarkBufferDirty(log->pages[i].buffer);
 		if (RelationNeedsWAL(log->index))
-			lsn = qam_insert_record(log);
+			lsn = insert_record(log);
 		END_CRIT_SECTION();
 	}
 #endif

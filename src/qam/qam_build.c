@@ -22,6 +22,7 @@
 #include "executor/tuptable.h"
 #include "miscadmin.h"
 #include "nodes/execnodes.h"
+#include "once_debug.h"
 #include "qam/qam_internal.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
@@ -247,10 +248,16 @@ build_lanes(QamBuild *build)
 static void
 build_meta(Relation index, ForkNumber fork)
 {
-	Buffer		buffer = once_extend(index, fork);
+	uint64		nonce[2];
+	uint64		group_key[2] = {0, 0};
+	Buffer		buffer;
 
+	qam_meta_random(nonce);
+	if (!once_debug_group_key)
+		qam_meta_random(group_key);
+	buffer = once_extend(index, fork);
 	Assert(BufferGetBlockNumber(buffer) == QAM_METAPAGE);
-	qam_page_init_meta(BufferGetPage(buffer));
+	qam_page_init_meta(BufferGetPage(buffer), nonce, group_key);
 	qam_log_whole_page(index, buffer, fork);
 	UnlockReleaseBuffer(buffer);
 }

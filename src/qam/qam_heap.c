@@ -304,3 +304,12 @@ qam_xid_visible(uint64 fullxid, Snapshot snapshot)
 		return true;
 	return !XidInMVCCSnapshot((TransactionId) fullxid, snapshot);
 }
+
+/*
+ * qam_max_pins tells how many pages one backend may keep pinned at a time.
+ */
+int
+qam_max_pins(void)
+{
+	return Max(2, NBuffers / (4 * MaxBackends));
+}

@@ -48,7 +48,7 @@ extern void qam_log_whole_page(Relation index, Buffer buffer, ForkNumber fork);
 
 /* qam_page.c: the only code that changes a page's bytes */
 extern void qam_meta_random(uint64 *nonce);
-extern void qam_page_init_meta(Page page);
+extern void qam_page_init_meta(Page page, const uint64 *nonce, const uint64 *group_key);
 extern void qam_page_init(Page page, uint16 kind, int lane, uint64 seq);
 extern void qam_page_append(QamLog *log, Page page, const QamSlot *slots, int nslots);
 extern void qam_page_set_slot(QamLog *log, Page page, int slot, const QamSlot *new);
@@ -84,6 +84,27 @@ extern void qam_page_set_cursor(QamLog *log, Page page, uint64 cursor);
 extern void qam_page_set_near_due(QamLog *log, Page page, int64 near_due);
 extern void qam_page_set_ends(QamLog *log, Page page, int offset, QamListEnds ends);
 
+/*
+ * rd_amcache: where each lane ended when we last looked, and what does not
+ * change while the index keeps its file (whose change resets the cache).
+ */
+typedef struct QamCache
+{
+	QamLink		tails[QAM_LANES];
+	bool		nonce_known;
+	bool		group_key_known;
+	uint64		nonce[2];
+	uint64		group_key[2];
+	BlockNumber nblocks;		/* at least so many blocks exist */
+	BlockNumber heap_nblocks;	/* likewise, of the table, in this
+								 * transaction: */
+	LocalTransactionId heap_lxid;
+	BlockNumber directory;		/* once they exist, they stay where they are */
+	BlockNumber schedule;
+} QamCache;
+
+extern QamCache *qam_cache(Relation index);
+
 /* qam_list.c: metapage, links, extension, append, unlinking */
 extern void qam_meta_read(Relation index, QamMetaData *meta);
 extern QamMeta qam_meta_check(Relation index, Page page);
@@ -104,6 +125,7 @@ extern void qam_append_ready(Relation index, const QamEntry *entries, int nentri
 extern const uint64 *qam_meta_nonce(Relation index);
 extern const uint64 *qam_meta_group_key(Relation index);
 extern void qam_meta_renew_nonce(QamLog *log, Page page, const uint64 *nonce);
+extern void qam_lane_append(Relation index, int lane, const QamSlot *slots, int nslots);
 extern int	qam_max_pins(void);
 extern bool qam_block_exists(Relation index, BlockNumber block);
 extern bool qam_heap_block_exists(Relation heap, Relation index, BlockNumber block);

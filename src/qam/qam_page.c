@@ -14,7 +14,6 @@
 
 #include "pg_once.h"
 
-#include "once_debug.h"
 #include "qam/qam_internal.h"
 
 /*
@@ -36,23 +35,10 @@ qam_page_init(Page page, uint16 kind, int lane, uint64 seq)
 }
 
 /*
- * qam_meta_random makes two random words, such as tell builds of indexes apart.
- * No page is locked.
- */
-void
-qam_meta_random(uint64 *nonce)
-{
-	if (!pg_strong_random(nonce, 2 * sizeof(uint64)))
-		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("could not generate random values")));
-}
-
-/*
  * qam_page_init_meta makes the metapage of an empty index.
  */
 void
-qam_page_init_meta(Page page)
+qam_page_init_meta(Page page, const uint64 *nonce, const uint64 *group_key)
 {
 	QamMeta		meta;
 	int			lane;
@@ -66,9 +52,8 @@ qam_page_init_meta(Page page)
 	meta->free = qam_no_link();
 	for (lane = 0; lane < QAM_LANES; lane++)
 		meta->lanes[lane].head = meta->lanes[lane].tail = qam_no_link();
-	qam_meta_random(meta->nonce);
-	if (!once_debug_group_key)
-		qam_meta_random(meta->group_key);
+	memcpy(meta->nonce, nonce, sizeof(meta->nonce));
+	memcpy(meta->group_key, group_key, sizeof(meta->group_key));
 
 	/* A full image leaves out the hole, so the content must end at pd_lower */
 	((PageHeader) page)->pd_lower =
@@ -521,4 +506,31 @@ qam_page_set_ends(QamLog *log, Page page, int offset, QamListEnds ends)
 
 	*where = ends;
 	qam_log_bytes(log, page, where, sizeof(QamListEnds));
+}
+
+/*
+ * qam_page_is_removable tells whether all slots of a lane's page are DONE and the
+ * page is not the list's last one, so that it may be unlinked.  Locked.
+ *
+ * All are looked at, whatever the page's hint says.
+ */
+bool
+qam_page_is_removable(Page page)
+{
+	return QamLinkIsValid(&QamPageGetOpaque(page)->next) && qam_page_is_spent(page);
+}
+
+/*
+ * qam_page_is_spent tells whether no slot of a page is in use any more.  Locked.
+ */
+bool
+qam_page_is_spent(Page page)
+{
+	QamSlot    *slots = QamPageGetSlots(page);
+	int			i;
+
+	for (i = QamPageGetSlotCount(page) - 1; i >= 0; i--)
+		if (slots[i].state != QAM_SLOT_DONE)
+			return false;
+	return true;
 }

@@ -249,6 +249,25 @@ qam_schedule_ended(Relation index, int list, const QamLink *last)
 }
 
 /*
+ * qam_schedule_find_way is qam_lane_find_way of a list of the schedule.
+ */
+QamLink
+qam_schedule_find_way(Relation index, int list, QamLink *pred, const QamLink *failed)
+{
+	QamLink		link;
+
+	if (QamLinkIsValid(pred) &&
+		qam_lane_next_again(index, QAM_SCHEDULED, pred, failed, &link))
+		return link;
+	*pred = qam_no_link();
+	link = qam_schedule_head(index, list);
+	if (QamLinkIsValid(&link) && qam_same_link(&link, failed))
+		qam_broken(index, failed->block,
+				   "A list of the schedule begins at this block, which is not the page meant.");
+	return link;
+}
+
+/*
  * qam_schedule_read copies the schedule's root.  False: there is none.  No locks
  * on entry or exit.
  */

@@ -1096,46 +1096,6 @@ qam_visit(QamWalk *walk, QamVisit *visit, bool wait)
  */
 
 /*
- * qam_lane_find_way finds the way again after a link has led nowhere: from the last
- * good page if it is still in the list, else from the lane's head.  No locks on
- * exit.
- *
- * Each time this is needed, somebody has finished and unlinked a page, so the
- * walk is held up by others' progress only; or the link is broken, which is an
- * error.
- */
-QamLink
-qam_lane_find_way(Relation index, int lane, QamLink *pred, const QamLink *failed)
-{
-	QamMetaData meta;
-	QamLink		link;
-
-	if (QamLinkIsValid(pred) &&
-		qam_lane_next_again(index, lane, pred, failed, &link))
-		return link;
-	*pred = qam_no_link();
-	qam_meta_read(index, &meta);
-	link = meta.lanes[lane].head;
-	if (qam_same_link(&link, failed))
-		qam_broken(index, failed->block,
-				   "The list of lane %d begins at this block, which is not the page meant.", lane);
-	return link;
-}
-
-/*
- * qam_lane_ended raises an error if a lane has ended with a page that is not as far
- * along as its last one was, when the metapage was read: the list did not end before
- * that, so it does not now.
- */
-void
-qam_lane_ended(Relation index, int lane, const QamMetaData *meta, const QamLink *last)
-{
-	if (last->seq < meta->lanes[lane].tail.seq)
-		qam_broken(index, QamLinkIsValid(last) ? last->block : QAM_METAPAGE,
-				   "The list of lane %d ends here, before its last page.", lane);
-}
-
-/*
  * Walk along a lane.  Unless wait, busy pages are left out.  Returns whether
  * any was.
  */
@@ -1228,25 +1188,6 @@ walk_lane(QamWalk *walk, int lane, bool wait)
 	if (!QamLinkIsValid(&visit.link) && !qam_enough(req))
 		qam_lane_ended(walk->index, lane, &walk->view.meta, &pred);
 	return skipped;
-}
-
-/*
- * qam_schedule_find_way is qam_lane_find_way of a list of the schedule.
- */
-QamLink
-qam_schedule_find_way(Relation index, int list, QamLink *pred, const QamLink *failed)
-{
-	QamLink		link;
-
-	if (QamLinkIsValid(pred) &&
-		qam_lane_next_again(index, QAM_SCHEDULED, pred, failed, &link))
-		return link;
-	*pred = qam_no_link();
-	link = qam_schedule_head(index, list);
-	if (QamLinkIsValid(&link) && qam_same_link(&link, failed))
-		qam_broken(index, failed->block,
-				   "A list of the schedule begins at this block, which is not the page meant.");
-	return link;
 }
 
 /*

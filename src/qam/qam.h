@@ -301,9 +301,6 @@ extern int	qam_run_schedule(Relation heap, Relation index, int max);
 /* No more messages than that can be in the index now. */
 extern int64 qam_capacity(Relation index);
 
-/* The longest back-off before delivery n + 1, in microseconds. */
-extern int64 qam_backoff(const QamRetry *retry, int attempts);
-
 /* Inspection; all of it also works on a standby. */
 
 /* How a message stands for somebody who only looks. */

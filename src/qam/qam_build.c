@@ -304,3 +304,18 @@ qambuildempty(Relation index)
 {
 	build_meta(index, INIT_FORKNUM);
 }
+
+/*
+ * qam_is_queue_am tells whether an access method of indexes is ours, whatever it
+ * is called.
+ */
+bool
+qam_is_queue_am(Oid am)
+{
+	IndexAmRoutine *routine = GetIndexAmRoutineByAmId(am, true);
+	bool		ours = routine != NULL && routine->ambuild == qambuild;
+
+	if (routine != NULL)
+		pfree(routine);
+	return ours;
+}

@@ -16,7 +16,39 @@
 #include "pg_once.h"
 
 #include "qam/qam_internal.h"
+#include "qam/qam_siphash.h"
 #include "utils/rel.h"
+
+/*
+ * qam_directory_hash returns the hash by which a group is known; never 0.
+ *
+ * Senders choose the names of groups.  Without the key they cannot choose which
+ * groups share a part of the directory, or a whole hash.
+ */
+uint32
+qam_directory_hash(const uint64 *key, const char *group_id, int len)
+{
+	uint32		hash = (uint32) qam_siphash(key, group_id, len);
+
+	return hash != 0 ? hash : 1;
+}
+
+/*
+ * qam_directory_label returns what those may see of a group's hash who can look at
+ * the index; not 0, nor more than a bigint holds.
+ *
+ * The hash itself would tell them which names go to the same part of the
+ * directory.  It is hashed with the same key, together with bytes of zero, which
+ * no name contains.
+ */
+uint64
+qam_directory_label(const uint64 *key, uint32 hash)
+{
+	uint64		word = hash;
+	uint64		label = qam_siphash(key, &word, sizeof(word)) & PG_INT64_MAX;
+
+	return label != 0 ? label : 1;
+}
 
 /*
  * qam_directory_create makes the directory, unless somebody else just has.  No locks

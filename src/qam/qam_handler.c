@@ -126,18 +126,3 @@ once_queue_handler(PG_FUNCTION_ARGS)
 	am->amendscan = qamendscan;
 	PG_RETURN_POINTER(am);
 }
-
-/*
- * qam_is_queue_am tells whether an access method of indexes is ours, whatever it
- * is called.
- */
-bool
-qam_is_queue_am(Oid am)
-{
-	IndexAmRoutine *routine = GetIndexAmRoutineByAmId(am, true);
-	bool		ours = routine != NULL && routine->ambuild == qambuild;
-
-	if (routine != NULL)
-		pfree(routine);
-	return ours;
-}

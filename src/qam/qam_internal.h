@@ -379,6 +379,7 @@ extern bool qam_judge_copied(Relation heap, Relation index, const QamCopiedPage 
 /* qam_ref.c */
 extern uint64 qam_proof(const uint64 *nonce, uint64 seq, int slotno,
 						const QamSlot *slot);
+extern int64 qam_pause(const QamRetry *retry, uint64 seq, int slotno, const QamSlot *slot);
 extern int64 qam_ready_again(const QamRetry *retry, uint64 seq, int slotno,
 							 const QamSlot *slot);
 extern int64 qam_stuck_pause(int stuck);

@@ -5,7 +5,7 @@
  *
  * Everything above src/qam sees the index through the declarations below and
  * through nothing else: it offers rows, sets slot states and inspects itself.
- * The structures on disk are in qam_page.h, private to this directory; how
+ * The structures on disk are in qam_format.h, private to this directory; how
  * they work together is told in src/qam/README.
  *
  *-------------------------------------------------------------------------
@@ -23,9 +23,9 @@
 
 #define QAM_AM_NAME			"once_queue"
 
-/* Priority lanes: 9 is served first. */
-#define QAM_LANES			10
-#define QAM_DEFAULT_LANE	4
+/* Priorities of messages; the highest is served first. */
+#define QAM_MAX_PRIORITY		9
+#define QAM_DEFAULT_PRIORITY	4
 
 /* Attribute numbers of the index columns (id, priority, deliver_at, group_id) */
 #define QAM_ATTR_ID			1

@@ -12,33 +12,31 @@
 
 #include "pg_once.h"
 
-#include "qam/qam_internal.h"
+#include "qam/qam_cache.h"
+#include "qam/qam_format.h"
+#include "storage/bufmgr.h"
 #include "storage/proc.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
 /*
- * The index's cache.  Must be fetched again after anything that
- * can process invalidation messages.
+ * qam_cache_make makes the cache of an index that has none.
  */
 QamCache *
-qam_cache(Relation index)
+qam_cache_make(Relation index)
 {
-	if (index->rd_amcache == NULL)
-	{
-		QamCache   *cache = MemoryContextAlloc(index->rd_indexcxt,
-											   sizeof(QamCache));
-		int			lane;
+	QamCache   *cache = MemoryContextAlloc(index->rd_indexcxt,
+										   sizeof(QamCache));
+	int			lane;
 
-		for (lane = 0; lane < QAM_LANES; lane++)
-			cache->tails[lane] = qam_no_link();
-		cache->nonce_known = cache->group_key_known = false;
-		cache->nblocks = cache->heap_nblocks = 0;
-		cache->heap_lxid = InvalidLocalTransactionId;
-		cache->directory = cache->schedule = 0;
-		index->rd_amcache = cache;
-	}
-	return (QamCache *) index->rd_amcache;
+	for (lane = 0; lane < QAM_LANES; lane++)
+		cache->tails[lane] = qam_no_link();
+	cache->nonce_known = cache->group_key_known = false;
+	cache->nblocks = cache->heap_nblocks = 0;
+	cache->heap_lxid = InvalidLocalTransactionId;
+	cache->directory = cache->schedule = 0;
+	index->rd_amcache = cache;
+	return cache;
 }
 
 /*

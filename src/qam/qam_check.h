@@ -8,7 +8,8 @@
 #ifndef QAM_CHECK_H
 #define QAM_CHECK_H
 
-#include "qam/qam_internal.h"
+#include "qam/qam.h"
+#include "storage/buf.h"
 #include "utils/hsearch.h"
 
 typedef struct QamCheck
@@ -26,14 +27,7 @@ typedef struct QamCheck
 	uint64		in_groups;		/* unfinished slots seen that have a group */
 } QamCheck;
 
-/* qam_check.c */
 extern void qam_check_report(QamCheck *check, const char *rule, BlockNumber block,
 							 int slotno, const char *format,...) pg_attribute_printf(5, 6);
-
-/* qam_check_lists.c */
-extern void qam_check_lists(QamCheck *check);
-extern void qam_check_groups(QamCheck *check);
-extern void qam_check_schedule(QamCheck *check);
-extern void qam_check_free(QamCheck *check);
 
 #endif							/* QAM_CHECK_H */

@@ -14,7 +14,15 @@
 #include "pg_once.h"
 
 #include "miscadmin.h"
+#include "qam/qam_cache.h"
 #include "qam/qam_check.h"
+#include "qam/qam_check_lists.h"
+#include "qam/qam_copy.h"
+#include "qam/qam_damage.h"
+#include "qam/qam_directory.h"
+#include "qam/qam_format.h"
+#include "qam/qam_meta.h"
+#include "storage/bufmgr.h"
 #include "utils/rel.h"
 
 /*

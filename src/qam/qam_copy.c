@@ -10,7 +10,12 @@
 #include "pg_once.h"
 
 #include "once_debug.h"
-#include "qam/qam_internal.h"
+#include "qam/qam_cache.h"
+#include "qam/qam_copy.h"
+#include "qam/qam_damage.h"
+#include "qam/qam_format.h"
+#include "qam/qam_heap.h"
+#include "storage/bufmgr.h"
 
 /*
  * qam_copy_page copies a data page's content and leaves the page pinned.

@@ -16,7 +16,10 @@
 #include "pg_once.h"
 
 #include "access/htup_details.h"
-#include "qam/qam_internal.h"
+#include "qam/qam_cache.h"
+#include "qam/qam_damage.h"
+#include "qam/qam_format.h"
+#include "storage/bufmgr.h"
 #include "utils/rel.h"
 
 /*

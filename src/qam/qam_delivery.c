@@ -13,12 +13,17 @@
 #include "common/hashfn.h"
 #include "common/int.h"
 #include "miscadmin.h"
-#include "qam/qam_internal.h"
+#include "qam/qam.h"
+#include "qam/qam_delivery.h"
+#include "qam/qam_format.h"
 #include "utils/timestamp.h"
 
 /* Between two tries to take a stuck message away: 1 s, 4 s, 16 s, .. 15 min */
 #define QAM_STUCK_PAUSE			USECS_PER_SEC
 #define QAM_STUCK_PAUSE_MAX		(15 * USECS_PER_MINUTE)
+
+StaticAssertDecl(QAM_SLOTS_PER_PAGE <= QAM_MAX_SLOT,
+				 "slot number fits its place in a receipt");
 
 /*
  * qam_proof computes the proof for a slot as it is now.

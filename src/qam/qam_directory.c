@@ -15,8 +15,14 @@
 
 #include "pg_once.h"
 
-#include "qam/qam_internal.h"
+#include "qam/qam_damage.h"
+#include "qam/qam_directory.h"
+#include "qam/qam_format.h"
+#include "qam/qam_meta.h"
+#include "qam/qam_page.h"
 #include "qam/qam_siphash.h"
+#include "qam/qam_xlog.h"
+#include "storage/bufmgr.h"
 #include "utils/rel.h"
 
 /*

@@ -21,7 +21,9 @@
 #include "access/transam.h"
 #include "access/xact.h"
 #include "miscadmin.h"
-#include "qam/qam_internal.h"
+#include "qam/qam.h"
+#include "qam/qam_heap.h"
+#include "storage/bufmgr.h"
 #include "storage/procarray.h"
 #include "utils/snapmgr.h"
 

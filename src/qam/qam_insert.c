@@ -14,9 +14,20 @@
 #include "access/transam.h"
 #include "access/xact.h"
 #include "miscadmin.h"
-#include "qam/qam_internal.h"
+#include "qam/qam.h"
+#include "qam/qam_directory.h"
+#include "qam/qam_format.h"
+#include "qam/qam_group.h"
+#include "qam/qam_insert.h"
+#include "qam/qam_lane.h"
+#include "qam/qam_meta.h"
+#include "qam/qam_schedule.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
+
+StaticAssertDecl(QAM_MAX_PRIORITY == QAM_LANES - 1 &&
+				 QAM_DEFAULT_PRIORITY == QAM_DEFAULT_LANE,
+				 "a lane for each priority");
 
 static inline bool
 goes_to_lane(const QamEntry *entry, TimestampTz now)

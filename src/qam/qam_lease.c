@@ -15,7 +15,13 @@
 
 #include "miscadmin.h"
 #include "once_debug.h"
-#include "qam/qam_internal.h"
+#include "qam/qam.h"
+#include "qam/qam_copy.h"
+#include "qam/qam_delivery.h"
+#include "qam/qam_format.h"
+#include "qam/qam_heap.h"
+#include "qam/qam_meta.h"
+#include "storage/bufmgr.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 

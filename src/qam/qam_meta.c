@@ -14,7 +14,13 @@
 #include "pg_once.h"
 
 #include "miscadmin.h"
-#include "qam/qam_internal.h"
+#include "qam/qam_cache.h"
+#include "qam/qam_damage.h"
+#include "qam/qam_format.h"
+#include "qam/qam_meta.h"
+#include "qam/qam_page.h"
+#include "qam/qam_xlog.h"
+#include "storage/bufmgr.h"
 #include "utils/rel.h"
 
 /*

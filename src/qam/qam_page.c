@@ -14,7 +14,9 @@
 
 #include "pg_once.h"
 
-#include "qam/qam_internal.h"
+#include "qam/qam_format.h"
+#include "qam/qam_page.h"
+#include "qam/qam_xlog.h"
 
 /*
  * qam_page_init makes an empty page.

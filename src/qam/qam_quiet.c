@@ -14,7 +14,10 @@
 #include "pg_once.h"
 
 #include "access/xact.h"
-#include "qam/qam_internal.h"
+#include "qam/qam.h"
+#include "qam/qam_format.h"
+#include "qam/qam_quiet.h"
+#include "qam/qam_xid.h"
 #include "storage/proc.h"
 #include "utils/timestamp.h"
 

@@ -17,7 +17,17 @@
 
 #include "commands/vacuum.h"
 #include "miscadmin.h"
-#include "qam/qam_internal.h"
+#include "qam/qam_cache.h"
+#include "qam/qam_damage.h"
+#include "qam/qam_format.h"
+#include "qam/qam_group.h"
+#include "qam/qam_lane.h"
+#include "qam/qam_meta.h"
+#include "qam/qam_page.h"
+#include "qam/qam_schedule.h"
+#include "qam/qam_vacuum.h"
+#include "qam/qam_xlog.h"
+#include "storage/bufmgr.h"
 #include "utils/rel.h"
 
 /*

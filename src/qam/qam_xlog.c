@@ -30,11 +30,14 @@
 #include "pg_once.h"
 
 #include "access/generic_xlog.h"
-#include "access/xloginsert.h"
 #include "access/xlog.h"
+#include "access/xloginsert.h"
 #include "miscadmin.h"
 #include "postmaster/walwriter.h"
-#include "qam/qam_internal.h"
+#include "qam/qam.h"
+#include "qam/qam_format.h"
+#include "qam/qam_xlog.h"
+#include "storage/bufmgr.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 

@@ -10,7 +10,7 @@
 
 #include "qam/qam.h"
 #include "qam/qam_heap.h"
-#include "qam/qam_schedule.h"
+#include "qam/qam_move.h"
 
 extern void qam_group_append(Relation index, const QamSlot *slot,
 							 QamSource *source);

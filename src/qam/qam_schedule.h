@@ -9,7 +9,6 @@
 #define QAM_SCHEDULE_H
 
 #include "qam/qam_format.h"
-#include "qam/qam_xlog.h"
 #include "storage/buf.h"
 #include "utils/relcache.h"
 
@@ -28,34 +27,21 @@ qam_schedule_ends(const QamScheduleData *schedule, int list)
 	return *(const QamListEnds *) ((const char *) schedule + list);
 }
 
-struct QamMove;
-
-/* Where a slot comes from that goes from the schedule to its group */
-typedef struct QamSource
-{
-	struct QamMove *move;		/* of this slot alone */
-	QamSlot		slot;			/* as it is now, once ready */
-} QamSource;
-
-typedef enum QamSourceState
-{
-	QAM_SOURCE_READY,
-	QAM_SOURCE_BUSY,
-	QAM_SOURCE_GONE
-} QamSourceState;
-
 extern int	qam_schedule_list(const QamScheduleData *schedule, int64 ready_at);
 extern QamLink qam_schedule_head(Relation index, int list);
 extern void qam_schedule_ended(Relation index, int list, const QamLink *last);
 extern QamLink qam_schedule_find_way(Relation index, int list, QamLink *pred,
 									 const QamLink *failed);
 extern bool qam_schedule_read(Relation index, QamScheduleData *schedule);
+extern int64 qam_schedule_next(const QamScheduleData *schedule);
 extern int64 qam_schedule_due(Relation index);
+extern Buffer qam_schedule_lock(Relation index, int64 ready_at, Buffer *root,
+								int *list, bool *near_due);
 extern void qam_schedule_append(Relation index, const QamSlot *slot, int lane, int64 now);
+extern bool qam_schedule_remove_page(Relation index, const QamLink *pred,
+									 const QamLink *link, int list);
+extern void qam_schedule_open(Relation index, int64 now);
+extern void qam_schedule_renew_near(Relation index);
 extern void qam_schedule_clean(Relation index, BufferAccessStrategy strategy);
-extern QamSourceState qam_source_lock(Relation index, QamSource *source);
-extern bool qam_source_wait(QamSource *source);
-extern void qam_source_log(QamLog *log, QamSource *source);
-extern void qam_source_unlock(QamSource *source);
 
 #endif							/* QAM_SCHEDULE_H */

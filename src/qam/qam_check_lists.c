@@ -15,8 +15,8 @@
 
 #include "miscadmin.h"
 #include "qam/qam_cache.h"
-#include "qam/qam_check.h"
 #include "qam/qam_check_lists.h"
+#include "qam/qam_check_pages.h"
 #include "qam/qam_copy.h"
 #include "qam/qam_damage.h"
 #include "qam/qam_directory.h"

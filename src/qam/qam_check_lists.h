@@ -8,7 +8,7 @@
 #ifndef QAM_CHECK_LISTS_H
 #define QAM_CHECK_LISTS_H
 
-#include "qam/qam_check.h"
+#include "qam/qam_check_pages.h"
 
 extern void qam_check_lists(QamCheck *check);
 extern void qam_check_groups(QamCheck *check);

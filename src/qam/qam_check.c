@@ -49,7 +49,6 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
-#include "utils/timestamp.h"
 
 /*
  * Find the root of the HOT chain that a visible row belongs to.

@@ -23,7 +23,6 @@
 #include "qam/qam_format.h"
 #include "qam/qam_meta.h"
 #include "storage/bufmgr.h"
-#include "utils/rel.h"
 
 /*
  * Go from a lane's page (or, with an invalid one, from its head) to the next.

@@ -18,7 +18,6 @@
 #include "qam/qam_heap.h"
 #include "qam/qam_meta.h"
 #include "storage/bufmgr.h"
-#include "utils/rel.h"
 #include "utils/timestamp.h"
 
 /* Nothing makes a message wait longer than that, once it is in its lane */

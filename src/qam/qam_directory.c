@@ -23,7 +23,6 @@
 #include "qam/qam_siphash.h"
 #include "qam/qam_xlog.h"
 #include "storage/bufmgr.h"
-#include "utils/rel.h"
 
 /*
  * qam_directory_hash returns the hash by which a group is known; never 0.

@@ -187,8 +187,8 @@ typedef struct QamSlot
 	uint32		group_hash;		/* 0 = no group */
 	uint16		attempts;		/* deliveries so far, saturating */
 	uint8		state;			/* QAM_SLOT_xxx, see QamSlotState() */
-	uint8		hints;			/* QAM_HINT_xxx, WAL-logged only when set
-								 * in a group */
+	uint8		hints;			/* QAM_HINT_xxx, WAL-logged only when set in a
+								 * group */
 	int64		ready_at;		/* see README, "Slot life" */
 	uint64		claim;			/* kind in the top bits, see below */
 } QamSlot;

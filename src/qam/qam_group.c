@@ -30,7 +30,6 @@
 
 #include "pg_once.h"
 
-#include "access/xact.h"
 #include "miscadmin.h"
 #include "once_debug.h"
 #include "qam/qam.h"
@@ -49,7 +48,6 @@
 #include "qam/qam_xlog.h"
 #include "storage/bufmgr.h"
 #include "storage/proc.h"
-#include "utils/rel.h"
 #include "utils/timestamp.h"
 
 /* Where qam_first_in_group can begin: a message that is deleted, in this

@@ -22,7 +22,6 @@
 #include "qam/qam_lane.h"
 #include "qam/qam_meta.h"
 #include "qam/qam_schedule.h"
-#include "utils/rel.h"
 #include "utils/timestamp.h"
 
 StaticAssertDecl(QAM_MAX_PRIORITY == QAM_LANES - 1 &&

@@ -11,7 +11,6 @@
 
 #include "access/htup_details.h"
 #include "miscadmin.h"
-#include "once_debug.h"
 #include "qam/qam.h"
 #include "qam/qam_cache.h"
 #include "qam/qam_copy.h"

@@ -21,7 +21,6 @@
 #include "qam/qam_page.h"
 #include "qam/qam_xlog.h"
 #include "storage/bufmgr.h"
-#include "utils/rel.h"
 
 /*
  * Give a lane a new last page, unless somebody else has done so since the

@@ -13,7 +13,6 @@
 
 #include "pg_once.h"
 
-#include "miscadmin.h"
 #include "qam/qam_cache.h"
 #include "qam/qam_damage.h"
 #include "qam/qam_format.h"

@@ -32,7 +32,6 @@
 #include "qam/qam_page.h"
 #include "qam/qam_xlog.h"
 #include "storage/bufmgr.h"
-#include "utils/rel.h"
 
 /*
  * qam_move_pin pins the pages of the rows of a move, and leaves those out that are too many.

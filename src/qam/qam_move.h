@@ -36,7 +36,7 @@ typedef struct QamMove
 /* Where a slot comes from that goes from the schedule to its group */
 typedef struct QamSource
 {
-	QamMove    *move;		/* of this slot alone */
+	QamMove    *move;			/* of this slot alone */
 	QamSlot		slot;			/* as it is now, once ready */
 } QamSource;
 

@@ -16,9 +16,6 @@
 
 #include "pg_once.h"
 
-#include "access/xlog.h"
-#include "common/hashfn.h"
-#include "common/int.h"
 #include "miscadmin.h"
 #include "qam/qam.h"
 #include "qam/qam_cache.h"
@@ -32,7 +29,6 @@
 #include "qam/qam_xid.h"
 #include "qam/qam_xlog.h"
 #include "storage/bufmgr.h"
-#include "utils/rel.h"
 #include "utils/timestamp.h"
 
 /*

@@ -33,8 +33,6 @@
 #include "qam/qam_schedule.h"
 #include "qam/qam_xlog.h"
 #include "storage/bufmgr.h"
-#include "utils/rel.h"
-#include "utils/timestamp.h"
 
 /*
  * ---- Where and when ----

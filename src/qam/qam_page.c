@@ -5,7 +5,7 @@
  *
  * Every verb edits the page it is given and reports to qam_xlog.c which bytes
  * it touched, or that they are but a hint.  The page belongs to a change that
- * is under way (see qam_internal.h), except for the two init verbs, whose
+ * is under way (see qam_xlog.h), except for the two init verbs, whose
  * pages are logged whole.  None of them can fail.
  *
  *-------------------------------------------------------------------------

@@ -84,7 +84,7 @@ vacuum_page(Relation index, Buffer buffer, IndexBulkDeleteResult *stats,
  *
  * Pages are taken in physical order.  A slot appended after we have passed does
  * not belong to a row that was dead before; nor does one that moves from the
- * schedule to where we have passed (see qam_schedule.c).
+ * schedule to where we have passed (see qam_move.c).
  *
  * Pages of zeros are put onto the free list by the way.
  */

@@ -38,7 +38,8 @@ typedef struct LedgerEntry
 {
 	NameData	relname;		/* key: of generation 0 */
 	uint64		epoch;
-	bool		other_seen;		/* the generation that does not count can be used */
+	bool		other_seen;		/* the generation that does not count can be
+								 * used */
 	OnceLedger	ledger;
 } LedgerEntry;
 

@@ -19,7 +19,10 @@ typedef struct OnceLetters
 	bool		any_id;			/* or those of these ids only: */
 	OnceIds		ids;
 
-	/* The last one looked at, in the order of death, and all of its time and id */
+	/*
+	 * The last one looked at, in the order of death, and all of its time and
+	 * id
+	 */
 	TimestampTz dead_at;
 	int64		id;
 	ItemPointer places;

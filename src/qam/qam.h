@@ -5,7 +5,7 @@
  *
  * Everything above src/qam sees the index through the declarations below and
  * through nothing else: it offers rows, sets slot states and inspects itself.
- * The structures on disk are in qam_page.h, private to this directory; how
+ * The structures on disk are in qam_format.h, private to this directory; how
  * they work together is told in src/qam/README.
  *
  *-------------------------------------------------------------------------
@@ -23,9 +23,9 @@
 
 #define QAM_AM_NAME			"once_queue"
 
-/* Priority lanes: 9 is served first. */
-#define QAM_LANES			10
-#define QAM_DEFAULT_LANE	4
+/* Priorities of messages; the highest is served first. */
+#define QAM_MAX_PRIORITY		9
+#define QAM_DEFAULT_PRIORITY	4
 
 /* Attribute numbers of the index columns (id, priority, deliver_at, group_id) */
 #define QAM_ATTR_ID			1
@@ -97,10 +97,11 @@ typedef struct QamClaimed
 	QamRef		ref;
 	HeapTuple	tuple;			/* palloc'd copy; t_self is the live version */
 	uint32		group;			/* hash of its group, or 0 */
-	uint32		nth;			/* of all that the request has claimed, in order */
+	uint32		nth;			/* of all that the request has claimed, in
+								 * order */
 	uint16		attempt;		/* with a death: deliveries it has had */
 	bool		stuck;			/* taking it away has failed before */
-	bool		taken;			/* the caller's: its row is deleted */
+	bool		removed;		/* the caller's: its row is deleted */
 	QamDeath	death;
 	TimestampTz ready_at;		/* lease: its end.  By xid: time of the claim */
 	QamUndo		undo;
@@ -118,7 +119,7 @@ typedef enum QamClaimKind
  * false when the row could not be had without waiting; the claim is then
  * undone, uncounted, and the message is not returned.
  */
-typedef bool (*QamTakeRow) (void *arg, QamClaimed *claimed);
+typedef bool (*QamRemoveRow) (void *arg, QamClaimed *claimed);
 
 /*
  * Is a live row past its time?  Called under page locks: it reads fixed columns
@@ -155,13 +156,13 @@ typedef struct QamClaimRequest
 	Snapshot	snapshot;		/* only rows whose xmin it sees are offered */
 	bool		everything;		/* also delayed, leased, dead and blocked ones
 								 * (purge); no attempt is counted */
-	ItemPointer only;			/* NULL, or the one row wanted (cancel), by the
-								 * root of its HOT chain; not if it is claimed;
-								 * no attempt is counted */
+	ItemPointer only;			/* NULL, or the one row wanted (cancel), by
+								 * the root of its HOT chain; not if it is
+								 * claimed; no attempt is counted */
 	int			only_lane;		/* with only: the lane it is in */
 	TimestampTz only_ready_at;	/* with only: its deliver_at, or 0 */
-	QamTakeRow	take;			/* NULL, or see above */
-	void	   *take_arg;
+	QamRemoveRow remove;		/* NULL, or see above */
+	void	   *remove_arg;
 	MemoryContext context;		/* of the arrays; NULL: the current one */
 
 	/* in: zero at first.  Out: in order of delivery */
@@ -171,9 +172,9 @@ typedef struct QamClaimRequest
 	QamClaimed *dead;
 	int			ndead;
 	int			dead_room;
-	uint32		nclaims;			/* claims of both kinds, undone ones included */
-	TimestampTz earliest;		/* when the first message that waits for a time
-								 * becomes ready, or DT_NOEND */
+	uint32		nclaims;		/* claims of both kinds, undone ones included */
+	TimestampTz earliest;		/* when the first message that waits for a
+								 * time becomes ready, or DT_NOEND */
 } QamClaimRequest;
 
 extern void qam_claim(QamClaimRequest *req);
@@ -194,7 +195,8 @@ typedef enum QamRefState
 	QAM_REF_HELD,				/* claimed by this very delivery */
 	QAM_REF_LAPSED,				/* its claim is over, and nobody claimed since */
 	QAM_REF_LOST,				/* somebody else's now, or beyond recognition */
-	QAM_REF_GONE,				/* row deleted, by a committed transaction or by ours */
+	QAM_REF_GONE,				/* row deleted, by a committed transaction or
+								 * by ours */
 	QAM_REF_BUSY				/* row is being deleted or updated by another
 								 * transaction that is still open */
 } QamRefState;
@@ -205,7 +207,8 @@ typedef struct QamLocated
 	QamClaimKind kind;
 	uint16		attempt;
 	uint32		group;			/* hash of its group, or 0 */
-	ItemPointerData tid;		/* HELD, LAPSED, BUSY: the row's newest version */
+	ItemPointerData tid;		/* HELD, LAPSED, BUSY: the row's newest
+								 * version */
 	Buffer		heap_pin;		/* HELD, LAPSED, BUSY: pinned; caller releases */
 } QamLocated;
 
@@ -247,7 +250,8 @@ typedef enum QamGiveBack
 {
 	QAM_NACK,					/* ready at a time; the attempt counts */
 	QAM_RELEASE,				/* ready now; the attempt does not count */
-	QAM_END_LEASE,				/* ready now, if it is HELD; the attempt counts */
+	QAM_END_LEASE,				/* ready now, if it is HELD; the attempt
+								 * counts */
 	QAM_EXTEND					/* leased until a time */
 } QamGiveBack;
 
@@ -297,9 +301,6 @@ extern int	qam_run_schedule(Relation heap, Relation index, int max);
 /* No more messages than that can be in the index now. */
 extern int64 qam_capacity(Relation index);
 
-/* The longest back-off before delivery n + 1, in microseconds. */
-extern int64 qam_backoff(const QamRetry *retry, int attempts);
-
 /* Inspection; all of it also works on a standby. */
 
 /* How a message stands for somebody who only looks. */
@@ -307,11 +308,11 @@ typedef enum QamPeekState
 {
 	QAM_PEEK_READY,
 	QAM_PEEK_DELAYED,
-	QAM_PEEK_CLAIMED,			/* also if an open transaction has its row locked,
-								 * or has deleted it */
+	QAM_PEEK_CLAIMED,			/* also if an open transaction has its row
+								 * locked, or has deleted it */
 	QAM_PEEK_BLOCKED,			/* another of its group comes first */
 	QAM_PEEK_UNCOMMITTED,		/* the transaction that sent it is open */
-	QAM_PEEK_DONE				/* its row is gone */
+	QAM_PEEK_GONE				/* its row is gone */
 } QamPeekState;
 
 typedef struct QamPeeked
@@ -334,7 +335,8 @@ typedef struct QamSlotInfo
 	int			slot;
 	const char *state;			/* 'appended', 'ready', 'claimed', 'taken',
 								 * 'ended', 'done' */
-	uint64		group;			/* 63 bits, the same for all of its group; or 0 */
+	uint64		group;			/* 63 bits, the same for all of its group; or
+								 * 0 */
 	bool		blocked;		/* there is one before it in its group */
 	const char *claim;			/* NULL, 'xid' or 'lease' */
 	uint64		claim_xid;		/* with 'xid' */
@@ -342,7 +344,8 @@ typedef struct QamSlotInfo
 	int			attempts;
 	TimestampTz ready_at;		/* 0: at once */
 	int			stuck;			/* taking it away has failed so often in a row */
-	QamPeeked	now;			/* how its message stands; good during the call */
+	QamPeeked	now;			/* how its message stands; good during the
+								 * call */
 } QamSlotInfo;
 
 typedef struct QamPageInfo

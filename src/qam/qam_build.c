@@ -22,7 +22,15 @@
 #include "executor/tuptable.h"
 #include "miscadmin.h"
 #include "nodes/execnodes.h"
-#include "qam/qam_internal.h"
+#include "once_debug.h"
+#include "qam/qam.h"
+#include "qam/qam_build.h"
+#include "qam/qam_format.h"
+#include "qam/qam_insert.h"
+#include "qam/qam_meta.h"
+#include "qam/qam_page.h"
+#include "qam/qam_xlog.h"
+#include "storage/bufmgr.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -55,7 +63,7 @@ typedef struct QamBuild
  * group_id text) of a heap, whole.
  */
 static void
-qam_check_definition(Relation heap, Relation index, IndexInfo *info)
+check_definition(Relation heap, Relation index, IndexInfo *info)
 {
 	static const Oid types[QAM_NATTRS] = {INT8OID, INT2OID, TIMESTAMPTZOID, TEXTOID};
 	bool		good = IndexRelationGetNumberOfKeyAttributes(index) == QAM_NATTRS;
@@ -83,7 +91,7 @@ qam_check_definition(Relation heap, Relation index, IndexInfo *info)
  * Is an index a queue index, and is it valid?
  */
 static bool
-qam_is_queue_index(Oid indexoid, bool *valid)
+is_queue_index(Oid indexoid, bool *valid)
 {
 	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(indexoid));
 	bool		ours;
@@ -103,7 +111,7 @@ qam_is_queue_index(Oid indexoid, bool *valid)
  * concurrently has.
  */
 static bool
-qam_is_replaced(Oid indexoid, IndexInfo *info)
+is_replaced(Oid indexoid, IndexInfo *info)
 {
 	LOCKTAG		tag;
 
@@ -112,7 +120,7 @@ qam_is_replaced(Oid indexoid, IndexInfo *info)
 }
 
 static char *
-qam_qualified_name(Oid indexoid)
+qualified_name(Oid indexoid)
 {
 	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(indexoid)),
 									  get_rel_name(indexoid));
@@ -126,7 +134,7 @@ qam_qualified_name(Oid indexoid)
  * which is not replaced by this one, what has been left behind must go first.
  */
 static void
-qam_check_single(Relation heap, Relation index, IndexInfo *info)
+check_single(Relation heap, Relation index, IndexInfo *info)
 {
 	List	   *indexes = RelationGetIndexList(heap);
 	Oid			first = InvalidOid;
@@ -141,12 +149,12 @@ qam_check_single(Relation heap, Relation index, IndexInfo *info)
 
 		if (other == RelationGetRelid(index))
 			valid = index->rd_index->indisvalid;
-		else if (!qam_is_queue_index(other, &valid))
+		else if (!is_queue_index(other, &valid))
 			continue;
-		else if (valid && !OidIsValid(first) && !qam_is_replaced(other, info))
+		else if (valid && !OidIsValid(first) && !is_replaced(other, info))
 			first = other;
 		if (!valid)
-			appendStringInfo(&left, "%s%s", left.len > 0 ? ", " : "", qam_qualified_name(other));
+			appendStringInfo(&left, "%s%s", left.len > 0 ? ", " : "", qualified_name(other));
 	}
 	list_free(indexes);
 
@@ -165,7 +173,7 @@ qam_check_single(Relation heap, Relation index, IndexInfo *info)
 }
 
 static Tuplesortstate *
-qam_begin_sort(TupleDesc *desc)
+begin_sort(TupleDesc *desc)
 {
 	AttrNumber	att = SORT_ID;
 	Oid			less = Int8LessOperator;
@@ -183,8 +191,8 @@ qam_begin_sort(TupleDesc *desc)
 }
 
 static void
-qam_build_row(Relation index, ItemPointer tid, Datum *values, bool *isnull,
-			  bool alive, void *state)
+build_row(Relation index, ItemPointer tid, Datum *values, bool *isnull,
+		  bool alive, void *state)
 {
 	QamBuild   *build = state;
 	QamEntry	entry = qam_entry(index, values, isnull, tid);
@@ -212,7 +220,7 @@ qam_build_row(Relation index, ItemPointer tid, Datum *values, bool *isnull,
  * Append the sorted rows.
  */
 static void
-qam_build_lanes(QamBuild *build)
+build_lanes(QamBuild *build)
 {
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(build->in->tts_tupleDescriptor,
 													&TTSOpsMinimalTuple);
@@ -245,12 +253,18 @@ qam_build_lanes(QamBuild *build)
  * Create the metapage of a fork that is empty so far.
  */
 static void
-qam_build_meta(Relation index, ForkNumber fork)
+build_meta(Relation index, ForkNumber fork)
 {
-	Buffer		buffer = once_extend(index, fork);
+	uint64		nonce[2];
+	uint64		group_key[2] = {0, 0};
+	Buffer		buffer;
 
+	qam_meta_random(nonce);
+	if (!once_debug_group_key)
+		qam_meta_random(group_key);
+	buffer = once_extend(index, fork);
 	Assert(BufferGetBlockNumber(buffer) == QAM_METAPAGE);
-	qam_meta_init(BufferGetPage(buffer));
+	qam_page_init_meta(BufferGetPage(buffer), nonce, group_key);
 	qam_log_whole_page(index, buffer, fork);
 	UnlockReleaseBuffer(buffer);
 }
@@ -268,17 +282,17 @@ qambuild(Relation heap, Relation index, struct IndexInfo *info)
 	if (RelationGetNumberOfBlocks(index) != 0)
 		elog(ERROR, "index \"%s\" already contains data",
 			 RelationGetRelationName(index));
-	qam_check_definition(heap, index, info);
-	qam_check_single(heap, index, info);
-	qam_build_meta(index, MAIN_FORKNUM);
+	check_definition(heap, index, info);
+	check_single(heap, index, info);
+	build_meta(index, MAIN_FORKNUM);
 
 	build.index = index;
 	build.ntuples = 0;
-	build.sort = qam_begin_sort(&desc);
+	build.sort = begin_sort(&desc);
 	build.in = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);
 	result->heap_tuples = table_index_build_scan(heap, index, info, false, true,
-												 qam_build_row, &build, NULL);
-	qam_build_lanes(&build);
+												 build_row, &build, NULL);
+	build_lanes(&build);
 	ExecDropSingleTupleTableSlot(build.in);
 	tuplesort_end(build.sort);
 	result->index_tuples = build.ntuples;
@@ -295,5 +309,20 @@ qambuild(Relation heap, Relation index, struct IndexInfo *info)
 void
 qambuildempty(Relation index)
 {
-	qam_build_meta(index, INIT_FORKNUM);
+	build_meta(index, INIT_FORKNUM);
+}
+
+/*
+ * qam_is_queue_am tells whether an access method of indexes is ours, whatever it
+ * is called.
+ */
+bool
+qam_is_queue_am(Oid am)
+{
+	IndexAmRoutine *routine = GetIndexAmRoutineByAmId(am, true);
+	bool		ours = routine != NULL && routine->ambuild == qambuild;
+
+	if (routine != NULL)
+		pfree(routine);
+	return ours;
 }

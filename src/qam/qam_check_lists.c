@@ -14,8 +14,15 @@
 #include "pg_once.h"
 
 #include "miscadmin.h"
-#include "qam/qam_check.h"
-#include "utils/rel.h"
+#include "qam/qam_cache.h"
+#include "qam/qam_check_lists.h"
+#include "qam/qam_check_pages.h"
+#include "qam/qam_copy.h"
+#include "qam/qam_damage.h"
+#include "qam/qam_directory.h"
+#include "qam/qam_format.h"
+#include "qam/qam_meta.h"
+#include "storage/bufmgr.h"
 
 /*
  * Go from a lane's page (or, with an invalid one, from its head) to the next.
@@ -25,7 +32,7 @@
  * end.  Returns false if the page we come from has left the list.
  */
 static bool
-qam_check_step(QamCheck *check, int lane, QamLink *link)
+check_step(QamCheck *check, int lane, QamLink *link)
 {
 	bool		at_head = !QamLinkIsValid(link);
 	Buffer		from = ReadBuffer(check->index, at_head ? QAM_METAPAGE : link->block);
@@ -38,7 +45,7 @@ qam_check_step(QamCheck *check, int lane, QamLink *link)
 	LockBuffer(from, BUFFER_LOCK_SHARE);
 	page = BufferGetPage(from);
 	if (at_head)
-		next = qam_check_meta(check->index, page)->lanes[lane].head;
+		next = qam_meta_check(check->index, page)->lanes[lane].head;
 	else if (qam_page_is(page, link, lane))
 	{
 		next = QamPageGetOpaque(page)->next;
@@ -57,7 +64,7 @@ qam_check_step(QamCheck *check, int lane, QamLink *link)
 			Buffer		to = ReadBuffer(check->index, next.block);
 
 			/* As in qam_follow, it is looked at before it is waited for */
-			if (qam_looks_like(BufferGetPage(to), QAM_PAGE_LANE, next.seq, PG_UINT64_MAX))
+			if (qam_seems_to_be(BufferGetPage(to), QAM_PAGE_LANE, next.seq, PG_UINT64_MAX))
 			{
 				LockBuffer(to, BUFFER_LOCK_SHARE);
 				good = qam_page_is(BufferGetPage(to), &next, lane);
@@ -70,9 +77,9 @@ qam_check_step(QamCheck *check, int lane, QamLink *link)
 
 	if (!good)
 	{
-		qam_fault(check, "list", at_head ? QAM_METAPAGE : link->block, -1,
-				  "link of lane %d to block %u does not lead to page " UINT64_FORMAT,
-				  lane, next.block, next.seq);
+		qam_check_report(check, "list", at_head ? QAM_METAPAGE : link->block, -1,
+						 "link of lane %d to block %u does not lead to page " UINT64_FORMAT,
+						 lane, next.block, next.seq);
 		next = qam_no_link();
 	}
 	else if (!QamLinkIsValid(&next) && !at_head)
@@ -86,13 +93,13 @@ qam_check_step(QamCheck *check, int lane, QamLink *link)
 		page = BufferGetPage(last);
 		if (qam_page_is(page, link, lane) &&
 			!QamLinkIsValid(&QamPageGetOpaque(page)->next))
-			is_tail = qam_same_link(&qam_check_meta(check->index, BufferGetPage(meta))->lanes[lane].tail,
+			is_tail = qam_same_link(&qam_meta_check(check->index, BufferGetPage(meta))->lanes[lane].tail,
 									link);
 		UnlockReleaseBuffer(last);
 		UnlockReleaseBuffer(meta);
 		if (!is_tail)
-			qam_fault(check, "list", link->block, -1,
-					  "list of lane %d ends here, but not according to the metapage", lane);
+			qam_check_report(check, "list", link->block, -1,
+							 "list of lane %d ends here, but not according to the metapage", lane);
 	}
 	*link = next;
 	return true;
@@ -113,7 +120,7 @@ qam_check_lists(QamCheck *check)
 		for (;;)
 		{
 			CHECK_FOR_INTERRUPTS();
-			if (!qam_check_step(check, lane, &link))
+			if (!check_step(check, lane, &link))
 			{
 				link = qam_no_link();	/* unlinked meanwhile: once more */
 				continue;
@@ -138,14 +145,14 @@ qam_check_free(QamCheck *check)
 	QamLink		link;
 	BlockNumber block;
 
-	qam_read_meta(check->index, &meta);
+	qam_meta_read(check->index, &meta);
 	for (link = meta.free; QamLinkIsValid(&link); link = copy->opaque.next)
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (link.block >= check->nblocks || check->in_list[link.block])
 		{
-			qam_fault(check, "free list", link.block, -1,
-					  "block is in another list as well, or twice in this one");
+			qam_check_report(check, "free list", link.block, -1,
+							 "block is in another list as well, or twice in this one");
 			break;
 		}
 		qam_copy_page(check->index, link.block, copy);
@@ -153,7 +160,7 @@ qam_check_free(QamCheck *check)
 		if (copy->fault != NULL || copy->opaque.kind != QAM_PAGE_FREE ||
 			copy->opaque.seq != link.seq)
 		{
-			qam_fault(check, "free list", link.block, -1, "page is not free");
+			qam_check_report(check, "free list", link.block, -1, "page is not free");
 			break;
 		}
 		check->in_list[link.block] = true;
@@ -166,7 +173,7 @@ qam_check_free(QamCheck *check)
 		qam_copy_page(check->index, block, copy);
 		ReleaseBuffer(copy->buffer);
 		if (copy->opaque.kind != 0)
-			qam_fault(check, "lost page", block, -1, "page is in no list");
+			qam_check_report(check, "lost page", block, -1, "page is in no list");
 	}
 	pfree(copy);
 }
@@ -175,7 +182,7 @@ qam_check_free(QamCheck *check)
  * Copy the slot at a place of a group's chain.  False if there is none.
  */
 static bool
-qam_check_place(QamCheck *check, const QamPlace *place, QamSlot *slot)
+check_place(QamCheck *check, const QamPlace *place, QamSlot *slot)
 {
 	Buffer		buffer;
 	Page		page;
@@ -201,7 +208,7 @@ qam_check_place(QamCheck *check, const QamPlace *place, QamSlot *slot)
  * Strict: follow a group's chain.  Returns the number of its slots.
  */
 static uint64
-qam_check_chain(QamCheck *check, const QamGroup *group)
+check_chain(QamCheck *check, const QamGroup *group)
 {
 	QamPlace	place = {group->head_block, group->head_seq, group->head_slot};
 	uint64		n = 0;
@@ -211,14 +218,14 @@ qam_check_chain(QamCheck *check, const QamGroup *group)
 		QamSlot		slot;
 
 		CHECK_FOR_INTERRUPTS();
-		if (!qam_check_place(check, &place, &slot) ||
+		if (!check_place(check, &place, &slot) ||
 			slot.group_hash != group->hash || slot.state == QAM_SLOT_DONE ||
 			QamSlotIsBlocked(&slot) != (n > 0) ||
 			!qam_successor_is_later(&slot, place.block, place.seq, place.slot))
 		{
-			qam_fault(check, "group", place.block, place.slot,
-					  "state %d, group %u at place " UINT64_FORMAT " of group %u",
-					  slot.state, slot.group_hash, n, group->hash);
+			qam_check_report(check, "group", place.block, place.slot,
+							 "state %d, group %u at place " UINT64_FORMAT " of group %u",
+							 slot.state, slot.group_hash, n, group->hash);
 			break;
 		}
 		n++;
@@ -226,9 +233,9 @@ qam_check_chain(QamCheck *check, const QamGroup *group)
 		{
 			if (place.block != group->tail_block || place.seq != group->tail_seq ||
 				place.slot != group->tail_slot)
-				qam_fault(check, "group", place.block, place.slot,
-						  "chain of group %u ends here, its last slot is %u in block %u",
-						  group->hash, group->tail_slot, group->tail_block);
+				qam_check_report(check, "group", place.block, place.slot,
+								 "chain of group %u ends here, its last slot is %u in block %u",
+								 group->hash, group->tail_slot, group->tail_block);
 			break;
 		}
 		place.block = slot.next_block;
@@ -243,8 +250,8 @@ qam_check_chain(QamCheck *check, const QamGroup *group)
  * False, and a fault, if it is not of that kind.
  */
 static bool
-qam_check_copy(QamCheck *check, const char *rule, BlockNumber block, uint16 kind,
-			   PGAlignedBlock *copy)
+check_copy(QamCheck *check, const char *rule, BlockNumber block, uint16 kind,
+		   PGAlignedBlock *copy)
 {
 	Buffer		buffer;
 	const char *fault = "block is not in the index";
@@ -262,7 +269,7 @@ qam_check_copy(QamCheck *check, const char *rule, BlockNumber block, uint16 kind
 			fault = "block is in another list as well, or twice in this one";
 	}
 	if (fault != NULL)
-		qam_fault(check, rule, block, -1, "not the page meant: %s", fault);
+		qam_check_report(check, rule, block, -1, "not the page meant: %s", fault);
 	else
 		check->in_list[block] = true;
 	return fault == NULL;
@@ -273,7 +280,7 @@ qam_check_copy(QamCheck *check, const char *rule, BlockNumber block, uint16 kind
  * number of their slots.
  */
 static uint64
-qam_check_groups_page(QamCheck *check, BlockNumber block, Page page, uint32 part)
+check_groups_page(QamCheck *check, BlockNumber block, Page page, uint32 part)
 {
 	uint32		mask = (UINT32_C(1) << QamPageGetOpaque(page)->lane) - 1;
 	uint64		chained = 0;
@@ -284,9 +291,9 @@ qam_check_groups_page(QamCheck *check, BlockNumber block, Page page, uint32 part
 		const QamGroup *group = &QamPageGetGroups(page)[i];
 
 		if ((group->hash & mask) != (part & mask))
-			qam_fault(check, "group", block, -1,
-					  "group %u is in the wrong part", group->hash);
-		chained += qam_check_chain(check, group);
+			qam_check_report(check, "group", block, -1,
+							 "group %u is in the wrong part", group->hash);
+		chained += check_chain(check, group);
 	}
 	return chained;
 }
@@ -304,9 +311,9 @@ qam_check_groups(QamCheck *check)
 	QamMetaData meta;
 	uint64		chained = 0;
 
-	qam_read_meta(check->index, &meta);
+	qam_meta_read(check->index, &meta);
 	if (meta.directory != 0 &&
-		qam_check_copy(check, "group", meta.directory, QAM_PAGE_DIRECTORY, root))
+		check_copy(check, "group", meta.directory, QAM_PAGE_DIRECTORY, root))
 	{
 		QamDirectory directory = QamPageGetDirectory((Page) root->data);
 		uint32		part;
@@ -322,24 +329,24 @@ qam_check_groups(QamCheck *check)
 			if (i < part)
 				continue;
 			while (QamLinkIsValid(&link) &&
-				   qam_check_copy(check, "group", link.block, QAM_PAGE_GROUPS, copy))
+				   check_copy(check, "group", link.block, QAM_PAGE_GROUPS, copy))
 			{
 				if (link.seq == 0 &&
 					!qam_directory_agrees(directory, link.block, page, part))
-					qam_fault(check, "group", link.block, -1,
-							  "page of depth %d is not where the directory of depth %u should have it",
-							  QamPageGetOpaque(page)->lane, directory->depth);
+					qam_check_report(check, "group", link.block, -1,
+									 "page of depth %d is not where the directory of depth %u should have it",
+									 QamPageGetOpaque(page)->lane, directory->depth);
 				if (link.seq != 0 && QamPageGetOpaque(page)->seq != link.seq)
-					qam_fault(check, "group", link.block, -1, "not the page meant");
-				chained += qam_check_groups_page(check, link.block, page, part);
+					qam_check_report(check, "group", link.block, -1, "not the page meant");
+				chained += check_groups_page(check, link.block, page, part);
 				link = QamPageGetOpaque(page)->next;
 			}
 		}
 	}
 	if (chained != check->in_groups)
-		qam_fault(check, "group", meta.directory, -1,
-				  UINT64_FORMAT " slots are in chains, " UINT64_FORMAT " have a group",
-				  chained, check->in_groups);
+		qam_check_report(check, "group", meta.directory, -1,
+						 UINT64_FORMAT " slots are in chains, " UINT64_FORMAT " have a group",
+						 chained, check->in_groups);
 	pfree(copy);
 	pfree(root);
 }
@@ -348,7 +355,7 @@ qam_check_groups(QamCheck *check)
  * Strict: a list of the schedule, none of whose messages is due before "start".
  */
 static void
-qam_check_schedule_list(QamCheck *check, QamChainEnds ends, int64 start)
+check_schedule_list(QamCheck *check, QamListEnds ends, int64 start)
 {
 	QamCopiedPage *copy = palloc(sizeof(QamCopiedPage));
 	QamLink		link = qam_link(ends.head, 0);
@@ -360,8 +367,8 @@ qam_check_schedule_list(QamCheck *check, QamChainEnds ends, int64 start)
 		CHECK_FOR_INTERRUPTS();
 		if (link.block >= check->nblocks || check->in_list[link.block])
 		{
-			qam_fault(check, "schedule", link.block, -1,
-					  "block is in another list as well, or twice in this one");
+			qam_check_report(check, "schedule", link.block, -1,
+							 "block is in another list as well, or twice in this one");
 			break;
 		}
 		check->in_list[link.block] = true;
@@ -370,22 +377,22 @@ qam_check_schedule_list(QamCheck *check, QamChainEnds ends, int64 start)
 		if (copy->fault != NULL || copy->opaque.kind != QAM_PAGE_BUCKET ||
 			(link.seq != 0 && copy->opaque.seq != link.seq))
 		{
-			qam_fault(check, "schedule", link.block, -1,
-					  "page is not in the schedule, or not the one meant");
+			qam_check_report(check, "schedule", link.block, -1,
+							 "page is not in the schedule, or not the one meant");
 			break;
 		}
 		for (i = 0; i < copy->nslots; i++)
 			if (!QamSlotIsOver(&copy->slots[i]) && copy->slots[i].ready_at < start)
-				qam_fault(check, "schedule", link.block, i,
-						  "due at " INT64_FORMAT ", looked at from " INT64_FORMAT,
-						  copy->slots[i].ready_at, start);
+				qam_check_report(check, "schedule", link.block, i,
+								 "due at " INT64_FORMAT ", looked at from " INT64_FORMAT,
+								 copy->slots[i].ready_at, start);
 		last = link.block;
 		link = copy->opaque.next;
 	}
 	if (last != ends.tail || (ends.head == 0) != (ends.tail == 0))
-		qam_fault(check, "schedule", last, -1,
-				  "list ends here; according to the root it goes from block %u to block %u",
-				  ends.head, ends.tail);
+		qam_check_report(check, "schedule", last, -1,
+						 "list ends here; according to the root it goes from block %u to block %u",
+						 ends.head, ends.tail);
 	pfree(copy);
 }
 
@@ -393,18 +400,18 @@ qam_check_schedule_list(QamCheck *check, QamChainEnds ends, int64 start)
  * Strict: a bucket of the schedule.
  */
 static void
-qam_check_bucket(QamCheck *check, BlockNumber root, const QamScheduleData *schedule,
-				 int digit, int value)
+check_bucket(QamCheck *check, BlockNumber root, const QamScheduleData *schedule,
+			 int digit, int value)
 {
-	QamChainEnds ends = schedule->buckets[digit][value];
+	QamListEnds ends = schedule->buckets[digit][value];
 	int			shift = digit * QAM_DIGIT_BITS;
 	uint64		above = schedule->cursor >> (shift + QAM_DIGIT_BITS);
 	uint64		start = ((above << QAM_DIGIT_BITS) | value) << shift;
 
 	if (ends.head != 0 && (start <= schedule->cursor || start > QAM_MAX_TICK))
-		qam_fault(check, "schedule", root, -1,
-				  "bucket %d of digit %d is never opened", value, digit);
-	qam_check_schedule_list(check, ends, (int64) (Min(start, QAM_MAX_TICK) << QAM_TICK_BITS));
+		qam_check_report(check, "schedule", root, -1,
+						 "bucket %d of digit %d is never opened", value, digit);
+	check_schedule_list(check, ends, (int64) (Min(start, QAM_MAX_TICK) << QAM_TICK_BITS));
 }
 
 /*
@@ -419,15 +426,15 @@ qam_check_schedule(QamCheck *check)
 	int			digit;
 	int			value;
 
-	qam_read_meta(check->index, &meta);
+	qam_meta_read(check->index, &meta);
 	if (meta.schedule != 0 &&
-		qam_check_copy(check, "schedule", meta.schedule, QAM_PAGE_SCHEDULE, root))
+		check_copy(check, "schedule", meta.schedule, QAM_PAGE_SCHEDULE, root))
 	{
-		qam_check_schedule_list(check, schedule->opened, 0);
-		qam_check_schedule_list(check, schedule->near, schedule->near_due);
+		check_schedule_list(check, schedule->opened, 0);
+		check_schedule_list(check, schedule->near, schedule->near_due);
 		for (digit = 0; digit < QAM_DIGITS; digit++)
 			for (value = 0; value < QAM_DIGIT_VALUES; value++)
-				qam_check_bucket(check, meta.schedule, schedule, digit, value);
+				check_bucket(check, meta.schedule, schedule, digit, value);
 	}
 	pfree(root);
 }

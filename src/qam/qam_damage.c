@@ -16,7 +16,10 @@
 #include "pg_once.h"
 
 #include "access/htup_details.h"
-#include "qam/qam_internal.h"
+#include "qam/qam_cache.h"
+#include "qam/qam_damage.h"
+#include "qam/qam_format.h"
+#include "storage/bufmgr.h"
 #include "utils/rel.h"
 
 /*
@@ -47,7 +50,7 @@ qam_broken(Relation index, BlockNumber block, const char *format,...)
  * or that of a schedule should?
  */
 static bool
-qam_content_is(Page page, Size size)
+content_is(Page page, Size size)
 {
 	return ((PageHeader) page)->pd_lower == QAM_PAGE_BEGIN + size;
 }
@@ -56,7 +59,7 @@ qam_content_is(Page page, Size size)
  * Does the content consist of so many whole entries at most?
  */
 static bool
-qam_entries_are_whole(Page page, int size, int max)
+entries_are_whole(Page page, int size, int max)
 {
 	int			used = ((PageHeader) page)->pd_lower - QAM_PAGE_BEGIN;
 
@@ -67,7 +70,7 @@ qam_entries_are_whole(Page page, int size, int max)
  * A page of a list leads to a later one, or nowhere.
  */
 static bool
-qam_next_is_later(QamOpaque opaque)
+next_is_later(QamOpaque opaque)
 {
 	return !QamLinkIsValid(&opaque->next) ||
 		(opaque->next.block != QAM_METAPAGE && opaque->next.seq > opaque->seq);
@@ -77,7 +80,7 @@ qam_next_is_later(QamOpaque opaque)
  * Is a metapage sound, apart from magic and version?
  */
 static const char *
-qam_meta_fault(QamMeta meta)
+meta_fault(QamMeta meta)
 {
 	int			lane;
 
@@ -128,39 +131,39 @@ qam_page_fault(Page page)
 			if (opaque->kind == QAM_PAGE_LANE ? opaque->lane >= QAM_LANES :
 				opaque->lane != QAM_SCHEDULED)
 				return "its lane is out of range";
-			if (!qam_next_is_later(opaque))
+			if (!next_is_later(opaque))
 				return "it leads to an earlier page";
 			if (opaque->first_unfinished > QamPageGetSlotCount(page))
 				return "its first unfinished slot is out of range";
 			/* FALLTHROUGH */
 		case QAM_PAGE_FREE:
-			if (!qam_entries_are_whole(page, sizeof(QamSlot), QAM_SLOTS_PER_PAGE))
+			if (!entries_are_whole(page, sizeof(QamSlot), QAM_SLOTS_PER_PAGE))
 				return "its slots are not whole";
 			return NULL;
 
 		case QAM_PAGE_META:
-			if (!qam_content_is(page, sizeof(QamMetaData)))
+			if (!content_is(page, sizeof(QamMetaData)))
 				return "its content is not whole";
-			return qam_meta_fault(QamPageGetMeta(page));
+			return meta_fault(QamPageGetMeta(page));
 
 		case QAM_PAGE_DIRECTORY:
 			if (QamPageGetDirectory(page)->depth > QAM_DIRECTORY_MAX_DEPTH ||
-				!qam_content_is(page, offsetof(QamDirectoryData, pages) +
-								(sizeof(BlockNumber) << QamPageGetDirectory(page)->depth)))
+				!content_is(page, offsetof(QamDirectoryData, pages) +
+							(sizeof(BlockNumber) << QamPageGetDirectory(page)->depth)))
 				return "its depth is out of range";
 			return NULL;
 
 		case QAM_PAGE_GROUPS:
 			if (opaque->lane > QAM_DIRECTORY_MAX_DEPTH)
 				return "its depth is out of range";
-			if (!qam_next_is_later(opaque))
+			if (!next_is_later(opaque))
 				return "it leads to an earlier page";
-			if (!qam_entries_are_whole(page, sizeof(QamGroup), QAM_GROUPS_PER_PAGE))
+			if (!entries_are_whole(page, sizeof(QamGroup), QAM_GROUPS_PER_PAGE))
 				return "its groups are not whole";
 			return NULL;
 
 		case QAM_PAGE_SCHEDULE:
-			if (!qam_content_is(page, sizeof(QamScheduleData)))
+			if (!content_is(page, sizeof(QamScheduleData)))
 				return "its content is not whole";
 			if (QamPageGetSchedule(page)->cursor > QAM_MAX_TICK)
 				return "its cursor is out of range";
@@ -227,7 +230,7 @@ qam_slot_fault(const QamSlot *slot, uint16 kind)
  */
 void
 qam_require_slot(Relation index, BlockNumber block, int slotno, const QamSlot *slot,
-			   uint16 kind)
+				 uint16 kind)
 {
 	const char *fault = qam_slot_fault(slot, kind);
 
@@ -303,11 +306,11 @@ qam_pin_row(Relation heap, Relation index, BlockNumber block)
 }
 
 /*
- * qam_looks_like tells whether a page, which may not be locked, is of that kind,
+ * qam_seems_to_be tells whether a page, which may not be locked, is of that kind,
  * and has that number, as far as the mask goes.
  */
 bool
-qam_looks_like(Page page, uint16 kind, uint64 seq, uint64 mask)
+qam_seems_to_be(Page page, uint16 kind, uint64 seq, uint64 mask)
 {
 	volatile QamOpaqueData *opaque = QamPageGetOpaque(page);
 
@@ -319,17 +322,17 @@ qam_looks_like(Page page, uint16 kind, uint64 seq, uint64 mask)
  * Pin and lock the page that a link leads to.
  */
 static Buffer
-qam_follow_masked(Relation index, const char *what, BlockNumber block, uint16 kind,
-				  uint64 seq, uint64 mask, int mode)
+follow_masked(Relation index, const char *what, BlockNumber block, uint16 kind,
+			  uint64 seq, uint64 mask, int mode)
 {
 	Buffer		buffer = qam_pin_block(index, block, what);
 	Page		page = BufferGetPage(buffer);
 
-	if (qam_looks_like(page, kind, seq, mask))
+	if (qam_seems_to_be(page, kind, seq, mask))
 	{
 		LockBuffer(buffer, mode);
 		qam_require_page(index, buffer);
-		if (qam_looks_like(page, kind, seq, mask))
+		if (qam_seems_to_be(page, kind, seq, mask))
 			return buffer;
 	}
 	qam_broken(index, block, "The %s leads to this block, which is not the page meant.", what);
@@ -349,16 +352,16 @@ qam_follow_masked(Relation index, const char *what, BlockNumber block, uint16 ki
 Buffer
 qam_follow(Relation index, const char *what, QamLink link, uint16 kind, int mode)
 {
-	return qam_follow_masked(index, what, link.block, kind, link.seq,
-							 link.seq != 0 ? PG_UINT64_MAX : 0, mode);
+	return follow_masked(index, what, link.block, kind, link.seq,
+						 link.seq != 0 ? PG_UINT64_MAX : 0, mode);
 }
 
 /*
- * qam_follow_chain is qam_follow for the place of a slot of a group.
+ * qam_follow_place is qam_follow for the place of a slot of a group.
  */
 Buffer
-qam_follow_chain(Relation index, const QamPlace *place, int mode)
+qam_follow_place(Relation index, const QamPlace *place, int mode)
 {
-	return qam_follow_masked(index, "chain of a group", place->block, QAM_PAGE_LANE,
-							 place->seq, PG_UINT32_MAX, mode);
+	return follow_masked(index, "chain of a group", place->block, QAM_PAGE_LANE,
+						 place->seq, PG_UINT32_MAX, mode);
 }

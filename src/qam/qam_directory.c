@@ -15,8 +15,45 @@
 
 #include "pg_once.h"
 
-#include "qam/qam_internal.h"
-#include "utils/rel.h"
+#include "qam/qam_damage.h"
+#include "qam/qam_directory.h"
+#include "qam/qam_format.h"
+#include "qam/qam_meta.h"
+#include "qam/qam_page.h"
+#include "qam/qam_siphash.h"
+#include "qam/qam_xlog.h"
+#include "storage/bufmgr.h"
+
+/*
+ * qam_directory_hash returns the hash by which a group is known; never 0.
+ *
+ * Senders choose the names of groups.  Without the key they cannot choose which
+ * groups share a part of the directory, or a whole hash.
+ */
+uint32
+qam_directory_hash(const uint64 *key, const char *group_id, int len)
+{
+	uint32		hash = (uint32) qam_siphash(key, group_id, len);
+
+	return hash != 0 ? hash : 1;
+}
+
+/*
+ * qam_directory_label returns what those may see of a group's hash who can look at
+ * the index; not 0, nor more than a bigint holds.
+ *
+ * The hash itself would tell them which names go to the same part of the
+ * directory.  It is hashed with the same key, together with bytes of zero, which
+ * no name contains.
+ */
+uint64
+qam_directory_label(const uint64 *key, uint32 hash)
+{
+	uint64		word = hash;
+	uint64		label = qam_siphash(key, &word, sizeof(word)) & PG_INT64_MAX;
+
+	return label != 0 ? label : 1;
+}
 
 /*
  * qam_directory_create makes the directory, unless somebody else just has.  No locks
@@ -29,14 +66,14 @@ qam_directory_create(Relation index)
 	QamMeta		meta;
 	uint64		nonce[2];
 
-	qam_random_nonce(nonce);
+	qam_meta_random(nonce);
 	LockBuffer(meta_buffer, BUFFER_LOCK_EXCLUSIVE);
-	meta = qam_check_meta(index, BufferGetPage(meta_buffer));
+	meta = qam_meta_check(index, BufferGetPage(meta_buffer));
 	if (meta->directory == 0)
 	{
 		QamLink		free = meta->free;
-		Buffer		root = qam_get_page(index, &free);
-		Buffer		groups = qam_get_page(index, &free);
+		Buffer		root = qam_meta_get_page(index, &free);
+		Buffer		groups = qam_meta_get_page(index, &free);
 		QamLog		log;
 		Page		page;
 		uint64		root_seq;
@@ -44,13 +81,13 @@ qam_directory_create(Relation index)
 
 		qam_log_begin(&log, index);
 		page = qam_log_page(&log, meta_buffer, false);
-		qam_renew_nonce(&log, page, nonce);
-		root_seq = qam_meta_take_seq(&log, page);
-		groups_seq = qam_meta_take_seq(&log, page);
-		qam_meta_set_free(&log, page, free);
-		qam_meta_set_directory(&log, page, BufferGetBlockNumber(root));
-		qam_directory_init(qam_log_page(&log, root, true), root_seq,
-						   BufferGetBlockNumber(groups));
+		qam_meta_renew_nonce(&log, page, nonce);
+		root_seq = qam_page_next_seq(&log, page);
+		groups_seq = qam_page_next_seq(&log, page);
+		qam_page_set_free_list(&log, page, free);
+		qam_page_set_directory(&log, page, BufferGetBlockNumber(root));
+		qam_page_init_directory(qam_log_page(&log, root, true), root_seq,
+								BufferGetBlockNumber(groups));
 		qam_page_init(qam_log_page(&log, groups, true), QAM_PAGE_GROUPS, 0, groups_seq);
 		qam_log_finish(&log);
 		UnlockReleaseBuffer(groups);
@@ -64,13 +101,13 @@ qam_directory_create(Relation index)
  * locked; and the next one, with that locked.
  */
 static Buffer
-qam_directory_root(Relation index, BlockNumber block, int mode)
+directory_root(Relation index, BlockNumber block, int mode)
 {
 	return qam_follow(index, "metapage", qam_link(block, 0), QAM_PAGE_DIRECTORY, mode);
 }
 
 static Buffer
-qam_directory_part(Relation index, Page root, uint32 hash, int mode)
+directory_part(Relation index, Page root, uint32 hash, int mode)
 {
 	QamDirectory directory = QamPageGetDirectory(root);
 	uint32		part = hash & ((UINT32_C(1) << directory->depth) - 1);
@@ -80,7 +117,7 @@ qam_directory_part(Relation index, Page root, uint32 hash, int mode)
 }
 
 static Buffer
-qam_directory_next(Relation index, QamLink next, int mode)
+directory_next(Relation index, QamLink next, int mode)
 {
 	return qam_follow(index, "directory of groups", next, QAM_PAGE_GROUPS, mode);
 }
@@ -89,7 +126,7 @@ qam_directory_next(Relation index, QamLink next, int mode)
  * Does the page hold groups of the same part as this hash, as far as can be seen?
  */
 static bool
-qam_page_has_part(Page page, uint32 hash)
+page_has_part(Page page, uint32 hash)
 {
 	uint32		mask = (UINT32_C(1) << QamPageGetOpaque(page)->lane) - 1;
 
@@ -98,19 +135,19 @@ qam_page_has_part(Page page, uint32 hash)
 }
 
 /*
- * qam_group_lock finds a group.  The directory must exist.  On exit the first page of its part
+ * qam_directory_lock finds a group.  The directory must exist.  On exit the first page of its part
  * is locked in the given mode, and the page of the entry too; with none found,
  * and locked exclusively, a page with room.
  *
  * The pages of a part have ascending numbers, so there is an end of them.
  */
 void
-qam_group_lock(Relation index, uint32 hash, int mode, QamGroupEntry *out)
+qam_directory_lock(Relation index, uint32 hash, int mode, QamGroupEntry *out)
 {
-	Buffer		root = qam_directory_root(index, qam_directory_block(index), BUFFER_LOCK_SHARE);
+	Buffer		root = directory_root(index, qam_meta_directory(index), BUFFER_LOCK_SHARE);
 	Buffer		room = InvalidBuffer;
 
-	out->first = qam_directory_part(index, BufferGetPage(root), hash, mode);
+	out->first = directory_part(index, BufferGetPage(root), hash, mode);
 	UnlockReleaseBuffer(root);
 	out->page = out->first;
 	out->found = false;
@@ -122,7 +159,7 @@ qam_group_lock(Relation index, uint32 hash, int mode, QamGroupEntry *out)
 		QamLink		next = QamPageGetOpaque(page)->next;
 		int			i;
 
-		if (!qam_page_has_part(page, hash))
+		if (!page_has_part(page, hash))
 			qam_broken(index, BufferGetBlockNumber(out->page),
 					   "The directory leads to this block, which is that of another part.");
 		for (i = 0; i < n; i++)
@@ -144,14 +181,14 @@ qam_group_lock(Relation index, uint32 hash, int mode, QamGroupEntry *out)
 			UnlockReleaseBuffer(out->page);
 		if (!QamLinkIsValid(&next))
 			break;
-		out->page = qam_directory_next(index, next, mode);
+		out->page = directory_next(index, next, mode);
 	}
 	out->page = BufferIsValid(room) ? room : out->first;
 	out->entry = BufferIsValid(room) ? QamPageGetGroupCount(BufferGetPage(room)) : -1;
 }
 
 void
-qam_group_unlock(QamGroupEntry *entry)
+qam_directory_unlock(QamGroupEntry *entry)
 {
 	if (entry->page != entry->first)
 		UnlockReleaseBuffer(entry->page);
@@ -195,16 +232,16 @@ qam_directory_grow(Relation index, uint32 hash)
 	uint64		seq;
 
 	LockBuffer(meta_buffer, BUFFER_LOCK_EXCLUSIVE);
-	meta = qam_check_meta(index, BufferGetPage(meta_buffer));
-	root = qam_directory_root(index, meta->directory, BUFFER_LOCK_EXCLUSIVE);
-	page_buffer = qam_directory_part(index, BufferGetPage(root), hash,
-									 BUFFER_LOCK_EXCLUSIVE);
+	meta = qam_meta_check(index, BufferGetPage(meta_buffer));
+	root = directory_root(index, meta->directory, BUFFER_LOCK_EXCLUSIVE);
+	page_buffer = directory_part(index, BufferGetPage(root), hash,
+								 BUFFER_LOCK_EXCLUSIVE);
 	while ((next = QamPageGetOpaque(BufferGetPage(page_buffer))->next,
 			QamLinkIsValid(&next)))
 	{
 		/* With the root locked, nobody else comes as far as the first page */
 		UnlockReleaseBuffer(page_buffer);
-		page_buffer = qam_directory_next(index, next, BUFFER_LOCK_EXCLUSIVE);
+		page_buffer = directory_next(index, next, BUFFER_LOCK_EXCLUSIVE);
 	}
 	page = BufferGetPage(page_buffer);
 	if (QamPageGetGroupCount(page) == QAM_GROUPS_PER_PAGE)
@@ -215,19 +252,19 @@ qam_directory_grow(Relation index, uint32 hash)
 			qam_broken(index, BufferGetBlockNumber(page_buffer),
 					   "The directory does not agree with the depth of this page.");
 		free = meta->free;
-		new = qam_get_page(index, &free);
+		new = qam_meta_get_page(index, &free);
 		qam_log_begin(&log, index);
 		page = qam_log_page(&log, meta_buffer, false);
-		seq = qam_meta_take_seq(&log, page);
-		qam_meta_set_free(&log, page, free);
+		seq = qam_page_next_seq(&log, page);
+		qam_page_set_free_list(&log, page, free);
 		page = BufferGetPage(page_buffer);
 		if (QamPageGetOpaque(page)->lane < QAM_DIRECTORY_MAX_DEPTH)
 		{
 			Page		root_page = qam_log_page(&log, root, false);
 
 			page = qam_log_page(&log, page_buffer, false);
-			qam_directory_split(&log, root_page, page, qam_log_page(&log, new, true),
-								BufferGetBlockNumber(new), seq, hash);
+			qam_page_split_groups(&log, root_page, page, qam_log_page(&log, new, true),
+								  BufferGetBlockNumber(new), seq, hash);
 		}
 		else
 		{
@@ -245,7 +282,7 @@ qam_directory_grow(Relation index, uint32 hash)
 }
 
 static int
-qam_compare_groups(const void *a, const void *b)
+compare_groups(const void *a, const void *b)
 {
 	uint32		first = ((const QamGroup *) a)->hash;
 	uint32		second = ((const QamGroup *) b)->hash;
@@ -254,7 +291,7 @@ qam_compare_groups(const void *a, const void *b)
 }
 
 /*
- * qam_copy_groups copies the groups of the part that is in a place of the directory,
+ * qam_directory_copy_groups copies the groups of the part that is in a place of the directory,
  * those whose hashes are not less than "from", in the order of these; returns how
  * many, and *groups is palloc'd.  None if the part is in more than one place, and
  * this is not the first.
@@ -263,10 +300,10 @@ qam_compare_groups(const void *a, const void *b)
  * directory.  No locks on entry or exit.
  */
 int
-qam_copy_groups(Relation index, uint32 place, uint32 from, QamGroup **groups,
-				uint32 *nplaces)
+qam_directory_copy_groups(Relation index, uint32 place, uint32 from, QamGroup **groups,
+						  uint32 *nplaces)
 {
-	BlockNumber block = qam_directory_block(index);
+	BlockNumber block = qam_meta_directory(index);
 	Buffer		buffer;
 	Buffer		next_buffer;
 	QamLink		next;
@@ -277,10 +314,10 @@ qam_copy_groups(Relation index, uint32 place, uint32 from, QamGroup **groups,
 	*groups = palloc(QAM_GROUPS_PER_PAGE * sizeof(QamGroup));
 	if (block == 0)
 		return 0;
-	buffer = qam_directory_root(index, block, BUFFER_LOCK_SHARE);
+	buffer = directory_root(index, block, BUFFER_LOCK_SHARE);
 	*nplaces = UINT32_C(1) << QamPageGetDirectory(BufferGetPage(buffer))->depth;
 	place %= *nplaces;
-	next_buffer = qam_directory_part(index, BufferGetPage(buffer), place, BUFFER_LOCK_SHARE);
+	next_buffer = directory_part(index, BufferGetPage(buffer), place, BUFFER_LOCK_SHARE);
 	UnlockReleaseBuffer(buffer);
 	buffer = next_buffer;
 	while (place < UINT32_C(1) << QamPageGetOpaque(BufferGetPage(buffer))->lane)
@@ -294,11 +331,11 @@ qam_copy_groups(Relation index, uint32 place, uint32 from, QamGroup **groups,
 		if (!QamLinkIsValid(&next))
 			break;
 		*groups = repalloc_huge(*groups, (n + QAM_GROUPS_PER_PAGE) * sizeof(QamGroup));
-		next_buffer = qam_directory_next(index, next, BUFFER_LOCK_SHARE);
+		next_buffer = directory_next(index, next, BUFFER_LOCK_SHARE);
 		UnlockReleaseBuffer(buffer);
 		buffer = next_buffer;
 	}
 	UnlockReleaseBuffer(buffer);
-	qsort(*groups, n, sizeof(QamGroup), qam_compare_groups);
+	qsort(*groups, n, sizeof(QamGroup), compare_groups);
 	return n;
 }

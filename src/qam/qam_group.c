@@ -30,63 +30,43 @@
 
 #include "pg_once.h"
 
-#include "access/xact.h"
 #include "miscadmin.h"
 #include "once_debug.h"
-#include "qam/qam_internal.h"
-#include "qam/qam_siphash.h"
+#include "qam/qam.h"
+#include "qam/qam_damage.h"
+#include "qam/qam_delivery.h"
+#include "qam/qam_directory.h"
+#include "qam/qam_format.h"
+#include "qam/qam_group.h"
+#include "qam/qam_heap.h"
+#include "qam/qam_lane.h"
+#include "qam/qam_meta.h"
+#include "qam/qam_move.h"
+#include "qam/qam_page.h"
+#include "qam/qam_quiet.h"
+#include "qam/qam_xid.h"
+#include "qam/qam_xlog.h"
+#include "storage/bufmgr.h"
 #include "storage/proc.h"
-#include "utils/rel.h"
 #include "utils/timestamp.h"
 
 /* Where qam_first_in_group can begin: a message that is deleted, in this
  * transaction */
-typedef struct QamGroupMark
+typedef struct QamGroupMemo
 {
 	LocalTransactionId lxid;
 	uint64		rollbacks;
 	uint64		nonce;
 	uint32		hash;
 	QamPlace	place;
-} QamGroupMark;
+} QamGroupMemo;
 
-#define QAM_GROUP_MARKS		64
+#define QAM_GROUP_MEMOS		64
 
-static QamGroupMark marks[QAM_GROUP_MARKS];
-
-/*
- * qam_group_hash returns the hash by which a group is known; never 0.
- *
- * Senders choose the names of groups.  Without the key they cannot choose which
- * groups share a part of the directory, or a whole hash.
- */
-uint32
-qam_group_hash(const uint64 *key, const char *group_id, int len)
-{
-	uint32		hash = (uint32) qam_siphash(key, group_id, len);
-
-	return hash != 0 ? hash : 1;
-}
-
-/*
- * qam_group_label returns what those may see of a group's hash who can look at
- * the index; not 0, nor more than a bigint holds.
- *
- * The hash itself would tell them which names go to the same part of the
- * directory.  It is hashed with the same key, together with bytes of zero, which
- * no name contains.
- */
-uint64
-qam_group_label(const uint64 *key, uint32 hash)
-{
-	uint64		word = hash;
-	uint64		label = qam_siphash(key, &word, sizeof(word)) & PG_INT64_MAX;
-
-	return label != 0 ? label : 1;
-}
+static QamGroupMemo memos[QAM_GROUP_MEMOS];
 
 static inline QamPlace
-qam_place(BlockNumber block, uint64 seq, int slotno)
+place_of(BlockNumber block, uint64 seq, int slotno)
 {
 	QamPlace	place = {block, (uint32) seq, slotno};
 
@@ -94,7 +74,7 @@ qam_place(BlockNumber block, uint64 seq, int slotno)
 }
 
 static inline QamPlace
-qam_successor(const QamSlot *slot)
+successor(const QamSlot *slot)
 {
 	QamPlace	place = {slot->next_block, slot->next_seq, slot->next_slot};
 
@@ -106,7 +86,7 @@ qam_successor(const QamSlot *slot)
  * used again since, or if the slot does not lead onwards.
  */
 static QamSlot *
-qam_slot_at(Page page, const QamPlace *place, uint32 hash)
+slot_at(Page page, const QamPlace *place, uint32 hash)
 {
 	QamOpaque	opaque = QamPageGetOpaque(page);
 	QamSlot    *slot;
@@ -121,7 +101,7 @@ qam_slot_at(Page page, const QamPlace *place, uint32 hash)
 }
 
 static void
-qam_chain_broken(Relation index, const QamPlace *place)
+chain_broken(Relation index, const QamPlace *place)
 {
 	qam_broken(index, place->block,
 			   "The chain of a group leads to slot %u of this block, which is not part of it.",
@@ -149,7 +129,7 @@ qam_group_append(Relation index, const QamSlot *slot, QamSource *source)
 {
 	uint32		hash = slot->group_hash;
 
-	if (qam_directory_block(index) == 0)
+	if (qam_meta_directory(index) == 0)
 		qam_directory_create(index);
 	for (;;)
 	{
@@ -163,17 +143,17 @@ qam_group_append(Relation index, const QamSlot *slot, QamSource *source)
 		QamSourceState state = QAM_SOURCE_BUSY;
 
 		CHECK_FOR_INTERRUPTS();
-		qam_group_lock(index, hash, BUFFER_LOCK_EXCLUSIVE, &entry);
+		qam_directory_lock(index, hash, BUFFER_LOCK_EXCLUSIVE, &entry);
 		if (entry.entry < 0)
 		{
-			qam_group_unlock(&entry);
+			qam_directory_unlock(&entry);
 			qam_directory_grow(index, hash);
 			continue;
 		}
 		if (entry.found && (int32) (entry.group.tail_seq - (uint32) tail.seq) > 0)
 		{
 			/* What we take for the last page is not even the group's */
-			qam_group_unlock(&entry);
+			qam_directory_unlock(&entry);
 			qam_lane_tail_gone(index, QAM_DEFAULT_LANE, &tail);
 			continue;
 		}
@@ -181,14 +161,15 @@ qam_group_append(Relation index, const QamSlot *slot, QamSource *source)
 		if (entry.found && entry.group.tail_block != tail.block)
 		{
 			QamPlace	last = {entry.group.tail_block, entry.group.tail_seq,
-				entry.group.tail_slot};
+			entry.group.tail_slot};
 
-			old_buffer = qam_follow_chain(index, &last, BUFFER_LOCK_EXCLUSIVE);
+			old_buffer = qam_follow_place(index, &last, BUFFER_LOCK_EXCLUSIVE);
 		}
 
 		/*
-		 * What we take for the last page may have been used again for anything,
-		 * even as a page that we have locked, so it is not waited for now.
+		 * What we take for the last page may have been used again for
+		 * anything, even as a page that we have locked, so it is not waited
+		 * for now.
 		 */
 		locked = ConditionalLockBuffer(buffer);
 		if (locked)
@@ -202,8 +183,8 @@ qam_group_append(Relation index, const QamSlot *slot, QamSource *source)
 			state = qam_source_lock(index, source);
 		if (is_last && !full && state == QAM_SOURCE_READY)
 		{
-			QamPlace	place = qam_place(tail.block, tail.seq,
-										  QamPageGetSlotCount(BufferGetPage(buffer)));
+			QamPlace	place = place_of(tail.block, tail.seq,
+										 QamPageGetSlotCount(BufferGetPage(buffer)));
 			QamGroup	group = entry.group;
 			QamSlot		new = source != NULL ? source->slot : *slot;
 			QamLog		log;
@@ -212,12 +193,12 @@ qam_group_append(Relation index, const QamSlot *slot, QamSource *source)
 			if (entry.found)
 			{
 				QamPlace	last = {group.tail_block, group.tail_seq, group.tail_slot};
-				QamSlot    *old = qam_slot_at(BufferGetPage(BufferIsValid(old_buffer) ?
-															old_buffer : buffer),
-											  &last, hash);
+				QamSlot    *old = slot_at(BufferGetPage(BufferIsValid(old_buffer) ?
+														old_buffer : buffer),
+										  &last, hash);
 
 				if (old == NULL || old->state == QAM_SLOT_DONE || old->next_block != 0)
-					qam_chain_broken(index, &last);
+					chain_broken(index, &last);
 				new.state |= QAM_SLOT_BLOCKED;
 			}
 			else
@@ -248,8 +229,8 @@ qam_group_append(Relation index, const QamSlot *slot, QamSource *source)
 			group.tail_block = place.block;
 			group.tail_seq = place.seq;
 			group.tail_slot = place.slot;
-			qam_groups_set(&log, qam_log_page(&log, entry.page, false), entry.entry, &group);
-			qam_source_done(&log, source);
+			qam_page_set_group(&log, qam_log_page(&log, entry.page, false), entry.entry, &group);
+			qam_source_log(&log, source);
 			qam_log_finish(&log);
 			qam_source_unlock(source);
 		}
@@ -257,7 +238,7 @@ qam_group_append(Relation index, const QamSlot *slot, QamSource *source)
 			LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
 		if (BufferIsValid(old_buffer))
 			UnlockReleaseBuffer(old_buffer);
-		qam_group_unlock(&entry);
+		qam_directory_unlock(&entry);
 		if (!locked)
 		{
 			LockBuffer(buffer, BUFFER_LOCK_SHARE);
@@ -269,7 +250,7 @@ qam_group_append(Relation index, const QamSlot *slot, QamSource *source)
 		if (!is_last)
 			qam_lane_tail_gone(index, QAM_DEFAULT_LANE, &tail);
 		else if (full)
-			qam_extend_lane(index, QAM_DEFAULT_LANE, &tail);
+			qam_lane_extend(index, QAM_DEFAULT_LANE, &tail);
 		else if (locked && (state != QAM_SOURCE_BUSY || !qam_source_wait(source)))
 			return;
 	}
@@ -285,7 +266,7 @@ qam_group_append(Relation index, const QamSlot *slot, QamSource *source)
  * done?  Its page is locked.
  */
 static bool
-qam_slot_idle(const QamSlot *slot)
+slot_idle(const QamSlot *slot)
 {
 	uint64		kind = QamClaimKindOf(slot->claim);
 
@@ -305,11 +286,11 @@ qam_slot_idle(const QamSlot *slot)
  * message taken out so far.
  */
 static bool
-qam_group_step(Relation index, QamGroupEntry *entry, uint64 *gone_by, uint64 *woken)
+group_step(Relation index, QamGroupEntry *entry, uint64 *gone_by, uint64 *woken)
 {
 	QamGroup	group = entry->group;
 	QamPlace	place = {group.head_block, group.head_seq, group.head_slot};
-	Buffer		buffer = qam_follow_chain(index, &place, BUFFER_LOCK_EXCLUSIVE);
+	Buffer		buffer = qam_follow_place(index, &place, BUFFER_LOCK_EXCLUSIVE);
 	Buffer		next_buffer = InvalidBuffer;
 	Page		page = BufferGetPage(buffer);
 	QamSlot    *slot;
@@ -318,9 +299,9 @@ qam_group_step(Relation index, QamGroupEntry *entry, uint64 *gone_by, uint64 *wo
 	bool		again = false;
 
 	*woken = 0;
-	slot = qam_slot_at(page, &place, group.hash);
+	slot = slot_at(page, &place, group.hash);
 	if (slot == NULL || slot->state == QAM_SLOT_DONE || QamSlotIsBlocked(slot))
-		qam_chain_broken(index, &place);
+		chain_broken(index, &place);
 	while (slot != NULL && QamSlotState(slot) == QAM_SLOT_ENDED)
 	{
 		BlockNumber block = place.block;
@@ -328,13 +309,13 @@ qam_group_step(Relation index, QamGroupEntry *entry, uint64 *gone_by, uint64 *wo
 		ended[nended++] = place.slot;
 		if (slot->ready_at != 0)
 			*gone_by = (uint64) slot->ready_at;
-		place = qam_successor(slot);
+		place = successor(slot);
 		slot = NULL;
 		if (place.block == block)
 		{
-			slot = qam_slot_at(page, &place, group.hash);
+			slot = slot_at(page, &place, group.hash);
 			if (slot == NULL || slot->state == QAM_SLOT_DONE)
-				qam_chain_broken(index, &place);
+				chain_broken(index, &place);
 		}
 	}
 	if (nended > 0)
@@ -345,14 +326,14 @@ qam_group_step(Relation index, QamGroupEntry *entry, uint64 *gone_by, uint64 *wo
 
 		if (place.block != 0 && slot == NULL)
 		{
-			next_buffer = qam_follow_chain(index, &place, BUFFER_LOCK_EXCLUSIVE);
-			slot = qam_slot_at(BufferGetPage(next_buffer), &place, group.hash);
+			next_buffer = qam_follow_place(index, &place, BUFFER_LOCK_EXCLUSIVE);
+			slot = slot_at(BufferGetPage(next_buffer), &place, group.hash);
 			if (slot == NULL || slot->state == QAM_SLOT_DONE)
-				qam_chain_broken(index, &place);
+				chain_broken(index, &place);
 			again = QamSlotState(slot) == QAM_SLOT_ENDED;
 		}
 		if (place.block != 0)
-			idle = qam_slot_idle(slot);
+			idle = slot_idle(slot);
 
 		qam_log_begin(&log, index);
 		page = qam_log_page(&log, buffer, false);
@@ -374,10 +355,10 @@ qam_group_step(Relation index, QamGroupEntry *entry, uint64 *gone_by, uint64 *wo
 			group.head_block = place.block;
 			group.head_seq = place.seq;
 			group.head_slot = place.slot;
-			qam_groups_set(&log, page, entry->entry, &group);
+			qam_page_set_group(&log, page, entry->entry, &group);
 		}
 		else
-			qam_groups_remove(&log, page, entry->entry);
+			qam_page_remove_group(&log, page, entry->entry);
 		qam_log_finish(&log);
 		entry->group = group;
 	}
@@ -407,19 +388,19 @@ qam_group_advance(Relation index, uint32 hash, uint64 *cells)
 		uint64		woken = 0;
 
 		CHECK_FOR_INTERRUPTS();
-		if (qam_directory_block(index) == 0)
+		if (qam_meta_directory(index) == 0)
 			return;
 
 		/* Once it is unblocked, nobody may be kept from noticing */
 		HOLD_INTERRUPTS();
-		qam_group_lock(index, hash, BUFFER_LOCK_EXCLUSIVE, &entry);
-		again = entry.found && qam_group_step(index, &entry, &gone_by, &woken);
-		qam_group_unlock(&entry);
+		qam_directory_lock(index, hash, BUFFER_LOCK_EXCLUSIVE, &entry);
+		again = entry.found && group_step(index, &entry, &gone_by, &woken);
+		qam_directory_unlock(&entry);
 		if (entry.found && woken != 0)
 		{
 			int			cell = QAM_WAKE_CELL(woken);
 
-			qam_wakeup(index, woken);
+			qam_meta_wake(index, woken);
 			if (cells != NULL)
 				cells[cell / 64] |= UINT64CONST(1) << (cell % 64);
 		}
@@ -459,8 +440,8 @@ qam_gone_by(const QamSlot *slot, const QamRow *row)
  * transaction, and not gone yet.
  */
 static bool
-qam_place_deleted(Relation heap, Relation index, uint32 hash, const QamPlace *place,
-				  bool *known, bool *ended, bool *own, QamPlace *next)
+place_deleted(Relation heap, Relation index, uint32 hash, const QamPlace *place,
+			  bool *known, bool *ended, bool *own, QamPlace *next)
 {
 	Buffer		buffer = qam_pin_block(index, place->block, "chain of a group");
 	Buffer		heap_buffer;
@@ -471,12 +452,12 @@ qam_place_deleted(Relation heap, Relation index, uint32 hash, const QamPlace *pl
 
 	*ended = *own = false;
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
-	slot = qam_slot_at(BufferGetPage(buffer), place, hash);
+	slot = slot_at(BufferGetPage(buffer), place, hash);
 	*known = slot != NULL;
 	if (slot == NULL || QamSlotIsOver(slot))
 	{
 		if (slot != NULL)
-			*next = qam_successor(slot);
+			*next = successor(slot);
 		UnlockReleaseBuffer(buffer);
 		return true;
 	}
@@ -485,7 +466,7 @@ qam_place_deleted(Relation heap, Relation index, uint32 hash, const QamPlace *pl
 	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
 	heap_buffer = qam_pin_row(heap, index, ItemPointerGetBlockNumber(&tid));
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
-	slot = qam_slot_at(BufferGetPage(buffer), place, hash);
+	slot = slot_at(BufferGetPage(buffer), place, hash);
 	deleted = true;
 	if (slot != NULL && !QamSlotIsOver(slot))
 	{
@@ -500,7 +481,7 @@ qam_place_deleted(Relation heap, Relation index, uint32 hash, const QamPlace *pl
 		{
 			LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
 			LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
-			slot = qam_slot_at(BufferGetPage(buffer), place, hash);
+			slot = slot_at(BufferGetPage(buffer), place, hash);
 			if (slot != NULL && !QamSlotIsOver(slot))
 			{
 				QamLog		log;
@@ -515,7 +496,7 @@ qam_place_deleted(Relation heap, Relation index, uint32 hash, const QamPlace *pl
 	}
 	*known = slot != NULL;
 	if (slot != NULL)
-		*next = qam_successor(slot);
+		*next = successor(slot);
 	ReleaseBuffer(heap_buffer);
 	UnlockReleaseBuffer(buffer);
 	return deleted;
@@ -526,19 +507,19 @@ qam_place_deleted(Relation heap, Relation index, uint32 hash, const QamPlace *pl
  * exit.
  */
 static QamPlace
-qam_group_head(Relation index, uint32 hash)
+group_head(Relation index, uint32 hash)
 {
 	QamPlace	place = {0, 0, 0};
 	QamGroupEntry entry;
 
-	qam_group_lock(index, hash, BUFFER_LOCK_SHARE, &entry);
+	qam_directory_lock(index, hash, BUFFER_LOCK_SHARE, &entry);
 	if (entry.found)
 	{
 		place.block = entry.group.head_block;
 		place.seq = entry.group.head_seq;
 		place.slot = entry.group.head_slot;
 	}
-	qam_group_unlock(&entry);
+	qam_directory_unlock(&entry);
 	return place;
 }
 
@@ -553,7 +534,7 @@ qam_first_in_group(Relation heap, Relation index, const QamRef *ref)
 {
 	Buffer		buffer = ReadBuffer(index, ref->block);
 	Page		page = BufferGetPage(buffer);
-	QamGroupMark *mark;
+	QamGroupMemo *memo;
 	QamPlace	wanted;
 	QamPlace	place;
 	QamSlot    *slot = NULL;
@@ -566,7 +547,7 @@ qam_first_in_group(Relation heap, Relation index, const QamRef *ref)
 	bool		own;
 
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
-	wanted = qam_place(ref->block, QamPageGetOpaque(page)->seq, ref->slot);
+	wanted = place_of(ref->block, QamPageGetOpaque(page)->seq, ref->slot);
 	if (qam_page_fault(page) == NULL && QamPageGetOpaque(page)->kind == QAM_PAGE_LANE &&
 		ref->slot < QamPageGetSlotCount(page))
 		slot = QamPageGetSlots(page) + ref->slot;
@@ -577,41 +558,41 @@ qam_first_in_group(Relation heap, Relation index, const QamRef *ref)
 	if (hash == 0)
 		return true;
 
-	mark = &marks[hash % QAM_GROUP_MARKS];
+	memo = &memos[hash % QAM_GROUP_MEMOS];
 	if (blocked)
 	{
-		if (mark->lxid == once_my_lxid() && mark->rollbacks == qam_rollbacks() &&
-			mark->hash == hash && mark->nonce == qam_nonce(index)[0] &&
-			qam_place_deleted(heap, index, hash, &mark->place, &known, &ended, &own, &next) &&
+		if (memo->lxid == once_my_lxid() && memo->rollbacks == qam_rollbacks() &&
+			memo->hash == hash && memo->nonce == qam_meta_nonce(index)[0] &&
+			place_deleted(heap, index, hash, &memo->place, &known, &ended, &own, &next) &&
 			known)
 			place = next;
 		else
-			place = qam_group_head(index, hash);
+			place = group_head(index, hash);
 		while (place.block != 0 &&
 			   !(place.block == wanted.block && place.slot == wanted.slot))
 		{
 			CHECK_FOR_INTERRUPTS();
-			if (!qam_place_deleted(heap, index, hash, &place, &known, &ended, &own, &next))
+			if (!place_deleted(heap, index, hash, &place, &known, &ended, &own, &next))
 				return false;
 			any_ended |= ended;
 			if (!known)
 			{
 				/* Who makes a slot DONE tells the directory */
-				next = qam_group_head(index, hash);
+				next = group_head(index, hash);
 				if (next.block == place.block && next.slot == place.slot &&
 					next.seq == place.seq)
-					qam_chain_broken(index, &place);
+					chain_broken(index, &place);
 			}
 			place = next;
 		}
 		if (any_ended)
 			qam_group_advance(index, hash, NULL);
 	}
-	mark->lxid = once_my_lxid();
-	mark->rollbacks = qam_rollbacks();
-	mark->nonce = qam_nonce(index)[0];
-	mark->hash = hash;
-	mark->place = wanted;
+	memo->lxid = once_my_lxid();
+	memo->rollbacks = qam_rollbacks();
+	memo->nonce = qam_meta_nonce(index)[0];
+	memo->hash = hash;
+	memo->place = wanted;
 	return true;
 }
 
@@ -619,7 +600,7 @@ qam_first_in_group(Relation heap, Relation index, const QamRef *ref)
  * Does a group wait for its first message, while that cannot be had yet?
  */
 static bool
-qam_head_waits(Relation index, const QamGroup *group, const QamPlace *head, TimestampTz now)
+head_waits(Relation index, const QamGroup *group, const QamPlace *head, TimestampTz now)
 {
 	Buffer		buffer;
 	QamSlot    *slot;
@@ -629,7 +610,7 @@ qam_head_waits(Relation index, const QamGroup *group, const QamPlace *head, Time
 		return false;
 	buffer = qam_pin_block(index, head->block, "chain of a group");
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
-	slot = qam_slot_at(BufferGetPage(buffer), head, group->hash);
+	slot = slot_at(BufferGetPage(buffer), head, group->hash);
 	waits = slot != NULL && !QamSlotIsOver(slot) && slot->ready_at > now;
 	UnlockReleaseBuffer(buffer);
 	return waits;
@@ -642,16 +623,16 @@ qam_head_waits(Relation index, const QamGroup *group, const QamPlace *head, Time
  * or exit.
  */
 static bool
-qam_settle_group(Relation heap, Relation index, const QamGroup *group, TimestampTz now,
-				 int *looks, bool *settled)
+settle_group(Relation heap, Relation index, const QamGroup *group, TimestampTz now,
+			 int *looks, bool *settled)
 {
-	QamPlace	place = qam_place(group->head_block, group->head_seq, group->head_slot);
+	QamPlace	place = place_of(group->head_block, group->head_seq, group->head_slot);
 	bool		known = true;
 	bool		gone = true;
 	bool		any_ended = false;
 
 	(*looks)--;
-	if (!qam_head_waits(index, group, &place, now))
+	if (!head_waits(index, group, &place, now))
 		return true;
 	for (;;)
 	{
@@ -661,8 +642,8 @@ qam_settle_group(Relation heap, Relation index, const QamGroup *group, Timestamp
 
 		CHECK_FOR_INTERRUPTS();
 		once_debug_point("settle_before_judge");
-		gone = qam_place_deleted(heap, index, group->hash, &place, &known, &ended, &own,
-								 &next) &&
+		gone = place_deleted(heap, index, group->hash, &place, &known, &ended, &own,
+							 &next) &&
 			known && !own && next.block != 0;
 		any_ended |= ended;
 		if (!gone || *looks == 0)
@@ -690,14 +671,14 @@ qam_settle_groups(Relation heap, Relation index, QamTour *tour, int *looks)
 	{
 		QamGroup   *groups;
 		uint32		nplaces;
-		int			n = qam_copy_groups(index, tour->place, tour->from, &groups, &nplaces);
+		int			n = qam_directory_copy_groups(index, tour->place, tour->from, &groups, &nplaces);
 		int			i;
 
 		for (i = 0; i < n && *looks > 0; i++)
 		{
 			CHECK_FOR_INTERRUPTS();
 			tour->from = groups[i].hash;
-			if (!qam_settle_group(heap, index, &groups[i], now, looks, &settled))
+			if (!settle_group(heap, index, &groups[i], now, looks, &settled))
 				break;
 			tour->from++;
 		}
@@ -718,10 +699,10 @@ qam_settle_groups(Relation heap, Relation index, QamTour *tour, int *looks)
  * same claim; in order, palloc'd.  No locks on entry or exit.
  */
 static QamPlace *
-qam_claimed_after(Relation index, const QamSlot *slot, int *n)
+claimed_after(Relation index, const QamSlot *slot, int *n)
 {
 	QamPlace   *places = NULL;
-	QamPlace	place = qam_successor(slot);
+	QamPlace	place = successor(slot);
 	int			room = 0;
 
 	*n = 0;
@@ -734,14 +715,14 @@ qam_claimed_after(Relation index, const QamSlot *slot, int *n)
 
 		CHECK_FOR_INTERRUPTS();
 		LockBuffer(buffer, BUFFER_LOCK_SHARE);
-		mate = qam_slot_at(BufferGetPage(buffer), &place, slot->group_hash);
+		mate = slot_at(BufferGetPage(buffer), &place, slot->group_hash);
 		if (mate != NULL)
 		{
 			/* A claim goes past those whose rows are gone, and dead ones */
 			over = QamSlotIsOver(mate) ||
 				(QamSlotState(mate) == QAM_SLOT_TAKEN && mate->claim == slot->claim);
 			if (over || (QamSlotState(mate) == QAM_SLOT_CLAIMED && mate->claim == slot->claim))
-				next = qam_successor(mate);
+				next = successor(mate);
 			else
 				mate = NULL;
 		}
@@ -768,9 +749,9 @@ qam_claimed_after(Relation index, const QamSlot *slot, int *n)
  * one; its ref goes to *ref.  No locks on entry or exit.
  */
 static bool
-qam_give_back_mate(Relation index, const QamPlace *place, const QamSlot *slot, QamRef *ref)
+give_back_mate(Relation index, const QamPlace *place, const QamSlot *slot, QamRef *ref)
 {
-	const uint64 *nonce = qam_nonce(index);
+	const uint64 *nonce = qam_meta_nonce(index);
 	Buffer		buffer = qam_pin_block(index, place->block, "chain of a group");
 	Page		page = BufferGetPage(buffer);
 	QamSlot    *mate;
@@ -781,7 +762,7 @@ qam_give_back_mate(Relation index, const QamPlace *place, const QamSlot *slot, Q
 	/* Once it is ready, nobody may be kept from noticing */
 	HOLD_INTERRUPTS();
 	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
-	mate = qam_slot_at(page, place, slot->group_hash);
+	mate = slot_at(page, place, slot->group_hash);
 	held = mate != NULL && QamSlotState(mate) == QAM_SLOT_CLAIMED &&
 		mate->claim == slot->claim;
 	if (held)
@@ -810,7 +791,7 @@ qam_give_back_mate(Relation index, const QamPlace *place, const QamSlot *slot, Q
 	}
 	UnlockReleaseBuffer(buffer);
 	if (ready)
-		qam_wakeup(index, seq);
+		qam_meta_wake(index, seq);
 	RESUME_INTERRUPTS();
 	return held;
 }
@@ -827,7 +808,7 @@ void
 qam_group_give_back(Relation index, const QamSlot *slot, QamRef **mates, int *nmates)
 {
 	int			n;
-	QamPlace   *places = qam_claimed_after(index, slot, &n);
+	QamPlace   *places = claimed_after(index, slot, &n);
 
 	*nmates = 0;
 	*mates = n == 0 ? NULL :
@@ -835,7 +816,7 @@ qam_group_give_back(Relation index, const QamSlot *slot, QamRef **mates, int *nm
 	while (n-- > 0)
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (qam_give_back_mate(index, &places[n], slot, &(*mates)[*nmates]))
+		if (give_back_mate(index, &places[n], slot, &(*mates)[*nmates]))
 			(*nmates)++;
 		once_debug_point("mate_given_back");
 	}

@@ -17,7 +17,10 @@
 #include "catalog/pg_opclass.h"
 #include "catalog/pg_type.h"
 #include "commands/vacuum.h"
-#include "qam/qam_internal.h"
+#include "qam/qam.h"
+#include "qam/qam_build.h"
+#include "qam/qam_insert.h"
+#include "qam/qam_vacuum.h"
 #include "utils/builtins.h"
 #include "utils/float.h"
 #include "utils/lsyscache.h"
@@ -125,19 +128,4 @@ once_queue_handler(PG_FUNCTION_ARGS)
 	am->amrescan = qamrescan;
 	am->amendscan = qamendscan;
 	PG_RETURN_POINTER(am);
-}
-
-/*
- * qam_is_queue_am tells whether an access method of indexes is ours, whatever it
- * is called.
- */
-bool
-qam_is_queue_am(Oid am)
-{
-	IndexAmRoutine *routine = GetIndexAmRoutineByAmId(am, true);
-	bool		ours = routine != NULL && routine->ambuild == qambuild;
-
-	if (routine != NULL)
-		pfree(routine);
-	return ours;
 }

@@ -21,7 +21,9 @@
 #include "access/transam.h"
 #include "access/xact.h"
 #include "miscadmin.h"
-#include "qam/qam_internal.h"
+#include "qam/qam.h"
+#include "qam/qam_heap.h"
+#include "storage/bufmgr.h"
 #include "storage/procarray.h"
 #include "utils/snapmgr.h"
 
@@ -32,7 +34,7 @@
  * not.  *locker is set if there is but one.
  */
 static bool
-qam_row_locked(HeapTupleHeader tuple, TransactionId *locker)
+row_locked(HeapTupleHeader tuple, TransactionId *locker)
 {
 	TransactionId xmax = HeapTupleHeaderGetRawXmax(tuple);
 
@@ -67,7 +69,7 @@ qam_row_locked(HeapTupleHeader tuple, TransactionId *locker)
  * inserted in vain?
  */
 static bool
-qam_tuple_deleted(HeapTuple tuple)
+tuple_deleted(HeapTuple tuple)
 {
 	return !(tuple->t_data->t_infomask & HEAP_XMAX_INVALID) &&
 		ItemPointerEquals(&tuple->t_self, &tuple->t_data->t_ctid) &&
@@ -134,7 +136,7 @@ qam_judge(Relation heap, Buffer heap_buffer, ItemPointer tid, QamRow *row)
 		{
 			case HEAPTUPLE_LIVE:
 				row->state = QAM_ROW_LIVE;
-				if (qam_row_locked(tuple->t_data, &row->xid))
+				if (row_locked(tuple->t_data, &row->xid))
 				{
 					row->state = QAM_ROW_BUSY;
 					row->locked_only = true;
@@ -155,7 +157,7 @@ qam_judge(Relation heap, Buffer heap_buffer, ItemPointer tid, QamRow *row)
 
 			case HEAPTUPLE_DELETE_IN_PROGRESS:
 				row->xid = HeapTupleHeaderGetUpdateXid(tuple->t_data);
-				row->deleted = qam_tuple_deleted(tuple);
+				row->deleted = tuple_deleted(tuple);
 				if (!TransactionIdIsCurrentTransactionId(row->xid))
 				{
 					row->state = QAM_ROW_BUSY;
@@ -170,7 +172,7 @@ qam_judge(Relation heap, Buffer heap_buffer, ItemPointer tid, QamRow *row)
 
 			case HEAPTUPLE_RECENTLY_DEAD:
 			case HEAPTUPLE_DEAD:
-				row->deleted = qam_tuple_deleted(tuple);
+				row->deleted = tuple_deleted(tuple);
 				if (!HeapTupleHeaderIsHotUpdated(tuple->t_data))
 				{
 					if (!(tuple->t_data->t_infomask & HEAP_XMAX_INVALID) &&
@@ -188,13 +190,13 @@ qam_judge(Relation heap, Buffer heap_buffer, ItemPointer tid, QamRow *row)
 }
 
 /*
- * qam_trace_step is one step of qam_trace_row: it looks at the version in a
+ * trace_step is one step of qam_trace_row: it looks at the version in a
  * place, and sets *tid and *xmin to those of the next one.  False: there is no
  * next one, and *trace is the verdict.
  */
 static bool
-qam_trace_step(Relation heap, Buffer buffer, ItemPointer tid, TransactionId *xmin,
-			   QamTrace *trace)
+trace_step(Relation heap, Buffer buffer, ItemPointer tid, TransactionId *xmin,
+		   QamTrace *trace)
 {
 	Page		page = BufferGetPage(buffer);
 	OffsetNumber offset = ItemPointerGetOffsetNumber(tid);
@@ -231,7 +233,7 @@ qam_trace_step(Relation heap, Buffer buffer, ItemPointer tid, TransactionId *xmi
 		case HEAPTUPLE_DEAD:
 			break;
 	}
-	if (qam_tuple_deleted(&tuple))
+	if (tuple_deleted(&tuple))
 	{
 		*trace = ours ? QAM_TRACE_DELETED_BY_US : QAM_TRACE_DELETED;
 		return false;
@@ -267,7 +269,7 @@ qam_trace_row(Relation heap, ItemPointer tid, TransactionId xmin)
 
 		CHECK_FOR_INTERRUPTS();
 		LockBuffer(buffer, BUFFER_LOCK_SHARE);
-		more = qam_trace_step(heap, buffer, &at, &xmin, &trace);
+		more = trace_step(heap, buffer, &at, &xmin, &trace);
 		UnlockReleaseBuffer(buffer);
 	}
 	return more ? QAM_TRACE_NONE : trace;
@@ -303,4 +305,13 @@ qam_xid_visible(uint64 fullxid, Snapshot snapshot)
 	if (fullxid == 0 || snapshot == NULL || next - fullxid >= UINT64CONST(0x7fffffff))
 		return true;
 	return !XidInMVCCSnapshot((TransactionId) fullxid, snapshot);
+}
+
+/*
+ * qam_max_pins tells how many pages one backend may keep pinned at a time.
+ */
+int
+qam_max_pins(void)
+{
+	return Max(2, NBuffers / (4 * MaxBackends));
 }

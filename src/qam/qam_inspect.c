@@ -11,96 +11,25 @@
 
 #include "access/htup_details.h"
 #include "miscadmin.h"
-#include "once_debug.h"
-#include "qam/qam_internal.h"
+#include "qam/qam.h"
+#include "qam/qam_cache.h"
+#include "qam/qam_copy.h"
+#include "qam/qam_damage.h"
+#include "qam/qam_delivery.h"
+#include "qam/qam_directory.h"
+#include "qam/qam_format.h"
+#include "qam/qam_heap.h"
+#include "qam/qam_lane.h"
+#include "qam/qam_meta.h"
+#include "qam/qam_schedule.h"
+#include "qam/qam_xid.h"
+#include "storage/bufmgr.h"
 #include "utils/hsearch.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
-/*
- * qam_copy_page copies a data page's content and leaves the page pinned.
- */
-void
-qam_copy_page(Relation index, BlockNumber block, QamCopiedPage *copy)
-{
-	Page		page;
-
-	copy->buffer = ReadBuffer(index, block);
-	copy->block = block;
-	copy->nslots = 0;
-	memset(&copy->opaque, 0, sizeof(QamOpaqueData));
-	LockBuffer(copy->buffer, BUFFER_LOCK_SHARE);
-	page = BufferGetPage(copy->buffer);
-	copy->fault = qam_page_fault(page);
-	copy->zeros = PageIsNew(page);
-	if (!copy->zeros)
-	{
-		copy->opaque = *QamPageGetOpaque(page);
-		if (copy->fault == NULL &&
-			(copy->opaque.kind == QAM_PAGE_LANE || copy->opaque.kind == QAM_PAGE_BUCKET ||
-			 copy->opaque.kind == QAM_PAGE_FREE))
-		{
-			copy->nslots = QamPageGetSlotCount(page);
-			memcpy(copy->slots, QamPageGetSlots(page),
-				   copy->nslots * sizeof(QamSlot));
-		}
-	}
-	LockBuffer(copy->buffer, BUFFER_LOCK_UNLOCK);
-}
-
-/*
- * qam_judge_copied judges the row of a copied slot that is still unfinished.
- *
- * *heap_buffer is kept pinned from call to call.  Returns false if the slot
- * has ended since it was copied.  Sets *unused if the slot leads to no line
- * pointer, which is a fault.  No locks on entry or exit.
- */
-bool
-qam_judge_copied(Relation heap, Relation index, const QamCopiedPage *copy, int slotno,
-				 Buffer *heap_buffer, QamRow *row, bool *unused)
-{
-	ItemPointerData tid = copy->slots[slotno].tid;
-	QamLink		link = qam_link(copy->block, copy->opaque.seq);
-	Page		page = BufferGetPage(copy->buffer);
-	Page		heap_page;
-	bool		current;
-
-	*unused = false;
-	if (!qam_heap_block_exists(heap, index, ItemPointerGetBlockNumberNoCheck(&tid)))
-	{
-		*unused = true;
-		row->state = QAM_ROW_GONE;
-		LockBuffer(copy->buffer, BUFFER_LOCK_SHARE);
-		current = qam_page_is(page, &link, copy->opaque.lane) &&
-			!QamSlotIsOver(&QamPageGetSlots(page)[slotno]);
-		LockBuffer(copy->buffer, BUFFER_LOCK_UNLOCK);
-		return current;
-	}
-
-	*heap_buffer = ReleaseAndReadBuffer(*heap_buffer, heap,
-										ItemPointerGetBlockNumberNoCheck(&tid));
-	LockBuffer(copy->buffer, BUFFER_LOCK_SHARE);
-	current = qam_page_is(page, &link, copy->opaque.lane) &&
-		!QamSlotIsOver(&QamPageGetSlots(page)[slotno]);
-	if (current)
-	{
-		OffsetNumber offset = ItemPointerGetOffsetNumberNoCheck(&tid);
-
-		LockBuffer(*heap_buffer, BUFFER_LOCK_SHARE);
-		heap_page = BufferGetPage(*heap_buffer);
-		*unused = PageIsNew(heap_page) || offset < FirstOffsetNumber ||
-			offset > PageGetMaxOffsetNumber(heap_page) ||
-			!ItemIdIsUsed(PageGetItemId(heap_page, offset));
-		qam_judge(heap, *heap_buffer, &tid, row);
-		LockBuffer(*heap_buffer, BUFFER_LOCK_UNLOCK);
-	}
-	LockBuffer(copy->buffer, BUFFER_LOCK_UNLOCK);
-	once_debug_point("copy_judged");
-	return current;
-}
-
 static const char *
-qam_slot_state_name(uint8 state)
+slot_state_name(uint8 state)
 {
 	switch (state & 0x0F)
 	{
@@ -121,7 +50,7 @@ qam_slot_state_name(uint8 state)
 }
 
 static const char *
-qam_page_kind_name(uint16 kind)
+page_kind_name(uint16 kind)
 {
 	switch (kind)
 	{
@@ -158,7 +87,7 @@ qam_capacity(Relation index)
  * A time on a page as one that can be shown, whatever it is.
  */
 static TimestampTz
-qam_shown_time(int64 time)
+shown_time(int64 time)
 {
 	if (time >= END_TIMESTAMP)
 		return DT_NOEND;
@@ -185,7 +114,7 @@ qam_each_page(Relation index, QamPageSink sink, void *arg)
 		ReleaseBuffer(copy->buffer);
 		info.block = block;
 		info.kind = copy->fault != NULL && copy->opaque.kind != 0 ? "invalid" :
-			qam_page_kind_name(copy->opaque.kind);
+			page_kind_name(copy->opaque.kind);
 		info.lane = copy->opaque.kind == QAM_PAGE_LANE ? copy->opaque.lane : -1;
 		info.seq = copy->opaque.seq;
 		info.next = copy->opaque.kind == 0 ? InvalidBlockNumber : copy->opaque.next.block;
@@ -194,7 +123,7 @@ qam_each_page(Relation index, QamPageSink sink, void *arg)
 		for (i = 0; i < copy->nslots; i++)
 			info.done += (copy->slots[i].state == QAM_SLOT_DONE);
 		info.first_unfinished = copy->opaque.first_unfinished;
-		info.earliest = qam_shown_time(copy->opaque.earliest);
+		info.earliest = shown_time(copy->opaque.earliest);
 		info.owner = copy->opaque.owner;
 		sink(arg, &info);
 	}
@@ -210,7 +139,7 @@ typedef struct QamGroupHead
 } QamGroupHead;
 
 static HTAB *
-qam_group_heads(const char *name)
+group_heads(const char *name)
 {
 	HASHCTL		hash = {
 		.keysize = sizeof(uint32),
@@ -226,7 +155,7 @@ qam_group_heads(const char *name)
  * before.  Is it the first?
  */
 static bool
-qam_note_head(HTAB *heads, const QamCopiedPage *copy, int slotno)
+note_head(HTAB *heads, const QamCopiedPage *copy, int slotno)
 {
 	QamGroupHead *head;
 	bool		found;
@@ -246,7 +175,7 @@ qam_note_head(HTAB *heads, const QamCopiedPage *copy, int slotno)
  * Is a message the first of its group, going by what has been noted?
  */
 static bool
-qam_is_head(HTAB *heads, const QamCopiedPage *copy, int slotno)
+is_head(HTAB *heads, const QamCopiedPage *copy, int slotno)
 {
 	const QamSlot *slot = &copy->slots[slotno];
 	QamGroupHead *head;
@@ -267,7 +196,7 @@ qam_is_head(HTAB *heads, const QamCopiedPage *copy, int slotno)
  * and a message seems to be ready that never was.
  */
 static bool
-qam_claim_holds(const QamSlot *slot, TimestampTz now)
+claim_holds(const QamSlot *slot, TimestampTz now)
 {
 	switch (QamSlotState(slot))
 	{
@@ -287,21 +216,21 @@ qam_claim_holds(const QamSlot *slot, TimestampTz now)
  * That the slot is BLOCKED may be out of date.
  */
 static QamPeekState
-qam_peek_state(const QamCopiedPage *copy, int slotno, bool held, const QamRow *row,
-			   const QamRetry *retry, TimestampTz now, bool first,
-			   TimestampTz *ready_at)
+peek_state(const QamCopiedPage *copy, int slotno, bool held, const QamRow *row,
+		   const QamRetry *retry, TimestampTz now, bool first,
+		   TimestampTz *ready_at)
 {
 	const QamSlot *slot = &copy->slots[slotno];
 
-	*ready_at = qam_shown_time(slot->ready_at);
+	*ready_at = shown_time(slot->ready_at);
 	if (row->state == QAM_ROW_GONE)
-		return QAM_PEEK_DONE;
+		return QAM_PEEK_GONE;
 	if (row->inserting)
 		return QAM_PEEK_UNCOMMITTED;
 	if (held || (row->state != QAM_ROW_LIVE && !row->locked_only))
 		return QAM_PEEK_CLAIMED;
 	if (QamSlotState(slot) == QAM_SLOT_CLAIMED)
-		*ready_at = qam_shown_time(qam_ready_again(retry, copy->opaque.seq, slotno, slot));
+		*ready_at = shown_time(qam_ready_again(retry, copy->opaque.seq, slotno, slot));
 	if (!first)
 		return QAM_PEEK_BLOCKED;
 	if (*ready_at > now)
@@ -314,10 +243,10 @@ qam_peek_state(const QamCopiedPage *copy, int slotno, bool held, const QamRow *r
  * still pinned and locked.
  */
 static void
-qam_peek_slot(const QamCopiedPage *copy, int slotno, bool held, QamRow *row,
-			  const QamRetry *retry, TimestampTz now, bool first, QamPeeked *out)
+peek_slot(const QamCopiedPage *copy, int slotno, bool held, QamRow *row,
+		  const QamRetry *retry, TimestampTz now, bool first, QamPeeked *out)
 {
-	out->state = qam_peek_state(copy, slotno, held, row, retry, now, first, &out->ready_at);
+	out->state = peek_state(copy, slotno, held, row, retry, now, first, &out->ready_at);
 	out->attempts = copy->slots[slotno].attempts;
 	out->stuck = QamSlotStuck(&copy->slots[slotno]) > 0 &&
 		(out->state == QAM_PEEK_READY || out->state == QAM_PEEK_DELAYED);
@@ -325,34 +254,35 @@ qam_peek_slot(const QamCopiedPage *copy, int slotno, bool held, QamRow *row,
 }
 
 /* A look along the lists */
-typedef struct QamLook
+typedef struct QamPeek
 {
 	Relation	heap;
 	Relation	index;
 	Snapshot	snapshot;
 	const QamRetry *retry;
 	HTAB	   *heads;			/* of groups; NULL: there are none */
-	QamPeeked  *out;			/* NULL: only heads are noted, and pages looked at */
+	QamPeeked  *out;			/* NULL: only heads are noted, and pages
+								 * looked at */
 	int			n;				/* messages in out */
 	int			max;
 	QamCopiedPage *copy;
 	Buffer		heap_buffer;
-} QamLook;
+} QamPeek;
 
 /*
  * Peek at the messages of the page that was copied.
  */
 static void
-qam_peek_page(QamLook *look)
+peek_page(QamPeek *peek)
 {
-	const QamCopiedPage *copy = look->copy;
+	const QamCopiedPage *copy = peek->copy;
 	TimestampTz now = GetCurrentTimestamp();
 	int			i;
 
-	for (i = copy->opaque.first_unfinished; i < copy->nslots && look->n < look->max; i++)
+	for (i = copy->opaque.first_unfinished; i < copy->nslots && peek->n < peek->max; i++)
 	{
 		const QamSlot *slot = &copy->slots[i];
-		bool		held = look->out != NULL && qam_claim_holds(slot, now);
+		bool		held = peek->out != NULL && claim_holds(slot, now);
 		QamRow		row;
 		bool		unused;
 		bool		first;
@@ -360,29 +290,29 @@ qam_peek_page(QamLook *look)
 		CHECK_FOR_INTERRUPTS();
 		if (slot->state == QAM_SLOT_DONE)
 			continue;
-		qam_require_slot(look->index, copy->block, i, slot, copy->opaque.kind);
+		qam_require_slot(peek->index, copy->block, i, slot, copy->opaque.kind);
 		if (QamSlotIsOver(slot) ||
-			(look->out == NULL && slot->group_hash == 0) ||
-			!qam_judge_copied(look->heap, look->index, copy, i, &look->heap_buffer, &row,
+			(peek->out == NULL && slot->group_hash == 0) ||
+			!qam_judge_copied(peek->heap, peek->index, copy, i, &peek->heap_buffer, &row,
 							  &unused))
 			continue;
-		if (unused && !qam_heap_block_exists(look->heap, look->index, QamSlotGetBlock(slot)))
-			qam_broken(look->index, copy->block, "Slot %d leads to no row.", i);
+		if (unused && !qam_heap_block_exists(peek->heap, peek->index, QamSlotGetBlock(slot)))
+			qam_broken(peek->index, copy->block, "Slot %d leads to no row.", i);
 		if (row.state == QAM_ROW_GONE)
 			continue;
-		first = qam_note_head(look->heads, copy, i);
-		if (look->out == NULL || (row.state != QAM_ROW_LIVE && row.state != QAM_ROW_BUSY))
+		first = note_head(peek->heads, copy, i);
+		if (peek->out == NULL || (row.state != QAM_ROW_LIVE && row.state != QAM_ROW_BUSY))
 			continue;
 
 		/* Pinned, so the version we judged is still there */
-		LockBuffer(look->heap_buffer, BUFFER_LOCK_SHARE);
-		if (qam_row_visible(&row, look->snapshot))
+		LockBuffer(peek->heap_buffer, BUFFER_LOCK_SHARE);
+		if (qam_row_visible(&row, peek->snapshot))
 		{
-			qam_peek_slot(copy, i, held, &row, look->retry, now, first,
-						  &look->out[look->n]);
-			look->n++;
+			peek_slot(copy, i, held, &row, peek->retry, now, first,
+					  &peek->out[peek->n]);
+			peek->n++;
 		}
-		LockBuffer(look->heap_buffer, BUFFER_LOCK_UNLOCK);
+		LockBuffer(peek->heap_buffer, BUFFER_LOCK_UNLOCK);
 	}
 }
 
@@ -391,22 +321,22 @@ qam_peek_page(QamLook *look)
  * of the first page that has not been looked at.  False: it is not the page meant.
  */
 static bool
-qam_peek_link(QamLook *look, int lane, QamLink *link, uint64 *from)
+peek_link(QamPeek *peek, int lane, QamLink *link, uint64 *from)
 {
-	QamCopiedPage *copy = look->copy;
+	QamCopiedPage *copy = peek->copy;
 	bool		meant;
 
-	if (!qam_block_exists(look->index, link->block))
-		qam_broken(look->index, link->block,
+	if (!qam_block_exists(peek->index, link->block))
+		qam_broken(peek->index, link->block,
 				   "A list leads to this block, which is not in the index.");
-	qam_copy_page(look->index, link->block, copy);
+	qam_copy_page(peek->index, link->block, copy);
 	meant = copy->fault == NULL &&
 		copy->opaque.kind == (lane == QAM_SCHEDULED ? QAM_PAGE_BUCKET : QAM_PAGE_LANE) &&
 		copy->opaque.lane == lane && copy->opaque.seq == link->seq;
 	if (meant)
 	{
-		if (link->seq >= *from && look->heads != NULL)
-			qam_peek_page(look);
+		if (link->seq >= *from && peek->heads != NULL)
+			peek_page(peek);
 		*from = Max(*from, link->seq + 1);
 		*link = copy->opaque.next;
 	}
@@ -422,24 +352,24 @@ qam_peek_link(QamLook *look, int lane, QamLink *link, uint64 *from)
  * no page is looked at twice.
  */
 static void
-qam_peek_lane(QamLook *look, int lane, const QamMetaData *meta)
+peek_lane(QamPeek *peek, int lane, const QamMetaData *meta)
 {
 	QamLink		link = meta->lanes[lane].head;
 	QamLink		pred = qam_no_link();
 	uint64		from = 0;
 
-	while (QamLinkIsValid(&link) && look->n < look->max)
+	while (QamLinkIsValid(&link) && peek->n < peek->max)
 	{
 		QamLink		here = link;
 
 		CHECK_FOR_INTERRUPTS();
-		if (qam_peek_link(look, lane, &link, &from))
+		if (peek_link(peek, lane, &link, &from))
 			pred = here;
 		else
-			link = qam_find_way(look->index, lane, &pred, &here);
+			link = qam_lane_find_way(peek->index, lane, &pred, &here);
 	}
 	if (!QamLinkIsValid(&link))
-		qam_lane_ended(look->index, lane, meta, &pred);
+		qam_lane_ended(peek->index, lane, meta, &pred);
 }
 
 /*
@@ -447,31 +377,31 @@ qam_peek_lane(QamLook *look, int lane, const QamMetaData *meta)
  * missed, or met there.
  */
 static void
-qam_peek_list(QamLook *look, int list)
+peek_list(QamPeek *peek, int list)
 {
-	QamLink		link = qam_schedule_head(look->index, list);
+	QamLink		link = qam_schedule_head(peek->index, list);
 	QamLink		pred = qam_no_link();
 	uint64		from = 0;
 
-	while (QamLinkIsValid(&link) && look->n < look->max)
+	while (QamLinkIsValid(&link) && peek->n < peek->max)
 	{
 		QamLink		here = link;
 
 		CHECK_FOR_INTERRUPTS();
-		if (qam_peek_link(look, QAM_SCHEDULED, &link, &from))
+		if (peek_link(peek, QAM_SCHEDULED, &link, &from))
 			pred = here;
 		else
-			link = qam_find_way_in_list(look->index, list, &pred, &here);
+			link = qam_schedule_find_way(peek->index, list, &pred, &here);
 	}
 	if (QamLinkIsValid(&pred) && !QamLinkIsValid(&link))
-		qam_schedule_ended(look->index, list, &pred);
+		qam_schedule_ended(peek->index, list, &pred);
 }
 
 /*
  * Look along the lanes, urgent ones first, and then along the schedule.
  */
 static void
-qam_look_along(QamLook *look)
+peek_along(QamPeek *peek)
 {
 	QamScheduleData *schedule = palloc(sizeof(QamScheduleData));
 	QamMetaData meta;
@@ -479,20 +409,20 @@ qam_look_along(QamLook *look)
 	int			digit;
 	int			value;
 
-	qam_read_meta(look->index, &meta);
-	for (lane = QAM_LANES - 1; lane >= 0 && look->n < look->max; lane--)
-		qam_peek_lane(look, lane, &meta);
-	if (look->n < look->max && qam_read_schedule(look->index, schedule))
+	qam_meta_read(peek->index, &meta);
+	for (lane = QAM_LANES - 1; lane >= 0 && peek->n < peek->max; lane--)
+		peek_lane(peek, lane, &meta);
+	if (peek->n < peek->max && qam_schedule_read(peek->index, schedule))
 	{
-		qam_peek_list(look, QAM_NEAR);
-		qam_peek_list(look, QAM_OPENED);
+		peek_list(peek, QAM_NEAR);
+		peek_list(peek, QAM_OPENED);
 		for (digit = 0; digit < QAM_DIGITS; digit++)
 			for (value = 0; value < QAM_DIGIT_VALUES; value++)
 				if (schedule->buckets[digit][value].head != 0)
-					qam_peek_list(look, QAM_BUCKET(digit, value));
+					peek_list(peek, QAM_BUCKET(digit, value));
 	}
-	if (BufferIsValid(look->heap_buffer))
-		ReleaseBuffer(look->heap_buffer);
+	if (BufferIsValid(peek->heap_buffer))
+		ReleaseBuffer(peek->heap_buffer);
 	pfree(schedule);
 }
 
@@ -505,29 +435,29 @@ int
 qam_peek(Relation heap, Relation index, Snapshot snapshot,
 		 const QamRetry *retry, int max, QamPeeked *out)
 {
-	QamLook		look = {
+	QamPeek		peek = {
 		.heap = heap,
 		.index = index,
 		.snapshot = snapshot,
 		.retry = retry,
-		.heads = qam_group_heads("once.peek"),
+		.heads = group_heads("once.peek"),
 		.out = out,
 		.max = max,
 		.copy = palloc(sizeof(QamCopiedPage))
 	};
 
-	qam_look_along(&look);
-	hash_destroy(look.heads);
-	pfree(look.copy);
-	return look.n;
+	peek_along(&peek);
+	hash_destroy(peek.heads);
+	pfree(peek.copy);
+	return peek.n;
 }
 
 /*
  * What a slot says
  */
 static void
-qam_slot_info(const QamCopiedPage *copy, int slotno, const uint64 *group_key,
-			  uint64 next_xid, QamSlotInfo *info)
+slot_info(const QamCopiedPage *copy, int slotno, const uint64 *group_key,
+		  uint64 next_xid, QamSlotInfo *info)
 {
 	const QamSlot *slot = &copy->slots[slotno];
 
@@ -535,14 +465,14 @@ qam_slot_info(const QamCopiedPage *copy, int slotno, const uint64 *group_key,
 	info->scheduled = copy->opaque.kind == QAM_PAGE_BUCKET;
 	info->lane = info->scheduled ? slot->next_slot : copy->opaque.lane;
 	if (slot->group_hash != 0)
-		info->group = qam_group_label(group_key, slot->group_hash);
+		info->group = qam_directory_label(group_key, slot->group_hash);
 	info->blocked = QamSlotIsBlocked(slot);
 	info->block = copy->block;
 	info->slot = slotno;
-	info->state = qam_slot_state_name(slot->state);
+	info->state = slot_state_name(slot->state);
 	info->tid = slot->tid;
 	info->attempts = slot->attempts;
-	info->ready_at = QamSlotIsOver(slot) ? 0 : qam_shown_time(slot->ready_at);
+	info->ready_at = QamSlotIsOver(slot) ? 0 : shown_time(slot->ready_at);
 	info->stuck = QamSlotStuck(slot);
 	if (QamClaimKindOf(slot->claim) == QAM_CLAIM_BY_XID)
 	{
@@ -557,13 +487,13 @@ qam_slot_info(const QamCopiedPage *copy, int slotno, const uint64 *group_key,
  * Look at the message of any slot.
  */
 static void
-qam_look_at_slot(Relation heap, Relation index, const QamCopiedPage *copy, int slotno,
-				 const QamRetry *retry, HTAB *heads, Buffer *heap_buffer,
-				 QamPeeked *out)
+peek_any_slot(Relation heap, Relation index, const QamCopiedPage *copy, int slotno,
+			  const QamRetry *retry, HTAB *heads, Buffer *heap_buffer,
+			  QamPeeked *out)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	bool		held = qam_claim_holds(&copy->slots[slotno], now);
-	bool		first = qam_is_head(heads, copy, slotno);
+	bool		held = claim_holds(&copy->slots[slotno], now);
+	bool		first = is_head(heads, copy, slotno);
 	QamRow		row;
 	bool		unused;
 
@@ -572,11 +502,11 @@ qam_look_at_slot(Relation heap, Relation index, const QamCopiedPage *copy, int s
 		row.state = QAM_ROW_GONE;
 	if (row.state == QAM_ROW_GONE)
 	{
-		qam_peek_slot(copy, slotno, held, &row, retry, now, first, out);
+		peek_slot(copy, slotno, held, &row, retry, now, first, out);
 		return;
 	}
 	LockBuffer(*heap_buffer, BUFFER_LOCK_SHARE);
-	qam_peek_slot(copy, slotno, held, &row, retry, now, first, out);
+	peek_slot(copy, slotno, held, &row, retry, now, first, out);
 	LockBuffer(*heap_buffer, BUFFER_LOCK_UNLOCK);
 }
 
@@ -585,20 +515,20 @@ qam_look_at_slot(Relation heap, Relation index, const QamCopiedPage *copy, int s
  * are the first of their groups.
  */
 static HTAB *
-qam_find_heads(Relation heap, Relation index, QamCopiedPage *copy)
+find_heads(Relation heap, Relation index, QamCopiedPage *copy)
 {
-	HTAB	   *heads = qam_group_heads("once.slots");
+	HTAB	   *heads = group_heads("once.slots");
 	QamMetaData meta;
-	QamLook		look = {
+	QamPeek		peek = {
 		.heap = heap,
 		.index = index,
 		.max = 1,
 		.copy = copy
 	};
 
-	qam_read_meta(index, &meta);
-	look.heads = meta.directory != 0 ? heads : NULL;
-	qam_look_along(&look);
+	qam_meta_read(index, &meta);
+	peek.heads = meta.directory != 0 ? heads : NULL;
+	peek_along(&peek);
 	return heads;
 }
 
@@ -614,12 +544,12 @@ qam_each_slot(Relation heap, Relation index, const QamRetry *retry,
 	QamCopiedPage *copy = palloc(sizeof(QamCopiedPage));
 	BlockNumber nblocks = RelationGetNumberOfBlocks(index);
 	Buffer		heap_buffer = InvalidBuffer;
-	HTAB	   *heads = qam_find_heads(heap, index, copy);
+	HTAB	   *heads = find_heads(heap, index, copy);
 	uint64		group_key[2];
 	BlockNumber block;
 	int			i;
 
-	memcpy(group_key, qam_group_key(index), sizeof(group_key));
+	memcpy(group_key, qam_meta_group_key(index), sizeof(group_key));
 	for (block = QAM_METAPAGE + 1; block < nblocks; block++)
 	{
 		qam_copy_page(index, block, copy);
@@ -632,8 +562,8 @@ qam_each_slot(Relation heap, Relation index, const QamRetry *retry,
 			QamSlotInfo info;
 
 			CHECK_FOR_INTERRUPTS();
-			qam_slot_info(copy, i, group_key, qam_next_xid(), &info);
-			qam_look_at_slot(heap, index, copy, i, retry, heads, &heap_buffer, &info.now);
+			slot_info(copy, i, group_key, qam_next_xid(), &info);
+			peek_any_slot(heap, index, copy, i, retry, heads, &heap_buffer, &info.now);
 			sink(arg, &info);
 			if (info.now.tuple != NULL)
 				heap_freetuple(info.now.tuple);

@@ -15,7 +15,13 @@
 
 #include "miscadmin.h"
 #include "once_debug.h"
-#include "qam/qam_internal.h"
+#include "qam/qam.h"
+#include "qam/qam_copy.h"
+#include "qam/qam_delivery.h"
+#include "qam/qam_format.h"
+#include "qam/qam_heap.h"
+#include "qam/qam_meta.h"
+#include "storage/bufmgr.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
@@ -43,7 +49,7 @@ typedef struct QamRelease
 } QamRelease;
 
 static inline bool
-qam_is_leased(const QamSlot *slot, TimestampTz now)
+is_leased(const QamSlot *slot, TimestampTz now)
 {
 	return QamSlotState(slot) == QAM_SLOT_CLAIMED &&
 		QamClaimKindOf(slot->claim) == QAM_CLAIM_BY_LEASE && slot->ready_at > now;
@@ -53,7 +59,7 @@ qam_is_leased(const QamSlot *slot, TimestampTz now)
  * Is the row of a copied slot one that is wanted?  No locks on entry or exit.
  */
 static bool
-qam_lease_wanted(QamRelease *release, int slotno)
+is_wanted(QamRelease *release, int slotno)
 {
 	QamRow		row;
 	bool		unused;
@@ -72,7 +78,7 @@ qam_lease_wanted(QamRelease *release, int slotno)
 }
 
 static void
-qam_note_lease(QamRelease *release, int slotno)
+note_lease(QamRelease *release, int slotno)
 {
 	QamLease   *lease;
 
@@ -86,7 +92,7 @@ qam_note_lease(QamRelease *release, int slotno)
 	lease->seq = release->copy.opaque.seq;
 	lease->ref.block = release->copy.block;
 	lease->ref.slot = slotno;
-	lease->ref.proof = qam_proof(qam_nonce(release->index), lease->seq, slotno,
+	lease->ref.proof = qam_proof(qam_meta_nonce(release->index), lease->seq, slotno,
 								 &release->copy.slots[slotno]);
 }
 
@@ -94,7 +100,7 @@ qam_note_lease(QamRelease *release, int slotno)
  * Note the leases that are wanted, of the whole file.
  */
 static void
-qam_find_leases(QamRelease *release)
+find_leases(QamRelease *release)
 {
 	BlockNumber nblocks = RelationGetNumberOfBlocks(release->index);
 	QamCopiedPage *copy = &release->copy;
@@ -110,9 +116,9 @@ qam_find_leases(QamRelease *release)
 		for (i = copy->opaque.first_unfinished; i < copy->nslots; i++)
 		{
 			CHECK_FOR_INTERRUPTS();
-			if (qam_is_leased(&copy->slots[i], release->now) &&
-				qam_lease_wanted(release, i))
-				qam_note_lease(release, i);
+			if (is_leased(&copy->slots[i], release->now) &&
+				is_wanted(release, i))
+				note_lease(release, i);
 		}
 		ReleaseBuffer(copy->buffer);
 	}
@@ -124,7 +130,7 @@ qam_find_leases(QamRelease *release)
  * Order for qsort: the last of a list first
  */
 static int
-qam_compare_leases(const void *a, const void *b)
+compare_leases(const void *a, const void *b)
 {
 	const QamLease *first = a;
 	const QamLease *second = b;
@@ -152,8 +158,8 @@ qam_release_leases(Relation heap, Relation index, QamWanted wanted, void *arg)
 	release->heap_buffer = InvalidBuffer;
 	release->room = 16;
 	release->leases = palloc(release->room * sizeof(QamLease));
-	qam_find_leases(release);
-	qsort(release->leases, release->nleases, sizeof(QamLease), qam_compare_leases);
+	find_leases(release);
+	qsort(release->leases, release->nleases, sizeof(QamLease), compare_leases);
 	for (i = 0; i < release->nleases; i++)
 	{
 		TimestampTz when;

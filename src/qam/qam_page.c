@@ -5,7 +5,7 @@
  *
  * Every verb edits the page it is given and reports to qam_xlog.c which bytes
  * it touched, or that they are but a hint.  The page belongs to a change that
- * is under way (see qam_internal.h), except for the two init verbs, whose
+ * is under way (see qam_xlog.h), except for the two init verbs, whose
  * pages are logged whole.  None of them can fail.
  *
  *-------------------------------------------------------------------------
@@ -14,8 +14,9 @@
 
 #include "pg_once.h"
 
-#include "once_debug.h"
-#include "qam/qam_internal.h"
+#include "qam/qam_format.h"
+#include "qam/qam_page.h"
+#include "qam/qam_xlog.h"
 
 /*
  * qam_page_init makes an empty page.
@@ -36,23 +37,10 @@ qam_page_init(Page page, uint16 kind, int lane, uint64 seq)
 }
 
 /*
- * qam_random_nonce makes two random words, such as tell builds of indexes apart.
- * No page is locked.
+ * qam_page_init_meta makes the metapage of an empty index.
  */
 void
-qam_random_nonce(uint64 *nonce)
-{
-	if (!pg_strong_random(nonce, 2 * sizeof(uint64)))
-		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("could not generate random values")));
-}
-
-/*
- * qam_meta_init makes the metapage of an empty index.
- */
-void
-qam_meta_init(Page page)
+qam_page_init_meta(Page page, const uint64 *nonce, const uint64 *group_key)
 {
 	QamMeta		meta;
 	int			lane;
@@ -66,9 +54,8 @@ qam_meta_init(Page page)
 	meta->free = qam_no_link();
 	for (lane = 0; lane < QAM_LANES; lane++)
 		meta->lanes[lane].head = meta->lanes[lane].tail = qam_no_link();
-	qam_random_nonce(meta->nonce);
-	if (!once_debug_group_key)
-		qam_random_nonce(meta->group_key);
+	memcpy(meta->nonce, nonce, sizeof(meta->nonce));
+	memcpy(meta->group_key, group_key, sizeof(meta->group_key));
 
 	/* A full image leaves out the hole, so the content must end at pd_lower */
 	((PageHeader) page)->pd_lower =
@@ -297,7 +284,7 @@ qam_page_set_free(QamLog *log, Page page, QamLink next_free)
  * the page number counter, and the hint that something became ready early.
  */
 void
-qam_meta_set_head(QamLog *log, Page page, int lane, QamLink head)
+qam_page_set_lane_head(QamLog *log, Page page, int lane, QamLink head)
 {
 	QamMeta		meta = QamPageGetMeta(page);
 
@@ -306,7 +293,7 @@ qam_meta_set_head(QamLog *log, Page page, int lane, QamLink head)
 }
 
 void
-qam_meta_set_tail(QamLog *log, Page page, int lane, QamLink tail)
+qam_page_set_lane_tail(QamLog *log, Page page, int lane, QamLink tail)
 {
 	QamMeta		meta = QamPageGetMeta(page);
 
@@ -315,7 +302,7 @@ qam_meta_set_tail(QamLog *log, Page page, int lane, QamLink tail)
 }
 
 void
-qam_meta_set_free(QamLog *log, Page page, QamLink free)
+qam_page_set_free_list(QamLog *log, Page page, QamLink free)
 {
 	QamMeta		meta = QamPageGetMeta(page);
 
@@ -324,7 +311,7 @@ qam_meta_set_free(QamLog *log, Page page, QamLink free)
 }
 
 void
-qam_meta_set_nonce(QamLog *log, Page page, const uint64 *nonce)
+qam_page_set_nonce(QamLog *log, Page page, const uint64 *nonce)
 {
 	QamMeta		meta = QamPageGetMeta(page);
 
@@ -333,7 +320,7 @@ qam_meta_set_nonce(QamLog *log, Page page, const uint64 *nonce)
 }
 
 uint64
-qam_meta_take_seq(QamLog *log, Page page)
+qam_page_next_seq(QamLog *log, Page page)
 {
 	QamMeta		meta = QamPageGetMeta(page);
 	uint64		seq = meta->next_seq++;
@@ -343,7 +330,7 @@ qam_meta_take_seq(QamLog *log, Page page)
 }
 
 void
-qam_meta_count_wakeup(QamLog *log, Page page, uint64 seq)
+qam_page_count_wakeup(QamLog *log, Page page, uint64 seq)
 {
 	uint32	   *cell = &QamPageGetMeta(page)->wakeups[QAM_WAKE_CELL(seq)];
 
@@ -352,7 +339,7 @@ qam_meta_count_wakeup(QamLog *log, Page page, uint64 seq)
 }
 
 void
-qam_meta_set_directory(QamLog *log, Page page, BlockNumber block)
+qam_page_set_directory(QamLog *log, Page page, BlockNumber block)
 {
 	QamMeta		meta = QamPageGetMeta(page);
 
@@ -361,7 +348,7 @@ qam_meta_set_directory(QamLog *log, Page page, BlockNumber block)
 }
 
 void
-qam_meta_set_schedule(QamLog *log, Page page, BlockNumber block)
+qam_page_set_schedule(QamLog *log, Page page, BlockNumber block)
 {
 	QamMeta		meta = QamPageGetMeta(page);
 
@@ -370,11 +357,11 @@ qam_meta_set_schedule(QamLog *log, Page page, BlockNumber block)
 }
 
 /*
- * qam_directory_init fills a fresh page as the root of a directory with one
+ * qam_page_init_directory fills a fresh page as the root of a directory with one
  * page of groups.
  */
 void
-qam_directory_init(Page page, uint64 seq, BlockNumber groups)
+qam_page_init_directory(Page page, uint64 seq, BlockNumber groups)
 {
 	QamDirectory directory;
 
@@ -386,13 +373,13 @@ qam_directory_init(Page page, uint64 seq, BlockNumber groups)
 }
 
 /*
- * qam_directory_split makes a page of groups two: those whose hash has the next
+ * qam_page_split_groups makes a page of groups two: those whose hash has the next
  * bit set, of "depth" bits so far, go to the fresh page, for which the root, a
  * level deeper if need be, gets the links.
  */
 void
-qam_directory_split(QamLog *log, Page root, Page old, Page new, BlockNumber new_block,
-					uint64 seq, uint32 hash)
+qam_page_split_groups(QamLog *log, Page root, Page old, Page new, BlockNumber new_block,
+					  uint64 seq, uint32 hash)
 {
 	QamDirectory directory = QamPageGetDirectory(root);
 	QamOpaque	opaque = QamPageGetOpaque(old);
@@ -439,10 +426,10 @@ qam_directory_split(QamLog *log, Page root, Page old, Page new, BlockNumber new_
 }
 
 /*
- * qam_groups_set stores a group: a new one, or over an old one of the page.
+ * qam_page_set_group stores a group: a new one, or over an old one of the page.
  */
 void
-qam_groups_set(QamLog *log, Page page, int i, const QamGroup *group)
+qam_page_set_group(QamLog *log, Page page, int i, const QamGroup *group)
 {
 	QamGroup   *groups = QamPageGetGroups(page);
 	PageHeader	header = (PageHeader) page;
@@ -457,10 +444,10 @@ qam_groups_set(QamLog *log, Page page, int i, const QamGroup *group)
 }
 
 /*
- * qam_groups_remove takes a group off its page; the last one takes its place.
+ * qam_page_remove_group takes a group off its page; the last one takes its place.
  */
 void
-qam_groups_remove(QamLog *log, Page page, int i)
+qam_page_remove_group(QamLog *log, Page page, int i)
 {
 	QamGroup   *groups = QamPageGetGroups(page);
 	PageHeader	header = (PageHeader) page;
@@ -477,10 +464,10 @@ qam_groups_remove(QamLog *log, Page page, int i)
 }
 
 /*
- * qam_schedule_init fills a fresh page as the root of an empty schedule.
+ * qam_page_init_schedule fills a fresh page as the root of an empty schedule.
  */
 void
-qam_schedule_init(Page page, uint64 seq, uint64 cursor)
+qam_page_init_schedule(Page page, uint64 seq, uint64 cursor)
 {
 	QamSchedule schedule;
 
@@ -497,7 +484,7 @@ qam_schedule_init(Page page, uint64 seq, uint64 cursor)
  * the ends of a list.
  */
 void
-qam_schedule_set_cursor(QamLog *log, Page page, uint64 cursor)
+qam_page_set_cursor(QamLog *log, Page page, uint64 cursor)
 {
 	QamSchedule schedule = QamPageGetSchedule(page);
 
@@ -506,7 +493,7 @@ qam_schedule_set_cursor(QamLog *log, Page page, uint64 cursor)
 }
 
 void
-qam_schedule_set_near_due(QamLog *log, Page page, int64 near_due)
+qam_page_set_near_due(QamLog *log, Page page, int64 near_due)
 {
 	QamSchedule schedule = QamPageGetSchedule(page);
 
@@ -515,10 +502,37 @@ qam_schedule_set_near_due(QamLog *log, Page page, int64 near_due)
 }
 
 void
-qam_schedule_set_ends(QamLog *log, Page page, int offset, QamChainEnds ends)
+qam_page_set_ends(QamLog *log, Page page, int offset, QamListEnds ends)
 {
-	QamChainEnds *where = (QamChainEnds *) ((char *) QamPageGetSchedule(page) + offset);
+	QamListEnds *where = (QamListEnds *) ((char *) QamPageGetSchedule(page) + offset);
 
 	*where = ends;
-	qam_log_bytes(log, page, where, sizeof(QamChainEnds));
+	qam_log_bytes(log, page, where, sizeof(QamListEnds));
+}
+
+/*
+ * qam_page_is_removable tells whether all slots of a lane's page are DONE and the
+ * page is not the list's last one, so that it may be unlinked.  Locked.
+ *
+ * All are looked at, whatever the page's hint says.
+ */
+bool
+qam_page_is_removable(Page page)
+{
+	return QamLinkIsValid(&QamPageGetOpaque(page)->next) && qam_page_is_spent(page);
+}
+
+/*
+ * qam_page_is_spent tells whether no slot of a page is in use any more.  Locked.
+ */
+bool
+qam_page_is_spent(Page page)
+{
+	QamSlot    *slots = QamPageGetSlots(page);
+	int			i;
+
+	for (i = QamPageGetSlotCount(page) - 1; i >= 0; i--)
+		if (slots[i].state != QAM_SLOT_DONE)
+			return false;
+	return true;
 }

@@ -14,7 +14,10 @@
 #include "pg_once.h"
 
 #include "access/xact.h"
-#include "qam/qam_internal.h"
+#include "qam/qam.h"
+#include "qam/qam_format.h"
+#include "qam/qam_quiet.h"
+#include "qam/qam_xid.h"
 #include "storage/proc.h"
 #include "utils/timestamp.h"
 
@@ -70,7 +73,7 @@ qam_quiet_add_xid(QamQuiet *quiet, uint64 fullxid, bool own)
  * Add the reasons of another page.
  */
 static void
-qam_quiet_add(QamQuiet *quiet, const QamQuiet *more)
+quiet_add(QamQuiet *quiet, const QamQuiet *more)
 {
 	int			i;
 
@@ -91,7 +94,7 @@ qam_quiet_add(QamQuiet *quiet, const QamQuiet *more)
  * *woken: was there one by this very walk?
  */
 static uint32
-qam_run_wakeups(const QamView *view, const QamRun *run, bool *woken)
+run_wakeups(const QamView *view, const QamRun *run, bool *woken)
 {
 	uint64		n = (run->last.seq >> 6) - (run->first.seq >> 6) + 1;
 	int			cell = QAM_WAKE_CELL(run->first.seq);
@@ -112,7 +115,7 @@ qam_run_wakeups(const QamView *view, const QamRun *run, bool *woken)
  * Is a remembered run, of this index as this walk found it, still quiet?
  */
 static bool
-qam_run_valid(QamView *view, QamRun *run)
+run_valid(QamView *view, QamRun *run)
 {
 	bool		woken;
 	int			i;
@@ -126,7 +129,7 @@ qam_run_valid(QamView *view, QamRun *run)
 	for (i = 0; i < run->quiet.nowners; i++)
 		if (qam_xid_state_cached(&view->xids, run->quiet.owners[i]) != QAM_XID_OTHERS)
 			return false;
-	return run->wakeups == qam_run_wakeups(view, run, &woken) && !woken;
+	return run->wakeups == run_wakeups(view, run, &woken) && !woken;
 }
 
 /*
@@ -151,7 +154,7 @@ qam_run_find(QamView *view, int lane, const QamLink *link)
 			run->nonce[0] == view->meta.nonce[0] &&
 			run->nonce[1] == view->meta.nonce[1])
 		{
-			if (qam_run_valid(view, run))
+			if (run_valid(view, run))
 				return run;
 			run->npages = 0;
 			return NULL;
@@ -164,7 +167,7 @@ qam_run_find(QamView *view, int lane, const QamLink *link)
  * Begin a run at a page.
  */
 static void
-qam_run_begin(QamView *view, QamRun *run, int lane)
+run_begin(QamView *view, QamRun *run, int lane)
 {
 	memset(run, 0, sizeof(QamRun));
 	memcpy(run->nonce, view->meta.nonce, sizeof(run->nonce));
@@ -196,7 +199,7 @@ qam_run_end(QamView *view, QamRun *run)
 			i = next_run;
 			next_run = (next_run + 1) % QAM_RUNS;
 		}
-		run->wakeups = qam_run_wakeups(view, run, &woken);
+		run->wakeups = run_wakeups(view, run, &woken);
 		runs[i] = *run;
 	}
 	run->npages = 0;
@@ -209,7 +212,7 @@ qam_run_end(QamView *view, QamRun *run)
  * the run may still be remembered.
  */
 static bool
-qam_run_shortened(QamView *view, const QamRun *run, const QamQuiet *quiet)
+run_shortened(QamView *view, const QamRun *run, const QamQuiet *quiet)
 {
 	TimestampTz soon = view->now + QAM_RUN_LIFETIME;
 	int			i;
@@ -242,15 +245,15 @@ qam_run_add(QamView *view, QamRun *run, int lane, const QamLink *link,
 {
 	QamQuiet	sum;
 
-	if (run->npages >= QAM_RUN_LONG && qam_run_shortened(view, run, quiet))
+	if (run->npages >= QAM_RUN_LONG && run_shortened(view, run, quiet))
 		qam_run_end(view, run);
 	if (run->npages == 0)
 	{
-		qam_run_begin(view, run, lane);
+		run_begin(view, run, lane);
 		run->first = *link;
 	}
 	sum = run->quiet;
-	qam_quiet_add(&sum, quiet);
+	quiet_add(&sum, quiet);
 	if (sum.earliest <= view->now)
 	{
 		qam_run_end(view, run);
@@ -263,8 +266,8 @@ qam_run_add(QamView *view, QamRun *run, int lane, const QamLink *link,
 }
 
 static void
-qam_count_rollback(SubXactEvent event, SubTransactionId mine,
-				   SubTransactionId parent, void *arg)
+count_rollback(SubXactEvent event, SubTransactionId mine,
+			   SubTransactionId parent, void *arg)
 {
 	if (event == SUBXACT_EVENT_ABORT_SUB)
 		rollbacks++;
@@ -285,5 +288,5 @@ qam_rollbacks(void)
 void
 qam_init(void)
 {
-	RegisterSubXactCallback(qam_count_rollback, NULL);
+	RegisterSubXactCallback(count_rollback, NULL);
 }

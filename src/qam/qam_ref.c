@@ -16,41 +16,26 @@
 
 #include "pg_once.h"
 
-#include "access/xlog.h"
-#include "common/hashfn.h"
-#include "common/int.h"
 #include "miscadmin.h"
-#include "qam/qam_internal.h"
-#include "utils/rel.h"
+#include "qam/qam.h"
+#include "qam/qam_cache.h"
+#include "qam/qam_damage.h"
+#include "qam/qam_delivery.h"
+#include "qam/qam_format.h"
+#include "qam/qam_group.h"
+#include "qam/qam_heap.h"
+#include "qam/qam_meta.h"
+#include "qam/qam_page.h"
+#include "qam/qam_xid.h"
+#include "qam/qam_xlog.h"
+#include "storage/bufmgr.h"
 #include "utils/timestamp.h"
-
-/* Between two tries to take a stuck message away: 1 s, 4 s, 16 s, .. 15 min */
-#define QAM_STUCK_PAUSE			USECS_PER_SEC
-#define QAM_STUCK_PAUSE_MAX		(15 * USECS_PER_MINUTE)
-
-/*
- * qam_proof computes the proof for a slot as it is now.
- */
-uint64
-qam_proof(const uint64 *nonce, uint64 seq, int slotno, const QamSlot *slot)
-{
-	uint64		words[6];
-
-	words[0] = nonce[0];
-	words[1] = seq;
-	words[2] = slot->claim;
-	words[3] = ((uint64) slotno << 16) | slot->attempts;
-	words[4] = nonce[1];
-	words[5] = MyDatabaseId;
-	return hash_bytes_extended((unsigned char *) words, sizeof(words), nonce[1]) &
-		QAM_PROOF_MASK;
-}
 
 /*
  * Find the slot a ref means on a locked page; NULL if the ref is stale.
  */
 static QamSlot *
-qam_ref_slot(Relation index, Page page, const QamRef *ref)
+ref_slot(Relation index, Page page, const QamRef *ref)
 {
 	QamOpaque	opaque = QamPageGetOpaque(page);
 	QamSlot    *slot;
@@ -62,7 +47,7 @@ qam_ref_slot(Relation index, Page page, const QamRef *ref)
 		return NULL;
 	slot = QamPageGetSlots(page) + ref->slot;
 	if (slot->claim == 0 ||
-		qam_proof(qam_nonce(index), opaque->seq, ref->slot, slot) != ref->proof)
+		qam_proof(qam_meta_nonce(index), opaque->seq, ref->slot, slot) != ref->proof)
 		return NULL;
 	return slot;
 }
@@ -71,7 +56,7 @@ qam_ref_slot(Relation index, Page page, const QamRef *ref)
  * How the claim of a slot stands, going by the slot alone.
  */
 static QamRefState
-qam_claim_state(const QamSlot *slot, TimestampTz now)
+claim_state(const QamSlot *slot, TimestampTz now)
 {
 	switch (QamSlotState(slot))
 	{
@@ -106,8 +91,8 @@ qam_claim_state(const QamSlot *slot, TimestampTz now)
  * over, no row is pinned, and the page may be but share-locked.
  */
 static QamSlot *
-qam_resolve(Relation heap, Relation index, const QamRef *ref, int mode,
-			Buffer *buffer, Buffer *heap_buffer, QamRefState *state, QamRow *row)
+resolve(Relation heap, Relation index, const QamRef *ref, int mode,
+		Buffer *buffer, Buffer *heap_buffer, QamRefState *state, QamRow *row)
 {
 	QamSlot    *slot;
 	ItemPointerData tid;
@@ -116,14 +101,14 @@ qam_resolve(Relation heap, Relation index, const QamRef *ref, int mode,
 	*heap_buffer = InvalidBuffer;
 
 	/* Anything that reads the metapage or the file's size comes first */
-	(void) qam_nonce(index);
+	(void) qam_meta_nonce(index);
 	if (!qam_block_exists(index, ref->block))
 		return NULL;
 
 	/* A slot's TID never changes: pin its page before we lock for good */
 	*buffer = ReadBuffer(index, ref->block);
 	LockBuffer(*buffer, BUFFER_LOCK_SHARE);
-	slot = qam_ref_slot(index, BufferGetPage(*buffer), ref);
+	slot = ref_slot(index, BufferGetPage(*buffer), ref);
 	if (slot != NULL && !QamSlotIsOver(slot))
 	{
 		qam_require_slot(index, ref->block, ref->slot, slot, QAM_PAGE_LANE);
@@ -131,7 +116,7 @@ qam_resolve(Relation heap, Relation index, const QamRef *ref, int mode,
 		LockBuffer(*buffer, BUFFER_LOCK_UNLOCK);
 		*heap_buffer = qam_pin_row(heap, index, ItemPointerGetBlockNumber(&tid));
 		LockBuffer(*buffer, mode);
-		slot = qam_ref_slot(index, BufferGetPage(*buffer), ref);
+		slot = ref_slot(index, BufferGetPage(*buffer), ref);
 	}
 	if (slot == NULL)
 	{
@@ -142,7 +127,7 @@ qam_resolve(Relation heap, Relation index, const QamRef *ref, int mode,
 		return NULL;
 	}
 
-	*state = qam_claim_state(slot, GetCurrentTimestamp());
+	*state = claim_state(slot, GetCurrentTimestamp());
 	if (*state == QAM_REF_LOST || *state == QAM_REF_GONE)
 		return slot;
 
@@ -180,8 +165,8 @@ qam_locate(Relation heap, Relation index, const QamRef *ref, QamLocated *out)
 	QamSlot    *slot;
 	QamRow		row;
 
-	slot = qam_resolve(heap, index, ref, BUFFER_LOCK_SHARE, &buffer,
-					   &out->heap_pin, &out->state, &row);
+	slot = resolve(heap, index, ref, BUFFER_LOCK_SHARE, &buffer,
+				   &out->heap_pin, &out->state, &row);
 	if (slot == NULL)
 		return;
 	out->kind = QamClaimKindOf(slot->claim) == QAM_CLAIM_BY_LEASE ?
@@ -215,18 +200,21 @@ qam_confirm_ack(Relation index, const QamRef *ref)
 	bool		group;
 	uint64		seq;
 
-	(void) qam_nonce(index);
+	(void) qam_meta_nonce(index);
 	if (!qam_block_exists(index, ref->block))
 		return false;
 	buffer = ReadBuffer(index, ref->block);
 	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
-	slot = qam_ref_slot(index, BufferGetPage(buffer), ref);
+	slot = ref_slot(index, BufferGetPage(buffer), ref);
 	if (slot != NULL)
 	{
 		QamLog		log;
 		Page		page;
 
-		/* In a group, others wait for it, and a crash shall not keep them waiting */
+		/*
+		 * In a group, others wait for it, and a crash shall not keep them
+		 * waiting
+		 */
 		if (slot->group_hash != 0)
 		{
 			qam_log_begin(&log, index);
@@ -246,92 +234,15 @@ qam_confirm_ack(Relation index, const QamRef *ref)
 	seq = QamPageGetOpaque(BufferGetPage(buffer))->seq;
 	UnlockReleaseBuffer(buffer);
 	if (group)
-		qam_wakeup(index, seq);
+		qam_meta_wake(index, seq);
 	return slot != NULL;
-}
-
-/*
- * qam_backoff is the pause after the n-th delivery of a message has failed:
- * min(retry_delay * 2^(n-1), retry_delay_max).
- */
-int64
-qam_backoff(const QamRetry *retry, int attempts)
-{
-	int64		delay = retry->delay;
-	int			n;
-
-	for (n = 1; n < attempts && delay < retry->delay_max; n++)
-	{
-		if (delay > PG_INT64_MAX / 2)
-			return retry->delay_max;
-		delay *= 2;
-		if (delay == 0)
-			break;
-	}
-	return Min(delay, retry->delay_max);
-}
-
-/*
- * The pause after a delivery has failed: between 80 and 100 % of
- * the back-off, so that messages that failed together do not come back together.
- *
- * Nothing is drawn: it follows from the delivery, so that everybody who looks
- * at the slot comes to the same time.  None if the message's attempts are used
- * up: it is to be taken away.
- */
-static int64
-qam_pause(const QamRetry *retry, uint64 seq, int slotno, const QamSlot *slot)
-{
-	int64		longest;
-	uint64		words[3];
-	uint64		draw;
-
-	if (retry->max_attempts > 0 && slot->attempts >= retry->max_attempts)
-		return 0;
-	longest = qam_backoff(retry, slot->attempts);
-	if (longest == 0)
-		return 0;
-	words[0] = slot->claim;
-	words[1] = seq;
-	words[2] = ((uint64) slotno << 16) | slot->attempts;
-	draw = hash_bytes_extended((unsigned char *) words, sizeof(words), 0);
-	return longest - (longest / 5) * (int64) (draw & 0xFF) / 255;
-}
-
-/*
- * qam_ready_again tells when a message whose delivery has failed is ready again:
- * a pause after its claim, or the end of its lease.
- */
-int64
-qam_ready_again(const QamRetry *retry, uint64 seq, int slotno, const QamSlot *slot)
-{
-	int64		ready_at;
-
-	if (pg_add_s64_overflow(slot->ready_at, qam_pause(retry, seq, slotno, slot), &ready_at))
-		return DT_NOEND;
-	return ready_at;
-}
-
-/*
- * qam_stuck_pause is the pause after it has come to nothing, so often in a row, to
- * take a message away.  What keeps its row is nothing that the queue's retry delay
- * was made for.
- */
-int64
-qam_stuck_pause(int stuck)
-{
-	int64		pause = QAM_STUCK_PAUSE;
-
-	while (--stuck > 0 && pause < QAM_STUCK_PAUSE_MAX)
-		pause *= 4;
-	return Min(pause, QAM_STUCK_PAUSE_MAX);
 }
 
 /*
  * What giving back makes of a slot.
  */
 static void
-qam_given_back(QamSlot *new, QamGiveBack how, int64 delay, const QamRetry *retry,
+give_back_slot(QamSlot *new, QamGiveBack how, int64 delay, const QamRetry *retry,
 			   uint64 seq, int slotno)
 {
 	uint8		blocked = new->state & QAM_SLOT_BLOCKED;
@@ -372,7 +283,7 @@ qam_given_back(QamSlot *new, QamGiveBack how, int64 delay, const QamRetry *retry
  * none.
  */
 static void
-qam_undone(QamSlot *new, const QamUndo *undo, bool stuck, TimestampTz now)
+undo_slot(QamSlot *new, const QamUndo *undo, bool stuck, TimestampTz now)
 {
 	uint8		blocked = new->state & QAM_SLOT_BLOCKED;
 
@@ -416,14 +327,17 @@ qam_undo_claim(Relation index, const QamClaimed *claimed, bool stuck)
 	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
 	slot = QamPageGetSlots(page) + claimed->ref.slot;
 
-	/* It may have moved out of the schedule: then the claim stays till the end */
+	/*
+	 * It may have moved out of the schedule: then the claim stays till the
+	 * end
+	 */
 	if (qam_page_is(page, &link, undo->lane) &&
 		claimed->ref.slot < QamPageGetSlotCount(page) &&
 		!QamSlotIsOver(slot) && slot->claim == undo->claim)
 	{
 		QamSlot		new = *slot;
 
-		qam_undone(&new, undo, stuck, now);
+		undo_slot(&new, undo, stuck, now);
 		qam_log_begin(&log, index);
 		page = qam_log_page(&log, buffer, false);
 		qam_page_set_slot(&log, page, claimed->ref.slot, &new);
@@ -434,28 +348,28 @@ qam_undo_claim(Relation index, const QamClaimed *claimed, bool stuck)
 	}
 	UnlockReleaseBuffer(buffer);
 	if (undone)
-		qam_wakeup(index, undo->seq);
+		qam_meta_wake(index, undo->seq);
 	RESUME_INTERRUPTS();
 }
 
 /*
- * qam_resolve with the page locked exclusively, if the slot's claim can be given
+ * resolve with the page locked exclusively, if the slot's claim can be given
  * back, or prolonged; otherwise NULL with nothing locked or pinned.
  */
 static QamSlot *
-qam_resolve_to_give_back(Relation heap, Relation index, const QamRef *ref, QamGiveBack how,
-						 Buffer *buffer, Buffer *heap_buffer, QamRefState *state)
+resolve_to_give_back(Relation heap, Relation index, const QamRef *ref, QamGiveBack how,
+					 Buffer *buffer, Buffer *heap_buffer, QamRefState *state)
 {
 	QamRow		row;
-	QamSlot    *slot = qam_resolve(heap, index, ref, BUFFER_LOCK_EXCLUSIVE, buffer,
-								   heap_buffer, state, &row);
+	QamSlot    *slot = resolve(heap, index, ref, BUFFER_LOCK_EXCLUSIVE, buffer,
+							   heap_buffer, state, &row);
 
 	if (slot == NULL)
 		return NULL;
 
 	/* A row that somebody is deleting may come back, so its slot counts */
 	if (*state == QAM_REF_BUSY)
-		*state = qam_claim_state(slot, GetCurrentTimestamp());
+		*state = claim_state(slot, GetCurrentTimestamp());
 	if (*state == QAM_REF_HELD || (*state == QAM_REF_LAPSED && how != QAM_END_LEASE))
 		return slot;
 	UnlockReleaseBuffer(*buffer);
@@ -488,7 +402,7 @@ qam_give_back(Relation heap, Relation index, const QamRef *ref, QamGiveBack how,
 
 	*mates = NULL;
 	*nmates = 0;
-	slot = qam_resolve_to_give_back(heap, index, ref, how, &buffer, &heap_buffer, &state);
+	slot = resolve_to_give_back(heap, index, ref, how, &buffer, &heap_buffer, &state);
 	if (slot != NULL && how != QAM_EXTEND && slot->group_hash != 0)
 	{
 		/* Those behind it come first; see "Groups" in the README */
@@ -496,7 +410,7 @@ qam_give_back(Relation heap, Relation index, const QamRef *ref, QamGiveBack how,
 		UnlockReleaseBuffer(buffer);
 		ReleaseBuffer(heap_buffer);
 		qam_group_give_back(index, &new, mates, nmates);
-		slot = qam_resolve_to_give_back(heap, index, ref, how, &buffer, &heap_buffer, &state);
+		slot = resolve_to_give_back(heap, index, ref, how, &buffer, &heap_buffer, &state);
 	}
 	if (slot == NULL)
 		return state;
@@ -510,7 +424,7 @@ qam_give_back(Relation heap, Relation index, const QamRef *ref, QamGiveBack how,
 
 	new = *slot;
 	seq = QamPageGetOpaque(BufferGetPage(buffer))->seq;
-	qam_given_back(&new, how, delay, retry, seq, ref->slot);
+	give_back_slot(&new, how, delay, retry, seq, ref->slot);
 	*when = new.ready_at;
 
 	/* Once it is ready, nobody may be kept from noticing */
@@ -522,7 +436,7 @@ qam_give_back(Relation heap, Relation index, const QamRef *ref, QamGiveBack how,
 	lsn = qam_log_finish(&log);
 	UnlockReleaseBuffer(buffer);
 	ReleaseBuffer(heap_buffer);
-	qam_wakeup(index, seq);
+	qam_meta_wake(index, seq);
 	RESUME_INTERRUPTS();
 	if (!XLogRecPtrIsInvalid(lsn))
 		qam_log_flush_soon(lsn);

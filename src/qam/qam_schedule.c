@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * qam_schedule.c
- *	  Messages due later: the schedule, and their way into the lanes.
+ *	  Messages due later: the schedule itself.
  *
  * A message with a delivery time in the future has its slot in the schedule, a
  * timing wheel (see QamScheduleData): buckets by time, each a list of pages,
@@ -9,19 +9,7 @@
  * few buckets that nobody opens today.  When the first bucket's time comes, it
  * is opened: its slots go to finer buckets, to the list "near", or, if due, to
  * the ends of their lanes and groups.  "near" holds what is due within a
- * tick; its slots go to the lanes when each is due.
- *
- * Slots move here, and nowhere else.  A slot is appended to its new page and
- * made DONE on the old one in one record, so that at any time there is one.
- *
- * The interlock with VACUUM needs no lock beyond the pages'.  VACUUM goes
- * through the pages in physical order, so it could miss a slot that moves from
- * before it to behind it.  It looks for slots whose rows were dead before it
- * began, and a slot is moved only if its row has just been judged, with the old
- * page locked, not to be gone: for such a row that would be the answer, because
- * its line pointer stays dead until ambulkdelete has come back.  So none that
- * it looks for moves.  (The last step of a concurrent build wants to see every
- * slot.  But nobody moves slots in an index that is not valid yet.)
+ * tick; its slots go to the lanes when each is due.  What does so is qam_due.c.
  *
  * Lock order: metapage, groups, lane pages, the schedule's root, page that slots
  * go to, page that they come from, heap page.  The root is locked exclusively to
@@ -36,40 +24,22 @@
 
 #include "commands/vacuum.h"
 #include "miscadmin.h"
-#include "once_debug.h"
 #include "port/pg_bitutils.h"
-#include "qam/qam_internal.h"
-#include "utils/rel.h"
-#include "utils/timestamp.h"
-
-/* Heap pages pinned at a time by a move */
-#define QAM_MOVE_PINS		128
-
-/* Some slots of a page that are to be moved together */
-typedef struct QamMove
-{
-	Relation	heap;
-	Relation	index;
-	QamCopiedPage *from;		/* as it was; pinned */
-	int			nslots;
-	uint16		slots[(BLCKSZ / sizeof(QamSlot)) + 1];	/* in the order wanted */
-	int			npins;
-	Buffer		pins[QAM_MOVE_PINS];	/* their rows' pages */
-	uint8		pin_of[(BLCKSZ / sizeof(QamSlot)) + 1];	/* per slot */
-
-	/* set by qam_move_judge, for qam_move_log */
-	int			nmoved;
-	QamSlot		moved[(BLCKSZ / sizeof(QamSlot)) + 1];
-	int			nover;
-	uint16		over[(BLCKSZ / sizeof(QamSlot)) + 1];
-} QamMove;
+#include "qam/qam_damage.h"
+#include "qam/qam_format.h"
+#include "qam/qam_lane.h"
+#include "qam/qam_meta.h"
+#include "qam/qam_page.h"
+#include "qam/qam_schedule.h"
+#include "qam/qam_xlog.h"
+#include "storage/bufmgr.h"
 
 /*
  * ---- Where and when ----
  */
 
 static uint64
-qam_tick(int64 time)
+tick_of(int64 time)
 {
 	return time <= 0 ? 0 : (uint64) time >> QAM_TICK_BITS;
 }
@@ -80,7 +50,7 @@ qam_tick(int64 time)
 int
 qam_schedule_list(const QamScheduleData *schedule, int64 ready_at)
 {
-	uint64		tick = qam_tick(ready_at);
+	uint64		tick = tick_of(ready_at);
 	int			digit;
 	int			value;
 
@@ -100,7 +70,7 @@ qam_schedule_list(const QamScheduleData *schedule, int64 ready_at)
  * next digit.
  */
 static int
-qam_first_bucket(const QamScheduleData *schedule, uint64 *start)
+first_bucket(const QamScheduleData *schedule, uint64 *start)
 {
 	int			digit;
 
@@ -122,10 +92,10 @@ qam_first_bucket(const QamScheduleData *schedule, uint64 *start)
 }
 
 /*
- * When is there something to do next?  DT_NOEND: never.
+ * qam_schedule_next tells when there is something to do next (DT_NOEND: never).
  */
-static int64
-qam_next_due(const QamScheduleData *schedule)
+int64
+qam_schedule_next(const QamScheduleData *schedule)
 {
 	int64		due = DT_NOEND;
 	uint64		start;
@@ -134,7 +104,7 @@ qam_next_due(const QamScheduleData *schedule)
 		return 0;
 	if (schedule->near.head != 0)
 		due = schedule->near_due;
-	if (qam_first_bucket(schedule, &start) != 0)
+	if (first_bucket(schedule, &start) != 0)
 		due = Min(due, (int64) (start << QAM_TICK_BITS));
 	return due;
 }
@@ -143,22 +113,22 @@ qam_next_due(const QamScheduleData *schedule)
  * Pin and lock the schedule's root.  It exists.
  */
 static Buffer
-qam_schedule_root(Relation index, int mode)
+schedule_root(Relation index, int mode)
 {
-	return qam_follow(index, "metapage", qam_link(qam_schedule_block(index), 0),
+	return qam_follow(index, "metapage", qam_link(qam_meta_schedule(index), 0),
 					  QAM_PAGE_SCHEDULE, mode);
 }
 
 /*
  * The ends of a list.  It has both or none.
  */
-static QamChainEnds
-qam_ends(Relation index, const QamScheduleData *schedule, int list)
+static QamListEnds
+ends_of(Relation index, const QamScheduleData *schedule, int list)
 {
-	QamChainEnds ends = qam_schedule_ends(schedule, list);
+	QamListEnds ends = qam_schedule_ends(schedule, list);
 
 	if ((ends.head == 0) != (ends.tail == 0))
-		qam_broken(index, qam_schedule_block(index),
+		qam_broken(index, qam_meta_schedule(index),
 				   "A list of the schedule begins at block %u and ends at block %u.",
 				   ends.head, ends.tail);
 	return ends;
@@ -169,7 +139,7 @@ qam_ends(Relation index, const QamScheduleData *schedule, int list)
  * to the root, which is locked.
  */
 static Buffer
-qam_schedule_page(Relation index, BlockNumber block, int mode)
+schedule_page(Relation index, BlockNumber block, int mode)
 {
 	return qam_follow(index, "schedule", qam_link(block, 0), QAM_PAGE_BUCKET, mode);
 }
@@ -178,9 +148,9 @@ qam_schedule_page(Relation index, BlockNumber block, int mode)
  * The same of the last page of a list.
  */
 static Buffer
-qam_schedule_tail(Relation index, BlockNumber block, int mode)
+schedule_tail(Relation index, BlockNumber block, int mode)
 {
-	Buffer		buffer = qam_schedule_page(index, block, mode);
+	Buffer		buffer = schedule_page(index, block, mode);
 
 	if (QamLinkIsValid(&QamPageGetOpaque(BufferGetPage(buffer))->next))
 		qam_broken(index, block, "A list of the schedule goes on behind its last page.");
@@ -200,16 +170,16 @@ qam_schedule_head(Relation index, int list)
 	QamLink		link = qam_no_link();
 	Buffer		root;
 	Buffer		buffer;
-	QamChainEnds ends;
+	QamListEnds ends;
 
-	root = qam_schedule_root(index, BUFFER_LOCK_SHARE);
-	ends = qam_ends(index, QamPageGetSchedule(BufferGetPage(root)), list);
+	root = schedule_root(index, BUFFER_LOCK_SHARE);
+	ends = ends_of(index, QamPageGetSchedule(BufferGetPage(root)), list);
 	if (ends.head != 0)
 	{
-		buffer = qam_schedule_page(index, ends.head, BUFFER_LOCK_SHARE);
+		buffer = schedule_page(index, ends.head, BUFFER_LOCK_SHARE);
 		link = qam_link(ends.head, QamPageGetOpaque(BufferGetPage(buffer))->seq);
 		UnlockReleaseBuffer(buffer);
-		buffer = qam_schedule_tail(index, ends.tail, BUFFER_LOCK_SHARE);
+		buffer = schedule_tail(index, ends.tail, BUFFER_LOCK_SHARE);
 		if (link.seq > QamPageGetOpaque(BufferGetPage(buffer))->seq)
 			qam_broken(index, ends.head,
 					   "A list of the schedule begins at this block, which comes after its last page.");
@@ -228,12 +198,12 @@ qam_schedule_head(Relation index, int list)
 void
 qam_schedule_ended(Relation index, int list, const QamLink *last)
 {
-	Buffer		root = qam_schedule_root(index, BUFFER_LOCK_SHARE);
+	Buffer		root = schedule_root(index, BUFFER_LOCK_SHARE);
 	const QamScheduleData *schedule = QamPageGetSchedule(BufferGetPage(root));
 	Buffer		buffer = ReadBuffer(index, last->block);
 	Page		page = BufferGetPage(buffer);
 
-	if (qam_looks_like(page, QAM_PAGE_BUCKET, last->seq, PG_UINT64_MAX))
+	if (qam_seems_to_be(page, QAM_PAGE_BUCKET, last->seq, PG_UINT64_MAX))
 	{
 		LockBuffer(buffer, BUFFER_LOCK_SHARE);
 		if (qam_page_is(page, last, QAM_SCHEDULED) &&
@@ -249,17 +219,36 @@ qam_schedule_ended(Relation index, int list, const QamLink *last)
 }
 
 /*
- * qam_read_schedule copies the schedule's root.  False: there is none.  No locks
+ * qam_schedule_find_way is qam_lane_find_way of a list of the schedule.
+ */
+QamLink
+qam_schedule_find_way(Relation index, int list, QamLink *pred, const QamLink *failed)
+{
+	QamLink		link;
+
+	if (QamLinkIsValid(pred) &&
+		qam_lane_next_again(index, QAM_SCHEDULED, pred, failed, &link))
+		return link;
+	*pred = qam_no_link();
+	link = qam_schedule_head(index, list);
+	if (QamLinkIsValid(&link) && qam_same_link(&link, failed))
+		qam_broken(index, failed->block,
+				   "A list of the schedule begins at this block, which is not the page meant.");
+	return link;
+}
+
+/*
+ * qam_schedule_read copies the schedule's root.  False: there is none.  No locks
  * on entry or exit.
  */
 bool
-qam_read_schedule(Relation index, QamScheduleData *schedule)
+qam_schedule_read(Relation index, QamScheduleData *schedule)
 {
 	Buffer		buffer;
 
-	if (qam_schedule_block(index) == 0)
+	if (qam_meta_schedule(index) == 0)
 		return false;
-	buffer = qam_schedule_root(index, BUFFER_LOCK_SHARE);
+	buffer = schedule_root(index, BUFFER_LOCK_SHARE);
 	*schedule = *QamPageGetSchedule(BufferGetPage(buffer));
 	UnlockReleaseBuffer(buffer);
 	return true;
@@ -275,10 +264,10 @@ qam_schedule_due(Relation index)
 	Buffer		buffer;
 	int64		due;
 
-	if (qam_schedule_block(index) == 0)
+	if (qam_meta_schedule(index) == 0)
 		return DT_NOEND;
-	buffer = qam_schedule_root(index, BUFFER_LOCK_SHARE);
-	due = qam_next_due(QamPageGetSchedule(BufferGetPage(buffer)));
+	buffer = schedule_root(index, BUFFER_LOCK_SHARE);
+	due = qam_schedule_next(QamPageGetSchedule(BufferGetPage(buffer)));
 	UnlockReleaseBuffer(buffer);
 	return due;
 }
@@ -292,30 +281,30 @@ qam_schedule_due(Relation index)
  * Make the schedule, unless somebody else just has.  No locks on entry or exit.
  */
 static void
-qam_schedule_create(Relation index, int64 now)
+schedule_create(Relation index, int64 now)
 {
 	Buffer		meta_buffer = ReadBuffer(index, QAM_METAPAGE);
 	QamMeta		meta;
 	uint64		nonce[2];
 
-	qam_random_nonce(nonce);
+	qam_meta_random(nonce);
 	LockBuffer(meta_buffer, BUFFER_LOCK_EXCLUSIVE);
-	meta = qam_check_meta(index, BufferGetPage(meta_buffer));
+	meta = qam_meta_check(index, BufferGetPage(meta_buffer));
 	if (meta->schedule == 0)
 	{
 		QamLink		free = meta->free;
-		Buffer		root = qam_get_page(index, &free);
+		Buffer		root = qam_meta_get_page(index, &free);
 		QamLog		log;
 		Page		page;
 		uint64		seq;
 
 		qam_log_begin(&log, index);
 		page = qam_log_page(&log, meta_buffer, false);
-		qam_renew_nonce(&log, page, nonce);
-		seq = qam_meta_take_seq(&log, page);
-		qam_meta_set_free(&log, page, free);
-		qam_meta_set_schedule(&log, page, BufferGetBlockNumber(root));
-		qam_schedule_init(qam_log_page(&log, root, true), seq, qam_tick(now));
+		qam_meta_renew_nonce(&log, page, nonce);
+		seq = qam_page_next_seq(&log, page);
+		qam_page_set_free_list(&log, page, free);
+		qam_page_set_schedule(&log, page, BufferGetBlockNumber(root));
+		qam_page_init_schedule(qam_log_page(&log, root, true), seq, tick_of(now));
 		qam_log_finish(&log);
 		UnlockReleaseBuffer(root);
 	}
@@ -328,39 +317,39 @@ qam_schedule_create(Relation index, int64 now)
  * new page.
  */
 static void
-qam_schedule_extend(Relation index, int64 ready_at)
+schedule_extend(Relation index, int64 ready_at)
 {
 	Buffer		meta_buffer = ReadBuffer(index, QAM_METAPAGE);
 	Buffer		root;
 	Buffer		tail = InvalidBuffer;
 	QamMeta		meta;
-	QamChainEnds ends;
+	QamListEnds ends;
 	int			list;
 
 	LockBuffer(meta_buffer, BUFFER_LOCK_EXCLUSIVE);
-	meta = qam_check_meta(index, BufferGetPage(meta_buffer));
-	root = qam_schedule_root(index, BUFFER_LOCK_EXCLUSIVE);
+	meta = qam_meta_check(index, BufferGetPage(meta_buffer));
+	root = schedule_root(index, BUFFER_LOCK_EXCLUSIVE);
 	list = qam_schedule_list(QamPageGetSchedule(BufferGetPage(root)), ready_at);
-	ends = qam_ends(index, QamPageGetSchedule(BufferGetPage(root)), list);
+	ends = ends_of(index, QamPageGetSchedule(BufferGetPage(root)), list);
 	if (ends.tail != 0)
-		tail = qam_schedule_tail(index, ends.tail, BUFFER_LOCK_EXCLUSIVE);
+		tail = schedule_tail(index, ends.tail, BUFFER_LOCK_EXCLUSIVE);
 	if (!BufferIsValid(tail) ||
 		QamPageGetSlotCount(BufferGetPage(tail)) == QAM_SLOTS_PER_PAGE)
 	{
 		QamLink		free = meta->free;
-		Buffer		buffer = qam_get_page(index, &free);
+		Buffer		buffer = qam_meta_get_page(index, &free);
 		QamLog		log;
 		Page		page;
 		uint64		seq;
 
 		qam_log_begin(&log, index);
 		page = qam_log_page(&log, meta_buffer, false);
-		seq = qam_meta_take_seq(&log, page);
-		qam_meta_set_free(&log, page, free);
+		seq = qam_page_next_seq(&log, page);
+		qam_page_set_free_list(&log, page, free);
 		ends.tail = BufferGetBlockNumber(buffer);
 		if (ends.head == 0)
 			ends.head = ends.tail;
-		qam_schedule_set_ends(&log, qam_log_page(&log, root, false), list, ends);
+		qam_page_set_ends(&log, qam_log_page(&log, root, false), list, ends);
 		if (BufferIsValid(tail))
 			qam_page_set_next(&log, qam_log_page(&log, tail, false),
 							  qam_link(ends.tail, seq));
@@ -375,12 +364,12 @@ qam_schedule_extend(Relation index, int64 ready_at)
 }
 
 /*
- * Lock the root and the last page of the list that a time belongs to, with room
- * for a slot; the root exclusively if it has to be changed for that time.
+ * qam_schedule_lock locks the root and the last page of the list that a time belongs
+ * to, with room for a slot; the root exclusively if it has to be changed for that time.
  *
  * Returns the page, locked exclusively.  *near_due: the root's must become this.
  */
-static Buffer
+Buffer
 qam_schedule_lock(Relation index, int64 ready_at, Buffer *root, int *list, bool *near_due)
 {
 	int			mode = BUFFER_LOCK_SHARE;
@@ -388,11 +377,11 @@ qam_schedule_lock(Relation index, int64 ready_at, Buffer *root, int *list, bool 
 	for (;;)
 	{
 		QamSchedule schedule;
-		QamChainEnds ends;
+		QamListEnds ends;
 		Buffer		tail;
 
 		CHECK_FOR_INTERRUPTS();
-		*root = qam_schedule_root(index, mode);
+		*root = schedule_root(index, mode);
 		schedule = QamPageGetSchedule(BufferGetPage(*root));
 		*list = qam_schedule_list(schedule, ready_at);
 		*near_due = *list == QAM_NEAR && ready_at < schedule->near_due;
@@ -402,16 +391,16 @@ qam_schedule_lock(Relation index, int64 ready_at, Buffer *root, int *list, bool 
 			mode = BUFFER_LOCK_EXCLUSIVE;
 			continue;
 		}
-		ends = qam_ends(index, schedule, *list);
+		ends = ends_of(index, schedule, *list);
 		if (ends.tail != 0)
 		{
-			tail = qam_schedule_tail(index, ends.tail, BUFFER_LOCK_EXCLUSIVE);
+			tail = schedule_tail(index, ends.tail, BUFFER_LOCK_EXCLUSIVE);
 			if (QamPageGetSlotCount(BufferGetPage(tail)) < QAM_SLOTS_PER_PAGE)
 				return tail;
 			UnlockReleaseBuffer(tail);
 		}
 		UnlockReleaseBuffer(*root);
-		qam_schedule_extend(index, ready_at);
+		schedule_extend(index, ready_at);
 	}
 }
 
@@ -420,10 +409,10 @@ qam_schedule_lock(Relation index, int64 ready_at, Buffer *root, int *list, bool 
  * a message goes to as fine a bucket as can be.  No locks on entry or exit.
  */
 static void
-qam_schedule_keep_up(Relation index, int64 now)
+schedule_keep_up(Relation index, int64 now)
 {
-	uint64		tick = qam_tick(now);
-	Buffer		root = qam_schedule_root(index, BUFFER_LOCK_SHARE);
+	uint64		tick = tick_of(now);
+	Buffer		root = schedule_root(index, BUFFER_LOCK_SHARE);
 	bool		behind = QamPageGetSchedule(BufferGetPage(root))->cursor < tick;
 
 	LockBuffer(root, BUFFER_LOCK_UNLOCK);
@@ -434,12 +423,12 @@ qam_schedule_keep_up(Relation index, int64 now)
 
 		LockBuffer(root, BUFFER_LOCK_EXCLUSIVE);
 		if (schedule->cursor < tick &&
-			(qam_first_bucket(schedule, &start) == 0 || start > tick))
+			(first_bucket(schedule, &start) == 0 || start > tick))
 		{
 			QamLog		log;
 
 			qam_log_begin(&log, index);
-			qam_schedule_set_cursor(&log, qam_log_page(&log, root, false), tick);
+			qam_page_set_cursor(&log, qam_log_page(&log, root, false), tick);
 			qam_log_finish(&log);
 		}
 		LockBuffer(root, BUFFER_LOCK_UNLOCK);
@@ -460,14 +449,14 @@ qam_schedule_append(Relation index, const QamSlot *slot, int lane, int64 now)
 	int			list;
 	bool		near_due;
 
-	if (qam_schedule_block(index) == 0)
-		qam_schedule_create(index, now);
-	qam_schedule_keep_up(index, now);
+	if (qam_meta_schedule(index) == 0)
+		schedule_create(index, now);
+	schedule_keep_up(index, now);
 	new.next_slot = lane;
 	tail = qam_schedule_lock(index, slot->ready_at, &root, &list, &near_due);
 	qam_log_begin(&log, index);
 	if (near_due)
-		qam_schedule_set_near_due(&log, qam_log_page(&log, root, false), slot->ready_at);
+		qam_page_set_near_due(&log, qam_log_page(&log, root, false), slot->ready_at);
 	qam_page_append(&log, qam_log_page(&log, tail, false), &new, 1);
 	qam_log_finish(&log);
 	UnlockReleaseBuffer(tail);
@@ -476,415 +465,20 @@ qam_schedule_append(Relation index, const QamSlot *slot, int lane, int64 now)
 
 
 /*
- * ---- Moving ----
+ * ---- Opening and emptying lists ----
  */
-
-/*
- * Pin the pages of the rows of a move, and leave those out that are too many.
- * No locks.
- */
-static void
-qam_move_pin(QamMove *move)
-{
-	int			i;
-
-	move->npins = 0;
-	for (i = 0; i < move->nslots; i++)
-	{
-		BlockNumber block = QamSlotGetBlock(&move->from->slots[move->slots[i]]);
-		int			j;
-
-		for (j = move->npins - 1; j >= 0; j--)
-			if (BufferGetBlockNumber(move->pins[j]) == block)
-				break;
-		if (j < 0)
-		{
-			if (move->npins == Min(QAM_MOVE_PINS, qam_max_pins()))
-				break;
-			j = move->npins++;
-			move->pins[j] = qam_pin_row(move->heap, move->index, block);
-		}
-		move->pin_of[i] = j;
-	}
-	move->nslots = i;
-}
-
-static void
-qam_move_unpin(QamMove *move)
-{
-	while (move->npins > 0)
-		ReleaseBuffer(move->pins[--move->npins]);
-}
-
-/*
- * Copy the page that a link leads to, for moving slots from it, and keep it
- * pinned.  False, and no pin: it has left its list.  No locks on entry or exit.
- */
-static bool
-qam_move_from(QamMove *move, const QamLink *link)
-{
-	QamCopiedPage *from = move->from;
-	int			i;
-
-	qam_copy_page(move->index, link->block, from);
-	if (from->fault != NULL || from->opaque.kind != QAM_PAGE_BUCKET ||
-		from->opaque.seq != link->seq)
-	{
-		ReleaseBuffer(from->buffer);
-		return false;
-	}
-	for (i = 0; i < from->nslots; i++)
-		qam_require_slot(move->index, link->block, i, &from->slots[i], QAM_PAGE_BUCKET);
-	return true;
-}
-
-/*
- * Is the page that slots come from still what it was?  Locked.
- */
-static bool
-qam_move_page_is(QamMove *move)
-{
-	QamLink		link = qam_link(move->from->block, move->from->opaque.seq);
-
-	return qam_page_is(BufferGetPage(move->from->buffer), &link, QAM_SCHEDULED);
-}
-
-/*
- * Wait until the page that slots come from is free.  Returns whether it is still
- * what it was.  No locks on entry or exit.
- */
-static bool
-qam_move_wait(QamMove *move)
-{
-	bool		still;
-
-	CHECK_FOR_INTERRUPTS();
-	LockBuffer(move->from->buffer, BUFFER_LOCK_SHARE);
-	still = qam_move_page_is(move);
-	LockBuffer(move->from->buffer, BUFFER_LOCK_UNLOCK);
-	return still;
-}
-
-/*
- * Is the page that slots come from still what it was, and none of them left?  No
- * locks on entry or exit; only a look, before others are kept from the metapage.
- */
-static bool
-qam_move_emptied(QamMove *move)
-{
-	bool		emptied;
-
-	LockBuffer(move->from->buffer, BUFFER_LOCK_SHARE);
-	emptied = qam_move_page_is(move) && qam_page_over(BufferGetPage(move->from->buffer));
-	LockBuffer(move->from->buffer, BUFFER_LOCK_UNLOCK);
-	return emptied;
-}
-
-/*
- * Lock the page that slots come from, and decide which of them go, at most
- * "room": those that are still there and whose rows are not gone.
- *
- * The pages that they go to are locked.  So the lock is not waited for: the page
- * may have been emptied by somebody else, and used again for anything, even as
- * one of those that we have locked.  False: it is not to be had; the caller gives
- * up its locks, waits (qam_move_wait) and begins again.  True: the page is
- * locked exclusively.
- */
-static bool
-qam_move_judge(QamMove *move, int room)
-{
-	Page		page = BufferGetPage(move->from->buffer);
-	int			i;
-
-	move->nmoved = move->nover = 0;
-	if (!ConditionalLockBuffer(move->from->buffer))
-		return false;
-	if (!qam_move_page_is(move))
-		return true;
-	for (i = 0; i < move->nslots && move->nmoved < room; i++)
-	{
-		QamSlot    *slot = QamPageGetSlots(page) + move->slots[i];
-		Buffer		heap_buffer = move->pins[move->pin_of[i]];
-		QamRow		row;
-
-		if (QamSlotIsOver(slot))
-			continue;
-		LockBuffer(heap_buffer, BUFFER_LOCK_SHARE);
-		qam_judge(move->heap, heap_buffer, &slot->tid, &row);
-		LockBuffer(heap_buffer, BUFFER_LOCK_UNLOCK);
-		move->over[move->nover++] = move->slots[i];
-		if (row.state != QAM_ROW_GONE)
-			move->moved[move->nmoved++] = *slot;
-	}
-	return true;
-}
-
-/*
- * Add to a change that the slots judged are over on the page they come from.
- */
-static void
-qam_move_log(QamMove *move, QamLog *log)
-{
-	Page		page = qam_log_page(log, move->from->buffer, false);
-	int			i;
-
-	for (i = 0; i < move->nover; i++)
-		qam_page_set_done(log, page, move->over[i]);
-}
-
-/*
- * Move due slots to the end of a lane.  Returns whether it is done with all.
- */
-static bool
-qam_move_to_lane(QamMove *move, int lane)
-{
-	QamLink		tail = qam_lane_tail(move->index, lane);
-	Buffer		buffer = qam_pin_block(move->index, tail.block, "list of a lane");
-	Page		page = BufferGetPage(buffer);
-	bool		is_last;
-	bool		judged = true;
-	int			room = 0;
-	QamLog		log;
-	int			i;
-
-	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
-	is_last = qam_page_is(page, &tail, lane) &&
-		!QamLinkIsValid(&QamPageGetOpaque(page)->next);
-	if (is_last)
-		room = QAM_SLOTS_PER_PAGE - QamPageGetSlotCount(page);
-	if (room > 0)
-		judged = qam_move_judge(move, room);
-	if (room > 0 && judged)
-	{
-		for (i = 0; i < move->nmoved; i++)
-			move->moved[i].next_slot = 0;
-		if (move->nover > 0)
-		{
-			qam_log_begin(&log, move->index);
-			if (move->nmoved > 0)
-				qam_page_append(&log, qam_log_page(&log, buffer, false),
-								move->moved, move->nmoved);
-			qam_move_log(move, &log);
-			qam_log_finish(&log);
-		}
-		LockBuffer(move->from->buffer, BUFFER_LOCK_UNLOCK);
-	}
-	UnlockReleaseBuffer(buffer);
-	if (!is_last)
-		qam_lane_tail_gone(move->index, lane, &tail);
-	else if (room == 0)
-		qam_extend_lane(move->index, lane, &tail);
-	if (!judged)
-		return !qam_move_wait(move);
-
-	/* With room left, all were looked at, if only to find them gone */
-	return room > 0 && (room >= move->nslots || move->nmoved < room);
-}
-
-/*
- * Move slots of the first page of "opened" to the list where the earliest of
- * them belongs; those that belong elsewhere are left out.
- */
-static void
-qam_move_to_list(QamMove *move)
-{
-	int64		earliest = DT_NOEND;
-	QamSchedule schedule;
-	Buffer		root;
-	Buffer		tail;
-	int			list;
-	bool		near_due;
-	QamLog		log;
-	int			kept = 0;
-	int			i;
-
-	/* The earliest may have to be made known, if they are near */
-	for (i = 0; i < move->nslots; i++)
-		earliest = Min(earliest, move->from->slots[move->slots[i]].ready_at);
-	move->nover = 0;
-	tail = qam_schedule_lock(move->index, earliest, &root, &list, &near_due);
-	schedule = QamPageGetSchedule(BufferGetPage(root));
-	if (schedule->opened.head != move->from->block)
-	{
-		/* Somebody was faster; it may be the very page that we have locked */
-		UnlockReleaseBuffer(tail);
-		UnlockReleaseBuffer(root);
-		return;
-	}
-	if (tail == move->from->buffer)
-		qam_broken(move->index, move->from->block,
-				   "The page is in two lists of the schedule.");
-	for (i = 0; i < move->nslots; i++)
-		if (qam_schedule_list(schedule, move->from->slots[move->slots[i]].ready_at) == list)
-		{
-			move->slots[kept] = move->slots[i];
-			move->pin_of[kept++] = move->pin_of[i];
-		}
-	move->nslots = kept;
-	if (!qam_move_judge(move, QAM_SLOTS_PER_PAGE - QamPageGetSlotCount(BufferGetPage(tail))))
-	{
-		UnlockReleaseBuffer(tail);
-		UnlockReleaseBuffer(root);
-		return;
-	}
-	if (move->nover > 0)
-	{
-		qam_log_begin(&log, move->index);
-		if (near_due)
-			qam_schedule_set_near_due(&log, qam_log_page(&log, root, false), earliest);
-		if (move->nmoved > 0)
-			qam_page_append(&log, qam_log_page(&log, tail, false),
-							move->moved, move->nmoved);
-		qam_move_log(move, &log);
-		qam_log_finish(&log);
-	}
-	LockBuffer(move->from->buffer, BUFFER_LOCK_UNLOCK);
-	UnlockReleaseBuffer(tail);
-	UnlockReleaseBuffer(root);
-}
-
-/*
- * For qam_group_append: lock the page that a slot comes from, without waiting.
- *
- * QAM_SOURCE_READY: the slot may go, and source->slot is what it is now; the page
- * is locked.  QAM_SOURCE_OVER: there is nothing to move any more.
- * QAM_SOURCE_BUSY: see qam_source_wait.  Without a source, it is always ready.
- */
-QamSourceState
-qam_source_lock(Relation index, QamSource *source)
-{
-	QamMove    *move;
-	QamLog		log;
-
-	if (source == NULL)
-		return QAM_SOURCE_READY;
-	move = source->move;
-	if (!qam_move_judge(move, 1))
-		return QAM_SOURCE_BUSY;
-	if (move->nmoved > 0)
-	{
-		source->slot = move->moved[0];
-		return QAM_SOURCE_READY;
-	}
-	if (move->nover > 0)
-	{
-		qam_log_begin(&log, index);
-		qam_move_log(move, &log);
-		qam_log_finish(&log);
-	}
-	LockBuffer(move->from->buffer, BUFFER_LOCK_UNLOCK);
-	return QAM_SOURCE_OVER;
-}
-
-/*
- * For qam_group_append: wait for the page that a slot comes from, with no locks.
- * False: it is another page now.
- */
-bool
-qam_source_wait(QamSource *source)
-{
-	return qam_move_wait(source->move);
-}
-
-/*
- * For qam_group_append: the slot has gone.  Part of its change.
- */
-void
-qam_source_done(QamLog *log, QamSource *source)
-{
-	if (source != NULL)
-		qam_move_log(source->move, log);
-}
-
-/*
- * For qam_group_append: unlock the page that the slot comes from.
- */
-void
-qam_source_unlock(QamSource *source)
-{
-	if (source != NULL)
-		LockBuffer(source->move->from->buffer, BUFFER_LOCK_UNLOCK);
-}
-
-/*
- * By time, and as they were sent.
- */
-static int
-qam_compare_due(const void *a, const void *b, void *arg)
-{
-	const QamSlot *slots = ((QamCopiedPage *) arg)->slots;
-	uint16		x = *(const uint16 *) a;
-	uint16		y = *(const uint16 *) b;
-
-	if (slots[x].ready_at != slots[y].ready_at)
-		return slots[x].ready_at < slots[y].ready_at ? -1 : 1;
-	return (int) x - (int) y;
-}
-
-/*
- * Move the slots of a copied page that are due into their lanes and groups.
- * Returns how many there were.  No locks on entry or exit.
- */
-static int
-qam_move_due(QamMove *move, int64 now)
-{
-	QamCopiedPage *from = move->from;
-	uint16		due[(BLCKSZ / sizeof(QamSlot)) + 1];
-	int			ndue = 0;
-	int			done;
-	int			i;
-
-	for (i = 0; i < from->nslots; i++)
-		if (!QamSlotIsOver(&from->slots[i]) && from->slots[i].ready_at <= now)
-			due[ndue++] = i;
-	qsort_arg(due, ndue, sizeof(uint16), qam_compare_due, from);
-
-	for (done = 0; done < ndue; done += move->nslots)
-	{
-		const QamSlot *first = &from->slots[due[done]];
-
-		CHECK_FOR_INTERRUPTS();
-		move->nslots = 0;
-		while (done + move->nslots < ndue)
-		{
-			const QamSlot *slot = &from->slots[due[done + move->nslots]];
-
-			if (move->nslots > 0 &&
-				(first->group_hash != 0 || slot->group_hash != 0 ||
-				 slot->next_slot != first->next_slot))
-				break;
-			move->slots[move->nslots] = due[done + move->nslots];
-			move->nslots++;
-		}
-		qam_move_pin(move);
-		once_debug_point("move_before_lock");
-		if (first->group_hash != 0)
-		{
-			QamSource	source = {.move = move};
-
-			qam_group_append(move->index, first, &source);
-		}
-		else
-		{
-			while (!qam_move_to_lane(move, first->next_slot))
-				CHECK_FOR_INTERRUPTS();
-		}
-		qam_move_unpin(move);
-	}
-	return ndue;
-}
 
 /*
  * Take a page out of a list, onto the free list.  Metapage, root, page and its
  * predecessor, if it has one, are locked exclusively.
  */
 static void
-qam_schedule_unlink(Relation index, Buffer meta_buffer, Buffer root, Buffer pred,
-					Buffer buffer, int list)
+schedule_unlink(Relation index, Buffer meta_buffer, Buffer root, Buffer pred,
+				Buffer buffer, int list)
 {
 	QamMeta		meta = QamPageGetMeta(BufferGetPage(meta_buffer));
 	QamOpaque	opaque = QamPageGetOpaque(BufferGetPage(buffer));
-	QamChainEnds ends = qam_schedule_ends(QamPageGetSchedule(BufferGetPage(root)), list);
+	QamListEnds ends = qam_schedule_ends(QamPageGetSchedule(BufferGetPage(root)), list);
 	QamLink		free = meta->free;
 	QamLink		next = opaque->next;
 	QamLog		log;
@@ -895,9 +489,9 @@ qam_schedule_unlink(Relation index, Buffer meta_buffer, Buffer root, Buffer pred
 		ends.head = QamLinkIsValid(&next) ? next.block : 0;
 
 	qam_log_begin(&log, index);
-	qam_meta_set_free(&log, qam_log_page(&log, meta_buffer, false),
-					  qam_link(BufferGetBlockNumber(buffer), opaque->seq));
-	qam_schedule_set_ends(&log, qam_log_page(&log, root, false), list, ends);
+	qam_page_set_free_list(&log, qam_log_page(&log, meta_buffer, false),
+						   qam_link(BufferGetBlockNumber(buffer), opaque->seq));
+	qam_page_set_ends(&log, qam_log_page(&log, root, false), list, ends);
 	if (BufferIsValid(pred))
 		qam_page_set_next(&log, qam_log_page(&log, pred, false), next);
 	qam_page_set_free(&log, qam_log_page(&log, buffer, false), free);
@@ -911,8 +505,8 @@ qam_schedule_unlink(Relation index, Buffer meta_buffer, Buffer root, Buffer pred
  * It is the list's last page if and only if it leads nowhere.
  */
 static int
-qam_schedule_list_of(Relation index, const QamScheduleData *schedule, Buffer buffer,
-					 bool behind, int list)
+schedule_list_of(Relation index, const QamScheduleData *schedule, Buffer buffer,
+				 bool behind, int list)
 {
 	BlockNumber block = BufferGetBlockNumber(buffer);
 	bool		last = !QamLinkIsValid(&QamPageGetOpaque(BufferGetPage(buffer))->next);
@@ -926,13 +520,13 @@ qam_schedule_list_of(Relation index, const QamScheduleData *schedule, Buffer buf
 }
 
 /*
- * Take a page out of the schedule whose slots are all over, if it is still behind
- * "pred" (NULL: at the beginning of a list).  No locks on entry or exit.
+ * qam_schedule_remove_page takes a page out of the schedule that is spent, if it is
+ * still behind "pred" (NULL: at the beginning of a list).  No locks on entry or exit.
  *
  * Lists may have been opened since, so which list it is in is asked of the root.
  */
-static bool
-qam_schedule_take_out(Relation index, const QamLink *pred, const QamLink *link, int list)
+bool
+qam_schedule_remove_page(Relation index, const QamLink *pred, const QamLink *link, int list)
 {
 	Buffer		meta_buffer = ReadBuffer(index, QAM_METAPAGE);
 	Buffer		pred_buffer = InvalidBuffer;
@@ -943,26 +537,26 @@ qam_schedule_take_out(Relation index, const QamLink *pred, const QamLink *link, 
 	bool		done = false;
 
 	LockBuffer(meta_buffer, BUFFER_LOCK_EXCLUSIVE);
-	(void) qam_check_meta(index, BufferGetPage(meta_buffer));
-	root = qam_schedule_root(index, BUFFER_LOCK_EXCLUSIVE);
+	(void) qam_meta_check(index, BufferGetPage(meta_buffer));
+	root = schedule_root(index, BUFFER_LOCK_EXCLUSIVE);
 	schedule = QamPageGetSchedule(BufferGetPage(root));
 	if (pred == NULL)
 		there = qam_schedule_ends(schedule, list).head == link->block ||
 			schedule->opened.head == link->block;
 	else
 	{
-		pred_buffer = qam_lock_if(index, pred, QAM_SCHEDULED, true);
+		pred_buffer = qam_lane_lock_if(index, pred, QAM_SCHEDULED, true);
 		there = BufferIsValid(pred_buffer) &&
 			qam_same_link(&QamPageGetOpaque(BufferGetPage(pred_buffer))->next, link);
 	}
 	if (there)
-		buffer = qam_lock_if(index, link, QAM_SCHEDULED, true);
+		buffer = qam_lane_lock_if(index, link, QAM_SCHEDULED, true);
 	if (BufferIsValid(buffer))
 	{
-		list = qam_schedule_list_of(index, schedule, buffer, pred != NULL, list);
-		if (qam_page_over(BufferGetPage(buffer)))
+		list = schedule_list_of(index, schedule, buffer, pred != NULL, list);
+		if (qam_page_is_spent(BufferGetPage(buffer)))
 		{
-			qam_schedule_unlink(index, meta_buffer, root, pred_buffer, buffer, list);
+			schedule_unlink(index, meta_buffer, root, pred_buffer, buffer, list);
 			done = true;
 		}
 		UnlockReleaseBuffer(buffer);
@@ -975,43 +569,43 @@ qam_schedule_take_out(Relation index, const QamLink *pred, const QamLink *link, 
 }
 
 /*
- * Open the first bucket, if its time has come.  No locks on entry or exit.
+ * qam_schedule_open opens the first bucket, if its time has come.  No locks on entry or exit.
  */
-static void
+void
 qam_schedule_open(Relation index, int64 now)
 {
-	Buffer		root = qam_schedule_root(index, BUFFER_LOCK_EXCLUSIVE);
+	Buffer		root = schedule_root(index, BUFFER_LOCK_EXCLUSIVE);
 	QamSchedule schedule = QamPageGetSchedule(BufferGetPage(root));
 	uint64		start = 0;
-	int			list = qam_first_bucket(schedule, &start);
+	int			list = first_bucket(schedule, &start);
 
-	if (schedule->opened.head == 0 && list != 0 && start <= qam_tick(now))
+	if (schedule->opened.head == 0 && list != 0 && start <= tick_of(now))
 	{
-		QamChainEnds ends = qam_schedule_ends(schedule, list);
-		QamChainEnds none = {0, 0};
+		QamListEnds ends = qam_schedule_ends(schedule, list);
+		QamListEnds none = {0, 0};
 		QamLog		log;
 		Page		page;
 
 		qam_log_begin(&log, index);
 		page = qam_log_page(&log, root, false);
-		qam_schedule_set_cursor(&log, page, start);
-		qam_schedule_set_ends(&log, page, list, none);
-		qam_schedule_set_ends(&log, page, QAM_OPENED, ends);
+		qam_page_set_cursor(&log, page, start);
+		qam_page_set_ends(&log, page, list, none);
+		qam_page_set_ends(&log, page, QAM_OPENED, ends);
 		qam_log_finish(&log);
 	}
 	UnlockReleaseBuffer(root);
 }
 
 /*
- * Find out when something near is due next.  No locks on entry or exit.
+ * qam_schedule_renew_near finds out when something near is due next.  No locks on entry or exit.
  *
  * With the root locked exclusively, nothing is appended to the list.  Its pages
  * have ascending numbers, so there is an end of them.
  */
-static void
-qam_schedule_look_near(Relation index)
+void
+qam_schedule_renew_near(Relation index)
 {
-	Buffer		root = qam_schedule_root(index, BUFFER_LOCK_EXCLUSIVE);
+	Buffer		root = schedule_root(index, BUFFER_LOCK_EXCLUSIVE);
 	QamSchedule schedule = QamPageGetSchedule(BufferGetPage(root));
 	QamLink		link = qam_link(schedule->near.head, 0);
 	int64		due = DT_NOEND;
@@ -1035,172 +629,10 @@ qam_schedule_look_near(Relation index)
 		QamLog		log;
 
 		qam_log_begin(&log, index);
-		qam_schedule_set_near_due(&log, qam_log_page(&log, root, false), due);
+		qam_page_set_near_due(&log, qam_log_page(&log, root, false), due);
 		qam_log_finish(&log);
 	}
 	UnlockReleaseBuffer(root);
-}
-
-/*
- * Is there something to do on a page of "near": slots that are due, or none left,
- * or has it left its list?  Otherwise *next becomes the page after it.  No locks on
- * entry or exit.
- */
-static bool
-qam_page_due(Relation index, const QamLink *link, int64 now, QamLink *next)
-{
-	Buffer		buffer = qam_pin_block(index, link->block, "schedule");
-	Page		page = BufferGetPage(buffer);
-	QamSlot    *slots = QamPageGetSlots(page);
-	bool		due = true;
-
-	LockBuffer(buffer, BUFFER_LOCK_SHARE);
-	if (qam_page_is(page, link, QAM_SCHEDULED))
-	{
-		int			i = QamPageGetSlotCount(page) - 1;
-
-		while (i >= 0 && (QamSlotIsOver(&slots[i]) || slots[i].ready_at > now))
-			i--;
-		due = i >= 0 || qam_page_over(page);
-		*next = QamPageGetOpaque(page)->next;
-	}
-	UnlockReleaseBuffer(buffer);
-	return due;
-}
-
-/*
- * Move what is due of the list "near".  Returns how many there were.
- */
-static int
-qam_run_near(QamMove *move, int64 now, int max)
-{
-	QamLink		pred = qam_no_link();
-	QamLink		link = qam_schedule_head(move->index, QAM_NEAR);
-	int			moved = 0;
-
-	while (QamLinkIsValid(&link) && moved < max)
-	{
-		QamLink		next;
-		bool		emptied;
-
-		CHECK_FOR_INTERRUPTS();
-		if (!qam_page_due(move->index, &link, now, &next))
-		{
-			pred = link;
-			link = next;
-			continue;
-		}
-		if (!qam_move_from(move, &link))
-		{
-			/* Freed pages lead elsewhere; who has freed one sees to the rest */
-			if (!QamLinkIsValid(&pred) ||
-				!qam_next_again(move->index, QAM_SCHEDULED, &pred, &link, &next))
-				return moved;
-			link = next;
-			continue;
-		}
-		next = move->from->opaque.next;
-		moved += qam_move_due(move, now);
-		emptied = qam_move_emptied(move);
-		ReleaseBuffer(move->from->buffer);
-		if (emptied)
-			(void) qam_schedule_take_out(move->index, NULL, &link, QAM_NEAR);
-		pred = link;
-		link = next;
-	}
-	if (!QamLinkIsValid(&link))
-		qam_schedule_look_near(move->index);
-	return moved;
-}
-
-/*
- * Distribute the first page of the list "opened".  Returns how many slots of it
- * were moved.
- */
-static int
-qam_run_opened(QamMove *move, int64 now)
-{
-	QamCopiedPage *from = move->from;
-	QamLink		link = qam_schedule_head(move->index, QAM_OPENED);
-	bool		emptied;
-	int			moved;
-	int			i;
-
-	if (!QamLinkIsValid(&link) || !qam_move_from(move, &link))
-		return 0;
-	moved = qam_move_due(move, now);
-	for (;;)
-	{
-		QamScheduleData *schedule = palloc(sizeof(QamScheduleData));
-		int			list = 0;
-
-		CHECK_FOR_INTERRUPTS();
-		(void) qam_read_schedule(move->index, schedule);
-		move->nslots = 0;
-		if (schedule->opened.head == link.block)
-			for (i = 0; i < from->nslots; i++)
-			{
-				const QamSlot *slot = &from->slots[i];
-
-				if (QamSlotIsOver(slot) || slot->ready_at <= now)
-					continue;
-				if (move->nslots == 0)
-					list = qam_schedule_list(schedule, slot->ready_at);
-				if (qam_schedule_list(schedule, slot->ready_at) == list)
-					move->slots[move->nslots++] = i;
-			}
-		pfree(schedule);
-		if (move->nslots == 0)
-			break;
-		qam_move_pin(move);
-		once_debug_point("move_before_lock");
-		qam_move_to_list(move);
-		qam_move_unpin(move);
-		moved += move->nover;
-
-		/* What is over is not looked at again, whoever moved it */
-		ReleaseBuffer(from->buffer);
-		if (!qam_move_from(move, &link))
-			return moved;
-	}
-	emptied = qam_move_emptied(move);
-	ReleaseBuffer(from->buffer);
-	if (emptied)
-		(void) qam_schedule_take_out(move->index, NULL, &link, QAM_OPENED);
-	return moved;
-}
-
-/*
- * qam_run_schedule: see qam.h.  No locks on entry or exit; both relations are
- * open, and the index is the one that claims go through.
- */
-int
-qam_run_schedule(Relation heap, Relation index, int max)
-{
-	int64		now = GetCurrentTimestamp();
-	QamScheduleData *schedule = palloc(sizeof(QamScheduleData));
-	QamMove    *move = palloc(sizeof(QamMove));
-	int			moved = 0;
-
-	move->heap = heap;
-	move->index = index;
-	move->from = palloc(sizeof(QamCopiedPage));
-	move->npins = 0;
-	while (moved < max && qam_read_schedule(index, schedule) &&
-		   qam_next_due(schedule) <= now)
-	{
-		CHECK_FOR_INTERRUPTS();
-		if (schedule->opened.head != 0)
-			moved += qam_run_opened(move, now);
-		else if (schedule->near.head != 0 && schedule->near_due <= now)
-			moved += qam_run_near(move, now, max - moved);
-		else
-			qam_schedule_open(index, now);
-	}
-	pfree(move->from);
-	pfree(move);
-	pfree(schedule);
-	return moved;
 }
 
 /*
@@ -1215,9 +647,9 @@ qam_schedule_clean(Relation index, BufferAccessStrategy strategy)
 {
 	int			list;
 
-	if (qam_schedule_block(index) == 0)
+	if (qam_meta_schedule(index) == 0)
 		return;
-	for (list = QAM_NEAR; list < (int) sizeof(QamScheduleData); list += sizeof(QamChainEnds))
+	for (list = QAM_NEAR; list < (int) sizeof(QamScheduleData); list += sizeof(QamListEnds))
 	{
 		QamLink		pred = qam_no_link();
 		QamLink		link = qam_schedule_head(index, list);
@@ -1228,7 +660,7 @@ qam_schedule_clean(Relation index, BufferAccessStrategy strategy)
 			Page		page;
 			QamLink		next;
 			bool		good;
-			bool		over;
+			bool		spent;
 
 			once_vacuum_delay_point();
 			qam_require_block(index, link.block, "schedule");
@@ -1238,13 +670,13 @@ qam_schedule_clean(Relation index, BufferAccessStrategy strategy)
 			LockBuffer(buffer, BUFFER_LOCK_SHARE);
 			good = qam_page_is(page, &link, QAM_SCHEDULED);
 			next = QamPageGetOpaque(page)->next;
-			over = good && qam_page_over(page);
+			spent = good && qam_page_is_spent(page);
 			UnlockReleaseBuffer(buffer);
 			if (!good)
 				break;
-			if (!over ||
-				!qam_schedule_take_out(index, QamLinkIsValid(&pred) ? &pred : NULL,
-									   &link, list))
+			if (!spent ||
+				!qam_schedule_remove_page(index, QamLinkIsValid(&pred) ? &pred : NULL,
+										  &link, list))
 				pred = link;
 			link = next;
 		}

@@ -16,8 +16,17 @@
 #include "pg_once.h"
 
 #include "commands/vacuum.h"
-#include "miscadmin.h"
-#include "qam/qam_internal.h"
+#include "qam/qam_cache.h"
+#include "qam/qam_damage.h"
+#include "qam/qam_format.h"
+#include "qam/qam_group.h"
+#include "qam/qam_lane.h"
+#include "qam/qam_meta.h"
+#include "qam/qam_page.h"
+#include "qam/qam_schedule.h"
+#include "qam/qam_vacuum.h"
+#include "qam/qam_xlog.h"
+#include "storage/bufmgr.h"
 #include "utils/rel.h"
 
 /*
@@ -28,9 +37,9 @@
  * hashes go to "groups".
  */
 static int
-qam_vacuum_page(Relation index, Buffer buffer, IndexBulkDeleteResult *stats,
-				IndexBulkDeleteCallback callback, void *callback_state,
-				uint32 *groups)
+vacuum_page(Relation index, Buffer buffer, IndexBulkDeleteResult *stats,
+			IndexBulkDeleteCallback callback, void *callback_state,
+			uint32 *groups)
 {
 	Page		page = BufferGetPage(buffer);
 	QamSlot    *slots = QamPageGetSlots(page);
@@ -75,7 +84,7 @@ qam_vacuum_page(Relation index, Buffer buffer, IndexBulkDeleteResult *stats,
  *
  * Pages are taken in physical order.  A slot appended after we have passed does
  * not belong to a row that was dead before; nor does one that moves from the
- * schedule to where we have passed (see qam_schedule.c).
+ * schedule to where we have passed (see qam_move.c).
  *
  * Pages of zeros are put onto the free list by the way.
  */
@@ -109,11 +118,11 @@ qambulkdelete(IndexVacuumInfo *info, IndexBulkDeleteResult *stats,
 			qam_require_page(index, buffer);
 			if (QamPageGetOpaque(page)->kind == QAM_PAGE_LANE ||
 				QamPageGetOpaque(page)->kind == QAM_PAGE_BUCKET)
-				ngroups = qam_vacuum_page(index, buffer, stats, callback, callback_state,
-										  groups);
+				ngroups = vacuum_page(index, buffer, stats, callback, callback_state,
+									  groups);
 		}
 		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
-		if (is_new && qam_adopt_new_page(index, buffer))
+		if (is_new && qam_meta_adopt_page(index, buffer))
 			stats->pages_deleted++;
 		ReleaseBuffer(buffer);
 		while (ngroups > 0)
@@ -129,7 +138,7 @@ qambulkdelete(IndexVacuumInfo *info, IndexBulkDeleteResult *stats,
  * always a next VACUUM.  Numbers grow along a list, so there is an end of it.
  */
 static void
-qam_vacuum_lane(Relation index, int lane, QamLink link, BufferAccessStrategy strategy)
+vacuum_lane(Relation index, int lane, QamLink link, BufferAccessStrategy strategy)
 {
 	QamLink		pred = qam_no_link();
 
@@ -153,10 +162,10 @@ qam_vacuum_lane(Relation index, int lane, QamLink link, BufferAccessStrategy str
 			return;
 		}
 		next = QamPageGetOpaque(page)->next;
-		finished = qam_page_finished(page);
+		finished = qam_page_is_removable(page);
 		UnlockReleaseBuffer(buffer);
 		if (!finished ||
-			!qam_unlink(index, lane, QamLinkIsValid(&pred) ? &pred : NULL, &link, true))
+			!qam_lane_unlink(index, lane, QamLinkIsValid(&pred) ? &pred : NULL, &link, true))
 			pred = link;
 		link = next;
 	}
@@ -168,7 +177,7 @@ qam_vacuum_lane(Relation index, int lane, QamLink link, BufferAccessStrategy str
  * Nothing tells where they are but looking at each page of the index.
  */
 static BlockNumber
-qam_vacuum_new_pages(Relation index, BufferAccessStrategy strategy)
+vacuum_new_pages(Relation index, BufferAccessStrategy strategy)
 {
 	BlockNumber nblocks = RelationGetNumberOfBlocks(index);
 	BlockNumber block;
@@ -184,7 +193,7 @@ qam_vacuum_new_pages(Relation index, BufferAccessStrategy strategy)
 		LockBuffer(buffer, BUFFER_LOCK_SHARE);
 		is_new = PageIsNew(BufferGetPage(buffer));
 		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
-		if (is_new && qam_adopt_new_page(index, buffer))
+		if (is_new && qam_meta_adopt_page(index, buffer))
 			adopted++;
 		ReleaseBuffer(buffer);
 	}
@@ -210,11 +219,11 @@ qamvacuumcleanup(IndexVacuumInfo *info, IndexBulkDeleteResult *stats)
 		stats = palloc0(sizeof(IndexBulkDeleteResult));
 		stats->estimated_count = true;
 		stats->num_index_tuples = info->num_heap_tuples;
-		stats->pages_deleted = qam_vacuum_new_pages(index, info->strategy);
+		stats->pages_deleted = vacuum_new_pages(index, info->strategy);
 	}
-	qam_read_meta(index, &meta);
+	qam_meta_read(index, &meta);
 	for (lane = 0; lane < QAM_LANES; lane++)
-		qam_vacuum_lane(index, lane, meta.lanes[lane].head, info->strategy);
+		vacuum_lane(index, lane, meta.lanes[lane].head, info->strategy);
 	qam_schedule_clean(index, info->strategy);
 	stats->num_pages = RelationGetNumberOfBlocks(index);
 	return stats;

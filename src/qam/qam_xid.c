@@ -15,7 +15,8 @@
 
 #include "access/transam.h"
 #include "access/xact.h"
-#include "qam/qam_internal.h"
+#include "qam/qam_format.h"
+#include "qam/qam_xid.h"
 #include "storage/procarray.h"
 
 /*

@@ -30,11 +30,14 @@
 #include "pg_once.h"
 
 #include "access/generic_xlog.h"
-#include "access/xloginsert.h"
 #include "access/xlog.h"
+#include "access/xloginsert.h"
 #include "miscadmin.h"
 #include "postmaster/walwriter.h"
-#include "qam/qam_internal.h"
+#include "qam/qam.h"
+#include "qam/qam_format.h"
+#include "qam/qam_xlog.h"
+#include "storage/bufmgr.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
@@ -193,7 +196,7 @@ qam_log_hint_bytes(QamLog *log, Page page, const void *where, Size len)
  * page is to be logged whole.
  */
 static int
-qam_make_delta(QamLog *log, int i)
+make_delta(QamLog *log, int i)
 {
 	char	   *out = delta[i];
 	int			r;
@@ -219,7 +222,7 @@ qam_make_delta(QamLog *log, int i)
  * Write the record of a native change, in its critical section.
  */
 static XLogRecPtr
-qam_insert_record(QamLog *log)
+insert_record(QamLog *log)
 {
 	XLogRecPtr	lsn;
 	int			i;
@@ -227,7 +230,7 @@ qam_insert_record(QamLog *log)
 	XLogBeginInsert();
 	for (i = 0; i < log->npages; i++)
 	{
-		int			len = qam_make_delta(log, i);
+		int			len = make_delta(log, i);
 
 		if (len < 0)
 			XLogRegisterBuffer(i, log->pages[i].buffer,
@@ -274,7 +277,7 @@ qam_log_finish(QamLog *log)
 		for (i = 0; i < log->npages; i++)
 			MarkBufferDirty(log->pages[i].buffer);
 		if (RelationNeedsWAL(log->index))
-			lsn = qam_insert_record(log);
+			lsn = insert_record(log);
 		END_CRIT_SECTION();
 	}
 #endif

@@ -357,7 +357,10 @@ ack_one(OnceQueue *queue, const pg_uuid_t *uuid)
 		if (!safe && !qam_confirm_ack(queue->index, &receipt.ref))
 			return ACK_OVERTAKEN;
 
-		/* A DELETE by the executor goes on to the version that it has waited for */
+		/*
+		 * A DELETE by the executor goes on to the version that it has waited
+		 * for
+		 */
 		if (!queue->meta.fast && changed_since_received(queue, uuid))
 			return ACK_OVERTAKEN;
 		if (message.tuple != NULL)

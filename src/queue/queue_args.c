@@ -66,10 +66,10 @@ once_queue_arg_priority(FunctionCallInfo fcinfo, int argno)
 	if (PG_ARGISNULL(argno))
 		once_arg_refuse_null("priority");
 	priority = PG_GETARG_INT32(argno);
-	if (priority < 0 || priority >= QAM_LANES)
+	if (priority < 0 || priority > QAM_MAX_PRIORITY)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("priority must be between 0 and %d", QAM_LANES - 1),
+				 errmsg("priority must be between 0 and %d", QAM_MAX_PRIORITY),
 				 errdetail("The value given is %d.", priority)));
 	return priority;
 }
@@ -122,10 +122,10 @@ once_queue_arg_check_group(Datum group_id, int priority)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("group_id must be between 1 and %d bytes long", QAM_MAX_GROUP_ID),
 				 errdetail("The value given is %zu bytes long.", length)));
-	if (priority != QAM_DEFAULT_LANE)
+	if (priority != QAM_DEFAULT_PRIORITY)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("priority must be %d for a message with a group_id", QAM_DEFAULT_LANE),
+				 errmsg("priority must be %d for a message with a group_id", QAM_DEFAULT_PRIORITY),
 				 errdetail("The messages of a group are delivered strictly in order; groups have no priority.")));
 }
 

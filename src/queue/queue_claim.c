@@ -125,8 +125,8 @@ once_claim_remove(OnceHold *hold, OnceRefusals *refusals)
 	int			kept = 0;
 	int			i;
 
-	req->take = fast ? remove_at_once : NULL;
-	req->take_arg = hold;
+	req->remove = fast ? remove_at_once : NULL;
+	req->remove_arg = hold;
 	qam_claim(req);
 	removal.rows = &req->claimed[from];
 	removal.n = req->nclaimed - from;
@@ -197,8 +197,8 @@ claim(OnceHold *hold, int max_dead, bool pop)
 	req->expired_arg = hold->queue;
 	if (pop && hold->queue->meta.fast)
 	{
-		req->take = pop_at_once;
-		req->take_arg = hold;
+		req->remove = pop_at_once;
+		req->remove_arg = hold;
 	}
 	do
 	{
@@ -266,7 +266,7 @@ pop_rows(OnceHold *hold, int from, int may_refuse)
 	int			i;
 
 	for (i = from; i < req->nclaimed && all; i++)
-		all = req->claimed[i].taken;
+		all = req->claimed[i].removed;
 	if (all)
 		return 0;
 
@@ -347,7 +347,7 @@ settle(Removal *removal)
 	{
 		bool		stuck = removal->fates[i] == FATE_REFUSED;
 
-		Assert(!removal->rows[i].taken || removal->fates[i] == FATE_REMOVED);
+		Assert(!removal->rows[i].removed || removal->fates[i] == FATE_REMOVED);
 		if (removal->fates[i] == FATE_REMOVED)
 			removal->rows[kept++] = removal->rows[i];
 		else
@@ -384,8 +384,8 @@ remove_some(void *arg, int from, int to)
 
 		CHECK_FOR_INTERRUPTS();
 		removal->try.row = i;
-		removal->fates[i] = row->taken ? FATE_REMOVED : FATE_LEFT;
-		if (!row->taken && removal->may_refuse > 0 && !is_after_left(removal, row))
+		removal->fates[i] = row->removed ? FATE_REMOVED : FATE_LEFT;
+		if (!row->removed && removal->may_refuse > 0 && !is_after_left(removal, row))
 		{
 			if (removal->dead || removal->pop)
 				hold->at = row->nth;
@@ -503,9 +503,9 @@ pop_at_once(void *arg, QamClaimed *claimed)
 	if (claimed->group != 0 && hold->req.ndead > 0)
 		return true;
 	hold->at = claimed->nth;
-	claimed->taken = once_heap_try_delete(hold->queue->heap, &claimed->tuple->t_self);
+	claimed->removed = once_heap_try_delete(hold->queue->heap, &claimed->tuple->t_self);
 	hold->at = ONCE_AT_NONE;
-	return claimed->taken;
+	return claimed->removed;
 }
 
 /*
@@ -516,6 +516,6 @@ remove_at_once(void *arg, QamClaimed *claimed)
 {
 	OnceHold   *hold = arg;
 
-	claimed->taken = once_heap_try_delete(hold->queue->heap, &claimed->tuple->t_self);
-	return claimed->taken;
+	claimed->removed = once_heap_try_delete(hold->queue->heap, &claimed->tuple->t_self);
+	return claimed->removed;
 }

@@ -275,7 +275,7 @@ state_name(OnceQueue *queue, const QamPeeked *peeked)
 			return "blocked";
 		case QAM_PEEK_UNCOMMITTED:
 			return "uncommitted";
-		case QAM_PEEK_DONE:
+		case QAM_PEEK_GONE:
 			return "done";
 	}
 	return NULL;				/* keep compiler quiet */

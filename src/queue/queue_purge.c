@@ -293,7 +293,7 @@ find_row(OnceQueue *queue, int64 id, Snapshot snapshot, QamClaimRequest *req,
 		req->only = tid;
 		priority = heap_getattr(tuple, queue->meta.column[ONCE_COL_PRIORITY],
 								desc, &isnull);
-		req->only_lane = isnull ? QAM_DEFAULT_LANE : DatumGetInt16(priority);
+		req->only_lane = isnull ? QAM_DEFAULT_PRIORITY : DatumGetInt16(priority);
 		deliver_at = heap_getattr(tuple, queue->meta.column[ONCE_COL_DELIVER_AT],
 								  desc, &isnull);
 		req->only_ready_at = isnull ? 0 : DatumGetTimestampTz(deliver_at);

@@ -285,7 +285,7 @@ read_letter(HeapTuple tuple, TupleDesc desc, OnceNewRow *row)
 
 	row->id = DatumGetInt64(heap_getattr(tuple, Anum_dead_letter_id, desc, &isnull));
 	priority = heap_getattr(tuple, Anum_dead_letter_priority, desc, &isnull);
-	row->priority = isnull ? QAM_DEFAULT_LANE : DatumGetInt16(priority);
+	row->priority = isnull ? QAM_DEFAULT_PRIORITY : DatumGetInt16(priority);
 	row->group_id = heap_getattr(tuple, Anum_dead_letter_group_id, desc, &row->group_id_null);
 	row->headers = heap_getattr(tuple, Anum_dead_letter_headers, desc, &row->headers_null);
 	row->payload = heap_getattr(tuple, Anum_dead_letter_payload, desc, &row->payload_null);

@@ -235,7 +235,7 @@ send_fetched(Replay *call)
 		call->ids[i] = DatumGetInt64(SPI_getbinval(tuple, fetched->tupdesc, Anum_replay_id,
 												   &isnull));
 		priority = SPI_getbinval(tuple, fetched->tupdesc, Anum_replay_priority, &isnull);
-		row->priority = isnull ? QAM_DEFAULT_LANE : DatumGetInt16(priority);
+		row->priority = isnull ? QAM_DEFAULT_PRIORITY : DatumGetInt16(priority);
 		row->group_id = SPI_getbinval(tuple, fetched->tupdesc, Anum_replay_group_id,
 									  &row->group_id_null);
 		row->payload = SPI_getbinval(tuple, fetched->tupdesc, Anum_replay_payload,

@@ -1,0 +1,82 @@
+/*-------------------------------------------------------------------------
+ *
+ * qam_cache.c
+ *	  What a backend remembers of an index's metapage and of the sizes of files,
+ *	  so that it need not ask each time.
+ *
+ * It is kept in rd_amcache, and forgotten with the index's relcache entry.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "pg_once.h"
+
+#include "qam/qam_cache.h"
+#include "qam/qam_format.h"
+#include "storage/bufmgr.h"
+#include "storage/proc.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+/*
+ * qam_cache_make makes the cache of an index that has none.
+ */
+QamCache *
+qam_cache_make(Relation index)
+{
+	QamCache   *cache = MemoryContextAlloc(index->rd_indexcxt,
+										   sizeof(QamCache));
+	int			lane;
+
+	for (lane = 0; lane < QAM_LANES; lane++)
+		cache->tails[lane] = qam_no_link();
+	cache->nonce_known = cache->group_key_known = false;
+	cache->nblocks = cache->heap_nblocks = 0;
+	cache->heap_lxid = InvalidLocalTransactionId;
+	cache->directory = cache->schedule = 0;
+	index->rd_amcache = cache;
+	return cache;
+}
+
+/*
+ * qam_block_exists tells whether the index has such a data page, without
+ * asking the file system each time.
+ */
+bool
+qam_block_exists(Relation index, BlockNumber block)
+{
+	if (block == QAM_METAPAGE || block == InvalidBlockNumber)
+		return false;
+	if (block >= qam_cache(index)->nblocks)
+	{
+		BlockNumber nblocks = RelationGetNumberOfBlocks(index);
+
+		qam_cache(index)->nblocks = nblocks;
+	}
+	return block < qam_cache(index)->nblocks;
+}
+
+/*
+ * qam_heap_block_exists tells the same of the index's table, which is locked.
+ *
+ * VACUUM makes it shorter when nobody has it locked, so what is known of it is
+ * forgotten with the transaction.
+ */
+bool
+qam_heap_block_exists(Relation heap, Relation index, BlockNumber block)
+{
+	QamCache   *cache = qam_cache(index);
+
+	if (block == InvalidBlockNumber)
+		return false;
+	if (block >= cache->heap_nblocks || cache->heap_lxid != once_my_lxid())
+	{
+		BlockNumber nblocks = RelationGetNumberOfBlocks(heap);
+
+		cache = qam_cache(index);
+		cache->heap_nblocks = nblocks;
+		cache->heap_lxid = once_my_lxid();
+	}
+	return block < cache->heap_nblocks;
+}

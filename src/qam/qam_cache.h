@@ -1,0 +1,49 @@
+/*-------------------------------------------------------------------------
+ *
+ * qam_cache.h
+ *	  What a backend remembers of an index's metapage and of the sizes of files.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef QAM_CACHE_H
+#define QAM_CACHE_H
+
+#include "qam/qam_format.h"
+#include "storage/lock.h"
+#include "utils/rel.h"
+
+/*
+ * rd_amcache: where each lane ended when we last looked, and what does not
+ * change while the index keeps its file (whose change resets the cache).
+ */
+typedef struct QamCache
+{
+	QamLink		tails[QAM_LANES];
+	bool		nonce_known;
+	bool		group_key_known;
+	uint64		nonce[2];
+	uint64		group_key[2];
+	BlockNumber nblocks;		/* at least so many blocks exist */
+	BlockNumber heap_nblocks;	/* likewise, of the table */
+	LocalTransactionId heap_lxid;	/* in this transaction */
+	BlockNumber directory;		/* once they exist, they stay where they are */
+	BlockNumber schedule;
+} QamCache;
+
+extern QamCache *qam_cache_make(Relation index);
+extern bool qam_block_exists(Relation index, BlockNumber block);
+extern bool qam_heap_block_exists(Relation heap, Relation index, BlockNumber block);
+
+/*
+ * The index's cache.  Must be fetched again after anything that can process
+ * invalidation messages.
+ */
+static inline QamCache *
+qam_cache(Relation index)
+{
+	QamCache   *cache = index->rd_amcache;
+
+	return cache != NULL ? cache : qam_cache_make(index);
+}
+
+#endif							/* QAM_CACHE_H */

@@ -1,0 +1,100 @@
+/*-------------------------------------------------------------------------
+ *
+ * qam_copy.c
+ *	  Pages copied, to be looked at without a lock, and the rows of their slots.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "pg_once.h"
+
+#include "once_debug.h"
+#include "qam/qam_cache.h"
+#include "qam/qam_copy.h"
+#include "qam/qam_damage.h"
+#include "qam/qam_format.h"
+#include "qam/qam_heap.h"
+#include "storage/bufmgr.h"
+
+/*
+ * qam_copy_page copies a data page's content and leaves the page pinned.
+ */
+void
+qam_copy_page(Relation index, BlockNumber block, QamCopiedPage *copy)
+{
+	Page		page;
+
+	copy->buffer = ReadBuffer(index, block);
+	copy->block = block;
+	copy->nslots = 0;
+	memset(&copy->opaque, 0, sizeof(QamOpaqueData));
+	LockBuffer(copy->buffer, BUFFER_LOCK_SHARE);
+	page = BufferGetPage(copy->buffer);
+	copy->fault = qam_page_fault(page);
+	copy->zeros = PageIsNew(page);
+	if (!copy->zeros)
+	{
+		copy->opaque = *QamPageGetOpaque(page);
+		if (copy->fault == NULL &&
+			(copy->opaque.kind == QAM_PAGE_LANE || copy->opaque.kind == QAM_PAGE_BUCKET ||
+			 copy->opaque.kind == QAM_PAGE_FREE))
+		{
+			copy->nslots = QamPageGetSlotCount(page);
+			memcpy(copy->slots, QamPageGetSlots(page),
+				   copy->nslots * sizeof(QamSlot));
+		}
+	}
+	LockBuffer(copy->buffer, BUFFER_LOCK_UNLOCK);
+}
+
+/*
+ * qam_judge_copied judges the row of a copied slot that is still unfinished.
+ *
+ * *heap_buffer is kept pinned from call to call.  Returns false if the slot
+ * has ended since it was copied.  Sets *unused if the slot leads to no line
+ * pointer, which is a fault.  No locks on entry or exit.
+ */
+bool
+qam_judge_copied(Relation heap, Relation index, const QamCopiedPage *copy, int slotno,
+				 Buffer *heap_buffer, QamRow *row, bool *unused)
+{
+	ItemPointerData tid = copy->slots[slotno].tid;
+	QamLink		link = qam_link(copy->block, copy->opaque.seq);
+	Page		page = BufferGetPage(copy->buffer);
+	Page		heap_page;
+	bool		current;
+
+	*unused = false;
+	if (!qam_heap_block_exists(heap, index, ItemPointerGetBlockNumberNoCheck(&tid)))
+	{
+		*unused = true;
+		row->state = QAM_ROW_GONE;
+		LockBuffer(copy->buffer, BUFFER_LOCK_SHARE);
+		current = qam_page_is(page, &link, copy->opaque.lane) &&
+			!QamSlotIsOver(&QamPageGetSlots(page)[slotno]);
+		LockBuffer(copy->buffer, BUFFER_LOCK_UNLOCK);
+		return current;
+	}
+
+	*heap_buffer = ReleaseAndReadBuffer(*heap_buffer, heap,
+										ItemPointerGetBlockNumberNoCheck(&tid));
+	LockBuffer(copy->buffer, BUFFER_LOCK_SHARE);
+	current = qam_page_is(page, &link, copy->opaque.lane) &&
+		!QamSlotIsOver(&QamPageGetSlots(page)[slotno]);
+	if (current)
+	{
+		OffsetNumber offset = ItemPointerGetOffsetNumberNoCheck(&tid);
+
+		LockBuffer(*heap_buffer, BUFFER_LOCK_SHARE);
+		heap_page = BufferGetPage(*heap_buffer);
+		*unused = PageIsNew(heap_page) || offset < FirstOffsetNumber ||
+			offset > PageGetMaxOffsetNumber(heap_page) ||
+			!ItemIdIsUsed(PageGetItemId(heap_page, offset));
+		qam_judge(heap, *heap_buffer, &tid, row);
+		LockBuffer(*heap_buffer, BUFFER_LOCK_UNLOCK);
+	}
+	LockBuffer(copy->buffer, BUFFER_LOCK_UNLOCK);
+	once_debug_point("copy_judged");
+	return current;
+}

@@ -1,0 +1,527 @@
+/*-------------------------------------------------------------------------
+ *
+ * qam_offer.c
+ *	  What one slot has to offer to a walk, and its claim.
+ *
+ * A slot is read first, by itself; then its row is judged, and if it may be had,
+ * claimed.  Changes are only noted: qam_visit.c applies them, all of a page in one
+ * record.
+ *
+ * Invariants:
+ *
+ * - Claim first, heap second: a claim's transaction is seen to have ended
+ *   before its row is judged.  The other order would offer a message again
+ *   whose consumer commits in between.
+ * - A row is judged with the slot's page locked, so that ambulkdelete cannot
+ *   have let go of its line pointer, and stays pinned until it has been copied
+ *   or, for pop, deleted.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "pg_once.h"
+
+#include "access/htup_details.h"
+#include "access/transam.h"
+#include "access/xact.h"
+#include "qam/qam.h"
+#include "qam/qam_damage.h"
+#include "qam/qam_delivery.h"
+#include "qam/qam_format.h"
+#include "qam/qam_group.h"
+#include "qam/qam_heap.h"
+#include "qam/qam_offer.h"
+#include "qam/qam_quiet.h"
+#include "qam/qam_xid.h"
+#include "storage/bufmgr.h"
+
+
+/*
+ * ---- Pins of heap pages ----
+ */
+
+Buffer
+qam_pin_find(QamWalk *walk, BlockNumber block)
+{
+	int			i;
+
+	/* Most recent first: rows of neighbours are neighbours mostly */
+	for (i = walk->npins - 1; i >= 0; i--)
+		if (walk->pinned[i] == block)
+			return walk->pins[i];
+	return InvalidBuffer;
+}
+
+void
+qam_unpin_all(QamWalk *walk)
+{
+	while (walk->npins > 0)
+		ReleaseBuffer(walk->pins[--walk->npins]);
+}
+
+/*
+ * qam_pin pins up to max_pins heap pages that are not pinned yet.  No page is locked.
+ * Earlier pins are given up if there is no room.
+ */
+void
+qam_pin(QamWalk *walk, const BlockNumber *blocks, int nblocks)
+{
+	int			i;
+
+	if (walk->npins + nblocks > walk->max_pins)
+		qam_unpin_all(walk);
+	for (i = 0; i < nblocks; i++)
+	{
+		walk->pinned[walk->npins] = blocks[i];
+		walk->pins[walk->npins] = qam_pin_row(walk->req->heap, walk->index, blocks[i]);
+		walk->npins++;
+	}
+}
+
+
+/*
+ * ---- Reading slots ----
+ */
+
+/*
+ * Expect the successor of a slot of a group: if it comes up in this walk, it may
+ * be treated as the first of its group.
+ *
+ * For the slot is ENDED, which is for ever, or in the hands of this call, which
+ * may take several messages of a group.  Not all that are noted are remembered.
+ */
+static void
+expect(QamWalk *walk, const QamSlot *slot)
+{
+	QamPlace	place = {slot->next_block, slot->next_seq, slot->next_slot};
+
+	if (place.block == 0)
+		return;
+	if (!walk->expecting)
+		memset(walk->expected, 0, sizeof(walk->expected));
+	walk->expecting = true;
+	walk->expected_block = place.block;
+	walk->expected[(place.block * 31 + place.slot) % QAM_EXPECTED] = place;
+}
+
+static inline bool
+is_expected(const QamWalk *walk, const QamLink *link, int slotno)
+{
+	const QamPlace *place;
+
+	if (!walk->expecting)
+		return false;
+	place = &walk->expected[(link->block * 31 + slotno) % QAM_EXPECTED];
+	return place->block == link->block && place->slot == slotno &&
+		place->seq == (uint32) link->seq;
+}
+
+/*
+ * qam_read_slot tells what the slot alone says.  For QAM_READ_RUNNING, *xid and *own tell by
+ * whom.  The page, which link leads to, is locked in any mode.
+ */
+QamReading
+qam_read_slot(QamWalk *walk, const QamLink *link, int slotno, const QamSlot *slot,
+			  uint64 *xid, bool *own)
+{
+	QamClaimRequest *req = walk->req;
+	bool		any_time = qam_any_time(req);
+	QamXidState state;
+
+	if (slot->state == QAM_SLOT_DONE)
+		return QAM_READ_DONE;
+	if (req->only != NULL && memcmp(req->only, &slot->tid, sizeof(ItemPointerData)) != 0)
+		return QAM_READ_OTHER;
+	if (QamSlotIsBlocked(slot) && !any_time && !is_expected(walk, link, slotno))
+		return QAM_READ_BLOCKED;
+
+	switch (QamSlotState(slot))
+	{
+		case QAM_SLOT_ENDED:
+			return QamSlotIsBlocked(slot) && any_time ? QAM_READ_BLOCKED : QAM_READ_ENDED;
+
+		case QAM_SLOT_READY:
+			return slot->ready_at <= walk->view.now || any_time ||
+				(slot->hints & QAM_HINT_ACKED) ? QAM_READ_CANDIDATE : QAM_READ_LATER;
+
+		case QAM_SLOT_CLAIMED:
+			if (QamClaimKindOf(slot->claim) != QAM_CLAIM_BY_LEASE)
+				break;
+			return slot->ready_at <= walk->view.now || req->everything ||
+				(slot->hints & QAM_HINT_ACKED) ? QAM_READ_CANDIDATE : QAM_READ_LATER;
+
+		case QAM_SLOT_APPENDED:
+
+			/* A delay need not wait for its sender */
+			if (slot->ready_at > walk->view.now && !any_time)
+				return QAM_READ_LATER;
+			break;
+	}
+
+	*xid = qam_claim_xid(slot->claim, walk->view.next_xid);
+	state = qam_xid_state_cached(&walk->view.xids, *xid);
+	if (state == QAM_XID_ENDED)
+		return QAM_READ_CANDIDATE;
+	*own = (state == QAM_XID_OWN);
+	return QAM_READ_RUNNING;
+}
+
+/*
+ * qam_note_reading adds what a slot that is not offered means for its page's being
+ * quiet.
+ */
+void
+qam_note_reading(QamQuiet *quiet, const QamSlot *slot, QamReading reading, uint64 xid, bool own)
+{
+	switch (reading)
+	{
+		case QAM_READ_LATER:
+			quiet->earliest = Min(quiet->earliest, slot->ready_at);
+			break;
+		case QAM_READ_RUNNING:
+			qam_quiet_add_xid(quiet, xid, own);
+			break;
+		case QAM_READ_OTHER:
+		case QAM_READ_CANDIDATE:
+		case QAM_READ_ENDED:
+			quiet->earliest = 0;
+			break;
+		case QAM_READ_BLOCKED:
+
+			/* Not by itself, but the page is not finished */
+			quiet->earliest = Min(quiet->earliest, DT_NOEND - 1);
+			break;
+		case QAM_READ_DONE:
+			break;
+	}
+}
+
+
+/*
+ * ---- Judging and claiming ----
+ */
+
+static QamChange *
+note_change(QamVisit *visit, const QamSlot *slot)
+{
+	QamChange  *change = &visit->changes[visit->nchanges++];
+
+	change->slotno = visit->slotno;
+	change->what = QAM_CHANGE_SET;
+	change->new = *slot;
+	return change;
+}
+
+/*
+ * Judge a candidate's row, keeping its heap page share-locked for the next.
+ */
+static void
+judge_candidate(QamWalk *walk, QamVisit *visit, Buffer heap_buffer,
+				const QamSlot *slot, QamRow *row)
+{
+	if (visit->locked_heap != heap_buffer)
+	{
+		if (BufferIsValid(visit->locked_heap))
+			LockBuffer(visit->locked_heap, BUFFER_LOCK_UNLOCK);
+		LockBuffer(heap_buffer, BUFFER_LOCK_SHARE);
+		visit->locked_heap = heap_buffer;
+	}
+	qam_judge(walk->req->heap, heap_buffer, unconstify(ItemPointerData *, &slot->tid), row);
+}
+
+/*
+ * Make room for another claim in an array of the request.  It counts only when the
+ * claim is complete.
+ */
+static QamClaimed *
+next_claimed(QamClaimRequest *req, QamClaimed **claims, int n, int *room)
+{
+	if (n == *room)
+	{
+		int			wanted = *room == 0 ? Max(16, Min(req->max, 64)) : *room * 2;
+
+		if (*room == 0)
+			*claims = MemoryContextAlloc(req->context != NULL ? req->context :
+										 CurrentMemoryContext,
+										 wanted * sizeof(QamClaimed));
+		else
+			*claims = repalloc_huge(*claims, wanted * sizeof(QamClaimed));
+		*room = wanted;
+	}
+	return &(*claims)[n];
+}
+
+/*
+ * Claim a live row for the request: to be delivered, or, being dead or because
+ * the request is for taking messages away, TAKEN.
+ */
+static void
+claim_slot(QamWalk *walk, QamVisit *visit, const QamSlot *slot, QamRow *row,
+		   QamDeath death)
+{
+	QamClaimRequest *req = walk->req;
+	bool		dead = death != QAM_ALIVE;
+	bool		take_away = dead || qam_any_time(req);
+	QamClaimed *claimed;
+	QamSlot    *new = &note_change(visit, slot)->new;
+
+	claimed = dead ? next_claimed(req, &req->dead, req->ndead, &req->dead_room) :
+		next_claimed(req, &req->claimed, req->nclaimed, &req->room);
+
+	new->hints = 0;
+	if (take_away)
+	{
+		/* If it comes to nothing, everything is as before but the claim */
+		if (QamSlotState(slot) == QAM_SLOT_CLAIMED &&
+			QamClaimKindOf(slot->claim) == QAM_CLAIM_BY_XID)
+			new->ready_at = 0;
+		new->state = QAM_SLOT_TAKEN | (slot->state & (QAM_SLOT_BLOCKED | QAM_SLOT_STUCK));
+		new->claim = walk->claim_xid;
+	}
+	else
+	{
+		new->state = QAM_SLOT_CLAIMED | (slot->state & QAM_SLOT_BLOCKED);
+		if (new->attempts < PG_UINT16_MAX)
+			new->attempts++;
+		if (req->kind == QAM_CLAIM_XID)
+		{
+			new->claim = walk->claim_xid;
+			new->ready_at = walk->view.now;
+		}
+		else
+		{
+			new->claim = walk->lease_claim;
+			new->ready_at = walk->view.now + req->lease;
+		}
+	}
+
+	/*
+	 * A lease outlives this transaction, so it must not go past a dead
+	 * message that comes back if this transaction does not commit.
+	 */
+	if (slot->group_hash != 0 && !qam_any_time(req) &&
+		(!dead || req->kind == QAM_CLAIM_XID))
+		expect(walk, slot);
+
+	claimed->tuple = heap_copytuple(&row->tuple);
+	claimed->attempt = new->attempts;
+	claimed->group = new->group_hash;
+	claimed->nth = req->nclaims++;
+	claimed->stuck = QamSlotStuck(slot) > 0;
+	claimed->removed = false;
+	claimed->death = death;
+	claimed->ready_at = new->ready_at;
+	claimed->undo.seq = visit->link.seq;
+	claimed->undo.lane = visit->lane;
+	claimed->undo.claim = new->claim;
+	claimed->undo.old_claim = slot->claim;
+	claimed->undo.old_ready_at = slot->ready_at;
+	claimed->undo.old_attempts = slot->attempts;
+	claimed->undo.old_state = slot->state;
+	claimed->undo.old_hints = slot->hints;
+	claimed->ref.block = visit->link.block;
+	claimed->ref.slot = visit->slotno;
+	claimed->ref.proof = qam_proof(walk->view.meta.nonce, visit->link.seq,
+								   visit->slotno, new);
+	if (dead)
+		req->ndead++;
+	else
+		req->nclaimed++;
+
+	/* What is ours is not to be offered as long as it is */
+	if (take_away || req->kind == QAM_CLAIM_XID)
+		qam_quiet_add_xid(&visit->quiet, qam_claim_xid(walk->claim_xid, walk->view.next_xid), true);
+	else
+		visit->quiet.earliest = Min(visit->quiet.earliest, new->ready_at);
+}
+
+/*
+ * Is a message that is ready beyond delivery?
+ */
+static QamDeath
+death_of(QamWalk *walk, const QamSlot *slot, QamRow *row)
+{
+	QamClaimRequest *req = walk->req;
+
+	if (qam_any_time(req))
+		return QAM_ALIVE;
+	if (req->retry.max_attempts > 0 && slot->attempts >= req->retry.max_attempts)
+		return QAM_DEAD_ATTEMPTS;
+	if (req->expired != NULL &&
+		req->expired(req->expired_arg, &row->tuple, walk->view.now))
+		return QAM_DEAD_EXPIRED;
+	return QAM_ALIVE;
+}
+
+/*
+ * Note that a live row becomes ready at a time, its claim having ended.
+ */
+static void
+set_ready(QamVisit *visit, const QamSlot *slot, int64 ready_at)
+{
+	QamSlot    *new = &note_change(visit, slot)->new;
+
+	new->state = QAM_SLOT_READY | (slot->state & (QAM_SLOT_BLOCKED | QAM_SLOT_STUCK));
+	new->ready_at = ready_at;
+	visit->quiet.earliest = Min(visit->quiet.earliest, ready_at);
+}
+
+/*
+ * A live row, not locked by others: is it to be had now?
+ *
+ * Returns QAM_STOP_XID if only a transaction id is missing.
+ */
+static QamStop
+offer(QamWalk *walk, QamVisit *visit, const QamSlot *slot, QamRow *row)
+{
+	QamClaimRequest *req = walk->req;
+	bool		any_time = qam_any_time(req);
+	QamDeath	death;
+
+	/* An ack of a lease was rolled back: the lease holds on */
+	if ((slot->hints & QAM_HINT_ACKED) && slot->ready_at > walk->view.now &&
+		!(QamSlotState(slot) == QAM_SLOT_READY ? any_time : req->everything))
+	{
+		QamChange  *change = note_change(visit, slot);
+
+		change->what = QAM_CHANGE_HINT;
+		change->new.hints &= ~QAM_HINT_ACKED;
+		visit->quiet.earliest = Min(visit->quiet.earliest, slot->ready_at);
+		return QAM_STOP_END;
+	}
+
+	/* A delivery failed, with its transaction or by its time's running out */
+	if (QamSlotState(slot) == QAM_SLOT_CLAIMED && !any_time)
+	{
+		int64		ready_at = qam_ready_again(&req->retry, visit->link.seq,
+											   visit->slotno, slot);
+
+		if (ready_at > walk->view.now)
+		{
+			set_ready(visit, slot, ready_at);
+			return QAM_STOP_END;
+		}
+	}
+
+	/* Somebody took it away, but did not commit that */
+	if (QamSlotState(slot) == QAM_SLOT_TAKEN && !any_time &&
+		slot->ready_at > walk->view.now)
+	{
+		set_ready(visit, slot, slot->ready_at);
+		return QAM_STOP_END;
+	}
+
+	if (req->snapshot != NULL && !qam_row_visible(row, req->snapshot))
+	{
+		visit->quiet.earliest = 0;
+		return QAM_STOP_END;
+	}
+	if (!any_time && QamClaimKindOf(slot->claim) == QAM_CLAIM_GONE_BY &&
+		!qam_xid_visible(QamClaimValueOf(slot->claim), req->snapshot))
+	{
+		visit->quiet.earliest = 0;
+		return QAM_STOP_END;
+	}
+	death = death_of(walk, slot, row);
+	if (death == QAM_ALIVE ? req->nclaimed >= req->max :
+		req->ndead >= (req->nclaimed > 0 ? req->max_dead :
+					   Max(req->max_dead, req->max_dead_alone)))
+	{
+		/* ready, but not for us */
+		visit->quiet.earliest = 0;
+		return QAM_STOP_END;
+	}
+	if ((req->kind == QAM_CLAIM_XID || death != QAM_ALIVE) && walk->claim_xid == 0)
+		return QAM_STOP_XID;
+	claim_slot(walk, visit, slot, row, death);
+	return QAM_STOP_END;
+}
+
+/*
+ * A slot of a group is over: if it is the first, have the group told when the
+ * page is unlocked, and expect its successor.
+ *
+ * But not if the caller's snapshot does not see who did away with it: the caller
+ * would have the next message of the group without the effects of this one.
+ */
+static void
+note_ended(QamWalk *walk, QamVisit *visit, const QamSlot *slot, uint64 gone_by)
+{
+	bool		first = !QamSlotIsBlocked(slot) ||
+		is_expected(walk, &visit->link, visit->slotno);
+
+	/* Until the group has been told, the page must be looked at */
+	visit->all_done = visit->prefix_open = false;
+	visit->quiet.earliest = Min(visit->quiet.earliest,
+								QamSlotIsBlocked(slot) ? DT_NOEND - 1 : 0);
+	if (!first)
+		return;
+	if (!qam_any_time(walk->req) && qam_xid_visible(gone_by, walk->req->snapshot))
+		expect(walk, slot);
+	if (visit->ngroups == 0 || visit->groups[visit->ngroups - 1] != slot->group_hash)
+		visit->groups[visit->ngroups++] = slot->group_hash;
+}
+
+/*
+ * qam_visit_slot looks at one slot, and at its row if the slot does not tell enough.
+ *
+ * The page is locked exclusively.  Changes are only noted.
+ */
+QamStop
+qam_visit_slot(QamWalk *walk, QamVisit *visit, const QamSlot *slot)
+{
+	uint64		xid = 0;
+	bool		own = false;
+	QamReading	reading = qam_read_slot(walk, &visit->link, visit->slotno, slot, &xid, &own);
+	Buffer		heap_buffer;
+	QamRow		row;
+
+	if (reading == QAM_READ_DONE)
+		return QAM_STOP_END;
+	if (reading == QAM_READ_ENDED)
+	{
+		note_ended(walk, visit, slot, (uint64) slot->ready_at);
+		return QAM_STOP_END;
+	}
+	if (reading != QAM_READ_CANDIDATE)
+	{
+		visit->all_done = visit->prefix_open = false;
+		qam_note_reading(&visit->quiet, slot, reading, xid, own);
+		return QAM_STOP_END;
+	}
+	if (qam_enough(walk->req))
+		return QAM_STOP_ENOUGH;
+	qam_require_slot(walk->index, visit->link.block, visit->slotno, slot,
+					 visit->lane == QAM_SCHEDULED ? QAM_PAGE_BUCKET : QAM_PAGE_LANE);
+	heap_buffer = qam_pin_find(walk, QamSlotGetBlock(slot));
+	if (!BufferIsValid(heap_buffer))
+		return QAM_STOP_PIN;
+
+	judge_candidate(walk, visit, heap_buffer, slot, &row);
+	if (row.state == QAM_ROW_GONE)
+	{
+		QamChange  *change = note_change(visit, slot);
+
+		change->what = QAM_CHANGE_OVER;
+		change->keep_claim = row.deleted;
+		change->gone_by = qam_gone_by(slot, &row);
+		if (slot->group_hash != 0 && visit->lane != QAM_SCHEDULED)
+			note_ended(walk, visit, slot, change->gone_by);
+		return QAM_STOP_END;
+	}
+	visit->all_done = visit->prefix_open = false;
+	if (row.state == QAM_ROW_LIVE)
+		return offer(walk, visit, slot, &row);
+
+	/* Somebody is at it: nothing to be had before that transaction ends */
+	if (TransactionIdIsValid(row.xid))
+	{
+		qam_quiet_add_xid(&visit->quiet, qam_full_xid(row.xid),
+						  TransactionIdIsCurrentTransactionId(row.xid));
+		visit->quiet.by_row = true;
+	}
+	else
+		visit->quiet.earliest = 0;
+	return QAM_STOP_END;
+}

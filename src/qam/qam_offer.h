@@ -1,0 +1,139 @@
+/*-------------------------------------------------------------------------
+ *
+ * qam_offer.h
+ *	  What one slot has to offer, and the state of a walk that takes it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef QAM_OFFER_H
+#define QAM_OFFER_H
+
+#include "access/xlogdefs.h"
+#include "qam/qam.h"
+#include "qam/qam_format.h"
+#include "qam/qam_heap.h"
+#include "qam/qam_quiet.h"
+#include "storage/buf.h"
+
+/* Heap pages a walk keeps pinned at a time, buffers permitting */
+#define QAM_MAX_PINS		128
+
+/* Slots that a walk expects at a time; a power of two */
+#define QAM_EXPECTED		256
+
+/* A change to a slot, decided on but not applied yet */
+typedef struct QamChange
+{
+	int			slotno;
+	enum
+	{
+		QAM_CHANGE_SET,
+		QAM_CHANGE_OVER,
+		QAM_CHANGE_HINT			/* ack hint off; not logged */
+	}			what;
+	bool		keep_claim;		/* OVER: see qam_page_set_over */
+	uint64		gone_by;
+	QamSlot		new;
+} QamChange;
+
+/* State of one call */
+typedef struct QamWalk
+{
+	QamClaimRequest *req;
+	Relation	index;
+	QamView		view;			/* how things were when it began */
+	uint64		claim_xid;		/* claim word for claims by xid, 0 = none yet */
+	int			npins;
+	int			max_pins;
+	BlockNumber pinned[QAM_MAX_PINS];
+	Buffer		pins[QAM_MAX_PINS];
+	uint64		lease_claim;	/* claim word for leases */
+	XLogRecPtr	lsn;			/* end of the last record written */
+
+	/* Slots whose predecessors in their groups are ours now, or ENDED */
+	bool		expecting;
+	BlockNumber expected_block; /* of the last one noted */
+	QamPlace	expected[QAM_EXPECTED];
+} QamWalk;
+
+/* State of the visit of one page */
+typedef struct QamVisit
+{
+	int			lane;
+	QamLink		link;
+	QamLink		next;			/* out: the page's successor */
+	bool		removable;		/* out: all DONE, and not the last page */
+	bool		complete;		/* out: every slot was looked at */
+	QamQuiet	quiet;			/* out, if complete */
+
+	/* while the page is locked exclusively */
+	Buffer		buffer;
+	int			slotno;			/* where to go on */
+	int			done_prefix;	/* slots before it are DONE */
+	bool		prefix_open;	/* is done_prefix still growing? */
+	bool		interrupted;	/* lock was given up since the first slot */
+	bool		all_done;
+	int			nchanges;
+	QamChange	changes[QAM_SLOTS_PER_PAGE];
+	Buffer		locked_heap;	/* share-locked, or invalid */
+	int			ngroups;		/* those whose first slot is ENDED */
+	uint32		groups[QAM_SLOTS_PER_PAGE];
+	int			ngiven_up;		/* those of which a row could not be had */
+	struct
+	{
+		uint32		hash;
+		int			slotno;
+	}			given_up[QAM_SLOTS_PER_PAGE];
+} QamVisit;
+
+/* What a slot alone says */
+typedef enum QamReading
+{
+	QAM_READ_DONE,
+	QAM_READ_LATER,				/* not before its ready_at */
+	QAM_READ_RUNNING,			/* not while its transaction is open */
+	QAM_READ_OTHER,				/* not the row that is wanted */
+	QAM_READ_BLOCKED,			/* not while there is one before it in its
+								 * group */
+	QAM_READ_ENDED,				/* over, and its group should be told */
+	QAM_READ_CANDIDATE			/* ask the heap */
+} QamReading;
+
+/* Why the exclusive pass over a page stopped */
+typedef enum QamStop
+{
+	QAM_STOP_END,				/* all slots looked at */
+	QAM_STOP_ENOUGH,			/* as many messages as were asked for */
+	QAM_STOP_PIN,				/* heap page of slotno must be pinned */
+	QAM_STOP_XID				/* a transaction id is needed to claim slotno */
+} QamStop;
+
+/*
+ * Are messages wanted whatever their time, to be taken away uncounted?
+ */
+static inline bool
+qam_any_time(const QamClaimRequest *req)
+{
+	return req->everything || req->only != NULL;
+}
+
+/*
+ * Has the request got what it wants?
+ */
+static inline bool
+qam_enough(const QamClaimRequest *req)
+{
+	return req->max > 0 ? req->nclaimed >= req->max : req->ndead >= req->max_dead;
+}
+
+extern Buffer qam_pin_find(QamWalk *walk, BlockNumber block);
+extern void qam_unpin_all(QamWalk *walk);
+extern void qam_pin(QamWalk *walk, const BlockNumber *blocks, int nblocks);
+
+extern QamReading qam_read_slot(QamWalk *walk, const QamLink *link, int slotno,
+								const QamSlot *slot, uint64 *xid, bool *own);
+extern void qam_note_reading(QamQuiet *quiet, const QamSlot *slot, QamReading reading,
+							 uint64 xid, bool own);
+extern QamStop qam_visit_slot(QamWalk *walk, QamVisit *visit, const QamSlot *slot);
+
+#endif							/* QAM_OFFER_H */

@@ -1,0 +1,65 @@
+/*-------------------------------------------------------------------------
+ *
+ * qam_quiet.h
+ *	  Why pages need not be visited.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef QAM_QUIET_H
+#define QAM_QUIET_H
+
+#include "qam/qam_format.h"
+#include "qam/qam_xid.h"
+
+/* How things were when a walk began */
+typedef struct QamView
+{
+	QamMetaData meta;
+	TimestampTz now;
+	uint64		next_xid;
+	QamXidCache xids;			/* of transactions looked up since */
+	uint64		woken[QAM_WAKE_CELLS / 64]; /* wake-ups by the walk itself */
+} QamView;
+
+/*
+ * Why a page, or a run of pages, need not be visited: none of its messages can
+ * become ready before "earliest" as long as the transactions "owners" are open
+ * and (own) the current transaction has not rolled anything back.
+ */
+#define QAM_MAX_OWNERS		8
+
+typedef struct QamQuiet
+{
+	int64		earliest;		/* 0: not quiet at all */
+	bool		by_row;			/* some owner is known from a heap row only */
+	bool		own;			/* some slots depend on this transaction */
+	uint64		own_xid;		/* the one (sub)transaction, 0 if several */
+	int			nowners;
+	uint64		owners[QAM_MAX_OWNERS];
+} QamQuiet;
+
+/* A run of quiet pages; see qam_run_find */
+typedef struct QamRun
+{
+	uint64		nonce[2];		/* which index */
+	int			lane;
+	QamLink		first;
+	QamLink		last;			/* the run's last page */
+	QamLink		next;			/* the page behind it */
+	int			npages;			/* 0: no run */
+	QamQuiet	quiet;
+	TimestampTz seen;
+	uint32		wakeups;		/* in the range of its pages */
+	LocalTransactionId lxid;
+	uint64		rollbacks;
+} QamRun;
+
+extern void qam_quiet_init(QamQuiet *quiet);
+extern void qam_quiet_add_xid(QamQuiet *quiet, uint64 fullxid, bool own);
+extern QamRun *qam_run_find(QamView *view, int lane, const QamLink *link);
+extern void qam_run_add(QamView *view, QamRun *run, int lane, const QamLink *link,
+						const QamLink *next, const QamQuiet *quiet);
+extern void qam_run_end(QamView *view, QamRun *run);
+extern uint64 qam_rollbacks(void);
+
+#endif							/* QAM_QUIET_H */

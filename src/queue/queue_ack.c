@@ -3,22 +3,24 @@
  * queue_ack.c
  *	  ack, ack_all, try_ack and try_ack_all.
  *
- * An ack is the deletion of the message's row in the caller's transaction.
- * The receipt leads to the slot, the slot to the row; as long as the row's
- * page is pinned its line pointer cannot be used for another row, so what is
- * deleted is the message that was claimed.
+ * An ack deletes the message's row in the caller's transaction.  The receipt
+ * leads to the slot, and the slot leads to the row.  The row's page stays
+ * pinned, so its line pointer cannot be used for another row.  Hence the row
+ * deleted is that of the message that was claimed.
  *
- * A claim by this very transaction cannot be lost to somebody else while it runs,
- * so its ack need not look at the slot at all.  But somebody may UPDATE the row
- * meanwhile, as the claim locks nothing; then what would be acked has never been
- * delivered.  It is known which version was, so that ack is refused, unless the
- * UPDATE was this transaction's own.  (Of a lease it is not known, nor whose.)
+ * Nobody can take away a claim by transaction while that transaction runs.
+ * So the ack of such a message need not check the slot.  But the claim does
+ * not lock the row: another transaction may UPDATE it meanwhile, and then the
+ * ack would delete a version that was never delivered.  We know which version
+ * was delivered, so such an ack is refused, unless the UPDATE was made by this
+ * transaction.  (For a lease we know neither the version nor who made the
+ * UPDATE.)
  *
- * A lease can be lost, right up to the moment when the row's deletion keeps
- * everybody else away from it.  So for a lease the claim is looked at again after
- * the deletion.
- * Whoever has lost it raises an error and rolls back; try_ack, which must go
- * on without the deletion, deletes in a subtransaction.
+ * A lease can be lost until the row's deletion keeps everybody else away from
+ * the row.  So the claim of a lease is checked again after the deletion.  If
+ * the claim was lost, ack raises an error, and the transaction rolls back.
+ * try_ack has to go on without the deletion, so it deletes in a
+ * subtransaction.
  *
  *-------------------------------------------------------------------------
  */
@@ -53,12 +55,12 @@
 typedef enum AckOutcome
 {
 	ACK_DONE,					/* deleted, and the claim was ours all along */
-	ACK_GONE,					/* the row was deleted before */
-	ACK_LOST,					/* the claim is not ours any more */
+	ACK_GONE,					/* the row had been deleted before */
+	ACK_LOST,					/* the claim is no longer ours */
 	ACK_CHANGED,				/* another transaction has updated the row */
-	ACK_OVERTAKEN				/* deleted, but the claim was lost or the row
-								 * updated meanwhile: the deletion must be
-								 * rolled back */
+	ACK_OVERTAKEN				/* deleted, but meanwhile the claim was lost
+								 * or the row was updated: the deletion must
+								 * be rolled back */
 } AckOutcome;
 
 /* Some receipts of one queue, for try_ack and try_ack_all */
@@ -67,7 +69,7 @@ typedef struct TryRun
 	OnceQueue	queue;
 	const pg_uuid_t *receipts;
 	int			n;
-	bool	   *given_up;		/* overtaken in an earlier round */
+	bool	   *given_up;		/* got ACK_OVERTAKEN in an earlier round */
 	bool	   *acked;			/* out */
 } TryRun;
 
@@ -104,7 +106,7 @@ once_ack(PG_FUNCTION_ARGS)
 }
 
 /*
- * once.ack_all: all of them, or an error.
+ * once.ack_all: deletes all of the messages, or raises an error.
  */
 Datum
 once_ack_all(PG_FUNCTION_ARGS)
@@ -117,7 +119,8 @@ once_ack_all(PG_FUNCTION_ARGS)
 }
 
 /*
- * once.try_ack: true, or false where ack says lost or already acked.
+ * once.try_ack: as ack, but returns false if the claim is lost or the message
+ * is already acked.
  */
 Datum
 once_try_ack(PG_FUNCTION_ARGS)
@@ -131,7 +134,7 @@ once_try_ack(PG_FUNCTION_ARGS)
 }
 
 /*
- * once.try_ack_all: those of them that could be acked.
+ * once.try_ack_all: returns the receipts of the messages that could be acked.
  */
 Datum
 once_try_ack_all(PG_FUNCTION_ARGS)
@@ -156,7 +159,8 @@ once_try_ack_all(PG_FUNCTION_ARGS)
 }
 
 /*
- * ack_run acks receipts in order, opening each queue once per run of receipts.
+ * ack_run acks receipts in order.  It opens a queue once for each run of
+ * receipts of the same queue.
  */
 static void
 ack_run(const pg_uuid_t *receipts, int n, const char *verb)
@@ -193,7 +197,7 @@ ack_run(const pg_uuid_t *receipts, int n, const char *verb)
 }
 
 /*
- * try_ack_run tells for each receipt whether it was acked.
+ * try_ack_run acks receipts, and reports in *acked which of them were acked.
  */
 static void
 try_ack_run(const pg_uuid_t *receipts, int n, bool *acked, const char *verb)
@@ -217,7 +221,7 @@ try_ack_run(const pg_uuid_t *receipts, int n, bool *acked, const char *verb)
 		for (i = 0; i < run.n && all_own; i++)
 			all_own = once_unacked_has(&run.receipts[i]);
 
-		/* What is one's own is overtaken in the executor only */
+		/* On the fast path, claims of this transaction cannot be overtaken */
 		if (all_own && run.queue.meta.fast)
 		{
 			if (!try_ack_round(&run))
@@ -233,8 +237,8 @@ try_ack_run(const pg_uuid_t *receipts, int n, bool *acked, const char *verb)
 }
 
 /*
- * try_ack_round acks what it can.  False: some receipt was overtaken, is given
- * up now, and what has been done must be rolled back.
+ * try_ack_round acks what it can.  False: a receipt was overtaken and is given
+ * up from now on.  The caller must roll back what this round has done.
  */
 static bool
 try_ack_round(TryRun *run)
@@ -258,8 +262,8 @@ try_ack_round(TryRun *run)
 }
 
 /*
- * try_ack_in_subxact acks what it can in a subtransaction, as many times as
- * receipts are overtaken, which hardly ever happens.
+ * try_ack_in_subxact acks what it can in a subtransaction.  It starts again
+ * each time a receipt is overtaken, which hardly ever happens.
  */
 static void
 try_ack_in_subxact(TryRun *run)
@@ -291,7 +295,8 @@ try_ack_in_subxact(TryRun *run)
 }
 
 /*
- * run_length counts the receipts from the first on that are of its queue.
+ * run_length returns how many receipts at the start of an array are of the
+ * same queue.  *first: the first of them.
  */
 static int
 run_length(const pg_uuid_t *receipts, int n, OnceReceipt *first)
@@ -310,9 +315,10 @@ run_length(const pg_uuid_t *receipts, int n, OnceReceipt *first)
 }
 
 /*
- * ack_one acks a receipt of an open queue.  Waits for others that hold the row,
- * as any DELETE.  Raises an error if another message of its group comes first:
- * that is no claim lost, but a mistake of the caller.
+ * ack_one acks a receipt of an open queue.  Like any DELETE, it waits for
+ * transactions that have the row locked.  It raises an error if another
+ * message of the group comes first: the claim is not lost then, but the caller
+ * acks in the wrong order.
  */
 static AckOutcome
 ack_one(OnceQueue *queue, const pg_uuid_t *uuid)
@@ -347,7 +353,7 @@ ack_one(OnceQueue *queue, const pg_uuid_t *uuid)
 				once_row_flatten(queue, &message.tuple);
 		}
 
-		/* Anything but success: somebody was faster, so look again. */
+		/* If this fails, somebody else was faster: locate the row again */
 		safe = located.state == QAM_REF_HELD && located.kind == QAM_CLAIM_XID;
 		once_debug_point("ack_before_delete");
 		if (ack_row(queue, &located) != TM_Ok)
@@ -358,8 +364,8 @@ ack_one(OnceQueue *queue, const pg_uuid_t *uuid)
 			return ACK_OVERTAKEN;
 
 		/*
-		 * A DELETE by the executor goes on to the version that it has waited
-		 * for
+		 * If the executor waited for an UPDATE, it has deleted the new
+		 * version
 		 */
 		if (!queue->meta.fast && changed_since_received(queue, uuid))
 			return ACK_OVERTAKEN;
@@ -374,8 +380,8 @@ ack_one(OnceQueue *queue, const pg_uuid_t *uuid)
 }
 
 /*
- * changed_since_received tells whether a message was received by this transaction,
- * and updated by another one since.
+ * changed_since_received tells whether this transaction received a message
+ * that another transaction has updated since.
  */
 static bool
 changed_since_received(OnceQueue *queue, const pg_uuid_t *uuid)
@@ -386,7 +392,8 @@ changed_since_received(OnceQueue *queue, const pg_uuid_t *uuid)
 }
 
 /*
- * raise_changed raises once_lease_lost because of that.
+ * raise_changed raises once_lease_lost for a message that another transaction
+ * has updated since it was received.
  */
 static void
 raise_changed(const OnceQueue *queue)
@@ -399,8 +406,8 @@ raise_changed(const OnceQueue *queue)
 }
 
 /*
- * check_order raises once_group_order if the message that was located has to
- * wait for another of its group.
+ * check_order raises once_group_order if another message of the group must be
+ * acked before the one that was located.
  */
 static void
 check_order(OnceQueue *queue, const QamRef *ref, QamLocated *located)
@@ -416,18 +423,20 @@ check_order(OnceQueue *queue, const QamRef *ref, QamLocated *located)
 }
 
 /*
- * ack_received acks a message that this transaction has received, without
- * going through the index again: such a claim cannot be lost while it lasts.
+ * ack_received acks a message that this transaction has received, by the place
+ * of its row.  It does not read the index again, since such a claim cannot be
+ * lost while the transaction runs.
  *
- * Nor does it open the queue again.  Receiving checked the rights of the same
- * user and whether deletions are possible, and the table has been locked since;
- * if anything has happened that this backend heard of, nothing is taken for
- * granted.
+ * It does not open the queue again either.  When the message was received, the
+ * rights of the same user were checked, and whether rows may be deleted, and
+ * the table has been locked since.  If this backend has heard of any change to
+ * the catalogs meanwhile, these checks do not count, and the caller must
+ * repeat them.
  *
- * False, with nothing done: it is not such a message, or table or index may
- * have been changed by this transaction, or somebody (perhaps this transaction)
- * has locked, changed or deleted the row all the same, so that it must be
- * located.
+ * False: nothing was done, and the caller must locate the row through the
+ * index.  Either the message was not received by this transaction in this way,
+ * or this transaction may have changed the table or the index, or the row was
+ * locked, changed or deleted meanwhile, perhaps by this transaction.
  */
 static bool
 ack_received(const pg_uuid_t *uuid, Oid relid)
@@ -459,8 +468,9 @@ ack_received(const pg_uuid_t *uuid, Oid relid)
 }
 
 /*
- * row_is_there tells whether a row is still in its place, and untouched.  The
- * page is pinned, so that the row cannot give up the place from now on.
+ * row_is_there tells whether a row is still in its place, and neither locked
+ * nor changed.  The caller has pinned the page, so the row keeps its place
+ * from now on.
  */
 static bool
 row_is_there(Buffer buffer, const OnceReceivedRow *row)
@@ -478,7 +488,7 @@ row_is_there(Buffer buffer, const OnceReceivedRow *row)
 }
 
 /*
- * ack_row deletes the row that was located, and lets go of its page.
+ * ack_row deletes the row that was located, and unpins its page.
  */
 static TM_Result
 ack_row(OnceQueue *queue, QamLocated *located)
@@ -496,13 +506,14 @@ ack_row(OnceQueue *queue, QamLocated *located)
 }
 
 /*
- * ack_row_spi is ack_row for tables that need the executor.  The row is told
- * by its id as well as by its place, so the pin need not outlast the reading
- * of the id: user code is about to run.
+ * ack_row_spi is ack_row for tables that need the executor.  The DELETE
+ * identifies the row by its id as well as by its place.  So the page is
+ * unpinned once the id is read, before any code of users runs.
  *
- * When the DELETE finds nothing, the row as it is now tells why: it is another
- * version or gone, then the caller locates it again; or it is there, then the
- * table's triggers kept it, or this transaction's snapshot does not see it.
+ * When the DELETE finds nothing, the state of the row tells why.  If the row
+ * is gone or has been replaced by another version, the caller locates it
+ * again.  If it is still there, a trigger or rule kept it, or this
+ * transaction's snapshot does not see it; both are errors.
  */
 static TM_Result
 ack_row_spi(OnceQueue *queue, QamLocated *located)

@@ -41,16 +41,16 @@
 #include "utils/timestamp.h"
 
 /*
- * A queue's table grows and shrinks all the time around a size that says
- * nothing, so vacuum goes by numbers of rows, not by fractions of the table.
- * It never gives disk space back: that would take a lock that stops consumers.  Who
- * wants it back has ways (doc/pg_once-operations.md, "Space"); none of them is
- * maintain()'s, as what is safe for receipts, shortening the table, is done by VACUUM
- * alone.
+ * The size of a queue's table changes all the time and tells nothing, so
+ * vacuum is triggered by numbers of rows and not by fractions of the table.
+ * vacuum_truncate is off, so VACUUM does not give disk space back: that would
+ * take a lock that stops consumers.  doc/pg_once-operations.md, "Space", tells
+ * how to get the space back.  maintain() does not do it: the only way that is
+ * safe for receipts is to shorten the table, which only VACUUM can do.
  *
- * enqueued_at is the time of the statement: later than the start of a long
- * transaction, and, being stable, no hindrance to a COPY in bulk, as the
- * clock's time would be.
+ * enqueued_at is the start of the statement.  That is later than the start of
+ * a long transaction.  Unlike clock_timestamp(), the function is stable, so
+ * COPY can still insert many rows at a time.
  */
 #define CREATE_TABLE_SQL \
 	"CREATE %sTABLE %s (" \
@@ -73,7 +73,7 @@
 #define CREATE_INDEX_SQL \
 	"CREATE INDEX %s ON %s USING %s (id, priority, deliver_at, group_id)"
 
-/* What pause and resume are about */
+/* What pause and resume apply to */
 typedef struct Paused
 {
 	bool		send;
@@ -96,8 +96,9 @@ static void set_paused(FunctionCallInfo fcinfo, bool paused, const char *verb);
 static Paused arg_what(FunctionCallInfo fcinfo, int argno);
 
 /*
- * once.create_queue: makes the table, its index and its options; or, if there is a
- * table without options, gives it those.
+ * once.create_queue: makes the table, its index and its options.  If there is
+ * a table that has no options, and if_not_exists is given, it gets these
+ * options.
  */
 Datum
 once_create_queue(PG_FUNCTION_ARGS)
@@ -118,14 +119,14 @@ once_create_queue(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("once.create_queue()");
 	PreventCommandIfParallelMode("once.create_queue()");
 
-	/* A table is locked before the name, as by alter_queue and drop_queue */
+	/* Lock the table before the name, as alter_queue and drop_queue do */
 	relid = get_relname_relid(relname, once_schema_oid(false));
 	if (if_not_exists && OidIsValid(relid) && once_schema_is_table(get_rel_relkind(relid)) &&
 		!once_options_read(name, &found) &&
 		adopt_queue(name, &options, unlogged, id_index))
 		PG_RETURN_VOID();
 
-	/* Of two who create the same queue, the second finds it made. */
+	/* If two sessions create the same queue, the second finds it here. */
 	once_options_lock(ONCE_QUEUE_PREFIX, name);
 	relid = get_relname_relid(relname, once_schema_oid(false));
 	if (OidIsValid(relid))
@@ -134,7 +135,9 @@ once_create_queue(PG_FUNCTION_ARGS)
 		PG_RETURN_VOID();
 	}
 
-	/* What a lost table of that name has left behind is not the new queue's. */
+	/*
+	 * What an earlier queue has left behind must not become the new queue's.
+	 */
 	once_left_check(name);
 
 	relid = create_table(relname, unlogged, id_index);
@@ -150,9 +153,10 @@ once_create_queue(PG_FUNCTION_ARGS)
 }
 
 /*
- * once.drop_queue: drops the table and the archive, by a command, so that event
- * triggers and extensions hear of it, and forgets all else; or what is left of a
- * queue without a table.
+ * once.drop_queue: drops the table and the archive, and deletes all else that
+ * belongs to the queue.  The tables are dropped by an SQL command, so that
+ * event triggers and extensions learn of it.  If the queue has lost its table,
+ * drop_queue deletes what is left of it.
  */
 Datum
 once_drop_queue(PG_FUNCTION_ARGS)
@@ -209,7 +213,7 @@ once_pause(PG_FUNCTION_ARGS)
 }
 
 /*
- * once.resume: ends what pause began.
+ * once.resume: ends a pause.
  */
 Datum
 once_resume(PG_FUNCTION_ARGS)
@@ -219,8 +223,9 @@ once_resume(PG_FUNCTION_ARGS)
 }
 
 /*
- * tell_existing says that a name is taken, in an error, or with if_not_exists in a
- * notice if it is by a queue with options.  The caller holds once_options_lock.
+ * tell_existing reports that a name is taken.  This is an error, unless
+ * if_not_exists is given and the name is that of a queue with options: then it
+ * is a notice.  The caller holds once_options_lock.
  */
 static void
 tell_existing(const char *name, Oid relid, bool if_not_exists)
@@ -228,7 +233,9 @@ tell_existing(const char *name, Oid relid, bool if_not_exists)
 	OnceOptions found;
 	bool		orphan;
 
-	/* Queue "a" has a sequence "q_a_id_seq", and indexes. */
+	/*
+	 * The sequence "q_a_id_seq" of queue "a" has the name of a queue's table.
+	 */
 	if (!once_schema_is_table(get_rel_relkind(relid)))
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_TABLE),
@@ -249,9 +256,9 @@ tell_existing(const char *name, Oid relid, bool if_not_exists)
 }
 
 /*
- * adopt_queue gives a queue that has a table and no options those of the call, and
- * makes what else is missing of it.  What is there stays as it is.  False: it has
- * got options meanwhile.
+ * adopt_queue gives options to a queue that has a table and no options, and
+ * makes whatever else of the queue is missing.  What exists stays unchanged.
+ * False: the queue has been given options meanwhile.
  */
 static bool
 adopt_queue(const char *name, const OnceOptions *options, bool unlogged, bool id_index)
@@ -293,7 +300,7 @@ adopt_queue(const char *name, const OnceOptions *options, bool unlogged, bool id
 				 errhint("ALTER TABLE %s ADD PRIMARY KEY (id), as a role that may create in the schema.",
 						 quote_qualified_identifier(ONCE_SCHEMA, relname))));
 
-	/* Before they are written: if this rolls back, so must what we remember */
+	/* Before the write, so that a rollback discards what we remember of it */
 	CacheInvalidateRelcache(queue.heap);
 	once_options_write(name, options, true);
 	once_dedup_make(queue.heap, name);
@@ -303,7 +310,7 @@ adopt_queue(const char *name, const OnceOptions *options, bool unlogged, bool id
 		warn_of_publication(RelationGetRelid(queue.heap), name);
 	once_queue_close(&queue);
 
-	/* Not while the table is open */
+	/* This fails while the table is open */
 	if (make_index)
 		once_ddl_run(list_make1(index_command(relname)), owner);
 	return true;
@@ -338,7 +345,7 @@ index_command(const char *relname)
 }
 
 /*
- * has_queue_index tells whether a table has a queue index, even if it is of no use.
+ * has_queue_index tells whether a table has a queue index, valid or not.
  */
 static bool
 has_queue_index(Relation heap)
@@ -352,8 +359,8 @@ has_queue_index(Relation heap)
 }
 
 /*
- * warn_of_publication warns if messages of a new queue could be sent but not
- * deleted, because a publication covers it that wants a key for deletions.
+ * warn_of_publication warns if messages of a new queue can be sent but not
+ * deleted, because a publication of deletes covers a table without a key.
  */
 static void
 warn_of_publication(Oid relid, const char *name)
@@ -370,7 +377,7 @@ warn_of_publication(Oid relid, const char *name)
 }
 
 /*
- * set_paused is pause and resume.
+ * set_paused does the work of pause and resume.
  */
 static void
 set_paused(FunctionCallInfo fcinfo, bool paused, const char *verb)

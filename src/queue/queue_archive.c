@@ -3,19 +3,20 @@
  * queue_archive.c
  *	  The archive of a queue: messages that were acked, kept for a while.
  *
- * The archive of queue "x" is the table once.a_x, of whoever owns the queue,
- * with a ring of partitions once."a_x$0" to "a_x$7".  Time is divided into
- * generations, a quarter as long as messages are kept, and each generation
- * goes into the next partition of the ring.  maintain() empties a partition
- * when the newest message in it is old enough: so a message is kept as long as
- * the archive says and up to a quarter of that longer, or until maintain() is
- * called, and nothing is ever deleted row by row.
+ * The archive of queue "x" is the table once.a_x, which belongs to the owner
+ * of the queue.  It has a ring of partitions, once."a_x$0" to "a_x$7".  Time
+ * is divided into generations.  A generation is a quarter of the time that
+ * messages are kept, and each one goes into the next partition of the ring.
+ * maintain() empties a partition when the newest message in it is old enough.
+ * So a message is kept for the time that option "archive" says and up to a
+ * quarter of that longer, and in any case until maintain() is called.  Nothing
+ * is ever deleted row by row.
  *
- * A message is put there by the transaction that acks it, past the rights of
- * who acks.  That must not run code that the archive's owner has put behind
- * his table, nor may it fail because of what he has made of it.  So only a
- * partition that is as it was made gets messages; from any other, they are
- * kept away with a warning.
+ * The transaction that acks a message puts it there, whatever the rights of
+ * its user.  That must not run code that the archive's owner has attached to
+ * the table, and it must not fail because of how the owner has changed the
+ * table.  So a message is put only into a partition that is still as it was
+ * made.  If it is not, the message is not archived, and a warning says so.
  *
  *-------------------------------------------------------------------------
  */
@@ -55,9 +56,9 @@
 #include "utils/timestamp.h"
 
 #define ARCHIVE_PARTITIONS		8
-#define ARCHIVE_GENERATIONS		4	/* to the time that messages are kept */
+#define ARCHIVE_GENERATIONS		4	/* in the time that messages are kept */
 
-/* Columns: those of a message first, then these */
+/* Columns: first those of a message, then these */
 #define Natts_archive				(ONCE_NCOLUMNS + 3)
 #define Anum_archive_attempts		(ONCE_NCOLUMNS + 1)
 #define Anum_archive_archived_at	(ONCE_NCOLUMNS + 2)
@@ -110,8 +111,8 @@ static void check_time(Relation partition);
 static bool has_newer(const char *table, TimestampTz before);
 
 /*
- * once_archive_make makes the archive of a queue, unless there is one, for the
- * queue's owner.  The caller may act for him, and holds once_options_lock.
+ * once_archive_make makes the archive of a queue for the queue's owner, unless
+ * it exists.  The caller may act for the owner and holds once_options_lock.
  */
 void
 once_archive_make(Relation heap, const char *queue)
@@ -130,8 +131,8 @@ once_archive_make(Relation heap, const char *queue)
 		Relation	archive = relation_open(relid, AccessShareLock);
 
 		/*
-		 * The archive of queue "a" has indexes, such as
-		 * "a_a_archived_at_idx".
+		 * For example, the archive of queue "a_archived_at_idx" would have
+		 * the name of an index of the archive of queue "a".
 		 */
 		if (archive->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
 			ereport(ERROR,
@@ -174,7 +175,8 @@ once_archive_oid(const char *queue)
 }
 
 /*
- * once_archive_table returns its qualified name.
+ * once_archive_table returns the qualified name of a queue's archive, whether
+ * or not it exists.
  */
 char *
 once_archive_table(const char *queue)
@@ -183,10 +185,10 @@ once_archive_table(const char *queue)
 }
 
 /*
- * once_archive_put keeps messages that the current transaction has acked, if
- * their queue has an archive.  The tuples must be flat.  hold, or NULL: of those
- * that have been claimed for that; the one whose turn it is may be the reason of
- * an error.
+ * once_archive_put archives messages that the current transaction has acked,
+ * if their queue has an archive.  The tuples must be flat.  hold: the hold
+ * that the messages were claimed in, or NULL.  While a message is stored,
+ * hold->at is set to it, so that an error is known to be its doing.
  */
 void
 once_archive_put(const OnceQueue *queue, const QamClaimed *messages, int n, OnceHold *hold)
@@ -221,7 +223,7 @@ once_archive_put(const OnceQueue *queue, const QamClaimed *messages, int n, Once
 		{
 			HeapTuple	tuple;
 
-			/* Their order is that in which they were acked. */
+			/* Ascending times keep the order in which they were acked. */
 			if (i > 0)
 				now = Max(GetCurrentTimestamp(), now + 1);
 			tuple = form_archived(queue, partition, &messages[i], now, generation);
@@ -241,7 +243,8 @@ once_archive_put(const OnceQueue *queue, const QamClaimed *messages, int n, Once
 
 /*
  * once_archive_retire empties the partitions whose messages have been kept
- * long enough, without waiting for anybody.  Returns their number.
+ * long enough.  It waits for nobody.  Returns the number of partitions
+ * emptied.
  */
 int
 once_archive_retire(OnceQueue *queue)
@@ -251,7 +254,7 @@ once_archive_retire(OnceQueue *queue)
 	int			i;
 
 	/*
-	 * What has come in lately must be seen, and a transaction with one
+	 * We must see what has been archived lately.  A transaction with one
 	 * snapshot for all its statements does not see it.
 	 */
 	if (queue->meta.archive == 0 || IsolationUsesXactSnapshot())
@@ -285,7 +288,8 @@ qualified(const char *relname)
 }
 
 /*
- * current_generation tells which partition messages go into at a time.
+ * current_generation returns the number of the partition that messages go into
+ * at a given time.
  */
 static int
 current_generation(int64 archive, TimestampTz now)
@@ -296,8 +300,8 @@ current_generation(int64 archive, TimestampTz now)
 }
 
 /*
- * open_partition opens and locks a partition to put rows into it.  NULL: there
- * is no table of that name.
+ * open_partition opens a partition and locks it for insertion.  NULL: there is
+ * no table of that name.
  */
 static Relation
 open_partition(const char *relname)
@@ -310,8 +314,8 @@ open_partition(const char *relname)
 }
 
 /*
- * partition_fault tells what keeps rows from being put into a partition just
- * like that, or NULL.
+ * partition_fault returns what keeps us from putting rows into a partition
+ * without running code or meeting errors.  NULL: nothing does.
  */
 static const char *
 partition_fault(const OnceQueue *queue, Relation partition)
@@ -357,8 +361,9 @@ partition_fault(const OnceQueue *queue, Relation partition)
 }
 
 /*
- * index_is_plain tells whether entries of an index are made of columns alone,
- * and are never refused: as those of a btree are if they are long.
+ * index_is_plain tells whether the entries of an index consist of columns
+ * alone and are never refused.  A btree, for example, refuses entries that are
+ * too long.
  */
 static bool
 index_is_plain(Oid indexoid)
@@ -383,7 +388,7 @@ index_is_plain(Oid indexoid)
 }
 
 /*
- * form_archived makes the archive's row of a message.
+ * form_archived makes the row of a message for the archive.
  */
 static HeapTuple
 form_archived(const OnceQueue *queue, Relation partition, const QamClaimed *message,
@@ -413,17 +418,19 @@ warn_not_archived(const OnceQueue *queue, const char *relname, const char *fault
 }
 
 /*
- * retire_partition empties a partition if nothing in it is newer than a time,
- * and nobody uses it.
+ * retire_partition empties a partition if nobody uses it, and if everything in
+ * it was archived before a given time.  Returns whether it was emptied.
  *
- * It is looked at first under a lock that is not in the way of readers and of
- * acks.  Who is at its indexes has a stronger one than they, and would have to
- * be waited for later.
+ * It first checks the partition under a lock that is in the way neither of
+ * readers nor of acks.  A command that works on the partition's indexes holds
+ * a lock that conflicts with this one.  The partition is then left alone,
+ * since we would have to wait for the command later.
  *
- * What is done to the table is done as its owner.  A caller who may not be him
- * leaves it alone if that would run code: with temporary tables of his own he could
- * have it do something else than it is meant to.  His lock keeps away whoever would
- * put code there meanwhile, and a VACUUM too.
+ * All commands on the table run as its owner.  If the caller may not act as
+ * the owner, and the commands would run code, the table is left alone: with
+ * temporary tables of its own, the caller could make that code do something
+ * that it is not meant to do.  Until the end, the caller's lock keeps others
+ * from attaching code to the table; it keeps VACUUM away, too.
  */
 static bool
 retire_partition(OnceQueue *queue, const char *relname, TimestampTz before)
@@ -470,8 +477,8 @@ retire_partition(OnceQueue *queue, const char *relname, TimestampTz before)
 }
 
 /*
- * check_time raises an error if a partition, which is locked, has lost the column
- * that tells how old its messages are.
+ * check_time raises an error if a partition has lost the column that tells how
+ * old its messages are.  The caller has locked the partition.
  */
 static void
 check_time(Relation partition)
@@ -491,7 +498,8 @@ check_time(Relation partition)
 }
 
 /*
- * has_newer tells whether a table has messages archived at a time or later.
+ * has_newer tells whether a table has messages that were archived at a given
+ * time or later.
  */
 static bool
 has_newer(const char *table, TimestampTz before)

@@ -3,7 +3,7 @@
  * queue_args.c
  *	  Reading and checking the arguments of the verbs.
  *
- * A bad argument is an error that names the argument and what is allowed.
+ * A bad argument raises an error that names it and tells what is allowed.
  * Arguments are counted from zero, as PG_GETARG_* does.
  *
  *-------------------------------------------------------------------------
@@ -22,7 +22,7 @@
 #include "utils/timestamp.h"
 
 /*
- * once_queue_arg_name returns argument "queue", a palloc'd valid name.
+ * once_queue_arg_name returns argument "queue", a valid name, palloc'd.
  */
 char *
 once_queue_arg_name(FunctionCallInfo fcinfo, int argno)
@@ -93,8 +93,8 @@ once_queue_arg_lease(FunctionCallInfo fcinfo, int argno)
 }
 
 /*
- * once_queue_arg_delay returns an argument that may be zero, of the given name, in
- * microseconds.  Not to be called when it is NULL.
+ * once_queue_arg_delay returns an interval argument of the given name, which
+ * may be zero, in microseconds.  The argument must not be NULL.
  */
 int64
 once_queue_arg_delay(FunctionCallInfo fcinfo, int argno, const char *name, int max_days)
@@ -109,8 +109,9 @@ once_queue_arg_delay(FunctionCallInfo fcinfo, int argno, const char *name, int m
 }
 
 /*
- * once_queue_arg_check_group raises an error unless a message of this priority can be of
- * this group.  So would the index, in terms of columns.
+ * once_queue_arg_check_group raises an error unless a message may have this
+ * group_id and this priority.  The index refuses the same, but its messages
+ * speak of columns.
  */
 void
 once_queue_arg_check_group(Datum group_id, int priority)
@@ -130,10 +131,11 @@ once_queue_arg_check_group(Datum group_id, int priority)
 }
 
 /*
- * once_queue_arg_wait returns argument "wait" in microseconds, or -1 if it is NULL.
+ * once_queue_arg_wait returns argument "wait" in microseconds, or -1 if it is
+ * NULL.
  *
- * Waiting means to look again with a new snapshot, which a transaction with
- * one snapshot for all its statements cannot do.
+ * A call that waits tries again with new snapshots.  A transaction with one
+ * snapshot for all its statements cannot do so.
  */
 int64
 once_queue_arg_wait(FunctionCallInfo fcinfo, int argno)
@@ -198,8 +200,9 @@ once_queue_arg_receipts(FunctionCallInfo fcinfo, int argno, int *nreceipts)
 }
 
 /*
- * once_queue_arg_ids returns argument "ids", an array of bigint without nulls.  If it
- * is NULL, it is an empty one, as array_agg() makes NULL of no rows.
+ * once_queue_arg_ids returns argument "ids", an array of bigint without nulls.
+ * NULL is read as an empty array, because array_agg() returns NULL for no
+ * rows.
  */
 ArrayType *
 once_queue_arg_ids(FunctionCallInfo fcinfo, int argno)

@@ -3,16 +3,21 @@
  * queue_claim.c
  *	  Claiming messages, and removing the rows of some.
  *
- * receive and lease leave the rows of what they claim; pop, cancel and purge
- * delete them.  All but the last two also meet messages that are not to be
- * delivered any more: those are taken away in any case, see queue_dead.c.
+ * receive and lease leave the rows of the messages that they claim; pop,
+ * cancel and purge delete them.  receive, lease and pop also meet messages
+ * that are not to be delivered any more.  They take these away: see
+ * queue_dead.c.
  *
- * Rows are removed without waiting for anybody who holds them.  pop does so while
- * the walk goes on, if nothing but itself has to do with it.  All others are removed
- * when the walk is over, since user code may run, which may use the queue, and may
- * refuse.  A row that cannot be had costs nobody but its own message (queue_try.c),
- * and in its group those that come after it: their claims are undone, uncounted,
- * and the walk goes on in their place.
+ * Rows are removed without waiting for anybody who has them locked.  On the
+ * fast path (OnceMeta.fast), pop, cancel and purge delete rows during the
+ * walk.  Otherwise rows are deleted after the walk, because code of users may
+ * run, which may use the queue and may refuse the deletion.  Dead messages are
+ * always taken away after the walk.
+ *
+ * A row that cannot be removed affects its own message (queue_try.c), and in
+ * its group the messages that come after it, but no others.  The claims of all
+ * these are undone without counting an attempt, and the walk goes on to claim
+ * others in their place.
  *
  *-------------------------------------------------------------------------
  */
@@ -38,31 +43,39 @@
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
-/* Dead messages that are moved in one subtransaction, if all goes well */
+/* Dead messages moved in one subtransaction, if no error occurs */
 #define REMOVE_CHUNK		1000
 
-/* What has become of a row that was to be removed */
+/* What happened to a row that was to be removed */
 typedef enum Fate
 {
-	FATE_LEFT,					/* locked, gone, or not tried */
-	FATE_REFUSED,				/* kept by something */
+	FATE_LEFT,					/* locked by others, gone, or not tried */
+	FATE_REFUSED,				/* its deletion raised an error */
 	FATE_REMOVED
 } Fate;
 
-/* Some claims whose rows are to be removed, now that the walk is over */
+/*
+ * Some claims whose rows are to be removed after the walk: those of dead
+ * messages, or of pop, or else of purge or cancel
+ */
 typedef struct Removal
 {
 	OnceHold   *hold;
 	QamClaimed *rows;
 	int			n;
-	bool		dead;			/* they go to the dead letters, */
-	bool		pop;			/* or are returned, */
-	OnceRefusals *refusals;		/* or, neither, are forgotten */
-	int			may_refuse;		/* with none left, the others are not tried */
+	bool		dead;			/* the messages become dead letters */
+	bool		pop;			/* the messages are handed out */
+	OnceRefusals *refusals;		/* gets rows that were refused; NULL: these
+								 * are noted as stuck */
+	int			may_refuse;		/* how many may yet be refused; at 0, no more
+								 * rows are tried */
 	Fate	   *fates;
 	OnceTry		try;
 
-	/* The first one of each group that was not had: none after it is */
+	/*
+	 * For each group, the first message that was not removed.  Those after it
+	 * are not removed either.
+	 */
 	int			nleft;
 	struct
 	{
@@ -89,9 +102,10 @@ static bool pop_at_once(void *arg, QamClaimed *claimed);
 static bool remove_at_once(void *arg, QamClaimed *claimed);
 
 /*
- * once_claim_rows claims messages, and does away with dead ones that it meets,
- * at most max_dead.  The request must be complete but for what concerns the
- * dead.  Afterwards, hold->req.dead are those that were moved.
+ * once_claim_rows claims messages, and moves dead messages that it meets to
+ * the dead letters, at most max_dead.  The caller has set up hold->req, except
+ * for the fields about dead messages.  On return, hold->req.dead has those
+ * that were moved.
  */
 void
 once_claim_rows(OnceHold *hold, int max_dead)
@@ -100,8 +114,8 @@ once_claim_rows(OnceHold *hold, int max_dead)
 }
 
 /*
- * once_claim_pop is once_claim_rows that deletes what it claims, leaving out
- * what cannot be had.  The rows can be read.
+ * once_claim_pop does the same and deletes the rows that it claims.  A row
+ * that cannot be deleted is left out.  The messages can still be read.
  */
 void
 once_claim_pop(OnceHold *hold, int max_dead)
@@ -110,10 +124,11 @@ once_claim_pop(OnceHold *hold, int max_dead)
 }
 
 /*
- * once_claim_remove claims and deletes, dead or not, and reads nothing.  Returns
- * how many were deleted; those that could not be had are left in hold->req.claimed.
+ * once_claim_remove claims messages, dead or not, and deletes their rows,
+ * whose values are not read.  Returns how many were deleted.  The claims of
+ * the others are left in hold->req.claimed.
  *
- * refusals: for those that are kept by something; NULL: that is an error.
+ * refusals: gets the rows that something keeps.  NULL: such a row is an error.
  */
 int
 once_claim_remove(OnceHold *hold, OnceRefusals *refusals)
@@ -149,8 +164,9 @@ once_claim_remove(OnceHold *hold, OnceRefusals *refusals)
 }
 
 /*
- * once_claim_is_expired tells whether a row is past its time: the one in the row,
- * or else the queue's time to live, from when it could first be delivered.
+ * once_claim_is_expired tells whether a message has expired.  If the row has
+ * no expires_at, the message expires when the queue's ttl has passed since it
+ * could first be delivered.
  */
 bool
 once_claim_is_expired(const OnceQueue *queue, HeapTuple tuple, TimestampTz now)
@@ -182,7 +198,8 @@ once_claim_is_expired(const OnceQueue *queue, HeapTuple tuple, TimestampTz now)
 }
 
 /*
- * claim claims messages until there are enough of them, or no more to be had.
+ * claim claims messages until there are enough of them or no others are
+ * available.
  */
 static void
 claim(OnceHold *hold, int max_dead, bool pop)
@@ -213,19 +230,20 @@ claim(OnceHold *hold, int max_dead, bool pop)
 			may_refuse -= pop_rows(hold, had, may_refuse);
 
 		/*
-		 * Once more, in the place of those that are not to be had; dead ones
-		 * are done
+		 * Try again in place of those that could not be removed.  The dead
+		 * messages have been dealt with.
 		 */
 		req->max_dead = req->max_dead_alone = 0;
 	} while (req->nclaimed < Min(found, req->max) && may_refuse > 0);
 }
 
 /*
- * move_dead makes dead letters of the dead messages that were claimed, and undoes
- * the claims of those that cannot go, and of all that come after them in their
- * groups.
+ * move_dead makes dead letters of the dead messages that were claimed.  If one
+ * of them cannot be moved, its claim is undone, and so are those of all
+ * messages that come after it in its group.
  *
- * If somebody has the table of dead letters locked, they stay for this time.
+ * If somebody has the table of dead letters locked, all of them stay this
+ * time.
  */
 static void
 move_dead(OnceHold *hold, int may_refuse)
@@ -252,9 +270,9 @@ move_dead(OnceHold *hold, int may_refuse)
 }
 
 /*
- * pop_rows deletes the rows of claims, from one on, unless that was done in the
- * walk.  Those that are not had are left out.  Returns how many have become
- * stuck.
+ * pop_rows deletes the rows of the claims that begin at index "from", unless
+ * the walk has deleted them.  It leaves out those that could not be deleted.
+ * Returns how many messages have become stuck.
  */
 static int
 pop_rows(OnceHold *hold, int from, int may_refuse)
@@ -281,8 +299,8 @@ pop_rows(OnceHold *hold, int from, int may_refuse)
 }
 
 /*
- * undo_after undoes the claims of messages to be delivered that come after one in
- * their group that was not had.
+ * undo_after undoes the claims of messages to be delivered that come, in their
+ * group, after one that was not removed.
  */
 static void
 undo_after(OnceHold *hold, const Removal *removal)
@@ -311,10 +329,10 @@ begin_removal(Removal *removal)
 }
 
 /*
- * remove_all removes the rows, each that can be had.
+ * remove_all removes all rows that can be removed.
  *
- * What is dead must not fail the commit of somebody who has come for other
- * messages, so that is always rehearsed.
+ * Dead messages must not make the commit fail for a caller that has come for
+ * other messages.  So for them the commit is always rehearsed.
  */
 static void
 remove_all(Removal *removal)
@@ -333,8 +351,8 @@ remove_all(Removal *removal)
 }
 
 /*
- * settle undoes the claims of rows that were not had, and leaves them out.  Returns
- * how many are stuck.
+ * settle undoes the claims whose rows were not removed, and leaves them out.
+ * Returns how many of their messages are stuck.
  */
 static int
 settle(Removal *removal)
@@ -366,7 +384,7 @@ end_removal(Removal *removal)
 }
 
 /*
- * remove_some removes some of the rows.
+ * remove_some removes the rows from .. to - 1.
  */
 static void
 remove_some(void *arg, int from, int to)
@@ -402,7 +420,7 @@ remove_some(void *arg, int from, int to)
 }
 
 /*
- * refuse leaves a row where it is, as something keeps it.
+ * refuse notes that a row stays because its deletion has raised an error.
  */
 static void
 refuse(void *arg, int row, const ErrorData *error)
@@ -422,8 +440,9 @@ refuse(void *arg, int row, const ErrorData *error)
 }
 
 /*
- * leave notes that a message is not had, so that those after it in its group are
- * not either; unless they are all just to be removed.
+ * leave notes that a message was not removed, so that those after it in its
+ * group are not removed either.  For purge and cancel that does not matter:
+ * they deliver nothing.
  */
 static void
 leave(Removal *removal, const QamClaimed *row)
@@ -455,9 +474,9 @@ is_after_left(const Removal *removal, const QamClaimed *row)
 }
 
 /*
- * remove_one deletes a row, and makes a dead letter of it if that is wanted.  False:
- * it is not to be had without waiting, or not there any more, perhaps because of
- * what triggers have done when another one was deleted.
+ * remove_one deletes a row, and stores a dead letter if that was asked for.
+ * False: the row could not be deleted without waiting, or it is no longer
+ * there, perhaps because of what triggers did when another row was deleted.
  */
 static bool
 remove_one(Removal *removal, QamClaimed *row, OnceDeadWriter *writer)
@@ -492,8 +511,9 @@ is_expired(void *arg, HeapTuple tuple, TimestampTz now)
 }
 
 /*
- * pop_at_once deletes a claimed row as the walk comes by.  Not yet, if it may have
- * to wait for a dead message of its group, which is moved when the walk is over.
+ * pop_at_once deletes a claimed row during the walk.  It puts this off if the
+ * message may have to wait for a dead message of its group, since those are
+ * moved after the walk.
  */
 static bool
 pop_at_once(void *arg, QamClaimed *claimed)
@@ -509,7 +529,7 @@ pop_at_once(void *arg, QamClaimed *claimed)
 }
 
 /*
- * remove_at_once does that for a row that nobody is going to read.
+ * remove_at_once deletes a claimed row during the walk for purge and cancel.
  */
 static bool
 remove_at_once(void *arg, QamClaimed *claimed)

@@ -3,7 +3,7 @@
  * queue_claim.h
  *	  Claiming messages, and removing the rows of some.
  *
- * All but once_claim_is_expired are to be called within once_hold.
+ * All functions except once_claim_is_expired must be called within once_hold.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,11 +14,10 @@
 #include "queue/queue_hold.h"
 #include "queue/queue_try.h"
 
-#define ONCE_MAX_DEAD		100 /* that one call does away with, */
-#define ONCE_MAX_DEAD_ALONE	10000	/* and if there is nothing to deliver
-									 * before */
-#define ONCE_MAX_STUCK		100 /* that consumers come to know as such in one
-								 * call */
+#define ONCE_MAX_DEAD		100 /* dead messages that one call moves */
+#define ONCE_MAX_DEAD_ALONE	10000	/* the same, as long as it has found
+									 * nothing to deliver */
+#define ONCE_MAX_STUCK		100 /* messages that may become stuck in one call */
 
 extern void once_claim_rows(OnceHold *hold, int max_dead);
 extern void once_claim_pop(OnceHold *hold, int max_dead);

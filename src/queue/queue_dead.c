@@ -4,13 +4,14 @@
  *	  Where messages go that are not delivered any more, and what is left of
  *	  failed deliveries when a message is done.
  *
- * Who meets such a message takes it away, be it a consumer or maintain(): its
- * claim, the deletion of its row and the dead letter are all of his
- * transaction.  If that rolls back, the message is where it was, and dead.
+ * A consumer or maintain() that meets such a message takes it away.  The
+ * claim, the deletion of the row and the dead letter are all part of its
+ * transaction.  If that rolls back, the message is where it was, and still
+ * dead.
  *
- * If its row cannot be deleted, or its letter not be stored, it is stuck: it stays
- * where it is and is tried again after a pause.  The error is kept like those
- * given to nack, in his transaction.
+ * If the row cannot be deleted, or the letter cannot be stored, the message is
+ * stuck: it stays where it is and is tried again after a pause.  The error is
+ * stored in the same transaction, where the errors given to nack are.
  *
  *-------------------------------------------------------------------------
  */
@@ -32,7 +33,7 @@
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
-/* An error that is to be noted */
+/* An error that is to be stored */
 typedef struct Note
 {
 	OnceQueue  *queue;
@@ -44,8 +45,8 @@ static void write_note(void *arg, int from, int to);
 static void forgo_note(void *arg, int row, const ErrorData *error);
 
 /*
- * once_dead_is_dropped tells whether a dead message leaves no letter, so that nothing
- * of it needs to be read.
+ * once_dead_is_dropped tells whether a dead message leaves no letter.  Then
+ * nothing of it needs to be read.
  */
 bool
 once_dead_is_dropped(const OnceQueue *queue, const QamClaimed *dead)
@@ -55,8 +56,9 @@ once_dead_is_dropped(const OnceQueue *queue, const QamClaimed *dead)
 
 /*
  * once_dead_store makes a dead letter of a message whose row has been deleted,
- * in the table that the writer has open.  The tuple is flat.  One that is dropped
- * is forgotten instead.
+ * in the table that the writer has open.  The tuple must be flat.  If the
+ * message is to be dropped, no letter is made, and what was known of it is
+ * deleted.
  */
 void
 once_dead_store(OnceQueue *queue, OnceDeadWriter *writer, const QamClaimed *dead)
@@ -103,7 +105,8 @@ once_dead_store(OnceQueue *queue, OnceDeadWriter *writer, const QamClaimed *dead
 }
 
 /*
- * once_dead_note_stuck notes why a message is stuck, and says so unless that is known.
+ * once_dead_note_stuck stores why a message is stuck and warns of it, unless
+ * the same error is stored already.
  */
 void
 once_dead_note_stuck(OnceQueue *queue, const QamClaimed *message, const ErrorData *error)
@@ -137,14 +140,14 @@ write_note(void *arg, int from, int to)
 static void
 forgo_note(void *arg, int row, const ErrorData *error)
 {
-	/* It has been said, and will be again */
+	/* The warning has been given, and will be given again */
 }
 
 /*
- * once_done_messages sees to what is left of messages that have been acked:
- * their failures, of which there are none before the second delivery, go, and
- * they themselves are archived.  hold: of those that have been claimed for that,
- * or NULL.
+ * once_done_messages deals with what is left of messages that have been acked.
+ * It deletes their failures, which do not exist before the second delivery,
+ * and puts the messages into the archive.  hold: the hold that the messages
+ * were claimed in, or NULL.
  */
 void
 once_done_messages(const OnceQueue *queue, const QamClaimed *messages, int n, OnceHold *hold)

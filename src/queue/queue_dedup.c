@@ -5,13 +5,14 @@
  *
  * A queue remembers the dedup_ids of its messages in a ledger of its own (see
  * src/ledger), the tables once."d_<queue>_0" and "d_<queue>_1", which are made
- * with the queue.  Sending marks the id with the message's id, in the same
- * transaction: so of messages with one dedup_id one is sent, whoever sends them,
- * and who repeats it waits for the first one's end.
+ * with the queue.  Sending a message marks its dedup_id, with the message's id
+ * as the value, in the same transaction.  So only one message with a dedup_id
+ * is sent, whoever sends it.  A session that repeats it waits until the
+ * transaction of the first one ends.
  *
- * Ids of messages are drawn before, for all of a call in their order: so they are
- * in the order of the rows, which an index that is built anew goes by.  Those of
- * repeats are never used.
+ * All ids of a call are drawn before, in the order of its messages.  So ids
+ * are in the order of the rows, which the building of an index relies on.  The
+ * ids drawn for repeats are never used.
  *
  *-------------------------------------------------------------------------
  */
@@ -35,8 +36,8 @@
 static void open_ledger(const OnceQueue *queue, OnceLedger *ledger);
 
 /*
- * once_dedup_begin prepares for a call that sends up to so many messages with a
- * dedup_id.
+ * once_dedup_begin prepares for a call that sends at most "max" messages with
+ * a dedup_id.
  */
 void
 once_dedup_begin(OnceDedup *dedup, int max)
@@ -47,8 +48,8 @@ once_dedup_begin(OnceDedup *dedup, int max)
 }
 
 /*
- * once_dedup_add notes the dedup_id of a row, which is greater than those noted
- * before, or raises an error that names the argument.
+ * once_dedup_add notes the dedup_id of a row, or raises an error that names
+ * the argument.  Rows must be added in ascending order.
  */
 void
 once_dedup_add(OnceDedup *dedup, int row, Datum dedup_id, const char *argument)
@@ -59,11 +60,12 @@ once_dedup_add(OnceDedup *dedup, int row, Datum dedup_id, const char *argument)
 }
 
 /*
- * once_dedup_insert is once_insert_rows for rows of which some have a dedup_id:
- * stores those that are no repeats.  The ids of the others become those of the
- * messages that they repeat, and dedup->marks[].is_new says which they are.
+ * once_dedup_insert is once_insert_rows for rows of which some have a
+ * dedup_id.  It stores those that are no repeats.  A repeat gets the id of the
+ * message that it repeats, and is_new is false in its element of dedup->marks.
  *
- * Waits for open transactions that have sent one of them.
+ * Waits for open transactions that have sent a message with one of the
+ * dedup_ids.
  */
 void
 once_dedup_insert(OnceQueue *queue, OnceNewRows *batch, OnceDedup *dedup)
@@ -118,8 +120,8 @@ once_dedup_insert(OnceQueue *queue, OnceNewRows *batch, OnceDedup *dedup)
 }
 
 /*
- * once_dedup_make makes what remembers the dedup_ids of a queue, unless there is
- * such a thing, for the queue's owner.  The caller may act for him, and holds
+ * once_dedup_make makes the ledger for the dedup_ids of a queue, for the
+ * queue's owner, unless it exists.  The caller may act for the owner and holds
  * once_options_lock.
  */
 void
@@ -134,11 +136,11 @@ once_dedup_make(Relation heap, const char *queue)
 }
 
 /*
- * once_dedup_forget_queue drops what remembers the dedup_ids of a queue that is
- * being dropped, or made.  The caller holds once_options_lock.
+ * once_dedup_forget_queue drops the ledger for the dedup_ids of a queue that
+ * is being dropped or made.  The caller holds once_options_lock.
  *
- * Whosever it is: what a queue of that name has left behind, with whatever owner,
- * is nobody's.
+ * The owner of the tables does not matter, since what an earlier queue of that
+ * name has left behind belongs to nobody.
  */
 void
 once_dedup_forget_queue(const char *queue)
@@ -147,8 +149,9 @@ once_dedup_forget_queue(const char *queue)
 }
 
 /*
- * open_ledger finds the ledger of a queue's dedup_ids.  It is made with the queue;
- * of a queue without one only the owner makes it when he sends.
+ * open_ledger finds the ledger for the dedup_ids of a queue.  It is made with
+ * the queue; if it is missing, it is made again if the caller owns the queue's
+ * table.  Otherwise that is an error.
  */
 static void
 open_ledger(const OnceQueue *queue, OnceLedger *ledger)
@@ -166,7 +169,7 @@ open_ledger(const OnceQueue *queue, OnceLedger *ledger)
 				 errdetail("The tables for dedup_ids, which were created with the queue, are missing."),
 				 errhint("Its owner can create them with once.alter_queue.")));
 
-	/* Of two who would make it, the second finds it made. */
+	/* If two sessions make it, the second finds it made. */
 	once_options_lock(ONCE_QUEUE_PREFIX, name);
 	once_dedup_make(queue->heap, name);
 	if (!once_ledger_find(ledger, ONCE_LEDGER_DEDUP, name, window))

@@ -3,8 +3,8 @@
  * queue_dump.c
  *	  Dead letters and failures on their way into a dump and back.
  *
- * Nobody may read or write the tables that have them, so pg_dump has others in
- * their place: see 50_dead.sql.
+ * Users may not read or write the tables that hold them, so pg_dump is given
+ * other tables in their place: see src/install/50_dead.sql.
  *
  *-------------------------------------------------------------------------
  */
@@ -33,7 +33,7 @@
 #include "utils/snapmgr.h"
 #include "utils/tuplestore.h"
 
-/* Of both tables */
+/* The column "queue" of both tables */
 #define Anum_queue			1
 
 PG_FUNCTION_INFO_V1(once_dump_rows);
@@ -43,8 +43,8 @@ static bool may_see(const char *queue);
 static void check_not_null(Relation rel, HeapTuple tuple);
 
 /*
- * once.dump_dead_letters, once.dump_failures: those rows of the table whose type is
- * that of the result which the caller may see.
+ * once.dump_dead_letters, once.dump_failures: the rows of a table that the
+ * caller may see.  The table is that whose row type the function returns.
  */
 Datum
 once_dump_rows(PG_FUNCTION_ARGS)
@@ -53,7 +53,7 @@ once_dump_rows(PG_FUNCTION_ARGS)
 	Relation	rel;
 	TableScanDesc scan;
 	TupleTableSlot *slot;
-	char	   *last = NULL;	/* the queue asked for last, and the answer */
+	char	   *last = NULL;	/* the queue last asked for, and the answer */
 	bool		sees = false;
 	Oid			type;
 	bool		all;
@@ -94,8 +94,8 @@ once_dump_rows(PG_FUNCTION_ARGS)
 }
 
 /*
- * may_see tells whether the caller may see the dead letters and failures of a queue,
- * as the views decide it.
+ * may_see tells whether the caller may see the dead letters and failures of a
+ * queue.  The views once.dead_letters and once.failures decide the same way.
  */
 static bool
 may_see(const char *queue)
@@ -113,12 +113,12 @@ may_see(const char *queue)
 }
 
 /*
- * once.restore_row(table): a BEFORE INSERT trigger that puts the row into another
- * table of the extension, with the same columns, and lets nothing come of the
- * insertion itself.
+ * once.restore_row(table): a BEFORE INSERT trigger that puts the row into
+ * another table of the extension, which has the same columns, and suppresses
+ * the insertion itself.
  *
- * Writes below the level of SQL, so it does not for tables that are not its own,
- * whoever has made the trigger.
+ * It writes without the checks of SQL.  So it refuses tables that are not
+ * those of the extension, whoever has created the trigger.
  */
 Datum
 once_restore_row(PG_FUNCTION_ARGS)
@@ -163,8 +163,8 @@ once_restore_row(PG_FUNCTION_ARGS)
 }
 
 /*
- * check_not_null raises an error if a row has no value where its table wants one,
- * which is not looked at below the level of SQL.
+ * check_not_null raises an error if a row has a null in a column that is NOT
+ * NULL.  Insertion below the level of SQL does not check that.
  */
 static void
 check_not_null(Relation rel, HeapTuple tuple)

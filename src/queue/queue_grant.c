@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * queue_grant.c
- *	  grant_queue and revoke_queue: the rights on a queue's table by the names
- *	  of what they are for.
+ *	  grant_queue and revoke_queue: rights on a queue's table, named by their
+ *	  purpose.
  *
- * Both are GRANT and REVOKE, as the caller, and so are their rules: who may
- * grant what, and that one takes back only what one has given.
+ * They execute GRANT and REVOKE as the caller, so the rules of these commands
+ * apply: who may grant what, and that a role revokes only what it has granted.
  *
  *-------------------------------------------------------------------------
  */
@@ -22,7 +22,7 @@
 #include "utils/builtins.h"
 #include "utils/rel.h"
 
-/* What can be granted */
+/* A use of a queue that can be granted */
 typedef struct Use
 {
 	const char *name;
@@ -55,7 +55,7 @@ once_grant_queue(PG_FUNCTION_ARGS)
 }
 
 /*
- * once.revoke_queue: takes it back.
+ * once.revoke_queue: takes back what grant_queue has given.
  */
 Datum
 once_revoke_queue(PG_FUNCTION_ARGS)
@@ -65,10 +65,11 @@ once_revoke_queue(PG_FUNCTION_ARGS)
 }
 
 /*
- * change_grants is grant_queue and revoke_queue.
+ * change_grants does the work of grant_queue and revoke_queue.
  *
- * Of two commands that change the rights on a table at the same time, one
- * fails; here they come one after the other.
+ * If two commands change the rights on one table at the same time, one of them
+ * fails.  once_options_lock makes calls of these functions wait for each
+ * other.
  */
 static void
 change_grants(FunctionCallInfo fcinfo, bool grant, const char *verb)
@@ -92,8 +93,8 @@ change_grants(FunctionCallInfo fcinfo, bool grant, const char *verb)
 
 /*
  * change_archive grants SELECT on the archive of a queue, or revokes it, if
- * there is an archive.  One that an earlier queue of the name has left to somebody
- * else is not this queue's.
+ * the queue has an archive.  An archive of another owner is not that of this
+ * queue: an earlier queue of the name has left it.
  */
 static void
 change_archive(const OnceQueue *queue, bool grant, const char *role)

@@ -3,19 +3,22 @@
  * queue_hold.c
  *	  What a call has claimed and not handed out yet.
  *
- * Claims count as deliveries, whatever becomes of the transaction.  A call that
- * fails has delivered nothing, so it gives back, uncounted, what it has claimed:
- * all of it, since messages are handed out together, when all has gone well.
+ * Claims count as deliveries, whatever becomes of the transaction.  A call
+ * that fails has delivered nothing, because messages are handed out together
+ * when all has gone well.  So the call gives back all its claims, and no
+ * attempt is counted.
  *
- * If the call fails because of one message, that one would be met again by the
- * next call, and by the one after it.  So the message that was worked on is not
- * just given back, but stuck: others come first for a while.
+ * If the call fails because of one message, the next call would meet that
+ * message again, and so would the one after it.  So the message that was
+ * worked on is not just given back: it is stuck, and other messages come first
+ * for a while.
  *
- * An error is caught before its transaction ends: nobody can have taken the end
- * of the claiming transaction for a failed delivery by then.  A backend that is
- * told to terminate does not come by there; its claims are given back as its
- * transaction is rolled back, when somebody may just have been faster.  One that
- * is killed gives back nothing, and its claims count.
+ * An error is caught before its transaction ends.  At that time, nobody can
+ * have mistaken the end of the claiming transaction for a failed delivery.  A
+ * backend that is told to terminate does not get to that point.  Its claims
+ * are given back while its transaction is rolled back; somebody else may have
+ * claimed the messages just before.  A backend that is killed gives nothing
+ * back, and its claims count.
  *
  *-------------------------------------------------------------------------
  */
@@ -35,7 +38,7 @@
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 
-/* The innermost one under way */
+/* The innermost hold of the calls that are running */
 static OnceHold *innermost = NULL;
 
 pg_noreturn static void fail(OnceHold *hold);
@@ -50,7 +53,7 @@ static void hold_subxact_callback(SubXactEvent event, SubTransactionId mySubid,
 								  SubTransactionId parentSubid, void *arg);
 
 /*
- * once_hold_init hooks into the ends of transactions.
+ * once_hold_init registers callbacks for the ends of transactions.
  */
 void
 once_hold_init(void)
@@ -60,8 +63,8 @@ once_hold_init(void)
 }
 
 /*
- * once_hold_begin makes a request of the queue's, empty but for what all have in
- * common.
+ * once_hold_begin initializes a hold and its request.  The caller sets what is
+ * not the same for all requests.
  */
 void
 once_hold_begin(OnceHold *hold, OnceQueue *queue, Snapshot snapshot)
@@ -76,14 +79,18 @@ once_hold_begin(OnceHold *hold, OnceQueue *queue, Snapshot snapshot)
 	hold->req.retry = queue->meta.retry;
 	hold->req.snapshot = snapshot;
 
-	/* An executor's memory may be gone when its transaction is rolled back */
+	/*
+	 * The executor's memory may be gone at rollback, when the claims are
+	 * needed
+	 */
 	hold->req.context = TopTransactionContext;
 }
 
 /*
- * once_hold does work that claims by hold->req, and with what has been claimed.
- * When it returns, the messages in hold->req.claimed count as handed out, and
- * the array is gone; if it fails, they are given back.
+ * once_hold calls "work", which makes claims through hold->req and hands
+ * messages out.  When once_hold returns, the messages in hold->req.claimed
+ * count as handed out, and the arrays of claims have been freed.  If "work"
+ * raises an error, the claims are given back, and the error is raised again.
  */
 void
 once_hold(OnceHold *hold, void (*work) (OnceHold *hold))
@@ -107,8 +114,7 @@ once_hold(OnceHold *hold, void (*work) (OnceHold *hold))
 }
 
 /*
- * fail gives back what a call holds that has raised an error, and raises it
- * again.
+ * fail gives back what a failed call holds, and raises its error again.
  */
 static void
 fail(OnceHold *hold)
@@ -128,8 +134,9 @@ fail(OnceHold *hold)
 }
 
 /*
- * can_touch_pages tells whether pages may be used after an error.  A page that
- * could not be read, this backend may still be reading, and would wait for itself.
+ * can_touch_pages tells whether pages may be used after an error.  If a page
+ * could not be read, this backend may still count as reading it, and would
+ * wait for itself.
  */
 static bool
 can_touch_pages(const ErrorData *error)
@@ -138,10 +145,11 @@ can_touch_pages(const ErrorData *error)
 }
 
 /*
- * try_give_back gives back what a call holds, if it can be done.
+ * try_give_back gives back what a call holds, if that is possible.
  *
- * The error may have left locks on pages, or a record half made.  All that is
- * cleared away at the end of a subtransaction that fails, so here is one.
+ * The error may have left locks on pages or a half-made WAL record.  The
+ * rollback of a subtransaction cleans all that up, so we start one and roll it
+ * back.
  */
 static void
 try_give_back(OnceHold *hold)
@@ -156,7 +164,7 @@ try_give_back(OnceHold *hold)
 	}
 	PG_CATCH();
 	{
-		/* Then they end with the transaction, and count */
+		/* Then the claims end with the transaction, and count */
 		MemoryContextSwitchTo(hold->mcxt);
 		FlushErrorState();
 	}
@@ -193,9 +201,9 @@ free_claims(OnceHold *hold)
 }
 
 /*
- * abort_level gives back what calls hold in a (sub)transaction that is being
- * rolled back with none of them having failed: the backend terminates, and their
- * frames are still there.
+ * abort_level gives back what calls hold in a transaction or subtransaction
+ * that is being rolled back although none of them has failed.  This is so when
+ * the backend terminates.  The stack frames of the calls still exist.
  */
 static void
 abort_level(int nest_level)
@@ -213,8 +221,8 @@ abort_level(int nest_level)
 		PG_CATCH();
 		{
 			/*
-			 * As at the beginning of the rollback, which still holds
-			 * interrupts off
+			 * Clean up as the beginning of the rollback did, which still
+			 * holds interrupts off
 			 */
 			InterruptHoldoffCount = holdoff;
 			FlushErrorState();

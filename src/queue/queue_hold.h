@@ -19,17 +19,16 @@ typedef struct OnceHold
 	OnceQueue  *queue;
 	void	   *arg;			/* the caller's */
 	QamClaimRequest req;
-	uint32		at;				/* the claim (its "nth") that is worked on,
-								 * and will be stuck if that fails, or
+	uint32		at;				/* the claim (its "nth") that is worked on and
+								 * will be stuck if that fails; else
 								 * ONCE_AT_NONE */
-	bool		first;			/* has the transaction written nothing before? */
-	bool		in_time;		/* if the time is up, is it no message's
-								 * doing? */
-	int			dead_met;		/* dead messages that were claimed to be
-								 * moved, */
-	int			dead_settled;	/* and those that were, or are stuck */
+	bool		first;			/* had the transaction written nothing before? */
+	bool		in_time;		/* if once_limit strikes, no message is blamed */
+	int			dead_met;		/* dead messages claimed in order to be moved */
+	int			dead_settled;	/* those of them that were moved or became
+								 * stuck */
 
-	/* queue_hold.c's own */
+	/* private to queue_hold.c */
 	int			nest_level;
 	MemoryContext mcxt;
 	ResourceOwner owner;

@@ -3,9 +3,9 @@
  * queue_insert.c
  *	  Putting rows into a queue's table.
  *
- * This is done on heap and indexes directly, as the executor would for a table as
- * create_queue makes it.  When the table has more to it than that (OnceMeta.fast
- * tells), it is left to queue_spi.c.
+ * Rows are put into the heap and the indexes directly, as the executor would
+ * do for a table made by create_queue.  If the table has been changed (see
+ * OnceMeta.fast), queue_spi.c does it.
  *
  *-------------------------------------------------------------------------
  */
@@ -38,11 +38,12 @@
 typedef struct OpenIndex
 {
 	Relation	index;
-	IndexInfo  *info;			/* of a key */
-	QamEntry   *entries;		/* of a queue index: one per row */
+	IndexInfo  *info;			/* if it is a key, else NULL */
+	QamEntry   *entries;		/* if it is a queue index: one per row; else
+								 * NULL */
 } OpenIndex;
 
-/* Where one call of the fast path stands */
+/* The state of one call of the fast path */
 typedef struct FastInsert
 {
 	OnceQueue  *queue;
@@ -67,7 +68,7 @@ once_insert_rows(OnceQueue *queue, OnceNewRows *batch)
 {
 	int			i;
 
-	/* The right to draw ids comes with that to insert, as for identities. */
+	/* As for identity columns, the right to insert includes drawing ids. */
 	for (i = 0; i < batch->nrows && !batch->have_ids; i++)
 		batch->rows[i].id = nextval_internal(queue->meta.sequence, false);
 
@@ -80,8 +81,9 @@ once_insert_rows(OnceQueue *queue, OnceNewRows *batch)
 }
 
 /*
- * insert_fast stores rows without the executor.  The same lock modes, the same
- * order (heap, then indexes) and the same uniqueness checks as there.
+ * insert_fast stores rows without the executor.  It uses the same lock modes,
+ * the same order (heap, then indexes) and the same uniqueness checks as the
+ * executor.
  */
 static void
 insert_fast(OnceQueue *queue, const OnceNewRows *batch)
@@ -143,7 +145,8 @@ open_indexes(FastInsert *ins)
 }
 
 /*
- * form_row makes the tuple of a message: the columns of create_queue, in order.
+ * form_row makes the tuple of a message.  The table has the columns that
+ * create_queue makes, in that order.
  */
 static HeapTuple
 form_row(FastInsert *ins, const OnceNewRow *row)
@@ -169,8 +172,8 @@ form_row(FastInsert *ins, const OnceNewRow *row)
 }
 
 /*
- * insert_many stores rows a chunk at a time: one WAL record and one buffer
- * lock per heap page, not per row.
+ * insert_many stores rows a chunk at a time.  It takes one WAL record and one
+ * buffer lock for each heap page, not for each row.
  */
 static void
 insert_many(FastInsert *ins)
@@ -203,8 +206,8 @@ insert_many(FastInsert *ins)
 }
 
 /*
- * index_row enters a row into the keys, and notes it for the queue indexes,
- * which get all rows of a call together.
+ * index_row inserts a row into the key indexes.  It also prepares the entry
+ * for the queue indexes, which get all rows of a call together.
  */
 static void
 index_row(FastInsert *ins, int rowno, ItemPointer tid)

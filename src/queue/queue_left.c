@@ -3,9 +3,9 @@
  * queue_left.c
  *	  What is left of a queue that has lost its table.
  *
- * By DROP TABLE, DROP OWNED or renaming: drop_queue leaves nothing.  It is kept
- * for whom it belongs to, and not in the way of others unless they want the same
- * name.  See src/meta/README.
+ * A queue loses its table by DROP TABLE, DROP OWNED or renaming; drop_queue
+ * leaves nothing behind.  What is left is kept for its owner.  It is in the
+ * way only of a new queue of the same name.  See src/meta/README.
  *
  *-------------------------------------------------------------------------
  */
@@ -48,7 +48,8 @@ static char *describe(const Left *left, const char *queue);
 static void check_elsewhere(const char *queue, const char *message);
 
 /*
- * once.is_own_table: does what is known by its name belong to a table?
+ * once.is_own_table: tells whether what is stored under a table's name belongs
+ * to that table.
  */
 Datum
 once_is_own_table(PG_FUNCTION_ARGS)
@@ -57,10 +58,10 @@ once_is_own_table(PG_FUNCTION_ARGS)
 }
 
 /*
- * once_left_check raises an error if a queue cannot be made because something is left
- * of another one of the name, which has no table any more.  Nothing is deleted but
- * what its owner, who is the caller, cannot want any more.  The caller holds
- * once_options_lock.
+ * once_left_check raises an error if a queue cannot be made because an earlier
+ * queue of that name, which has lost its table, has left something behind.  It
+ * deletes only what certainly belongs to the caller and is of no more use to
+ * it.  The caller holds once_options_lock.
  */
 void
 once_left_check(const char *queue)
@@ -84,11 +85,12 @@ once_left_check(const char *queue)
 }
 
 /*
- * once_left_drop deletes what is left of a queue that has no table, or raises an error
- * if there is nothing, or it is not the caller's.
+ * once_left_drop deletes what is left of a queue that has no table.  It raises
+ * an error if there is nothing, or if it does not belong to the caller.
  *
- * Dead letters and failures belong to nobody by themselves; they are those of whom the
- * tables that are left belong to, since these were made with the queue for its owner.
+ * Dead letters and failures have no owner of their own.  They belong to the
+ * owner of the tables that are left, which were made with the queue for its
+ * owner.
  */
 void
 once_left_drop(const char *queue)
@@ -100,8 +102,8 @@ once_left_drop(const char *queue)
 	find_left(&left, queue);
 
 	/*
-	 * Somebody may have made a queue of the name since the caller looked for
-	 * it
+	 * A queue of that name may have been made since the caller searched for
+	 * one
 	 */
 	if (OidIsValid(get_relname_relid(psprintf("%s%s", ONCE_QUEUE_PREFIX, queue),
 									 once_schema_oid(false))))
@@ -139,8 +141,9 @@ find_left(Left *left, const char *queue)
 }
 
 /*
- * may_forget_dedup tells whether dedup_ids can be forgotten without asking: the table
- * of the queue that remembers them has been dropped for sure, and they are the caller's.
+ * may_forget_dedup tells whether dedup_ids can be forgotten without asking:
+ * the table of their queue has certainly been dropped, and they belong to the
+ * caller.
  */
 static bool
 may_forget_dedup(const Left *left, const char *queue)
@@ -154,7 +157,8 @@ may_forget_dedup(const Left *left, const char *queue)
 }
 
 /*
- * owns_tables tells whether tables are left, and all of them the caller's.
+ * owns_tables tells whether any tables are left, and the caller owns all of
+ * them.
  */
 static bool
 owns_tables(const Left *left)
@@ -171,7 +175,7 @@ owns_tables(const Left *left)
 }
 
 /*
- * describe says what is left.
+ * describe returns a text that names what is left.
  */
 static char *
 describe(const Left *left, const char *queue)
@@ -190,8 +194,9 @@ describe(const Left *left, const char *queue)
 }
 
 /*
- * check_elsewhere raises an error if the table of a queue is still there, by another
- * name or in another schema, and has not been made a queue of that name.
+ * check_elsewhere raises an error if the table of a queue still exists under
+ * another name or in another schema, and has not been made a queue of that
+ * name.
  */
 static void
 check_elsewhere(const char *queue, const char *message)

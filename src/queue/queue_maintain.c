@@ -4,18 +4,20 @@
  *	  maintain: what has to be done now and then, whether or not anybody
  *	  consumes.
  *
- * It goes through the queues that the caller may consume from, and takes some
- * steps for each, and then through the ledgers that he may mark in.  A step is
- * a piece of work of bounded size, done again as long as it finds more to do,
- * and each time in a transaction of its own if the procedure is called where it
- * may commit.  So no lock is held for long, and what has been done stays done.
+ * maintain() goes through the queues that the caller may consume from, and
+ * takes some steps for each of them; then it goes through the ledgers that the
+ * caller may mark in.  A step is a piece of work of bounded size.  It is
+ * repeated as long as it finds more to do.  If the procedure is called where
+ * it may commit, each step has a transaction of its own.  So no lock is held
+ * for long, and what has been done stays done.
  *
- * It waits for nobody: what is locked against it is passed by.  Nor does the
- * trouble of one queue keep the next one waiting, whatever code its owner has put
- * behind it: an error of whatever kind becomes a warning, and takes back what the
- * step has done; there are no more passes than what was there at the beginning
- * can take; and the time is limited (once.maintenance_timeout).  What code may do to
- * the session of who runs it, such as to cancel or to end it, it may do here as well.
+ * It waits for nobody: what others have locked is skipped.  Nor does trouble
+ * in one queue keep the next one waiting, whatever code its owner has attached
+ * to it.  Any error, except a cancellation from outside, becomes a warning,
+ * and what the step has done is rolled back.  A step is not repeated more
+ * often than the work that was there at the beginning can need.  And the time
+ * is limited (once.maintenance_timeout).  Code of an owner can still do to the
+ * session that runs it what it always can, such as cancel or end it.
  *
  *-------------------------------------------------------------------------
  */
@@ -75,45 +77,47 @@ int			once_maintenance_timeout = ONCE_MAINTENANCE_TIMEOUT;
 #define LIST_LEDGERS_SQL \
 	"SELECT l.ledger FROM " ONCE_SCHEMA ".ledger l ORDER BY l.ledger"
 
-/* How much one step does, in messages */
+/* How much one step does: number of messages */
 #define SCHEDULE_STEP		10000
 #define GROUPS_STEP			10000
 #define DEAD_STEP			1000
 #define RETENTION_STEP		10000
 
-/* What is due for a ledger is done in a few steps */
+/* A few steps do all that is due for a ledger */
 #define LEDGER_PASSES		8
 
-/* How often the schedule may move a message before it is in its lane */
+/* How often the schedule may move a message until it is in its lane */
 #define SCHEDULE_MOVES		10
 
-/* How often a tour of the groups may look at a message */
+/* How often a tour of the groups may look at one message */
 #define TOUR_LOOKS			3
 
-/* What is worked at, and how */
+/* The queue or ledger that is worked on, and how */
 typedef struct Work Work;
 
-/* Does some of its work; true: there may be more of it */
+/* A step does some work.  True: there may be more of it. */
 typedef bool (*Step) (OnceQueue *queue, Work *work);
 
 struct Work
 {
-	bool		atomic;			/* within a transaction of the caller's own? */
+	bool		atomic;			/* in a transaction that the caller has begun? */
 	const char *what;			/* "queue" or "ledger" */
 	const char *name;
-	OnceLimit	limit;			/* of this queue or ledger */
-	TimestampTz now;			/* when its turn began */
-	Step		step;			/* of a queue */
-	int64		passes;			/* this one and how many more, or -1: not
+	OnceLimit	limit;			/* for this queue or ledger */
+	TimestampTz now;			/* when work on it began */
+	Step		step;			/* for a queue */
+	int64		passes;			/* passes left, this one included; -1: not yet
 								 * known */
-	int64		dead_left;		/* dead messages that may yet be met, or -1:
-								 * not known */
-	int			dead_step;		/* and that one step takes */
+	int64		dead_left;		/* dead messages that may yet be met; -1: not
+								 * yet known */
+	int			dead_step;		/* dead messages that the next step takes */
 	QamTour		tour;			/* of the groups */
-	bool		opening;		/* the queue has not been opened yet */
+	bool		opening;		/* is the queue being opened? */
 	bool		unusable;		/* out: no other step is worth trying */
-	bool		asking;			/* whether publications let rows be deleted */
-	int			nforbidden;		/* queues of the whole call where they do not */
+	bool		asking;			/* are publications being asked whether rows
+								 * may be deleted? */
+	int			nforbidden;		/* queues, of the whole call, where they
+								 * forbid it */
 };
 
 PG_FUNCTION_INFO_V1(once_maintain);
@@ -149,7 +153,8 @@ static const Step steps[] = {
 };
 
 /*
- * once.maintain: all steps for all queues, and all ledgers.
+ * once.maintain: takes all steps for all queues, and does what is due for all
+ * ledgers.
  */
 Datum
 once_maintain(PG_FUNCTION_ARGS)
@@ -166,12 +171,12 @@ once_maintain(PG_FUNCTION_ARGS)
 	PreventCommandDuringRecovery("once.maintain()");
 	PreventCommandIfReadOnly("once.maintain()");
 
-	/* Its memory outlives the transactions. */
+	/* What we allocate from here on outlives the transactions. */
 	SPI_connect_ext(atomic ? 0 : SPI_OPT_NONATOMIC);
 
 	/*
-	 * If what a procedure has done before cannot be committed, that is its
-	 * error
+	 * Commit first what the calling procedure has done.  If that fails, the
+	 * error is that procedure's.
 	 */
 	if (!atomic)
 		SPI_commit();
@@ -207,7 +212,7 @@ once_maintain(PG_FUNCTION_ARGS)
 }
 
 /*
- * list_names returns what a query says.
+ * list_names returns the names that a query finds.
  */
 static char **
 list_names(const char *sql, int *n)
@@ -242,8 +247,9 @@ begin_work(Work *work, bool atomic, const char *what, const char *name)
 }
 
 /*
- * do_work does a piece of work as long as there is more of it, but not for ever:
- * what comes in meanwhile is the next call's, and others want their turn.
+ * do_work repeats a step as long as there is more work, but not for ever.
+ * Work that comes in meanwhile is left to the next call, so that other queues
+ * get their turn.
  */
 static void
 do_work(Work *work)
@@ -269,7 +275,8 @@ do_work(Work *work)
 }
 
 /*
- * try_commit commits, and makes a warning of an error of that, which has rolled back.
+ * try_commit commits.  If that fails, the transaction has been rolled back, a
+ * warning is given, and the result is false.
  */
 static bool
 try_commit(Work *work)
@@ -299,7 +306,7 @@ try_commit(Work *work)
 }
 
 /*
- * try_work does some work in a subtransaction, and makes a warning of its error.
+ * try_work takes a step in a subtransaction, and makes a warning of its error.
  * A step that may run code of users has armed the limit.
  */
 static bool
@@ -319,9 +326,9 @@ try_work(Work *work)
 		PushActiveSnapshot(GetTransactionSnapshot());
 
 		/*
-		 * What is deferred to the commit could not be caught any more, nor
-		 * would it run as the table's owner.  In a transaction of the
-		 * caller's own, its time is his to choose.
+		 * Errors of triggers deferred to the commit could not be caught, and
+		 * the triggers would not run as the table's owner.  In a transaction
+		 * of its own, the caller decides when they fire.
 		 */
 		if (!work->atomic)
 			once_try_set_immediate();
@@ -351,8 +358,9 @@ try_work(Work *work)
 }
 
 /*
- * warn makes a warning of what has come of some work.  If it has used up the time,
- * or if the queue is none any more or cannot be opened, nothing else is tried.
+ * warn makes a warning of the error of a step.  Nothing else is tried for this
+ * queue if the step has used up the time, or if the queue is not usable or
+ * cannot be opened.
  */
 static void
 warn(Work *work, const ErrorData *edata)
@@ -360,7 +368,9 @@ warn(Work *work, const ErrorData *edata)
 	work->unusable = work->opening || edata->sqlerrcode == ERRCODE_ONCE_QUEUE_UNUSABLE ||
 		once_limit_struck();
 
-	/* It may be the same for each queue: once is enough, and their number */
+	/*
+	 * Each queue may have the same trouble, so warn once and count the others
+	 */
 	if (work->asking && work->nforbidden++ > 0)
 	{
 		work->asking = false;
@@ -382,7 +392,8 @@ warn(Work *work, const ErrorData *edata)
 }
 
 /*
- * do_queue opens a queue for a step, if it can be had at once.
+ * do_queue opens a queue and takes a step, unless it would have to wait to
+ * open the queue.
  */
 static bool
 do_queue(Work *work)
@@ -405,9 +416,10 @@ do_queue(Work *work)
 }
 
 /*
- * most_passes tells how often a step can find something of what is there now.  A tour
- * of the groups looks at each group, and at each message that is gone, and there are no
- * more places in their directory than messages can be in the index.
+ * most_passes returns how many passes of a step the work that is there now can
+ * need at most.  A tour of the groups looks at each group and at each message
+ * that is gone.  The directory of groups has no more places than the index can
+ * have messages.
  */
 static int64
 most_passes(OnceQueue *queue, Step step)
@@ -422,7 +434,7 @@ most_passes(OnceQueue *queue, Step step)
 }
 
 /*
- * do_ledger does what is due for a ledger, if the caller may mark in it.
+ * do_ledger does what is due for a ledger if the caller may mark in it.
  */
 static bool
 do_ledger(const char *name)
@@ -435,8 +447,7 @@ do_ledger(const char *name)
 }
 
 /*
- * step_dedup does what is due for the ledger of messages that were sent with a
- * dedup_id.
+ * step_dedup does what is due for the ledger of a queue's dedup_ids.
  */
 static bool
 step_dedup(OnceQueue *queue, Work *work)
@@ -449,7 +460,7 @@ step_dedup(OnceQueue *queue, Work *work)
 }
 
 /*
- * step_schedule brings messages that are due into their lanes.
+ * step_schedule moves messages that are due into their lanes.
  */
 static bool
 step_schedule(OnceQueue *queue, Work *work)
@@ -458,8 +469,8 @@ step_schedule(OnceQueue *queue, Work *work)
 }
 
 /*
- * step_groups has groups go on whose first message, not to be had yet, was deleted
- * or moved by plain SQL.
+ * step_groups lets those groups go on whose first message, not yet available,
+ * was deleted or moved by plain SQL.
  */
 static bool
 step_groups(OnceQueue *queue, Work *work)
@@ -471,19 +482,21 @@ step_groups(OnceQueue *queue, Work *work)
 }
 
 /*
- * step_dead takes away messages that are not delivered any more, unless the
- * queue's owner wants it left alone.
+ * step_dead takes away messages that are not to be delivered any more, unless
+ * the queue's owner has paused consuming.
  *
- * Code of the table's owner runs as the owner, if the caller may be him: a
- * superuser, above all, has asked for nothing that the triggers of somebody's
- * table may do in his name.  Who is a mere consumer deletes as himself, as in
- * receive: as the owner, the triggers would do what he makes them do by temporary
- * tables of the names that they look for.
+ * If the caller may act as the table's owner, the owner's code runs as the
+ * owner.  Otherwise a superuser, for example, would let the triggers of
+ * somebody's table act with superuser rights without having asked for that.  A
+ * mere consumer deletes as itself, as in receive.  If the triggers ran as the
+ * owner then, the consumer could make them act on its own temporary tables of
+ * the names that they use.
  *
- * A step that is cancelled as the time is up has come to nothing, and so would
- * the next call, if it began with as much.  So where there is code that may be slow,
- * the first step takes one message, and the next one as many as should take a small
- * part of the time.
+ * A step that is cancelled because the time is up has achieved nothing, and
+ * the next call would achieve nothing either if it began with as many
+ * messages.  So if there is code that may be slow, the first step takes one
+ * message, and later ones take as many as should need a small part of the
+ * time.
  */
 static bool
 step_dead(OnceQueue *queue, Work *work)
@@ -515,8 +528,8 @@ step_dead(OnceQueue *queue, Work *work)
 	hold.arg = work;
 
 	/*
-	 * One message that takes all of the time by itself must not take that of
-	 * each call
+	 * A single message that uses up all of the time must become stuck, so
+	 * that it does not use up that of the next calls as well
 	 */
 	hold.in_time = !first;
 	if (!queue->meta.fast)
@@ -539,8 +552,9 @@ step_dead(OnceQueue *queue, Work *work)
 }
 
 /*
- * may_delete raises an error if a publication forbids to delete rows.  False: so it
- * may, but there is none.
+ * may_delete raises an error if a publication forbids the deletion of rows and
+ * the queue has a message.  False: a publication might forbid it, but there is
+ * no message.
  */
 static bool
 may_delete(OnceQueue *queue, Work *work)
@@ -560,8 +574,8 @@ may_delete(OnceQueue *queue, Work *work)
 }
 
 /*
- * check_deferred raises an error if triggers of the table would be deferred until
- * they cannot run as its owner any more.
+ * check_deferred raises an error if triggers of the table would be deferred to
+ * a time when they cannot run as its owner.
  */
 static void
 check_deferred(OnceQueue *queue)
@@ -603,10 +617,10 @@ step_retention(OnceQueue *queue, Work *work)
 
 /*
  * step_failures deletes failures of messages that are neither in the queue nor
- * dead letters, all of it as one snapshot sees it.
+ * dead letters.  All of this is judged by one snapshot.
  *
- * The table is scanned here and not by a query, since that could run code which
- * its owner has put behind it.
+ * The table is scanned here and not by a query, because a query could run code
+ * that the owner has attached to it.
  */
 static bool
 step_failures(OnceQueue *queue, Work *work)

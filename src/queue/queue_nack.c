@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * queue_nack.c
- *	  nack, release and extend: what can be done with a claim but ack it.
+ *	  nack, release and extend: what can be done with a claim besides ack.
  *
- * All three act on the index, at once and for good, whatever becomes of the
- * caller's transaction.  The error that nack is given is a row of once.failure,
- * and so it is of that transaction.
+ * All three change the index, at once and for good, whatever becomes of the
+ * caller's transaction.  An error text given to nack is stored as a row of
+ * once.failure, and that row is part of the transaction.
  *
  *-------------------------------------------------------------------------
  */
@@ -36,7 +36,7 @@ static bool find_message(OnceQueue *queue, const QamRef *ref, OnceMessageKey *ke
 static void forget_claims(Oid relid, const QamRef *refs, int nrefs);
 
 /*
- * once.nack: not done; again later.
+ * once.nack: delivers a message again later.
  */
 Datum
 once_nack(PG_FUNCTION_ARGS)
@@ -54,7 +54,8 @@ once_nack(PG_FUNCTION_ARGS)
 }
 
 /*
- * once.release: not tried; again now.
+ * once.release: makes a message available again at once, and does not count
+ * the attempt.
  */
 Datum
 once_release(PG_FUNCTION_ARGS)
@@ -67,7 +68,7 @@ once_release(PG_FUNCTION_ARGS)
 }
 
 /*
- * once.extend: some more time for a lease.
+ * once.extend: gives a lease more time.
  */
 Datum
 once_extend_lease(PG_FUNCTION_ARGS)
@@ -81,8 +82,8 @@ once_extend_lease(PG_FUNCTION_ARGS)
 }
 
 /*
- * give_back changes a claim, or raises an error if it cannot.  error: 0, or a
- * text to keep.  Returns when the message is ready again.
+ * give_back changes a claim, or raises an error if that is not possible.
+ * error: a text to be stored, or 0.  Returns when the message is ready again.
  */
 static TimestampTz
 give_back(const pg_uuid_t *uuid, QamGiveBack how, int64 delay, Datum error,
@@ -100,7 +101,7 @@ give_back(const pg_uuid_t *uuid, QamGiveBack how, int64 delay, Datum error,
 	once_receipt_decode(uuid, &receipt);
 	once_queue_open_receipt(&queue, receipt.relid, verb);
 
-	/* Afterwards the receipt leads nowhere. */
+	/* Before the claim ends, since the receipt leads nowhere afterwards */
 	if (error != (Datum) 0)
 	{
 		once_queue_check_column(&queue, ONCE_COL_ID);
@@ -140,8 +141,8 @@ give_back(const pg_uuid_t *uuid, QamGiveBack how, int64 delay, Datum error,
 }
 
 /*
- * find_message tells which delivery of which message a claim is, or false if
- * it is somebody else's by now.
+ * find_message finds the message of a claim and the number of the delivery.
+ * False: the claim is lost or the row is gone.
  */
 static bool
 find_message(OnceQueue *queue, const QamRef *ref, OnceMessageKey *key, int *attempt)
@@ -161,7 +162,8 @@ find_message(OnceQueue *queue, const QamRef *ref, OnceMessageKey *key, int *atte
 }
 
 /*
- * forget_claims strikes off messages that were given back along with another.
+ * forget_claims removes the messages that were given back along with another
+ * one from the list of those that the transaction has to ack.
  */
 static void
 forget_claims(Oid relid, const QamRef *refs, int nrefs)

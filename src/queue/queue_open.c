@@ -3,9 +3,9 @@
  * queue_open.c
  *	  From a name or a receipt to an open queue.
  *
- * Rights are those on the queue's own table.  They are checked before the
- * table is locked, so that nobody can stand in the way of others' work, or of
- * a lock they may not take, by naming queues or making up receipts.
+ * The rights on a queue are those on its table.  They are checked before the
+ * table is locked.  So nobody can block the work of others, or take a lock
+ * without the right to it, by naming queues or making up receipts.
  *
  *-------------------------------------------------------------------------
  */
@@ -66,9 +66,9 @@ static void open_queue(OnceQueue *queue, const char *name, OnceAccess access,
 static void raise_not_found(const char *name);
 
 /*
- * once_queue_open opens the queue of a name for a verb, or raises an error:
- * no such queue, no right, a transaction in which the verb cannot work, a
- * table that is no queue any more.
+ * once_queue_open opens the queue of a name for a verb.  It raises an error if
+ * there is no such queue, if the caller lacks a right, if the verb cannot work
+ * in this transaction, or if the table cannot be used as a queue any more.
  */
 void
 once_queue_open(OnceQueue *queue, const char *name, OnceAccess access,
@@ -80,7 +80,8 @@ once_queue_open(OnceQueue *queue, const char *name, OnceAccess access,
 }
 
 /*
- * open_queue is once_queue_open, but that a publication may forbid deletions.
+ * open_queue is once_queue_open without the check whether a publication
+ * forbids deletions.
  */
 static void
 open_queue(OnceQueue *queue, const char *name, OnceAccess access, const char *verb)
@@ -111,10 +112,10 @@ open_queue(OnceQueue *queue, const char *name, OnceAccess access, const char *ve
 }
 
 /*
- * once_queue_try_open is once_queue_open for somebody who would rather not wait
- * for a lock: false then, or if there is no such queue any more, or its messages
- * are not in its table.  Whether rows may be deleted, as far as publications go, he
- * has to ask himself.
+ * once_queue_try_open is once_queue_open without waiting for a lock.  False:
+ * it would have to wait, or there is no such queue any more, or its messages
+ * are not in its table.  It does not check whether a publication forbids
+ * deletions; the caller must do that.
  */
 bool
 once_queue_try_open(OnceQueue *queue, const char *name, OnceAccess access,
@@ -136,8 +137,8 @@ once_queue_try_open(OnceQueue *queue, const char *name, OnceAccess access,
 }
 
 /*
- * once_queue_publishes_deletes tells whether a publication covers a table that publishes
- * deletes.
+ * once_queue_publishes_deletes tells whether a publication that publishes
+ * deletes covers a table.
  */
 bool
 once_queue_publishes_deletes(Relation heap)
@@ -150,7 +151,7 @@ once_queue_publishes_deletes(Relation heap)
 
 /*
  * once_queue_open_receipt opens the queue that a receipt names, to consume.
- * The receipt may be made up: any oid may stand in it.
+ * The receipt may be made up, so relid may be any oid.
  */
 void
 once_queue_open_receipt(OnceQueue *queue, Oid relid, const char *verb)
@@ -160,8 +161,8 @@ once_queue_open_receipt(OnceQueue *queue, Oid relid, const char *verb)
 	check_transaction(ONCE_TO_CONSUME, verb);
 
 	/*
-	 * If catalogs changed while we waited for the lock, what we know is
-	 * stale.
+	 * If catalogs have changed while we waited for the lock, we must check
+	 * again.
 	 */
 	inval_count = SharedInvalidMessageCounter;
 	if (!check_rights(relid, ONCE_TO_CONSUME))
@@ -179,8 +180,8 @@ once_queue_open_receipt(OnceQueue *queue, Oid relid, const char *verb)
 }
 
 /*
- * once_queue_reopen opens a queue on which this transaction has done something
- * before, unless it has dropped it since: false then.
+ * once_queue_reopen opens a queue that this transaction has used before.
+ * False: it has dropped the queue or its index since.
  */
 bool
 once_queue_reopen(OnceQueue *queue, Oid relid)
@@ -210,10 +211,11 @@ once_queue_close(OnceQueue *queue)
 }
 
 /*
- * once_queue_was_read tells SERIALIZABLE that this transaction has looked for any
- * message of the queue that the active snapshot sees, and perhaps found none.  The
- * index is not what tells it: that takes a scan of the table, which sees what
- * others have written as well as that they may write.
+ * once_queue_was_read records, for a SERIALIZABLE transaction, that it has
+ * searched the queue as the active snapshot sees it, and perhaps found
+ * nothing.  Reading the index does not record that.  A scan of the table does:
+ * it notices what others have written, and makes the server notice what they
+ * write from now on.
  */
 void
 once_queue_was_read(OnceQueue *queue)
@@ -229,9 +231,9 @@ once_queue_was_read(OnceQueue *queue)
 }
 
 /*
- * once_queue_leave closes a queue and gives back the locks that once_queue_open
- * took, as if the call had not begun.  Nothing may have been done by then that is
- * to last.
+ * once_queue_leave closes a queue and releases the locks that once_queue_open
+ * took, as if the call had not begun.  The caller must not have done anything
+ * that is to last.
  */
 void
 once_queue_leave(OnceQueue *queue)
@@ -242,7 +244,8 @@ once_queue_leave(OnceQueue *queue)
 }
 
 /*
- * once_queue_name returns the name of a queue, good while it is open.
+ * once_queue_name returns the name of a queue.  It is valid while the queue is
+ * open.
  */
 const char *
 once_queue_name(const OnceQueue *queue)
@@ -252,8 +255,9 @@ once_queue_name(const OnceQueue *queue)
 
 /*
  * once_queue_check_sending raises once_paused if sending is paused, and an
- * error if the table has lost what a message needs to be stored.  What only
- * those need who consume may be missing: messages wait for its return.
+ * error if the table has lost what is needed to store a message.  It accepts a
+ * table that has lost only what consumers need: messages wait until that is
+ * back.
  */
 void
 once_queue_check_sending(const OnceQueue *queue)
@@ -280,7 +284,7 @@ once_queue_check_sending(const OnceQueue *queue)
 
 /*
  * once_queue_check_consuming raises once_paused if consuming is paused, and an
- * error if messages cannot be read.
+ * error if the table has lost columns of a message.
  */
 void
 once_queue_check_consuming(const OnceQueue *queue)
@@ -307,8 +311,8 @@ once_queue_check_columns(const OnceQueue *queue)
 }
 
 /*
- * once_queue_check_column raises an error if it has lost this one: dropped,
- * renamed, or changed to another type.
+ * once_queue_check_column raises an error if the table has lost this column:
+ * it was dropped, renamed, or changed to another type.
  */
 void
 once_queue_check_column(const OnceQueue *queue, OnceColumn column)
@@ -348,7 +352,8 @@ once_queue_raise_already_acked(const OnceQueue *queue)
 }
 
 /*
- * check_transaction refuses to write where writing is not possible.
+ * check_transaction raises an error if the transaction does not allow the
+ * verb: in recovery, or because it is read-only or parallel.
  */
 static void
 check_transaction(OnceAccess access, const char *verb)
@@ -390,8 +395,8 @@ access_lockmode(OnceAccess access)
 }
 
 /*
- * wants_index tells whether messages are to be found, so that only a table will
- * do that has them itself, and an index.
+ * wants_index tells whether a verb has to find messages.  Then the table must
+ * hold the messages itself and must have a queue index.
  */
 static bool
 wants_index(OnceAccess access)
@@ -412,8 +417,8 @@ wants_index(OnceAccess access)
 }
 
 /*
- * check_rights_callback is what RangeVarGetRelidExtended calls before it locks
- * the table, and again if the name has got another meaning meanwhile.
+ * RangeVarGetRelidExtended calls check_rights_callback before it locks the
+ * table, and again if the name has come to mean another table meanwhile.
  */
 static void
 check_rights_callback(const RangeVar *relation, Oid relid, Oid old_relid,
@@ -426,9 +431,10 @@ check_rights_callback(const RangeVar *relation, Oid relid, Oid old_relid,
 }
 
 /*
- * check_rights looks a table up in the catalogs only.  False: there is no such
- * table, or it cannot be that of a queue.  An error: it can, but the caller
- * may not do this, or this cannot be done with it.
+ * check_rights checks a table without locking it.  False: there is no such
+ * table, or it cannot be that of a queue.  It raises an error if it can, but
+ * the caller lacks the rights, or the table is unsuitable for what the verb
+ * does.
  */
 static bool
 check_rights(Oid relid, OnceAccess access)
@@ -528,7 +534,7 @@ check_acl(Oid relid, const char *relname, OnceAccess access)
 			break;
 		case ONCE_TO_VERIFY:
 
-			/* It keeps writers out, as does LOCK TABLE, which wants as much. */
+			/* It keeps writers out, so it requires the same as LOCK TABLE. */
 			if (pg_class_aclcheck(relid, user, ACL_SELECT) != ACLCHECK_OK ||
 				pg_class_aclmask(relid, user, ACL_UPDATE | ACL_DELETE | ACL_TRUNCATE,
 								 ACLMASK_ANY) == 0)
@@ -575,7 +581,7 @@ check_acl(Oid relid, const char *relname, OnceAccess access)
 static void
 setup(OnceQueue *queue, Relation heap, LOCKMODE lockmode)
 {
-	/* The server would refuse to plan a query of it, in the same words. */
+	/* The server would refuse to plan a query on it, with the same message. */
 	if (heap->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT && RecoveryInProgress())
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -588,9 +594,10 @@ setup(OnceQueue *queue, Relation heap, LOCKMODE lockmode)
 }
 
 /*
- * check_identity raises an error if the table was renamed, so that it is not the one
- * that the options, the archive and all else of this name belong to.  Whether that is
- * so, other tables can change.
+ * check_identity raises an error if the table was renamed.  The options, the
+ * archive and all else of this name then belong to another table.  A change to
+ * another table can end that, so what we know is forgotten before the error is
+ * raised.
  */
 static void
 check_identity(const OnceQueue *queue)
@@ -621,8 +628,9 @@ check_identity(const OnceQueue *queue)
 /*
  * open_index opens the index that claims go through, if there is one.
  *
- * On a standby, the one that was swapped away can be gone by now.  Then which one
- * it is has changed, even if the news has not come yet.
+ * On a standby, an index that REINDEX CONCURRENTLY has replaced may be gone by
+ * now.  Then another index has taken its place, even if we have not heard of
+ * it yet.
  */
 static void
 open_index(OnceQueue *queue)
@@ -643,8 +651,8 @@ open_index(OnceQueue *queue)
 }
 
 /*
- * takes_column tells whether an INSERT can store a message's value in a column,
- * or does without.
+ * takes_column tells whether an INSERT can store a message's value in a
+ * column, or does not need the column.
  */
 static bool
 takes_column(const OnceQueue *queue, OnceColumn column)
@@ -682,8 +690,9 @@ require_local(const OnceQueue *queue, bool consume)
 }
 
 /*
- * require_index raises an error unless there is an index to claim through.  It
- * goes with a column that is dropped, and does not come back without.
+ * require_index raises an error unless there is an index to claim through.
+ * The index is dropped along with any of its columns, and restoring the column
+ * does not bring it back.
  */
 static void
 require_index(const OnceQueue *queue)
@@ -730,8 +739,8 @@ index_name(Oid indexoid)
 }
 
 /*
- * raise_not_found raises once_queue_not_found, for a name or, without one, for
- * a receipt.
+ * raise_not_found raises once_queue_not_found for a name, or for a receipt if
+ * name is NULL.
  */
 static void
 raise_not_found(const char *name)

@@ -3,9 +3,9 @@
  * queue_open.h
  *	  An open queue.
  *
- * Every verb does the same things in the same order: read and check its
- * arguments, open the queue (which checks rights before it takes a lock), do
- * its work through qam.h and the row functions, close.
+ * Every verb does the same things in the same order.  It reads and checks its
+ * arguments, opens the queue (which checks rights before it takes a lock),
+ * does its work through qam.h and the functions on rows, and closes the queue.
  *
  *-------------------------------------------------------------------------
  */
@@ -16,7 +16,9 @@
 #include "storage/lockdefs.h"
 #include "utils/relcache.h"
 
-/* What a verb is about to do, and so which rights and which lock it wants */
+/*
+ * What a verb is about to do, which decides what rights and what lock it needs
+ */
 typedef enum OnceAccess
 {
 	ONCE_TO_SEND,				/* INSERT; RowExclusiveLock */
@@ -25,13 +27,13 @@ typedef enum OnceAccess
 	ONCE_TO_OBSERVE,			/* SELECT; AccessShareLock */
 	ONCE_TO_VERIFY,				/* SELECT, and UPDATE, DELETE or TRUNCATE;
 								 * ShareLock */
-	ONCE_TO_GRANT_PRODUCE,		/* to hand on INSERT; AccessShareLock */
-	ONCE_TO_GRANT_CONSUME,		/* to hand on SELECT and DELETE;
+	ONCE_TO_GRANT_PRODUCE,		/* INSERT WITH GRANT OPTION; AccessShareLock */
+	ONCE_TO_GRANT_CONSUME,		/* SELECT and DELETE WITH GRANT OPTION;
 								 * AccessShareLock */
-	ONCE_TO_GRANT_OBSERVE,		/* to hand on SELECT; AccessShareLock */
+	ONCE_TO_GRANT_OBSERVE,		/* SELECT WITH GRANT OPTION; AccessShareLock */
 	ONCE_TO_ALTER,				/* ownership; AccessShareLock */
-	ONCE_TO_ADOPT,				/* the same, under whatever name the table was
-								 * made */
+	ONCE_TO_ADOPT,				/* the same, even if the table was made under
+								 * another name */
 	ONCE_TO_PURGE,				/* ownership; RowExclusiveLock */
 	ONCE_TO_RELEASE,			/* the same, but nothing is deleted */
 	ONCE_TO_DROP				/* ownership; AccessExclusiveLock */

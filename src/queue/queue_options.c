@@ -3,9 +3,10 @@
  * queue_options.c
  *	  The options of a queue as arguments of create_queue and alter_queue.
  *
- * Both take the same options in the same order.  alter_queue leaves alone what
- * it is given NULL for; since some options are off when they are NULL, it
- * takes the names of those to go back to what create_queue assumes.
+ * Both take the same options in the same order.  alter_queue leaves an option
+ * alone if its argument is NULL.  Because some options are off when they are
+ * NULL, it also takes the names of options that are to return to the defaults
+ * of create_queue.
  *
  *-------------------------------------------------------------------------
  */
@@ -70,8 +71,8 @@ static void arg_reset(FunctionCallInfo fcinfo, bool *reset);
 static void check_retry_delays(const OnceOptions *options);
 
 /*
- * once_options_from_args returns the options of a queue to be created, which are
- * the arguments from a number on.
+ * once_options_from_args returns the options of a queue to be created.  They
+ * are the arguments from argno on.
  */
 void
 once_options_from_args(FunctionCallInfo fcinfo, int argno, OnceOptions *options)
@@ -127,7 +128,7 @@ once_alter_queue(PG_FUNCTION_ARGS)
 	}
 	check_retry_delays(&options);
 
-	/* Before they are written: if this rolls back, so must what we remember */
+	/* Before the write, so that a rollback discards what we remember of it */
 	CacheInvalidateRelcache(queue.heap);
 	once_options_write(name, &options, false);
 	once_dedup_make(queue.heap, name);
@@ -138,7 +139,7 @@ once_alter_queue(PG_FUNCTION_ARGS)
 }
 
 /*
- * set_option checks an argument, which is not NULL, and sets the option.
+ * set_option checks an argument, which must not be NULL, and sets the option.
  */
 static void
 set_option(FunctionCallInfo fcinfo, int argno, Option option, OnceOptions *options)
@@ -190,7 +191,7 @@ set_option(FunctionCallInfo fcinfo, int argno, Option option, OnceOptions *optio
 }
 
 /*
- * copy_option makes one option the same as elsewhere.
+ * copy_option copies one option.
  */
 static void
 copy_option(Option option, OnceOptions *into, const OnceOptions *from)
@@ -241,7 +242,8 @@ arg_drop_expired(FunctionCallInfo fcinfo, int argno)
 }
 
 /*
- * arg_reset reads argument "reset" of alter_queue: which options it names.
+ * arg_reset reads argument "reset" of alter_queue.  reset[i] becomes true if
+ * it names option i.
  */
 static void
 arg_reset(FunctionCallInfo fcinfo, bool *reset)

@@ -4,9 +4,9 @@
  *	  Messages that the transaction itself has sent, before anybody else can see
  *	  them.
  *
- * A walk of the index leaves them alone: their slots are those of an open
- * transaction.  They are rows of the caller's, which he can delete as by DELETE,
- * and nobody has a claim on them.  What becomes of their slots is the same as after
+ * A walk of the index leaves them alone, since their slots are those of an
+ * open transaction.  Nobody has a claim on them, and the transaction can
+ * delete their rows as by DELETE.  Afterwards their slots are treated as after
  * a rollback of the INSERT.
  *
  *-------------------------------------------------------------------------
@@ -29,7 +29,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
-/* Rows that are deleted in one subtransaction, if all goes well */
+/* Rows deleted in one subtransaction, if no error occurs */
 #define DELETE_CHUNK		1000
 
 typedef struct OwnRow
@@ -55,9 +55,9 @@ static void refuse_one(void *arg, int row, const ErrorData *error);
 static bool delete_row(OnceQueue *queue, ItemPointer tid, int64 id);
 
 /*
- * once_own_sent tells whether this transaction has sent a message, whose row may
- * have been updated in place since.  root: the place of the first version, which
- * the index refers to.
+ * once_own_sent tells whether this transaction has sent a message.  Its row
+ * may have been updated in place since.  root: the place of the first version,
+ * to which the index refers.
  */
 bool
 once_own_sent(OnceQueue *queue, HeapTuple tuple, ItemPointer root)
@@ -86,7 +86,7 @@ once_own_sent(OnceQueue *queue, HeapTuple tuple, ItemPointer root)
 
 /*
  * once_own_delete deletes the row of a message that this transaction has sent.
- * False: something else of the transaction has deleted it, or somebody has it locked.
+ * False: this transaction has deleted it already, or somebody has it locked.
  */
 bool
 once_own_delete(OnceQueue *queue, ItemPointer tid, int64 id)
@@ -98,8 +98,9 @@ once_own_delete(OnceQueue *queue, ItemPointer tid, int64 id)
 }
 
 /*
- * once_own_delete_all deletes all rows that this transaction has put there, by
- * whichever command, but for those that something keeps.  Returns their number.
+ * once_own_delete_all deletes all rows that this transaction has stored, by
+ * any command.  It leaves out rows whose deletion is refused or that others
+ * have locked.  Returns how many were deleted.
  */
 int64
 once_own_delete_all(OnceQueue *queue, OnceRefusals *refusals)
@@ -177,8 +178,9 @@ refuse_one(void *arg, int row, const ErrorData *error)
 }
 
 /*
- * delete_row deletes a row of this transaction's own, unless somebody else is at it:
- * what it has but updated may have been locked by others before.
+ * delete_row deletes a row of this transaction, unless somebody else has it
+ * locked.  That can be so if this transaction has only updated the row: then
+ * others may have locked it before.
  */
 static bool
 delete_row(OnceQueue *queue, ItemPointer tid, int64 id)

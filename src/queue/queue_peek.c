@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * queue_peek.c
- *	  peek, check, slots and pages: looking without touching.
+ *	  peek, check, slots and pages: inspection that changes nothing.
  *
  *-------------------------------------------------------------------------
  */
@@ -45,10 +45,10 @@ typedef struct Inspection
 	ReturnSetInfo *rsinfo;
 } Inspection;
 
-/* The columns whose values may be out of line */
+/* Columns whose values may be stored out of line */
 static const OnceColumn wide_columns[] = {ONCE_COL_GROUP_ID, ONCE_COL_HEADERS, ONCE_COL_PAYLOAD};
 
-/* A message whose values are read */
+/* A message whose values are being read */
 typedef struct Peek
 {
 	OnceQueue  *queue;
@@ -57,7 +57,8 @@ typedef struct Peek
 	OnceTry		try;
 	Datum		values[lengthof(wide_columns)];
 	bool		isnull[lengthof(wide_columns)];
-	text	   *error;			/* why one could not be read; NULL: all could */
+	text	   *error;			/* why a value could not be read; NULL: all
+								 * could be read */
 } Peek;
 
 static void put_peeked(ReturnSetInfo *rsinfo, Peek *peek);
@@ -71,7 +72,7 @@ static void put_slot(void *arg, const QamSlotInfo *info);
 static void put_page(void *arg, const QamPageInfo *info);
 
 /*
- * once.peek: the first messages, as they are.
+ * once.peek: shows the first messages.
  */
 Datum
 once_peek(PG_FUNCTION_ARGS)
@@ -103,7 +104,7 @@ once_peek(PG_FUNCTION_ARGS)
 }
 
 /*
- * once.check: the rules that the index breaks.
+ * once.check: lists the rules that the index breaks.
  */
 Datum
 once_check(PG_FUNCTION_ARGS)
@@ -121,7 +122,7 @@ once_check(PG_FUNCTION_ARGS)
 }
 
 /*
- * once.slots: the index, slot by slot, and how the messages stand.
+ * once.slots: shows the index slot by slot, and the states of the messages.
  */
 Datum
 once_slots(PG_FUNCTION_ARGS)
@@ -133,7 +134,7 @@ once_slots(PG_FUNCTION_ARGS)
 	inspection.rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	once_queue_open(&inspection.queue, name, ONCE_TO_OBSERVE, "once.slots()");
 
-	/* What tells whether a message is dead */
+	/* These columns are needed to tell whether a message is dead */
 	once_queue_check_column(&inspection.queue, ONCE_COL_ENQUEUED_AT);
 	once_queue_check_column(&inspection.queue, ONCE_COL_DELIVER_AT);
 	once_queue_check_column(&inspection.queue, ONCE_COL_EXPIRES_AT);
@@ -144,7 +145,7 @@ once_slots(PG_FUNCTION_ARGS)
 }
 
 /*
- * once.pages: the index, page by page.
+ * once.pages: shows the index page by page.
  */
 Datum
 once_pages(PG_FUNCTION_ARGS)
@@ -175,7 +176,7 @@ put_peeked(ReturnSetInfo *rsinfo, Peek *peek)
 	values[1] = Int32GetDatum(peeked->attempts);
 	values[2] = heap_getattr(peeked->tuple, column[ONCE_COL_ENQUEUED_AT], desc, &isnull[2]);
 
-	/* A time that is over tells nothing. */
+	/* A time that has passed tells nothing. */
 	values[3] = TimestampTzGetDatum(peeked->ready_at);
 	isnull[3] = peeked->ready_at <= GetCurrentTimestamp();
 	values[4] = heap_getattr(peeked->tuple, column[ONCE_COL_PRIORITY], desc, &isnull[4]);
@@ -202,8 +203,9 @@ put_peeked(ReturnSetInfo *rsinfo, Peek *peek)
 }
 
 /*
- * read_wide reads the values of a message that may be out of line.  One that cannot
- * be read is NULL: who looks what is wrong with a queue must see the others.
+ * read_wide reads those values of a message that may be out of line.  A value
+ * that cannot be read becomes NULL, so that the others can still be seen by
+ * whoever searches for the fault.
  */
 static void
 read_wide(Peek *peek)
@@ -251,7 +253,7 @@ leave_out(void *arg, int column, const ErrorData *error)
 }
 
 /*
- * state_name tells how a message stands, in a word.
+ * state_name returns the state of a message as a word.
  */
 static const char *
 state_name(OnceQueue *queue, const QamPeeked *peeked)
@@ -262,7 +264,7 @@ state_name(OnceQueue *queue, const QamPeeked *peeked)
 	{
 		case QAM_PEEK_READY:
 
-			/* Nobody will get it: the next who could, takes it away. */
+			/* Nobody will get it: the next consumer takes it away. */
 			if (peeked->attempts >= queue->meta.retry.max_attempts ||
 				once_claim_is_expired(queue, peeked->tuple, GetCurrentTimestamp()))
 				return "dead";

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * queue_purge.c
- *	  purge and cancel: messages that nobody will ever get.
+ *	  purge and cancel: deleting messages that nobody is to get.
  *
  *-------------------------------------------------------------------------
  */
@@ -36,10 +36,10 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
-/* Messages that purge deletes between two looks at the world */
+/* Messages that purge deletes at a time */
 #define PURGE_ROUND			10000
 
-/* One call that goes row by row */
+/* One call of purge that deletes row by row */
 typedef struct Purge
 {
 	int64		removed;
@@ -59,7 +59,8 @@ static bool find_row(OnceQueue *queue, int64 id, Snapshot snapshot, QamClaimRequ
 					 ItemPointer tid, OnceMessageKey *message, ItemPointer own);
 
 /*
- * once.purge: all messages but those in open transactions of others.
+ * once.purge: deletes all messages except those in open transactions of
+ * others.
  */
 Datum
 once_purge(PG_FUNCTION_ARGS)
@@ -87,8 +88,8 @@ once_purge(PG_FUNCTION_ARGS)
 }
 
 /*
- * once.cancel: one message, unless somebody has it; also one of the caller's own
- * transaction.
+ * once.cancel: deletes one message, unless somebody has claimed it.  It may be
+ * one that this transaction has sent.
  */
 Datum
 once_cancel(PG_FUNCTION_ARGS)
@@ -141,11 +142,12 @@ once_cancel(PG_FUNCTION_ARGS)
 }
 
 /*
- * can_truncate tells whether the table may be emptied as a whole, and if so
- * holds the lock for it.  Not if anybody else uses it, nor if this transaction
- * does, be it through a cursor or with messages it has yet to ack, nor if
- * there is anything that deletions of rows would set off, or a second queue
- * index, which would not be made anew.
+ * can_truncate tells whether the table may be emptied as a whole.  If so, it
+ * takes the lock for that.  The table must not be emptied in these cases: the
+ * caller may not TRUNCATE it; somebody else uses it; this transaction uses it,
+ * in a cursor or with messages that it has yet to ack; the deletion of rows
+ * would set something off; or there is a second queue index, invalid, which
+ * TRUNCATE would try to build and fail.
  */
 static bool
 can_truncate(OnceQueue *queue)
@@ -161,7 +163,8 @@ can_truncate(OnceQueue *queue)
 }
 
 /*
- * count_rows counts the messages of a table that is locked against everybody.
+ * count_rows counts the messages of a table that the caller has locked against
+ * everybody.
  */
 static int64
 count_rows(OnceQueue *queue)
@@ -192,9 +195,10 @@ truncate_table(const char *relname)
 }
 
 /*
- * purge_rows deletes rows as pop would, also those not ready and leased ones,
- * until none can be had any more, and those of this transaction, as TRUNCATE does.
- * Returns their number.
+ * purge_rows deletes rows as pop would, and also those of messages that are
+ * leased or not ready, until no more are available.  Like TRUNCATE, it also
+ * deletes those that this transaction has sent.  Returns how many were
+ * deleted.
  */
 static int64
 purge_rows(OnceQueue *queue)
@@ -214,8 +218,9 @@ purge_rows(OnceQueue *queue)
 }
 
 /*
- * purge_all is purge_rows, with the claims given.  Those of rows that cannot be
- * had are kept till the end, so that they are not met again.
+ * purge_all does the work of purge_rows within once_hold.  If a row cannot be
+ * deleted, its claim is kept until the end, so that the walk does not meet it
+ * again.
  */
 static void
 purge_all(OnceHold *hold)
@@ -249,7 +254,7 @@ purge_all(OnceHold *hold)
 }
 
 /*
- * cancel_one removes the message that is asked for.
+ * cancel_one deletes the message that the request asks for.
  */
 static void
 cancel_one(OnceHold *hold)
@@ -262,9 +267,10 @@ cancel_one(OnceHold *hold)
 }
 
 /*
- * find_row finds the row of an id that a snapshot sees, and asks for
- * it: where the queue index knows it, in which lane, and due when.  *own: where the
- * row is, if this transaction has sent it; else invalid.
+ * find_row finds the row of an id as a snapshot sees it.  It makes *req ask
+ * for this message: at what place the queue index knows it, in which lane, and
+ * when due.  *own: the place of the row if this transaction has sent the
+ * message, else invalid.
  */
 static bool
 find_row(OnceQueue *queue, int64 id, Snapshot snapshot, QamClaimRequest *req,

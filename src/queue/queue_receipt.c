@@ -43,9 +43,9 @@ once_receipt_encode(const OnceReceipt *receipt, pg_uuid_t *uuid)
 }
 
 /*
- * once_receipt_decode unpacks a receipt, or raises once_invalid_receipt if
- * none of this format can look like that.  Whether it is good is for the index
- * to say.
+ * once_receipt_decode unpacks a receipt.  It raises once_invalid_receipt if no
+ * receipt of this format can look like that.  Whether the receipt is valid is
+ * for the index to say.
  */
 void
 once_receipt_decode(const pg_uuid_t *uuid, OnceReceipt *receipt)

@@ -10,8 +10,8 @@
  *	  8 ..  9	slot in that block (12 bits), format of the receipt (4 bits)
  *	 10 .. 15	proof: the index's keyed hash of the slot's state (48 bits)
  *
- * Clients carry a receipt around and give it back; what it says inside is
- * nobody's business but ours.
+ * Clients keep a receipt and hand it back.  They must not rely on what it
+ * contains.
  *
  *-------------------------------------------------------------------------
  */

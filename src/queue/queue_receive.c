@@ -4,14 +4,15 @@
  *	  receive, lease and pop: the three contracts under which messages are
  *	  handed out.
  *
- * They claim through the index and differ in what the claim is: the calling
- * transaction, a time, or the row's deletion there and then.  All messages of
- * a call are claimed before the first is returned, however many the reader
- * goes on to fetch.
+ * All three claim through the index.  They differ in how long the claim lasts:
+ * until the calling transaction ends, for a time, or not at all, as pop
+ * deletes the row at once.  All messages of a call are claimed before the
+ * first is returned, even if the caller goes on to fetch only some of them.
  *
- * What a row keeps out of line is fetched after the claim.  The snapshot that
- * the claim was made under is still held then, so the row's chunks cannot have
- * been vacuumed away, even if somebody has deleted the row meanwhile.
+ * Values that a row keeps out of line are fetched after the claim.  The
+ * snapshot under which the claim was made is still held then.  So the values
+ * cannot have been vacuumed away, even if somebody has deleted the row
+ * meanwhile.
  *
  *-------------------------------------------------------------------------
  */
@@ -65,9 +66,9 @@ typedef struct HandOut
 	int64		lease;			/* microseconds */
 	int			max;
 	OnceQueue	queue;
-	uint64		epoch;			/* when the messages were claimed */
+	uint64		epoch;			/* once_meta_epoch() before the claims */
 	ReturnSetInfo *rsinfo;
-	Datum	   *row_values;		/* workspace: a row of the table, taken apart */
+	Datum	   *row_values;		/* workspace: a deformed row of the table */
 	bool	   *row_isnull;
 } HandOut;
 
@@ -83,7 +84,7 @@ static void claim_and_put(OnceHold *hold);
 static void put_message(HandOut *call, QamClaimed *claimed);
 
 /*
- * once.receive: claimed until the end of the calling transaction.
+ * once.receive: hands out messages claimed until the end of the transaction.
  */
 Datum
 once_receive(PG_FUNCTION_ARGS)
@@ -92,7 +93,7 @@ once_receive(PG_FUNCTION_ARGS)
 }
 
 /*
- * once.lease: claimed for a time.
+ * once.lease: hands out messages claimed for a time.
  */
 Datum
 once_lease(PG_FUNCTION_ARGS)
@@ -101,7 +102,7 @@ once_lease(PG_FUNCTION_ARGS)
 }
 
 /*
- * once.pop: deleted as they are handed out.
+ * once.pop: hands out messages and deletes them.
  */
 Datum
 once_pop(PG_FUNCTION_ARGS)
@@ -110,8 +111,8 @@ once_pop(PG_FUNCTION_ARGS)
 }
 
 /*
- * hand_out is all three.  Their arguments differ in that lease has one more, in
- * second place.
+ * hand_out does the work of all three.  Their arguments are the same, except
+ * that lease has one more, in second place.
  */
 static Datum
 hand_out(FunctionCallInfo fcinfo, Contract contract, const char *verb)
@@ -138,7 +139,7 @@ hand_out(FunctionCallInfo fcinfo, Contract contract, const char *verb)
 	open_queue(call);
 	if (limit < 0)
 	{
-		/* Who gets something has not asked whether there is anything else */
+		/* A call that gets messages does not learn whether there are others */
 		if (!hand_out_once(call, GetActiveSnapshot(), &earliest))
 			once_queue_was_read(&call->queue);
 	}
@@ -149,7 +150,7 @@ hand_out(FunctionCallInfo fcinfo, Contract contract, const char *verb)
 }
 
 /*
- * open_queue opens the queue, and makes room to take apart its rows.
+ * open_queue opens the queue and allocates room to deform its rows.
  */
 static void
 open_queue(HandOut *call)
@@ -164,15 +165,16 @@ open_queue(HandOut *call)
 }
 
 /*
- * hand_out_waiting tries until there is something or the time is up, each
- * time with a new snapshot, since messages sent after the last one are what it
- * waits for.
+ * hand_out_waiting tries until there is something or the time is up.  Each try
+ * has a new snapshot, since it waits for messages that were sent after the
+ * last one.
  *
- * Having moved dead messages it waits no more: the move is to be committed, or
- * nobody sees them, and whoever cancels the wait undoes it.
+ * If it has moved dead messages, it stops waiting.  Nobody sees the move
+ * before it is committed, and a cancelled wait would undo it.
  *
- * While it sleeps it has no lock on the queue: who wants to alter or to drop the
- * table would have to wait for it, and everybody else for him.
+ * It has no lock on the queue while it sleeps.  Otherwise a command that
+ * alters or drops the table would have to wait for it, and everybody else
+ * would have to wait for that command.
  */
 static void
 hand_out_waiting(HandOut *call, OnceWait *wait)
@@ -199,9 +201,9 @@ hand_out_waiting(HandOut *call, OnceWait *wait)
 
 /*
  * hand_out_once claims what is ready and puts it into the result.  Returns
- * whether it has done anything, be it that there are messages, or that dead
- * ones were moved, or are known to be stuck now.  *earliest: when another known one
- * becomes ready.
+ * whether it has done anything: there are messages, or dead ones were moved or
+ * became stuck.  *earliest: when the next message that is known to wait for a
+ * time becomes ready.
  */
 static bool
 hand_out_once(HandOut *call, Snapshot snapshot, TimestampTz *earliest)
@@ -221,7 +223,7 @@ hand_out_once(HandOut *call, Snapshot snapshot, TimestampTz *earliest)
 }
 
 /*
- * claim_and_put is hand_out_once, as long as nothing has been handed out.
+ * claim_and_put does the work of hand_out_once within once_hold.
  */
 static void
 claim_and_put(OnceHold *hold)
@@ -250,8 +252,8 @@ claim_and_put(OnceHold *hold)
 }
 
 /*
- * put_message adds a message to the result, and to the list of those that the
- * transaction owes an ack.
+ * put_message adds a message to the result.  If it is claimed by transaction,
+ * it is also registered as one that the transaction has to ack.
  */
 static void
 put_message(HandOut *call, QamClaimed *claimed)
@@ -276,7 +278,7 @@ put_message(HandOut *call, QamClaimed *claimed)
 	COPY_COLUMN(Anum_message_payload, ONCE_COL_PAYLOAD);
 	values[Anum_message_attempt - 1] = Int32GetDatum(claimed->attempt);
 
-	/* A popped message is done: there is nothing to give a receipt for. */
+	/* A popped message is done and needs no receipt. */
 	isnull[Anum_message_receipt - 1] = call->contract == CONTRACT_POP;
 	values[Anum_message_receipt - 1] = (Datum) 0;
 	if (call->contract != CONTRACT_POP)

@@ -4,9 +4,9 @@
  *	  redrive and purge_dead_letters, and what maintain() does with old dead
  *	  letters.
  *
- * Dead letters that others are at are passed by, so nothing here waits for one.
- * One that cannot leave its table, or that the queue does not take, stays, and
- * the others go.
+ * Dead letters that others have locked are skipped, so nothing here waits for
+ * one.  A letter that cannot be deleted, or that the queue does not accept,
+ * stays; the others are not affected.
  *
  *-------------------------------------------------------------------------
  */
@@ -30,7 +30,10 @@
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
-/* Dead letters that are removed at once, and that are found at once to be deleted */
+/*
+ * Dead letters handled in one subtransaction, if no error occurs; and those
+ * found by one search when they are to be deleted
+ */
 #define LETTERS_CHUNK		1000
 #define REMOVE_CHUNK		10000
 
@@ -50,7 +53,7 @@ typedef struct Chunk
 typedef struct Redrive
 {
 	OnceQueue	queue;
-	int64		left;			/* may be sent yet */
+	int64		left;			/* how many may still be sent */
 	int64		redriven;
 	OnceLetters letters;
 	Chunk		chunk;
@@ -74,7 +77,7 @@ static void read_letter(HeapTuple tuple, TupleDesc desc, OnceNewRow *row);
 static int64 purge_dead_letters(const char *name, ArrayType *ids);
 
 /*
- * once.redrive: dead letters become messages again.
+ * once.redrive: makes dead letters messages again.
  */
 Datum
 once_redrive(PG_FUNCTION_ARGS)
@@ -95,7 +98,7 @@ once_redrive(PG_FUNCTION_ARGS)
 }
 
 /*
- * once.redrive: those with some ids.
+ * once.redrive: the same for dead letters with given ids.
  */
 Datum
 once_redrive_ids(PG_FUNCTION_ARGS)
@@ -106,7 +109,7 @@ once_redrive_ids(PG_FUNCTION_ARGS)
 }
 
 /*
- * once.purge_dead_letters: they are forgotten.
+ * once.purge_dead_letters: deletes all dead letters of a queue.
  */
 Datum
 once_purge_dead_letters(PG_FUNCTION_ARGS)
@@ -117,7 +120,7 @@ once_purge_dead_letters(PG_FUNCTION_ARGS)
 }
 
 /*
- * once.purge_dead_letters: those with some ids.
+ * once.purge_dead_letters: the same for dead letters with given ids.
  */
 Datum
 once_purge_dead_letters_ids(PG_FUNCTION_ARGS)
@@ -128,8 +131,9 @@ once_purge_dead_letters_ids(PG_FUNCTION_ARGS)
 }
 
 /*
- * redrive sends dead letters, those of some ids or all, at most max.  Those that
- * the queue does not take stay.  Returns the number of those sent.
+ * redrive sends dead letters as messages, at most max.  ids: only those with
+ * these ids; NULL: all.  Those that the queue does not accept stay.  Returns
+ * how many were sent.
  */
 static int64
 redrive(const char *name, int64 max, ArrayType *ids)
@@ -142,7 +146,7 @@ redrive(const char *name, int64 max, ArrayType *ids)
 	begin_chunks(&call->chunk, &call->queue, "redriven", send_letters);
 	once_letters_begin(&call->letters, once_queue_name(&call->queue), ids);
 
-	/* Others take the places of those that were refused */
+	/* Go on, with others in place of those that were refused */
 	while (redrive_round(call))
 		CHECK_FOR_INTERRUPTS();
 	once_letters_end(&call->letters);
@@ -152,8 +156,8 @@ redrive(const char *name, int64 max, ArrayType *ids)
 }
 
 /*
- * redrive_round finds as many letters as may yet be sent, and sends them.  False:
- * there is no more to do.
+ * redrive_round finds as many letters as may still be sent, and sends them.
+ * False: nothing is left to do.
  */
 static bool
 redrive_round(Redrive *call)
@@ -168,7 +172,8 @@ redrive_round(Redrive *call)
 }
 
 /*
- * begin_chunks prepares to do something with letters.  what: "was not <what>".
+ * begin_chunks prepares for work on letters.  what: for warnings, "was not
+ * <what>".
  */
 static void
 begin_chunks(Chunk *chunk, OnceQueue *queue, const char *what,
@@ -185,7 +190,8 @@ begin_chunks(Chunk *chunk, OnceQueue *queue, const char *what,
 }
 
 /*
- * do_chunks works on all letters found, and returns for how many that went well.
+ * do_chunks works on all letters found.  Returns for how many the work was
+ * done.
  */
 static int64
 do_chunks(Chunk *chunk, OnceLetters *letters)
@@ -210,7 +216,8 @@ do_chunks(Chunk *chunk, OnceLetters *letters)
 }
 
 /*
- * remove_letter removes one of the chunk's letters from the table, with its failures.
+ * remove_letter deletes one of the chunk's letters and its failures.  Returns
+ * the letter.
  */
 static HeapTuple
 remove_letter(Chunk *chunk, OnceDeadWriter *writer, int n)
@@ -229,7 +236,8 @@ remove_letter(Chunk *chunk, OnceDeadWriter *writer, int n)
 }
 
 /*
- * send_letters removes some letters, and sends them.
+ * send_letters deletes letters from .. to - 1 of a chunk and sends them as
+ * messages.
  */
 static void
 send_letters(void *arg, int from, int to)
@@ -263,7 +271,7 @@ delete_letters(void *arg, int from, int to)
 }
 
 /*
- * refuse_letter leaves a letter where it is.
+ * refuse_letter notes that a letter stays where it is.
  */
 static void
 refuse_letter(void *arg, int row, const ErrorData *error)
@@ -275,7 +283,8 @@ refuse_letter(void *arg, int row, const ErrorData *error)
 }
 
 /*
- * read_letter makes a row for the queue of a dead letter, which it refers to.
+ * read_letter makes a row for the queue from a dead letter.  The row refers to
+ * the letter's values.
  */
 static void
 read_letter(HeapTuple tuple, TupleDesc desc, OnceNewRow *row)
@@ -292,8 +301,8 @@ read_letter(HeapTuple tuple, TupleDesc desc, OnceNewRow *row)
 }
 
 /*
- * purge_dead_letters deletes dead letters, those of some ids or all, and returns
- * their number.
+ * purge_dead_letters deletes the dead letters with the given ids, or all if
+ * ids is NULL, and returns how many were deleted.
  */
 static int64
 purge_dead_letters(const char *name, ArrayType *ids)
@@ -308,9 +317,10 @@ purge_dead_letters(const char *name, ArrayType *ids)
 }
 
 /*
- * once_redrive_remove deletes dead letters that died before a time, at most max,
- * with their failures; ids: of these ids only, or NULL.  Those that cannot be
- * deleted stay, with a warning.  Returns the number of those deleted.
+ * once_redrive_remove deletes at most max dead letters that died before a
+ * time, with their failures.  ids: only those with these ids; NULL: all.
+ * Those that cannot be deleted stay, with a warning.  Returns how many were
+ * deleted.
  */
 int64
 once_redrive_remove(OnceQueue *queue, TimestampTz before, int64 max, ArrayType *ids)

@@ -17,7 +17,7 @@
 #include "queue/queue_row.h"
 #include "utils/rel.h"
 
-/* Messages that are asked for by their ids */
+/* The messages asked for, by their ids */
 typedef struct Asked
 {
 	OnceQueue	queue;
@@ -29,7 +29,7 @@ PG_FUNCTION_INFO_V1(once_release_ids);
 static bool is_asked(void *arg, HeapTuple tuple);
 
 /*
- * once.release: the leases of messages with some ids.
+ * once.release: ends the leases of messages with given ids.
  */
 Datum
 once_release_ids(PG_FUNCTION_ARGS)
@@ -48,8 +48,8 @@ once_release_ids(PG_FUNCTION_ARGS)
 }
 
 /*
- * is_asked tells whether a row is that of a message that is asked for.  Its page is
- * locked.
+ * is_asked tells whether a row is that of a message asked for.  It is called
+ * while the row's page is locked.
  */
 static bool
 is_asked(void *arg, HeapTuple tuple)

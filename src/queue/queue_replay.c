@@ -1,9 +1,9 @@
 /*-------------------------------------------------------------------------
  *
  * queue_replay.c
- *	  replay: archived messages are sent again.
+ *	  replay: sending archived messages again.
  *
- * The archive is read, like any table, by a SELECT of the caller.
+ * The archive is read by a SELECT of the caller, like any other table.
  *
  *-------------------------------------------------------------------------
  */
@@ -32,8 +32,8 @@
 #define REPLAY_CHUNK		1000
 
 /*
- * Headers say which message this was, in a key of their own.  What is not an
- * object cannot have one, and becomes a key's value.
+ * The headers of the new message have a key that tells the id of the old one.
+ * If the old headers are not an object, they become the value of another key.
  */
 #define REPLAY_SQL \
 	"SELECT id, priority, group_id, payload," \
@@ -62,12 +62,12 @@ typedef struct Replay
 	/* what the cursor has fetched */
 	OnceTry		try;
 	OnceNewRow *rows;
-	int64	   *ids;			/* that the messages had */
+	int64	   *ids;			/* of the archived messages */
 } Replay;
 
 PG_FUNCTION_INFO_V1(once_replay);
 
-/* The columns of the archive that it reads, and how it takes them */
+/* The columns of the archive that are read, and their types */
 static const struct
 {
 	const char *name;
@@ -89,7 +89,7 @@ static void send_some(void *arg, int from, int to);
 static void refuse_one(void *arg, int row, const ErrorData *error);
 
 /*
- * once.replay: archived messages are sent again, as new ones.
+ * once.replay: sends archived messages again, as new ones.
  */
 Datum
 once_replay(PG_FUNCTION_ARGS)
@@ -131,7 +131,7 @@ once_replay(PG_FUNCTION_ARGS)
 	portal = SPI_cursor_open_with_args(NULL, psprintf(REPLAY_SQL, once_archive_table(name)),
 									   2, types, values, NULL, false, 0);
 
-	/* Only now nobody can alter it any more */
+	/* The cursor has locked the archive, so nobody can alter it from now on */
 	check_archive(&call.queue, archive);
 	round = AllocSetContextCreate(CurrentMemoryContext, "pg_once replay",
 								  ALLOCSET_DEFAULT_SIZES);
@@ -162,8 +162,8 @@ arg_time(FunctionCallInfo fcinfo, int argno, const char *name)
 }
 
 /*
- * check_archive raises an error unless the archive has the columns, of the types,
- * that are read.
+ * check_archive raises an error unless the archive has the columns that are
+ * read, and they have the right types.
  */
 static void
 check_archive(const OnceQueue *queue, Oid archive)
@@ -187,8 +187,8 @@ check_archive(const OnceQueue *queue, Oid archive)
 }
 
 /*
- * check_right raises an error unless the caller may read the archive, or at least the
- * columns that are read.
+ * check_right raises an error unless the caller may read the archive, or at
+ * least those columns of it that are read.
  */
 static void
 check_right(const OnceQueue *queue, Oid archive)
@@ -213,8 +213,8 @@ check_right(const OnceQueue *queue, Oid archive)
 }
 
 /*
- * send_fetched sends what the cursor has fetched, all that the queue takes, and
- * frees it.
+ * send_fetched sends what the cursor has fetched and frees it.  Messages that
+ * the queue does not accept are left out.
  */
 static void
 send_fetched(Replay *call)
@@ -260,7 +260,7 @@ send_some(void *arg, int from, int to)
 }
 
 /*
- * refuse_one leaves one out.
+ * refuse_one notes that a message was left out.
  */
 static void
 refuse_one(void *arg, int row, const ErrorData *error)

@@ -46,9 +46,10 @@ once_row_copy(const OnceQueue *queue, ItemPointer tid, Buffer buffer)
 }
 
 /*
- * once_row_flatten fetches what a row keeps out of line.  The claim comes
- * first.  The row may be deleted by then, if by this transaction: what it keeps
- * is there as long as that is open.
+ * once_row_flatten fetches the values that a row keeps out of line.  Call it
+ * after the claim.  If the row has been deleted meanwhile, it must have been
+ * by this transaction: then the values are still there until the transaction
+ * ends.
  */
 void
 once_row_flatten(const OnceQueue *queue, HeapTuple *tuple)
@@ -79,8 +80,8 @@ once_row_id(const OnceQueue *queue, HeapTuple tuple)
 }
 
 /*
- * once_row_key returns what tells a message from all others that the queue has
- * had.
+ * once_row_key returns a key that distinguishes a message from all others that
+ * the queue has had.
  */
 OnceMessageKey
 once_row_key(const OnceQueue *queue, HeapTuple tuple)
@@ -92,7 +93,8 @@ once_row_key(const OnceQueue *queue, HeapTuple tuple)
 
 /*
  * once_row_has_successor tells whether an UPDATE has replaced a row by another
- * version, unless it was rolled back.  Its page is locked.
+ * version.  The UPDATE may still be open, or rolled back without a hint of
+ * that in the row.  The caller has locked the row's page.
  */
 bool
 once_row_has_successor(HeapTuple tuple)
@@ -105,11 +107,13 @@ once_row_has_successor(HeapTuple tuple)
 }
 
 /*
- * once_row_replaced tells whether another transaction has committed an UPDATE of
- * the version of a row that a transaction (xmin) has put in a place.
+ * once_row_replaced tells whether another transaction has committed an UPDATE
+ * of a version of a row.  The version is the one that transaction xmin has put
+ * at tid.
  *
- * If that version is not there any more, it has been removed as dead, so somebody
- * has: this transaction's own changes make nothing dead before it ends.
+ * If that version is no longer there, it was removed as dead.  Then it was
+ * another transaction that replaced it, because what this transaction replaces
+ * is not dead before it ends.
  */
 bool
 once_row_replaced(Relation heap, const ItemPointerData *tid, TransactionId xmin)
@@ -135,8 +139,8 @@ once_row_replaced(Relation heap, const ItemPointerData *tid, TransactionId xmin)
 }
 
 /*
- * once_row_at finds the row at tuple->t_self on its page, which is locked.
- * False: there is none.
+ * once_row_at finds the row at tuple->t_self on its page, which the caller has
+ * locked.  False: there is no row at that place.
  */
 bool
 once_row_at(Page page, HeapTuple tuple)
@@ -155,8 +159,8 @@ once_row_at(Page page, HeapTuple tuple)
 }
 
 /*
- * once_row_find_root replaces the place of a row that was updated in place by that
- * of its HOT chain's root, which is what indexes refer to.
+ * once_row_find_root replaces the place of a row by that of the root of its
+ * HOT chain, to which indexes refer.
  */
 void
 once_row_find_root(const OnceQueue *queue, ItemPointer tid)
@@ -173,8 +177,9 @@ once_row_find_root(const OnceQueue *queue, ItemPointer tid)
 }
 
 /*
- * once_row_pin pins the page of a row that was copied, if the row is still in its
- * place: it keeps that as long as the page is pinned.  Else InvalidBuffer.
+ * once_row_pin pins the page of a row that was copied, if the row is still in
+ * its place, and returns the buffer.  The row keeps its place as long as the
+ * page is pinned.  If the row is not there, returns InvalidBuffer.
  */
 Buffer
 once_row_pin(const OnceQueue *queue, HeapTuple copy)
@@ -187,7 +192,7 @@ once_row_pin(const OnceQueue *queue, HeapTuple copy)
 	tuple.t_self = copy->t_self;
 	tuple.t_tableOid = copy->t_tableOid;
 
-	/* Another one would be of another inserter, or of another id */
+	/* Another row in that place would have another inserter or another id */
 	same = once_row_at(BufferGetPage(buffer), &tuple) &&
 		HeapTupleHeaderGetRawXmin(tuple.t_data) == HeapTupleHeaderGetRawXmin(copy->t_data) &&
 		once_row_id(queue, &tuple) == once_row_id(queue, copy);

@@ -33,8 +33,8 @@ typedef struct OnceNewRows
 {
 	OnceNewRow *rows;
 	int			nrows;
-	bool		have_ids;		/* else they are drawn, and set in rows */
-	bool		together;		/* statement triggers must see them as one */
+	bool		have_ids;		/* if not, they are drawn and put into rows */
+	bool		together;		/* must they be stored by one statement? */
 	TimestampTz deliver_at;		/* DT_NOBEGIN: null */
 	TimestampTz expires_at;		/* DT_NOBEGIN: null */
 } OnceNewRows;

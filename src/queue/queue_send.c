@@ -22,7 +22,10 @@
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
-/* Arguments that all of them share: numbers and names are the same */
+/*
+ * Arguments.  The three functions have the same ones in the same order, except
+ * that some of send_batch's are arrays.
+ */
 #define ARG_QUEUE			0
 #define ARG_PAYLOAD			1
 #define ARG_HEADERS			2
@@ -46,7 +49,7 @@ static Datum *arg_companion_array(FunctionCallInfo fcinfo, int argno, Oid type,
 								  const char *name, int npayloads, bool **isnull);
 
 /*
- * once.send: one message.
+ * once.send: sends one message.
  */
 Datum
 once_send(PG_FUNCTION_ARGS)
@@ -57,7 +60,7 @@ once_send(PG_FUNCTION_ARGS)
 }
 
 /*
- * once.send_dedup: one message, and whether it repeats one.
+ * once.send_dedup: sends one message, and tells whether it is a repeat.
  */
 Datum
 once_send_dedup(PG_FUNCTION_ARGS)
@@ -75,7 +78,7 @@ once_send_dedup(PG_FUNCTION_ARGS)
 }
 
 /*
- * once.send_batch: many messages at once.
+ * once.send_batch: sends many messages.
  */
 Datum
 once_send_batch(PG_FUNCTION_ARGS)
@@ -149,8 +152,9 @@ once_send_batch(PG_FUNCTION_ARGS)
 }
 
 /*
- * send_one is send and send_dedup.  *duplicate: the message repeats one that has
- * been sent before, whose id is returned.
+ * send_one does the work of send and send_dedup.  Returns the id of the
+ * message.  *duplicate: the message is a repeat and was not sent; the id is
+ * that of the message that it repeats.
  */
 static int64
 send_one(FunctionCallInfo fcinfo, const char *verb, bool *duplicate)
@@ -188,8 +192,8 @@ send_one(FunctionCallInfo fcinfo, const char *verb, bool *duplicate)
 }
 
 /*
- * arg_deliver_at returns when to deliver, of arguments "delay" and
- * "deliver_at", or DT_NOBEGIN for at once.
+ * arg_deliver_at returns the time of delivery according to arguments "delay"
+ * and "deliver_at", or DT_NOBEGIN for delivery at once.
  */
 static TimestampTz
 arg_deliver_at(FunctionCallInfo fcinfo)
@@ -220,8 +224,8 @@ arg_deliver_at(FunctionCallInfo fcinfo)
 }
 
 /*
- * arg_expires_at returns when a message that is first delivered at a time
- * expires, of argument "ttl", or DT_NOBEGIN if it is not said.
+ * arg_expires_at returns when a message expires according to argument "ttl",
+ * or DT_NOBEGIN if that is NULL.  deliver_at: the time of its first delivery.
  */
 static TimestampTz
 arg_expires_at(FunctionCallInfo fcinfo, TimestampTz deliver_at)
@@ -242,7 +246,7 @@ arg_expires_at(FunctionCallInfo fcinfo, TimestampTz deliver_at)
 }
 
 /*
- * arg_array takes an argument apart that is an array, and not NULL.
+ * arg_array deconstructs an argument that is an array and must not be NULL.
  */
 static Datum *
 arg_array(FunctionCallInfo fcinfo, int argno, Oid type, const char *name,
@@ -260,8 +264,8 @@ arg_array(FunctionCallInfo fcinfo, int argno, Oid type, const char *name,
 }
 
 /*
- * arg_companion_array is arg_array for one that may be NULL, and otherwise has
- * an element for each payload.
+ * arg_companion_array is arg_array for an argument that may be NULL and
+ * otherwise has one element for each payload.
  */
 static Datum *
 arg_companion_array(FunctionCallInfo fcinfo, int argno, Oid type,

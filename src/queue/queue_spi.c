@@ -3,9 +3,10 @@
  * queue_spi.c
  *	  Putting rows into a queue's table, and deleting them, by SQL.
  *
- * This is the way when the table is not as create_queue makes it: plain INSERT and
- * DELETE, as the user who calls, so that triggers, rules, policies, checks and
- * further indexes have their say.  Claims are the index's business either way.
+ * This is done when the table is not as create_queue makes it.  Plain INSERT
+ * and DELETE run as the calling user, so that triggers, rules, policies,
+ * checks and other indexes take effect.  Claims go through the index in any
+ * case.
  *
  *-------------------------------------------------------------------------
  */
@@ -33,10 +34,10 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
-/* Of headers and payloads that go through one INSERT by SPI, in arrays */
+/* Bytes of headers and payloads that one INSERT is given in arrays */
 #define INSERT_SPI_BYTES		(64 * 1024 * 1024)
 
-/* The prepared statements of a table that rows go through SPI for */
+/* The prepared statements for a table */
 typedef enum RowPlan
 {
 	ROW_PLAN_INSERT,
@@ -49,14 +50,14 @@ typedef enum RowPlan
 typedef struct RowPlans
 {
 	Oid			relid;			/* key */
-	NameData	relname;		/* the plans' text names it so */
+	NameData	relname;		/* its name in the text of the plans */
 	SPIPlanPtr	plan[NROW_PLANS];
 } RowPlans;
 
 static HTAB *row_plans = NULL;
 
 /*
- * The parameters of both INSERTs: first those that the rows share, then those
+ * The parameters of both INSERTs: first those that all rows share, then those
  * that are arrays when there are many rows.
  */
 #define INSERT_COLUMNS	"deliver_at, expires_at, id, priority, group_id, headers, payload"
@@ -86,8 +87,8 @@ static SPIPlanPtr get_plan(OnceQueue *queue, RowPlan which);
 static SPIPlanPtr make_plan(const char *relname, RowPlan which);
 
 /*
- * once_spi_insert stores rows by INSERT: one for all, unless they need not go
- * together and are so large that arrays of them would be a burden.
+ * once_spi_insert stores rows by a single INSERT.  If the rows need not go
+ * together, and arrays of them would be very large, it uses several.
  */
 void
 once_spi_insert(OnceQueue *queue, const OnceNewRows *batch)
@@ -111,8 +112,9 @@ once_spi_insert(OnceQueue *queue, const OnceNewRows *batch)
 }
 
 /*
- * once_spi_delete deletes a row by its place and id.  Waits for others that hold it,
- * as any DELETE.  False: it deleted nothing.
+ * once_spi_delete deletes a row identified by its place and id.  Like any
+ * DELETE, it waits for transactions that have the row locked.  False: it
+ * deleted nothing.
  */
 bool
 once_spi_delete(OnceQueue *queue, ItemPointer tid, int64 id)
@@ -134,9 +136,10 @@ once_spi_delete(OnceQueue *queue, ItemPointer tid, int64 id)
 }
 
 /*
- * once_spi_is_there tells whether the row of an id is in its place, whoever may
- * be deleting it, or else deleted or replaced by another version.  What this
- * transaction has made of it, by an UPDATE, is still that row.
+ * once_spi_is_there tells whether the row of an id is still in its place; that
+ * is so as long as a deletion by another transaction is not committed.  False:
+ * the row was deleted or replaced by another version.  A version that this
+ * transaction has made of it by an UPDATE counts as the same row.
  */
 bool
 once_spi_is_there(OnceQueue *queue, ItemPointer tid, int64 id)
@@ -152,7 +155,7 @@ once_spi_is_there(OnceQueue *queue, ItemPointer tid, int64 id)
 	tuple.t_self = *tid;
 	do
 	{
-		/* Its page stays pinned, so that it can be looked at */
+		/* The page stays pinned, so that we can read the row */
 		if (!heap_fetch(queue->heap, SnapshotAny, &tuple, &buffer, false))
 			return false;
 		LockBuffer(buffer, BUFFER_LOCK_SHARE);
@@ -167,8 +170,8 @@ once_spi_is_there(OnceQueue *queue, ItemPointer tid, int64 id)
 }
 
 /*
- * once_spi_remove is once_spi_delete for a row that nobody else can be at: it
- * raises an error if the row is still there.
+ * once_spi_remove is once_spi_delete for a row that this transaction has
+ * locked.  It raises an error if the row is still there.
  */
 bool
 once_spi_remove(OnceQueue *queue, ItemPointer tid, int64 id)
@@ -194,8 +197,8 @@ once_spi_raise_suppressed(const OnceQueue *queue)
 }
 
 /*
- * row_changed_by_us tells whether this transaction has replaced a row by another
- * version.  Its page is locked.
+ * row_changed_by_us tells whether this transaction has replaced a row by
+ * another version.  The caller has locked the row's page.
  */
 static bool
 row_changed_by_us(HeapTuple tuple)
@@ -205,8 +208,9 @@ row_changed_by_us(HeapTuple tuple)
 }
 
 /*
- * insert_some stores rows by one INSERT, which the table's triggers may
- * take apart: ids are then ids of nothing, and that is an error.
+ * insert_some stores rows by one INSERT.  It raises an error if a trigger or
+ * rule keeps some of them out, because we would return ids of messages that do
+ * not exist.
  */
 static void
 insert_some(OnceQueue *queue, const OnceNewRows *batch)
@@ -315,15 +319,17 @@ row_array(const OnceNewRows *batch, int column, Oid type)
 }
 
 /*
- * get_plan returns a prepared statement of the queue's table, made at first
- * use and kept for the session.  Call it between SPI_connect and SPI_finish.
+ * get_plan returns a prepared statement for the queue's table.  It is made at
+ * first use and kept for the session.  Call it between SPI_connect and
+ * SPI_finish.
  *
- * Not kept if the table has rules: what DO INSTEAD NOTHING makes of a command
- * depends on no table any more, so nothing would tell its plan that the rule
- * has been dropped.
+ * The statement is not kept if the table has rules.  What DO INSTEAD NOTHING
+ * makes of a command no longer depends on any table, so the plan would not
+ * notice that the rule is dropped.
  *
- * A plan may be running further up the stack, so plans are never freed.  Who
- * renames queue tables (only the extension's owner can) leaves a few behind.
+ * Plans are never freed, because one may be running further up the stack.
+ * Renaming a queue's table, which only the extension's owner can do, leaves a
+ * few of them behind.
  */
 static SPIPlanPtr
 get_plan(OnceQueue *queue, RowPlan which)
@@ -354,7 +360,7 @@ get_plan(OnceQueue *queue, RowPlan which)
 	}
 	if (plans->plan[which] == NULL)
 	{
-		/* Preparing may fail, or come here again: look the entry up anew. */
+		/* Preparing may fail or call us again, so search the table again */
 		SPIPlanPtr	plan = make_plan(RelationGetRelationName(queue->heap), which);
 
 		if (SPI_keepplan(plan) != 0)

@@ -1,18 +1,20 @@
 /*-------------------------------------------------------------------------
  *
  * queue_try.c
- *	  Work on many rows, some of which may refuse.
+ *	  Work on many rows, some of which may raise errors.
  *
- * What keeps a row from being stored or deleted is the trouble of that row: a
- * constraint, now or at the commit, a trigger, a rule, a value that cannot be
- * read.  So the work is done in subtransactions, of as many rows as will go; if
- * one fails, it is divided, until the row is known that must be left out.
+ * If a row cannot be stored or deleted, only that row should be affected,
+ * whatever the cause: a constraint, checked now or at the commit, a trigger, a
+ * rule, a value that cannot be read.  So the work is done in subtransactions,
+ * with as many rows as possible in each.  If one fails, its rows are divided,
+ * until the row that must be left out is known.
  *
- * Some trouble waits for the commit.  So messages that triggers have received must
- * have been acked when a subtransaction ends, and the commit can be rehearsed:
- * deferred triggers are fired in another subtransaction, which is rolled back in any
- * case, so that they fire when they should, and what is deferred stays deferred.
- * This fires those of the caller, too, and is dear if he has many.
+ * Some errors come only at the commit.  So messages that triggers have
+ * received must have been acked when a subtransaction ends, and the commit can
+ * be rehearsed: deferred triggers are fired in another subtransaction, which
+ * is always rolled back.  So they still fire at the commit, and what is
+ * deferred stays deferred.  Triggers that the caller has deferred fire in the
+ * rehearsal as well, which takes long if there are many.
  *
  *-------------------------------------------------------------------------
  */
@@ -30,7 +32,7 @@
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 
-/* Rows that are named in warnings, of one call */
+/* Rows that one call names in warnings */
 #define REFUSALS_NAMED		10
 
 static ErrorData *try_some(OnceTry *try, int from, int to);
@@ -38,9 +40,9 @@ static ErrorData *rehearse_commit(void);
 static bool error_is_a_rows(const ErrorData *error);
 
 /*
- * once_try does try->work for the rows from .. to - 1, and calls try->refused
- * for each one that it cannot be done for, after everything done for it has been
- * rolled back.  An error that is no row's is raised.
+ * once_try calls try->work for the rows from .. to - 1.  If that is not
+ * possible for a row, everything done for it is rolled back, and try->refused
+ * is called for it.  An error that is not the doing of a row is raised.
  */
 void
 once_try(OnceTry *try, int from, int to)
@@ -61,7 +63,10 @@ once_try(OnceTry *try, int from, int to)
 		}
 		FreeErrorData(error);
 
-		/* All before the one that it failed at will go; or else, who knows */
+		/*
+		 * If the row that failed is known, those before it can be done; else
+		 * divide
+		 */
 		middle = try->row > from && try->row < to ? try->row : from + (to - from) / 2;
 		once_try(try, from, middle);
 		from = middle;
@@ -70,7 +75,8 @@ once_try(OnceTry *try, int from, int to)
 
 /*
  * once_try_failed rolls back the subtransaction that has raised an error, and
- * returns that.  The context and the resource owner are those around it.
+ * returns a copy of the error.  It restores the memory context and the
+ * resource owner, which are those from before the subtransaction.
  */
 ErrorData *
 once_try_failed(MemoryContext context, ResourceOwner owner)
@@ -87,8 +93,8 @@ once_try_failed(MemoryContext context, ResourceOwner owner)
 }
 
 /*
- * once_try_set_immediate has triggers fired that have been deferred to the commit, and
- * those at once that would be from now on in the transaction.
+ * once_try_set_immediate fires the triggers that were deferred to the commit.
+ * From now on, triggers of this transaction are not deferred any more.
  */
 void
 once_try_set_immediate(void)
@@ -101,8 +107,8 @@ once_try_set_immediate(void)
 }
 
 /*
- * once_try_has_written tells whether the transaction may have deferred something: then
- * it has an id.
+ * once_try_has_written tells whether the transaction may have deferred
+ * triggers.  It cannot have if it has no transaction id.
  */
 bool
 once_try_has_written(void)
@@ -111,8 +117,9 @@ once_try_has_written(void)
 }
 
 /*
- * once_refusals_add says that a message was left out: each of the first ones, the
- * others at the end (once_refusals_warn).  what: "... was not <what>".
+ * once_refusals_add warns that a message was left out.  It names the first
+ * ones; once_refusals_warn reports the number of the others.  The text of the
+ * warning is "message ... was not <what>".
  */
 void
 once_refusals_add(OnceRefusals *refusals, int64 id, const ErrorData *error)
@@ -128,7 +135,7 @@ once_refusals_add(OnceRefusals *refusals, int64 id, const ErrorData *error)
 }
 
 /*
- * once_refusals_warn tells how many messages have not been named.
+ * once_refusals_warn warns of the messages that were left out and not named.
  */
 void
 once_refusals_warn(const OnceRefusals *refusals)
@@ -144,8 +151,8 @@ once_refusals_warn(const OnceRefusals *refusals)
 }
 
 /*
- * try_some does the work for some rows in a subtransaction.  Returns its error,
- * or NULL.
+ * try_some does the work for some rows in a subtransaction.  Returns the error
+ * if one of the rows is to blame for it, or NULL.
  */
 static ErrorData *
 try_some(OnceTry *try, int from, int to)
@@ -181,7 +188,10 @@ try_some(OnceTry *try, int from, int to)
 	}
 	PG_END_TRY();
 
-	/* What the caller has deferred may be what cannot be done: no use to ask */
+	/*
+	 * If triggers that the caller deferred fail by themselves, a rehearsal
+	 * tells nothing
+	 */
 	if (error != NULL && !try->caller_good)
 	{
 		ErrorData  *callers = rehearse_commit();
@@ -199,8 +209,8 @@ try_some(OnceTry *try, int from, int to)
 }
 
 /*
- * rehearse_commit fires the deferred triggers of the transaction, and takes back
- * what they do.  Returns their error, or NULL.
+ * rehearse_commit fires the deferred triggers of the transaction and rolls
+ * back what they do.  Returns their error, or NULL.
  */
 static ErrorData *
 rehearse_commit(void)
@@ -232,8 +242,8 @@ rehearse_commit(void)
 
 /*
  * error_is_a_rows tells whether an error may be the doing of the row that was
- * worked on, and not of somebody who cancels, of the server, or of a transaction
- * that cannot go on as it is.
+ * worked on.  Otherwise it is a cancellation, or a fault of the server, or the
+ * transaction cannot go on.
  */
 static bool
 error_is_a_rows(const ErrorData *error)

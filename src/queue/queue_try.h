@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * queue_try.h
- *	  Work on many rows, some of which may refuse.
+ *	  Work on many rows, some of which may raise errors.
  *
  *-------------------------------------------------------------------------
  */
@@ -16,19 +16,20 @@
 typedef struct OnceTry
 {
 	/*
-	 * in: does the work for rows from .. to - 1, all of it within a
+	 * in: does the work for rows from .. to - 1; called within a
 	 * subtransaction
 	 */
 	void		(*work) (void *arg, int from, int to);
-	/* in: leaves one out */
+	/* in: notes that a row was left out */
 	void		(*refused) (void *arg, int row, const ErrorData *error);
 	void	   *arg;
-	bool		rehearse;		/* in: the commit as well */
+	bool		rehearse;		/* in: rehearse the commit as well? */
 
-	/* set by "work" as it goes on */
-	int			row;			/* that it is at; -1: at several together */
+	/* set by "work" while it runs */
+	int			row;			/* the one it works on; -1: several at once */
 
-	bool		caller_good;	/* what the caller has deferred can be done */
+	bool		caller_good;	/* do triggers that the caller deferred
+								 * succeed? */
 } OnceTry;
 
 extern void once_try(OnceTry *try, int from, int to);
@@ -40,7 +41,7 @@ extern bool once_try_has_written(void);
 typedef struct OnceRefusals
 {
 	const OnceQueue *queue;
-	const char *what;			/* "redriven": what they were not */
+	const char *what;			/* what was not done to them: "redriven" */
 	int64		n;
 } OnceRefusals;
 

@@ -3,43 +3,43 @@
  * queue_unacked.c
  *	  What this transaction has received and not acked yet.
  *
- * A transaction may not commit effects of a message without its ack.  So
- * receive registers every message it hands out, ack marks it, nack and release
- * strike it off, and a transaction that comes to commit or PREPARE with a
- * message neither marked nor struck off fails with once_unacked (unless
- * once.unacked says otherwise).
+ * A transaction must not commit the effects of a message without its ack.  So
+ * receive registers every message that it hands out, ack marks it as acked,
+ * and nack and release remove it from the register.  A transaction that is
+ * about to commit or PREPARE with a message that is still registered and not
+ * acked fails with once_unacked (unless once.unacked says otherwise).
  *
- * A message is done as well if the transaction has deleted its row by plain
- * SQL, or has truncated or dropped the table while the row was there.  That
- * wants a proof, and none comes from the index, which may have been dropped,
- * rebuilt or replaced since.  So it is the row that is looked at, in the place
- * where it was when it was received.  Where it cannot be found there, the message
- * counts as not acked:
+ * A message is also done if the transaction has deleted its row by plain SQL,
+ * or has truncated or dropped the table while the row was there.  That needs a
+ * proof, and the index cannot give it, since it may have been dropped, rebuilt
+ * or replaced meanwhile.  So the row itself is checked, in the place where it
+ * was when it was received.  The result depends on what happened to it:
  *
  *	 deleted by this transaction	done
- *	 replaced by an UPDATE			its newest version is looked at
- *	 deleted by another				done only if the index says that the claim was
- *									still ours; else that may have been an ack of
- *									who got the message after an index was rebuilt
+ *	 replaced by an UPDATE			its newest version is checked
+ *	 deleted by another, or			done only if the index says that the claim was
+ *	 no trace of it is left			still ours; otherwise another transaction may
+ *									have got the message, after an index was
+ *									rebuilt, and acked it
  *	 table truncated or dropped		done if all rows were there at that moment
  *	 table rewritten				not done, as the row is elsewhere now
  *
- * A rebuilt index delivers again what has been received through the one before,
- * perhaps to the same transaction.  Then all of this speaks for the later
- * delivery only.
+ * A rebuilt index delivers messages again that were received through the old
+ * one, perhaps to the same transaction.  Then the row proves something only
+ * for the later delivery.
  *
- * Subtransactions: a claim and an ack are each undone when the subtransaction
- * they were made in is rolled back; a nack is never undone.  Claims and acks
- * therefore hang in lists, a pair of lists for each nesting level that made
- * any.  A subtransaction that commits leaves its lists to its parent, which is
- * one splice however long they are; one that aborts walks its own.  At level
- * one nothing can be undone any more but the whole, so entries that are acked
- * there are dropped, and the memory of a transaction that receives and acks by
- * the thousands stays small.
+ * Subtransactions: the rollback of a subtransaction undoes the claims and acks
+ * made in it, but nothing undoes a nack.  So each nesting level that has made
+ * claims or acks has a list of its claims and a list of its acks.  A
+ * subtransaction that commits leaves its lists to its parent, in constant
+ * time, however long they are.  A subtransaction that aborts walks through its
+ * own.  At level one, only a rollback of the whole transaction can undo
+ * anything.  So entries acked there are dropped, and a transaction that
+ * receives and acks by the thousands needs little memory.
  *
- * The lists' heads are kept in TopTransactionContext, and go with it.  The
- * table of entries outlives the transaction, empty, to spare the next one the
- * making of it.
+ * The heads of the lists are kept in TopTransactionContext and vanish with it.
+ * The table of entries outlives the transaction, empty, so that the next one
+ * need not make it.
  *
  *-------------------------------------------------------------------------
  */
@@ -75,43 +75,47 @@ typedef struct UnackedEntry
 	dlist_node	ack_link;		/* if acked: in the acks of some level */
 } UnackedEntry;
 
-/* A table that was larger is not kept for the next transaction */
+/* A hash table that had more entries is not kept for the next transaction */
 #define UNACKED_KEEP			1000
 
-/* What one nesting level has done; levels without deeds have none of these. */
+/*
+ * What one nesting level has done; levels that have done nothing have no such
+ * struct
+ */
 typedef struct UnackedLevel
 {
 	int			nest_level;
 	dlist_head	claims;
 	dlist_head	acks;
-	List	   *emptied;		/* tables truncated or dropped, with the rows
-								 * of all that was received from them */
+	List	   *emptied;		/* tables truncated or dropped while they had
+								 * the rows of all messages received from them */
 	struct UnackedLevel *parent;	/* of a lower nest_level */
 } UnackedLevel;
 
-/* Where a table's messages have come from last */
+/* The index that the last messages of a table came through */
 typedef struct UnackedSource
 {
 	Oid			relid;			/* key */
 	Oid			index_file;
 } UnackedSource;
 
-/* What is known of a message at the end */
+/* What is known of a message that was not acked */
 typedef enum UnackedFate
 {
-	FATE_DONE,					/* by this transaction, or given up to another */
+	FATE_DONE,					/* deleted by this transaction, or by another
+								 * one while it was claimed */
 	FATE_THERE,					/* its row is there */
-	FATE_UNKNOWN				/* neither can be proven */
+	FATE_UNKNOWN				/* neither can be proved */
 } UnackedFate;
 
 static object_access_hook_type next_object_access_hook = NULL;
 
 static HTAB *unacked_table = NULL;
-static UnackedLevel *unacked_level = NULL;	/* the deepest one */
+static UnackedLevel *unacked_level = NULL;	/* the innermost one */
 static HTAB *unacked_sources = NULL;	/* of this transaction */
-static UnackedSource last_source;	/* as it is there */
-static int64 unacked_count = 0; /* entries not acked */
-static int64 unacked_largest = 0;	/* how large that has been */
+static UnackedSource last_source;	/* copy of the last one used */
+static int64 unacked_count = 0; /* number of entries not acked */
+static int64 unacked_largest = 0;	/* the highest value of unacked_count */
 
 static void note_source(Oid relid, Oid index_file);
 static bool received_again(Oid relid, Oid index_file);
@@ -138,8 +142,8 @@ static void unacked_subxact_callback(SubXactEvent event, SubTransactionId mySubi
 									 SubTransactionId parentSubid, void *arg);
 
 /*
- * once_unacked_init hooks into the ends of transactions, and into TRUNCATE and
- * DROP.
+ * once_unacked_init registers callbacks for the ends of transactions and a
+ * hook for TRUNCATE and DROP.
  */
 void
 once_unacked_init(void)
@@ -174,8 +178,8 @@ once_unacked_add(const pg_uuid_t *receipt, const OnceReceivedRow *row, bool by_p
 }
 
 /*
- * once_unacked_has tells whether a receipt is that of a message received, and
- * still held, by this transaction.
+ * once_unacked_has tells whether a receipt is that of a message that this
+ * transaction has received and still holds.
  */
 bool
 once_unacked_has(const pg_uuid_t *receipt)
@@ -185,9 +189,10 @@ once_unacked_has(const pg_uuid_t *receipt)
 }
 
 /*
- * once_unacked_row tells where the row of a message was that this transaction
- * has received and still holds, or NULL if there is no such message; by_place: or
- * if it must not be acked by its place.  Good until the next change here.
+ * once_unacked_row returns where the row of a message was that this
+ * transaction has received and still holds.  NULL: there is no such message
+ * or, if by_place is true, it must not be acked by its place.  The result is
+ * valid until the next change here.
  */
 const OnceReceivedRow *
 once_unacked_row(const pg_uuid_t *receipt, bool by_place)
@@ -200,8 +205,9 @@ once_unacked_row(const pg_uuid_t *receipt, bool by_place)
 }
 
 /*
- * once_unacked_ack notes that a message has been acked, as long as the current
- * subtransaction is not rolled back.  Messages of other claims are ignored.
+ * once_unacked_ack notes that a message has been acked.  The rollback of the
+ * current subtransaction undoes that.  Receipts of messages that this
+ * transaction does not hold are ignored.
  */
 void
 once_unacked_ack(const pg_uuid_t *receipt)
@@ -241,7 +247,7 @@ once_unacked_forget(const pg_uuid_t *receipt)
 
 /*
  * once_unacked_any tells whether this transaction holds any message of a
- * queue.  Walks the whole table.
+ * queue.  It walks through the whole hash table.
  */
 bool
 once_unacked_any(Oid relid)
@@ -266,8 +272,8 @@ once_unacked_any(Oid relid)
 
 /*
  * once_unacked_settle raises once_unacked if the current subtransaction holds
- * messages that it has neither acked nor given back: at once, and not when the
- * transaction commits.
+ * messages that it has neither acked nor given back.  It does so now, not when
+ * the transaction commits.
  */
 void
 once_unacked_settle(void)
@@ -290,7 +296,7 @@ once_unacked_settle(void)
 }
 
 /*
- * note_source notes which index the messages of a table come from now.
+ * note_source notes through which index the messages of a table come now.
  */
 static void
 note_source(Oid relid, Oid index_file)
@@ -315,8 +321,8 @@ note_source(Oid relid, Oid index_file)
 }
 
 /*
- * received_again tells whether messages of a table have come from another index
- * since some have come from this one.
+ * received_again tells whether messages of a table have come through another
+ * index since some came through this one.
  */
 static bool
 received_again(Oid relid, Oid index_file)
@@ -327,8 +333,8 @@ received_again(Oid relid, Oid index_file)
 }
 
 /*
- * current_level returns the lists of the current nesting level, made if need
- * be, with the hash table.
+ * current_level returns the lists of the current nesting level.  It makes
+ * them, and the hash table, if they do not exist.
  */
 static UnackedLevel *
 current_level(void)
@@ -363,7 +369,7 @@ current_level(void)
 }
 
 /*
- * remove_entry takes an entry out of its lists and out of the table.
+ * remove_entry removes an entry from its lists and from the hash table.
  */
 static void
 remove_entry(UnackedEntry *entry)
@@ -377,8 +383,8 @@ remove_entry(UnackedEntry *entry)
 }
 
 /*
- * settle_acks drops what is acked at level one.  Each entry is seen here once
- * in its life.
+ * settle_acks drops entries acked at level one.  It meets each entry only
+ * once.
  */
 static void
 settle_acks(UnackedLevel *level)
@@ -391,7 +397,7 @@ settle_acks(UnackedLevel *level)
 }
 
 /*
- * level_commit hands the lists of a subtransaction to its parent.
+ * level_commit gives the lists of a subtransaction to its parent.
  */
 static void
 level_commit(int nest_level)
@@ -421,8 +427,8 @@ level_commit(int nest_level)
 }
 
 /*
- * level_abort undoes what a subtransaction has done: first its acks, since the
- * claims among them may be older than itself, then its claims.
+ * level_abort undoes what a subtransaction has done.  Its acks come first,
+ * since the messages acked may have been claimed outside it; then its claims.
  */
 static void
 level_abort(int nest_level)
@@ -450,7 +456,8 @@ level_abort(int nest_level)
 }
 
 /*
- * splice_list appends one list to another in constant time, and empties it.
+ * splice_list appends one list to another in constant time, and leaves it
+ * empty.
  */
 static void
 splice_list(dlist_head *into, dlist_head *from)
@@ -472,8 +479,9 @@ splice_list(dlist_head *into, dlist_head *from)
 
 /*
  * forget_all is called at the end of a transaction.  The memory of levels and
- * sources goes with it.  The table is kept for the next one, if what is left in
- * it is not worth more than making it anew.
+ * sources vanishes with the transaction.  The hash table is kept for the next
+ * one, unless it is large or still has entries: then it is cheaper to make it
+ * anew.
  */
 static void
 forget_all(void)
@@ -503,7 +511,8 @@ check_unacked(void)
 }
 
 /*
- * raise_unacked raises once_unacked if there are such messages.
+ * raise_unacked raises once_unacked if "left", a number of such messages, is
+ * not zero.
  */
 static void
 raise_unacked(int64 left)
@@ -520,7 +529,7 @@ raise_unacked(int64 left)
 }
 
 /*
- * count_unacked counts the messages that cannot be shown to be done.
+ * count_unacked counts the messages that cannot be proved to be done.
  */
 static int64
 count_unacked(void)
@@ -539,10 +548,10 @@ count_unacked(void)
 }
 
 /*
- * entry_fate tells what has become of a message.
+ * entry_fate returns what is known of a message that was not acked.
  *
- * This transaction has the queue's table locked since it received, so whatever
- * has been done to the table as a whole is its own doing.
+ * This transaction has had the queue's table locked since it received the
+ * message.  So nobody else can have truncated, dropped or rewritten the table.
  */
 static UnackedFate
 entry_fate(const UnackedEntry *entry)
@@ -567,7 +576,8 @@ entry_fate(const UnackedEntry *entry)
 }
 
 /*
- * fate_in_place goes by the row, in a table that has the file that it had.
+ * fate_in_place does the same by means of the row.  The table has the same
+ * file as when the message was received.
  */
 static UnackedFate
 fate_in_place(Relation heap, const UnackedEntry *entry)
@@ -588,9 +598,10 @@ fate_in_place(Relation heap, const UnackedEntry *entry)
 }
 
 /*
- * gone_while_claimed tells whether somebody else has deleted the row of a message
- * while it was claimed by us: nobody else can have had it, then.  That is in the
- * index that it was received through, if that is still the one in use.
+ * gone_while_claimed tells whether somebody else has deleted the row of a
+ * message while we had it claimed.  Then nobody else can have received it.
+ * The index says so, if it is still the one through which the message was
+ * received.
  */
 static bool
 gone_while_claimed(const UnackedEntry *entry)
@@ -616,7 +627,7 @@ gone_while_claimed(const UnackedEntry *entry)
 
 /*
  * was_emptied tells whether this transaction has truncated or dropped a table,
- * and what it had received from it has gone with that.
+ * and thereby deleted the rows of all messages that it had received from it.
  */
 static bool
 was_emptied(Oid relid)
@@ -632,12 +643,14 @@ was_emptied(Oid relid)
 }
 
 /*
- * note_emptied is called when a table is about to be truncated or dropped: if
- * what was received from it is there, or done, all of it is done by that.
+ * note_emptied is called when a table is about to be truncated or dropped.  If
+ * all messages received from it are done or still have their rows, all of them
+ * are done afterwards.
  *
- * If that comes to nothing after all, the subtransaction fails, and what is noted
- * here is forgotten.  Nothing can be received from the table afterwards: what is
- * put into it is not offered before this transaction has committed.
+ * If the table is not truncated or dropped after all, the subtransaction
+ * fails, and what is noted here is forgotten.  Nothing can be received from
+ * the table afterwards: new messages in it are not offered before this
+ * transaction has committed.
  */
 static void
 note_emptied(Oid relid)
@@ -676,9 +689,9 @@ entry_relid(const UnackedEntry *entry)
 }
 
 /*
- * unacked_object_access is called for what is done to objects of any kind.
- * TRUNCATE calls it when it has found the table and before it locks it, DROP when
- * the table is locked.
+ * unacked_object_access is called for commands on objects of any kind.
+ * TRUNCATE calls it after it has found the table and before it locks it; DROP
+ * calls it when the table is locked.
  */
 static void
 unacked_object_access(ObjectAccessType access, Oid class_id, Oid object_id,

@@ -21,9 +21,9 @@ typedef enum OnceUnackedAction
 extern int	once_unacked_action;
 
 /*
- * Where the row of a message was when it was received.  A row is told by its
- * place together with its inserter: nothing else can have come there in the
- * name of the same transaction, as long as the table has the same file.
+ * Where the row of a message was when it was received.  A row is identified by
+ * its place together with its inserter: as long as the table has the same
+ * file, the same transaction cannot have put another row there.
  */
 typedef struct OnceReceivedRow
 {

@@ -3,18 +3,19 @@
  * queue_wait.c
  *	  Waiting for messages: until when, and for whom.
  *
- * Waiting is polling, with growing pauses.  How long it may take is measured by
- * a clock that nobody sets.  When messages become ready is a matter of the
- * calendar's clock, which somebody may set; so that only ever shortens a pause.
+ * Waiting is polling, with growing pauses.  The length of the wait is measured
+ * by a monotonic clock.  The times when messages become ready are those of the
+ * wall clock, which may be set; so they can only shorten a pause.
  *
- * A client may go while its call waits, and what is claimed for it then is
- * claimed for nobody: a popped message is lost, a leased one hidden until the
- * lease has lapsed, a received one counts a delivery.  So before each claim that
- * may come after a sleep, a waiter looks whether its client is still there, as
- * the server does with client_connection_check_interval, and whether it has
- * been canceled or terminated.  Both end the call before it claims anything.
- * Who goes in the instant between that look and the claim is not noticed, and
- * no more is one whose machine or network is gone, before TCP says so.
+ * A client may go away while its call waits.  What is claimed for it then is
+ * claimed for nobody: a popped message is lost, a leased one is hidden until
+ * the lease has lapsed, and a received one counts a delivery.  So before each
+ * claim that may come after a sleep, the call checks whether its client is
+ * still there, as the server does with client_connection_check_interval.  It
+ * also checks whether it has been canceled or the backend is to terminate.  In
+ * all these cases it ends before it claims anything.  Two cases go unnoticed:
+ * a client that goes away between this check and the claim, and one whose
+ * machine or network has failed, until TCP reports that.
  *
  *-------------------------------------------------------------------------
  */
@@ -30,8 +31,10 @@
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
-/* While there is nothing, a waiter looks again after a pause, growing in these
- * limits; milliseconds. */
+/*
+ * A waiter tries again after a pause, which grows within these limits;
+ * milliseconds
+ */
 #define WAIT_PAUSE_MIN		10
 #define WAIT_PAUSE_MAX		1000
 
@@ -40,7 +43,7 @@ static bool client_is_gone(void);
 static bool input_has_ended(void);
 
 /*
- * once_wait_begin begins a wait of so many microseconds.
+ * once_wait_begin begins a wait of at most "limit" microseconds.
  */
 void
 once_wait_begin(OnceWait *wait, int64 limit)
@@ -52,7 +55,7 @@ once_wait_begin(OnceWait *wait, int64 limit)
 }
 
 /*
- * once_wait_is_up tells whether its time is up.
+ * once_wait_is_up tells whether the time of a wait is up.
  */
 bool
 once_wait_is_up(const OnceWait *wait)
@@ -61,8 +64,8 @@ once_wait_is_up(const OnceWait *wait)
 }
 
 /*
- * once_wait_pause sleeps for a while, but not beyond the wait's end, nor beyond
- * the time when a message becomes ready.
+ * once_wait_pause sleeps for a while, but not beyond the end of the wait, nor
+ * beyond the time when a message becomes ready.
  */
 void
 once_wait_pause(OnceWait *wait, TimestampTz ready_at)
@@ -81,12 +84,12 @@ once_wait_pause(OnceWait *wait, TimestampTz ready_at)
 }
 
 /*
- * once_wait_check ends the call, and the session if its client is gone, unless
- * there is still somebody to claim for.
+ * once_wait_check ends the session if its client is gone, and the call if it
+ * has been canceled.  Call it before each claim.
  *
- * The look at the client is left out when nothing can have slept since the wait
- * began, neither in a pause nor in the queue for a lock: for all that is known
- * the query has just arrived.
+ * The client is not checked if there cannot have been a sleep since the wait
+ * began, neither in a pause nor while waiting for a lock.  Then the query has
+ * just arrived.
  */
 void
 once_wait_check(const OnceWait *wait)
@@ -94,7 +97,7 @@ once_wait_check(const OnceWait *wait)
 	if ((wait->slept || elapsed(wait) >= WAIT_PAUSE_MIN * INT64CONST(1000)) &&
 		client_is_gone())
 	{
-		/* The server knows what to do then */
+		/* This makes the server end the session */
 		ClientConnectionLost = true;
 		InterruptPending = true;
 	}
@@ -115,8 +118,9 @@ elapsed(const OnceWait *wait)
 }
 
 /*
- * client_is_gone tells whether this backend's client has closed its connection,
- * as far as this machine knows.  Never, in a process that has none.
+ * client_is_gone tells whether this backend's client has closed its
+ * connection, as far as this machine knows.  False in a process that has no
+ * client.
  */
 static bool
 client_is_gone(void)
@@ -129,9 +133,9 @@ client_is_gone(void)
 }
 
 /*
- * input_has_ended is for systems that do not report closed connections: there,
- * a client that has sent something before it went, such as its farewell, is not
- * missed.
+ * input_has_ended does the same on systems that do not report closed
+ * connections.  There, a client is not noticed as gone if it has sent
+ * something before, such as its message of termination.
  */
 static bool
 input_has_ended(void)

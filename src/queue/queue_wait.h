@@ -15,9 +15,9 @@
 typedef struct OnceWait
 {
 	instr_time	begun;
-	int64		limit;			/* microseconds from then on */
-	long		pause;			/* milliseconds, the next one */
-	bool		slept;			/* was there a pause yet? */
+	int64		limit;			/* microseconds from "begun" on */
+	long		pause;			/* the next one, in milliseconds */
+	bool		slept;			/* has there been a pause? */
 } OnceWait;
 
 extern void once_wait_begin(OnceWait *wait, int64 limit);

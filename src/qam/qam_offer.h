@@ -56,35 +56,26 @@ typedef struct QamWalk
 	QamPlace	expected[QAM_EXPECTED];
 } QamWalk;
 
-/* State of the visit of one page */
-typedef struct QamVisit
+/*
+ * A pass over the slots of a page, which is locked exclusively.
+ */
+typedef struct QamPass
 {
-	int			lane;
-	QamLink		link;
-	QamLink		next;			/* out: the page's successor */
-	bool		removable;		/* out: all DONE, and not the last page */
-	bool		complete;		/* out: every slot was looked at */
-	QamQuiet	quiet;			/* out, if complete */
-
-	/* while the page is locked exclusively */
-	Buffer		buffer;
-	int			slotno;			/* where to go on */
+	int			lane;			/* the visit's */
+	const QamLink *link;		/* likewise: to the page */
+	QamQuiet   *quiet;			/* likewise: what has been noted so far */
+	int			slotno;			/* the slot that it has come to */
 	int			done_prefix;	/* slots before it are DONE */
 	bool		prefix_open;	/* is done_prefix still growing? */
-	bool		interrupted;	/* lock was given up since the first slot */
 	bool		all_done;
+	Buffer		locked_heap;	/* share-locked, or invalid */
 	int			nchanges;
 	QamChange	changes[QAM_SLOTS_PER_PAGE];
-	Buffer		locked_heap;	/* share-locked, or invalid */
-	int			ngroups;		/* those whose first slot is ENDED */
+
+	/* Those whose first slot is ENDED: told when the page is unlocked */
+	int			ngroups;
 	uint32		groups[QAM_SLOTS_PER_PAGE];
-	int			ngiven_up;		/* those of which a row could not be had */
-	struct
-	{
-		uint32		hash;
-		int			slotno;
-	}			given_up[QAM_SLOTS_PER_PAGE];
-} QamVisit;
+} QamPass;
 
 /* What a slot alone says */
 typedef enum QamReading
@@ -134,6 +125,6 @@ extern QamReading qam_read_slot(QamWalk *walk, const QamLink *link, int slotno,
 								const QamSlot *slot, uint64 *xid, bool *own);
 extern void qam_note_reading(QamQuiet *quiet, const QamSlot *slot, QamReading reading,
 							 uint64 xid, bool own);
-extern QamStop qam_visit_slot(QamWalk *walk, QamVisit *visit, const QamSlot *slot);
+extern QamStop qam_visit_slot(QamWalk *walk, QamPass *pass, const QamSlot *slot);
 
 #endif							/* QAM_OFFER_H */

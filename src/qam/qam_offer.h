@@ -100,21 +100,39 @@ typedef enum QamStop
 } QamStop;
 
 /*
- * Are messages wanted whatever their time, to be taken away uncounted?
+ * Are messages wanted to be handed out, or else to be taken away?
  */
 static inline bool
-qam_any_time(const QamClaimRequest *req)
+qam_delivers(const QamClaimRequest *req)
 {
-	return req->everything || req->only != NULL;
+	return req->selection.purpose == QAM_TO_DELIVER;
 }
 
 /*
- * Has the request got what it wants?
+ * Is it one message only that is wanted?
  */
+static inline bool
+qam_wants_one(const QamClaimRequest *req)
+{
+	return req->selection.purpose == QAM_TO_TAKE_ONE;
+}
+
+/*
+ * How many more messages are wanted?
+ */
+static inline int
+qam_wanted(const QamClaimRequest *req)
+{
+	const QamSelection *selection = &req->selection;
+
+	return selection->max > 0 ? selection->max - req->claims.nclaimed :
+		selection->delivery.max_dead - req->claims.ndead;
+}
+
 static inline bool
 qam_enough(const QamClaimRequest *req)
 {
-	return req->max > 0 ? req->nclaimed >= req->max : req->ndead >= req->max_dead;
+	return qam_wanted(req) <= 0;
 }
 
 extern Buffer qam_pin_find(QamWalk *walk, BlockNumber block);

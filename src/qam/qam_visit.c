@@ -48,8 +48,7 @@ gather(QamWalk *walk, const QamLink *link, Page page, int slotno,
 {
 	QamSlot    *slots = QamPageGetSlots(page);
 	int			n = QamPageGetSlotCount(page);
-	int			wanted = walk->req->max > 0 ? walk->req->max - walk->req->nclaimed :
-		walk->req->max_dead - walk->req->ndead;
+	int			wanted = qam_wanted(walk->req);
 	int			nblocks = 0;
 	uint64		xid;
 	bool		own;
@@ -86,9 +85,9 @@ static bool
 hints_say_quiet(QamWalk *walk, QamVisit *visit, QamOpaque opaque)
 {
 	/* When time does not matter, only what rests on transactions does */
-	if (walk->req->only != NULL || !QamLinkIsValid(&opaque->next) ||
+	if (qam_wants_one(walk->req) || !QamLinkIsValid(&opaque->next) ||
 		walk->expected_block == visit->link.block ||
-		opaque->earliest <= (walk->req->everything ? DT_NOEND - 1 : walk->view.now))
+		opaque->earliest <= (qam_delivers(walk->req) ? walk->view.now : DT_NOEND - 1))
 		return false;
 	qam_quiet_init(&visit->quiet);
 	visit->quiet.earliest = opaque->earliest;
@@ -211,7 +210,7 @@ apply(QamWalk *walk, const QamPass *pass, Buffer buffer, bool complete)
 	QamLog		log;
 	int			i;
 
-	if (complete && QamLinkIsValid(&opaque->next) && walk->req->only == NULL)
+	if (complete && QamLinkIsValid(&opaque->next) && !qam_wants_one(walk->req))
 	{
 		const QamQuiet *quiet = pass->quiet;
 
@@ -261,7 +260,7 @@ apply(QamWalk *walk, const QamPass *pass, Buffer buffer, bool complete)
 		qam_page_set_hints(&log, page, earliest, owner, pass->done_prefix);
 
 	/* Those for whom time does not matter claim what the hint covers, too */
-	if (logged && qam_any_time(walk->req) && (!complete || walk->req->only != NULL))
+	if (logged && !qam_delivers(walk->req) && (!complete || qam_wants_one(walk->req)))
 		qam_page_lower_earliest(&log, page, 0);
 	if (logged)
 		walk->lsn = qam_log_finish(&log);
@@ -304,9 +303,10 @@ static void
 remove_rows(QamWalk *walk, QamVisit *visit, int first)
 {
 	QamClaimRequest *req = walk->req;
+	QamClaims  *claims = &req->claims;
 	QamGivenUp	given_up;
 	int			kept = first;
-	int			n = req->nclaimed;
+	int			n = claims->nclaimed;
 	int			i;
 
 	if (req->remove == NULL || first == n)
@@ -315,12 +315,12 @@ remove_rows(QamWalk *walk, QamVisit *visit, int first)
 	given_up.n = 0;
 	for (i = first; i < n; i++)
 	{
-		QamClaimed *claimed = &req->claimed[i];
+		QamClaimed *claimed = &claims->claimed[i];
 
 		if (!given_up_before(&given_up, claimed) && req->remove(req->remove_arg, claimed))
 		{
 			if (kept < i)
-				req->claimed[kept] = *claimed;
+				claims->claimed[kept] = *claimed;
 			kept++;
 			continue;
 		}
@@ -334,7 +334,7 @@ remove_rows(QamWalk *walk, QamVisit *visit, int first)
 		qam_undo_claim(walk->index, claimed, false);
 		visit->quiet.earliest = 0;
 	}
-	req->nclaimed = kept;
+	claims->nclaimed = kept;
 }
 
 /*
@@ -403,7 +403,7 @@ visit_exclusive(QamWalk *walk, QamVisit *visit, Buffer buffer, bool wait)
 	for (;;)
 	{
 		QamClaimRequest *req = walk->req;
-		int			first = req->nclaimed;
+		int			first = req->claims.nclaimed;
 		BlockNumber blocks[QAM_MAX_PINS];
 		int			nblocks = 0;
 		int			i;
@@ -417,7 +417,7 @@ visit_exclusive(QamWalk *walk, QamVisit *visit, Buffer buffer, bool wait)
 		 * record.
 		 */
 		if (stop == QAM_STOP_XID && !interrupted &&
-			req->nclaimed == first && pass.nchanges <= QAM_MAX_REPEAT)
+			req->claims.nclaimed == first && pass.nchanges <= QAM_MAX_REPEAT)
 		{
 			LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
 			qam_assign_xid(walk);
@@ -444,7 +444,7 @@ visit_exclusive(QamWalk *walk, QamVisit *visit, Buffer buffer, bool wait)
 
 		for (i = 0; i < pass.ngroups; i++)
 			qam_group_advance(walk->index, pass.groups[i], walk->view.woken);
-		if (qam_any_time(req) && req->nclaimed > first)
+		if (!qam_delivers(req) && req->claims.nclaimed > first)
 			qam_meta_wake(walk->index, visit->link.seq);
 
 		remove_rows(walk, visit, first);

@@ -72,17 +72,17 @@ once_hold_begin(OnceHold *hold, OnceQueue *queue, Snapshot snapshot)
 	hold->first = !once_try_has_written();
 	hold->req.heap = queue->heap;
 	hold->req.index = queue->index;
-	hold->req.kind = QAM_CLAIM_XID;
-	hold->req.retry = queue->meta.retry;
-	hold->req.snapshot = snapshot;
+	hold->req.selection.delivery.kind = QAM_CLAIM_XID;
+	hold->req.selection.delivery.retry = queue->meta.retry;
+	hold->req.selection.snapshot = snapshot;
 
 	/* An executor's memory may be gone when its transaction is rolled back */
-	hold->req.context = TopTransactionContext;
+	hold->req.claims.context = TopTransactionContext;
 }
 
 /*
  * once_hold does work that claims by hold->req, and with what has been claimed.
- * When it returns, the messages in hold->req.claimed count as handed out, and
+ * When it returns, the messages in hold->req.claims.claimed count as handed out, and
  * the array is gone; if it fails, they are given back.
  */
 void
@@ -169,8 +169,8 @@ try_give_back(OnceHold *hold)
 static void
 give_back(OnceHold *hold)
 {
-	give_back_some(hold, hold->req.dead, hold->req.ndead);
-	give_back_some(hold, hold->req.claimed, hold->req.nclaimed);
+	give_back_some(hold, hold->req.claims.dead, hold->req.claims.ndead);
+	give_back_some(hold, hold->req.claims.claimed, hold->req.claims.nclaimed);
 }
 
 static void
@@ -185,11 +185,11 @@ give_back_some(OnceHold *hold, const QamClaimed *claims, int n)
 static void
 free_claims(OnceHold *hold)
 {
-	if (hold->req.claimed != NULL)
-		pfree(hold->req.claimed);
-	if (hold->req.dead != NULL)
-		pfree(hold->req.dead);
-	hold->req.claimed = hold->req.dead = NULL;
+	if (hold->req.claims.claimed != NULL)
+		pfree(hold->req.claims.claimed);
+	if (hold->req.claims.dead != NULL)
+		pfree(hold->req.claims.dead);
+	hold->req.claims.claimed = hold->req.claims.dead = NULL;
 }
 
 /*

@@ -127,45 +127,56 @@ typedef bool (*QamRemoveRow) (void *arg, QamClaimed *claimed);
  */
 typedef bool (*QamExpired) (void *arg, HeapTuple tuple, TimestampTz now);
 
+/* What a request is for */
+typedef enum QamPurpose
+{
+	QAM_TO_DELIVER,				/* messages whose turn it is, to be handed out */
+	QAM_TO_TAKE_ALL,			/* all that no open transaction has claimed,
+								 * to be taken away: also delayed, leased,
+								 * dead and blocked ones (purge) */
+	QAM_TO_TAKE_ONE				/* one message, to be taken away, unless it is
+								 * claimed (cancel) */
+} QamPurpose;
+
 /*
- * A request to qam_claim.
+ * With QAM_TO_DELIVER: how messages are delivered.
  *
  * Messages that are not to be delivered any more (QamDeath) are claimed apart,
  * by transaction, for the caller to take away: no attempt is counted, and if the
  * transaction rolls back, they are dead again.  Beyond max_dead they are passed
  * by, and so are the messages of their groups; but as long as there is nothing to
  * deliver, they stand in the way, and up to max_dead_alone are taken.
- *
- * A request may be made again, for more: what is in "claimed" and "dead" stays.
- * Both are in "context", and up to date at any time, so that the claims can be
- * undone whatever happens on the way.
  */
-typedef struct QamClaimRequest
+typedef struct QamDelivery
 {
-	/* in */
-	Relation	heap;
-	Relation	index;
 	QamClaimKind kind;
-	int			max;			/* 0: the dead only */
-	int			max_dead;
-	int			max_dead_alone;
 	int64		lease;			/* microseconds, for QAM_CLAIM_LEASE */
 	QamRetry	retry;
+	int			max_dead;
+	int			max_dead_alone;
 	QamExpired	expired;		/* NULL: no message expires */
 	void	   *expired_arg;
-	Snapshot	snapshot;		/* only rows whose xmin it sees are offered */
-	bool		everything;		/* also delayed, leased, dead and blocked ones
-								 * (purge); no attempt is counted */
-	ItemPointer only;			/* NULL, or the one row wanted (cancel), by
-								 * the root of its HOT chain; not if it is
-								 * claimed; no attempt is counted */
-	int			only_lane;		/* with only: the lane it is in */
-	TimestampTz only_ready_at;	/* with only: its deliver_at, or 0 */
-	QamRemoveRow remove;		/* NULL, or see above */
-	void	   *remove_arg;
-	MemoryContext context;		/* of the arrays; NULL: the current one */
+} QamDelivery;
 
-	/* in: zero at first.  Out: in order of delivery */
+/* Which messages are wanted; taking away counts no attempt */
+typedef struct QamSelection
+{
+	QamPurpose	purpose;
+	int			max;			/* 0, to deliver: the dead only */
+	Snapshot	snapshot;		/* only rows whose xmin it sees are offered */
+	QamDelivery delivery;		/* QAM_TO_DELIVER */
+	struct
+	{
+		ItemPointerData tid;	/* by the root of its HOT chain */
+		int			lane;		/* the lane it is in */
+		TimestampTz ready_at;	/* its deliver_at, or 0 */
+	}			one;			/* QAM_TO_TAKE_ONE */
+} QamSelection;
+
+/* What has been claimed, in order of delivery; zero at first, but for context */
+typedef struct QamClaims
+{
+	MemoryContext context;		/* of the arrays; NULL: the current one */
 	QamClaimed *claimed;
 	int			nclaimed;
 	int			room;			/* allocated length */
@@ -173,8 +184,24 @@ typedef struct QamClaimRequest
 	int			ndead;
 	int			dead_room;
 	uint32		nclaims;		/* claims of both kinds, undone ones included */
-	TimestampTz earliest;		/* when the first message that waits for a
-								 * time becomes ready, or DT_NOEND */
+} QamClaims;
+
+/*
+ * A request to qam_claim.
+ *
+ * It may be made again, for more: what is in "claims" stays.  That is up to date at
+ * any time, so that the claims can be undone whatever happens on the way.
+ */
+typedef struct QamClaimRequest
+{
+	Relation	heap;
+	Relation	index;
+	QamSelection selection;
+	QamRemoveRow remove;		/* NULL, or see above */
+	void	   *remove_arg;
+	QamClaims	claims;
+	TimestampTz earliest;		/* out: when the first message that waits for
+								 * a time becomes ready, or DT_NOEND */
 } QamClaimRequest;
 
 extern void qam_claim(QamClaimRequest *req);

@@ -113,6 +113,167 @@ chain_broken(Relation index, const QamPlace *place)
  * ---- The end of a chain ----
  */
 
+/* Why a try to append a slot must be made again */
+typedef enum AppendResult
+{
+	APPEND_DONE,				/* it need not: all is done */
+	APPEND_NO_ENTRY,			/* the directory has no room for the group */
+	APPEND_NOT_LAST,			/* the lane goes on behind the page */
+	APPEND_FULL,				/* the page has no room */
+	APPEND_BUSY,				/* the page is locked by somebody */
+	APPEND_SOURCE_BUSY			/* the page that the slot comes from is */
+} AppendResult;
+
+/*
+ * Is a page still what a link means, and the last one of the default lane?  Locked.
+ */
+static bool
+is_last(Page page, const QamLink *tail)
+{
+	return qam_page_is(page, tail, QAM_DEFAULT_LANE) &&
+		!QamLinkIsValid(&QamPageGetOpaque(page)->next);
+}
+
+/*
+ * Append a slot behind the last one of its group.  One record: page of groups, old
+ * last slot's page (unless it is the lane's last page), lane's last page, source.
+ *
+ * All of them are locked exclusively, and there is room.
+ */
+static void
+link_slot(Relation index, QamGroupEntry *entry, Buffer old_buffer, Buffer buffer,
+		  const QamSlot *slot, QamSource *source)
+{
+	Page		page = BufferGetPage(buffer);
+	Page		last_page = BufferIsValid(old_buffer) ? BufferGetPage(old_buffer) : page;
+	QamGroup	group = entry->group;
+	QamPlace	last = {group.tail_block, group.tail_seq, group.tail_slot};
+	QamPlace	place = place_of(BufferGetBlockNumber(buffer), QamPageGetOpaque(page)->seq,
+								 QamPageGetSlotCount(page));
+	QamSlot		new = source != NULL ? source->slot : *slot;
+	QamLog		log;
+
+	if (entry->found)
+	{
+		QamSlot    *old = slot_at(last_page, &last, group.hash);
+
+		if (old == NULL || old->state == QAM_SLOT_DONE || old->next_block != 0)
+			chain_broken(index, &last);
+		new.state |= QAM_SLOT_BLOCKED;
+	}
+	else
+	{
+		group.hash = slot->group_hash;
+		group.head_block = place.block;
+		group.head_seq = place.seq;
+		group.head_slot = place.slot;
+	}
+	group.tail_block = place.block;
+	group.tail_seq = place.seq;
+	group.tail_slot = place.slot;
+	new.next_block = 0;
+	new.next_seq = 0;
+	new.next_slot = 0;
+
+	qam_log_begin(&log, index);
+	last_page = BufferIsValid(old_buffer) ? qam_log_page(&log, old_buffer, false) : NULL;
+	page = qam_log_page(&log, buffer, false);
+	if (entry->found)
+		qam_page_set_successor(&log, last_page != NULL ? last_page : page, last.slot, &place);
+	qam_page_append(&log, page, &new, 1);
+	qam_page_set_group(&log, qam_log_page(&log, entry->page, false), entry->entry, &group);
+	qam_source_log(&log, source);
+	qam_log_finish(&log);
+}
+
+/*
+ * Append a slot, if what "tail" means is the lane's last page.  The page of groups is
+ * locked, and has room.
+ *
+ * That page may have been used again for anything, even as a page that we have
+ * locked, so it is not waited for.
+ */
+static AppendResult
+append_to_page(Relation index, QamGroupEntry *entry, const QamLink *tail,
+			   const QamSlot *slot, QamSource *source)
+{
+	Buffer		buffer = qam_pin_block(index, tail->block, "list of a lane");
+	Buffer		old_buffer = InvalidBuffer;
+	Page		page = BufferGetPage(buffer);
+	AppendResult result = APPEND_BUSY;
+
+	if (entry->found && entry->group.tail_block != tail->block)
+	{
+		QamPlace	last = {entry->group.tail_block, entry->group.tail_seq,
+		entry->group.tail_slot};
+
+		old_buffer = qam_follow_place(index, &last, BUFFER_LOCK_EXCLUSIVE);
+	}
+	if (ConditionalLockBuffer(buffer))
+	{
+		if (!is_last(page, tail))
+			result = APPEND_NOT_LAST;
+		else if (QamPageGetSlotCount(page) == QAM_SLOTS_PER_PAGE)
+			result = APPEND_FULL;
+		else
+			switch (qam_source_lock(index, source))
+			{
+				case QAM_SOURCE_READY:
+					link_slot(index, entry, old_buffer, buffer, slot, source);
+					qam_source_unlock(source);
+					result = APPEND_DONE;
+					break;
+				case QAM_SOURCE_GONE:
+					result = APPEND_DONE;
+					break;
+				case QAM_SOURCE_BUSY:
+					result = APPEND_SOURCE_BUSY;
+					break;
+			}
+		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+	}
+	if (BufferIsValid(old_buffer))
+		UnlockReleaseBuffer(old_buffer);
+	ReleaseBuffer(buffer);
+	return result;
+}
+
+/*
+ * One try to append a slot.  No locks on entry or exit.
+ */
+static AppendResult
+try_append(Relation index, const QamLink *tail, const QamSlot *slot, QamSource *source)
+{
+	QamGroupEntry entry;
+	AppendResult result;
+
+	qam_directory_lock(index, slot->group_hash, BUFFER_LOCK_EXCLUSIVE, &entry);
+	if (entry.entry < 0)
+		result = APPEND_NO_ENTRY;
+	else if (entry.found && (int32) (entry.group.tail_seq - (uint32) tail->seq) > 0)
+		result = APPEND_NOT_LAST;	/* it is not even the group's last page */
+	else
+		result = append_to_page(index, &entry, tail, slot, source);
+	qam_directory_unlock(&entry);
+	return result;
+}
+
+/*
+ * Wait until nobody has the lane's last page locked.  Returns whether it is that
+ * still.  No locks on entry or exit.
+ */
+static bool
+wait_for_last(Relation index, const QamLink *tail)
+{
+	Buffer		buffer = qam_pin_block(index, tail->block, "list of a lane");
+	bool		last;
+
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	last = is_last(BufferGetPage(buffer), tail);
+	UnlockReleaseBuffer(buffer);
+	return last;
+}
+
 /*
  * qam_group_append puts a slot behind the last one of its group, and at the end
  * of the default lane.
@@ -121,138 +282,40 @@ chain_broken(Relation index, const QamPlace *place)
  * DONE in the same record, if there is still something to move
  * (see qam_source_lock).
  *
- * No locks on entry or exit.  One record: page of groups, old last slot's page,
- * lane's last page, source.
+ * No locks on entry or exit.
  */
 void
 qam_group_append(Relation index, const QamSlot *slot, QamSource *source)
 {
-	uint32		hash = slot->group_hash;
-
 	if (qam_meta_directory(index) == 0)
 		qam_directory_create(index);
 	for (;;)
 	{
 		QamLink		tail = qam_lane_tail(index, QAM_DEFAULT_LANE);
-		Buffer		buffer;
-		Buffer		old_buffer = InvalidBuffer;
-		QamGroupEntry entry;
-		bool		locked;
-		bool		is_last = false;
-		bool		full = false;
-		QamSourceState state = QAM_SOURCE_BUSY;
 
 		CHECK_FOR_INTERRUPTS();
-		qam_directory_lock(index, hash, BUFFER_LOCK_EXCLUSIVE, &entry);
-		if (entry.entry < 0)
+		switch (try_append(index, &tail, slot, source))
 		{
-			qam_directory_unlock(&entry);
-			qam_directory_grow(index, hash);
-			continue;
+			case APPEND_DONE:
+				return;
+			case APPEND_NO_ENTRY:
+				qam_directory_grow(index, slot->group_hash);
+				break;
+			case APPEND_NOT_LAST:
+				qam_lane_tail_gone(index, QAM_DEFAULT_LANE, &tail);
+				break;
+			case APPEND_FULL:
+				qam_lane_extend(index, QAM_DEFAULT_LANE, &tail);
+				break;
+			case APPEND_BUSY:
+				if (!wait_for_last(index, &tail))
+					qam_lane_tail_gone(index, QAM_DEFAULT_LANE, &tail);
+				break;
+			case APPEND_SOURCE_BUSY:
+				if (!qam_source_wait(source))
+					return;
+				break;
 		}
-		if (entry.found && (int32) (entry.group.tail_seq - (uint32) tail.seq) > 0)
-		{
-			/* What we take for the last page is not even the group's */
-			qam_directory_unlock(&entry);
-			qam_lane_tail_gone(index, QAM_DEFAULT_LANE, &tail);
-			continue;
-		}
-		buffer = qam_pin_block(index, tail.block, "list of a lane");
-		if (entry.found && entry.group.tail_block != tail.block)
-		{
-			QamPlace	last = {entry.group.tail_block, entry.group.tail_seq,
-			entry.group.tail_slot};
-
-			old_buffer = qam_follow_place(index, &last, BUFFER_LOCK_EXCLUSIVE);
-		}
-
-		/*
-		 * What we take for the last page may have been used again for
-		 * anything, even as a page that we have locked, so it is not waited
-		 * for now.
-		 */
-		locked = ConditionalLockBuffer(buffer);
-		if (locked)
-		{
-			is_last = qam_page_is(BufferGetPage(buffer), &tail, QAM_DEFAULT_LANE) &&
-				!QamLinkIsValid(&QamPageGetOpaque(BufferGetPage(buffer))->next);
-			full = is_last &&
-				QamPageGetSlotCount(BufferGetPage(buffer)) == QAM_SLOTS_PER_PAGE;
-		}
-		if (is_last && !full)
-			state = qam_source_lock(index, source);
-		if (is_last && !full && state == QAM_SOURCE_READY)
-		{
-			QamPlace	place = place_of(tail.block, tail.seq,
-										 QamPageGetSlotCount(BufferGetPage(buffer)));
-			QamGroup	group = entry.group;
-			QamSlot		new = source != NULL ? source->slot : *slot;
-			QamLog		log;
-			Page		page;
-
-			if (entry.found)
-			{
-				QamPlace	last = {group.tail_block, group.tail_seq, group.tail_slot};
-				QamSlot    *old = slot_at(BufferGetPage(BufferIsValid(old_buffer) ?
-														old_buffer : buffer),
-										  &last, hash);
-
-				if (old == NULL || old->state == QAM_SLOT_DONE || old->next_block != 0)
-					chain_broken(index, &last);
-				new.state |= QAM_SLOT_BLOCKED;
-			}
-			else
-			{
-				group.hash = hash;
-				group.head_block = place.block;
-				group.head_seq = place.seq;
-				group.head_slot = place.slot;
-			}
-			new.next_block = 0;
-			new.next_seq = 0;
-			new.next_slot = 0;
-
-			qam_log_begin(&log, index);
-			if (entry.found)
-			{
-				int			last = group.tail_slot;
-
-				page = qam_log_page(&log, BufferIsValid(old_buffer) ? old_buffer : buffer,
-									false);
-				qam_page_set_successor(&log, page, last, &place);
-				if (BufferIsValid(old_buffer))
-					page = qam_log_page(&log, buffer, false);
-			}
-			else
-				page = qam_log_page(&log, buffer, false);
-			qam_page_append(&log, page, &new, 1);
-			group.tail_block = place.block;
-			group.tail_seq = place.seq;
-			group.tail_slot = place.slot;
-			qam_page_set_group(&log, qam_log_page(&log, entry.page, false), entry.entry, &group);
-			qam_source_log(&log, source);
-			qam_log_finish(&log);
-			qam_source_unlock(source);
-		}
-		if (locked)
-			LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
-		if (BufferIsValid(old_buffer))
-			UnlockReleaseBuffer(old_buffer);
-		qam_directory_unlock(&entry);
-		if (!locked)
-		{
-			LockBuffer(buffer, BUFFER_LOCK_SHARE);
-			is_last = qam_page_is(BufferGetPage(buffer), &tail, QAM_DEFAULT_LANE) &&
-				!QamLinkIsValid(&QamPageGetOpaque(BufferGetPage(buffer))->next);
-			LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
-		}
-		ReleaseBuffer(buffer);
-		if (!is_last)
-			qam_lane_tail_gone(index, QAM_DEFAULT_LANE, &tail);
-		else if (full)
-			qam_lane_extend(index, QAM_DEFAULT_LANE, &tail);
-		else if (locked && (state != QAM_SOURCE_BUSY || !qam_source_wait(source)))
-			return;
 	}
 }
 

@@ -118,6 +118,36 @@ is_expected(const QamWalk *walk, const QamLink *link, int slotno)
 }
 
 /*
+ * Is a slot the one that is wanted, if it is one only?
+ */
+static inline bool
+selects_slot(const QamSelection *selection, const QamSlot *slot)
+{
+	return selection->purpose != QAM_TO_TAKE_ONE ||
+		memcmp(&selection->one.tid, &slot->tid, sizeof(ItemPointerData)) == 0;
+}
+
+/*
+ * Is a slot's time up, or does it not matter to the purpose?
+ */
+static inline bool
+selects_now(const QamSelection *selection, const QamSlot *slot, TimestampTz now)
+{
+	if (slot->ready_at <= now)
+		return true;
+	switch (selection->purpose)
+	{
+		case QAM_TO_DELIVER:
+			return false;
+		case QAM_TO_TAKE_ALL:
+			return true;
+		case QAM_TO_TAKE_ONE:
+			return QamSlotState(slot) != QAM_SLOT_CLAIMED;
+	}
+	return false;
+}
+
+/*
  * qam_read_slot tells what the slot alone says.  For QAM_READ_RUNNING, *xid and *own tell by
  * whom.  The page, which link leads to, is locked in any mode.
  */
@@ -126,35 +156,37 @@ qam_read_slot(QamWalk *walk, const QamLink *link, int slotno, const QamSlot *slo
 			  uint64 *xid, bool *own)
 {
 	QamClaimRequest *req = walk->req;
-	bool		any_time = qam_any_time(req);
+	const QamSelection *selection = &req->selection;
+	TimestampTz now = walk->view.now;
 	QamXidState state;
 
 	if (slot->state == QAM_SLOT_DONE)
 		return QAM_READ_DONE;
-	if (req->only != NULL && memcmp(req->only, &slot->tid, sizeof(ItemPointerData)) != 0)
+	if (!selects_slot(selection, slot))
 		return QAM_READ_OTHER;
-	if (QamSlotIsBlocked(slot) && !any_time && !is_expected(walk, link, slotno))
+	if (QamSlotIsBlocked(slot) && qam_delivers(req) && !is_expected(walk, link, slotno))
 		return QAM_READ_BLOCKED;
 
 	switch (QamSlotState(slot))
 	{
 		case QAM_SLOT_ENDED:
-			return QamSlotIsBlocked(slot) && any_time ? QAM_READ_BLOCKED : QAM_READ_ENDED;
+			return QamSlotIsBlocked(slot) && !qam_delivers(req) ? QAM_READ_BLOCKED :
+				QAM_READ_ENDED;
 
 		case QAM_SLOT_READY:
-			return slot->ready_at <= walk->view.now || any_time ||
+			return selects_now(selection, slot, now) ||
 				(slot->hints & QAM_HINT_ACKED) ? QAM_READ_CANDIDATE : QAM_READ_LATER;
 
 		case QAM_SLOT_CLAIMED:
 			if (QamClaimKindOf(slot->claim) != QAM_CLAIM_BY_LEASE)
 				break;
-			return slot->ready_at <= walk->view.now || req->everything ||
+			return selects_now(selection, slot, now) ||
 				(slot->hints & QAM_HINT_ACKED) ? QAM_READ_CANDIDATE : QAM_READ_LATER;
 
 		case QAM_SLOT_APPENDED:
 
 			/* A delay need not wait for its sender */
-			if (slot->ready_at > walk->view.now && !any_time)
+			if (!selects_now(selection, slot, now))
 				return QAM_READ_LATER;
 			break;
 	}
@@ -203,11 +235,11 @@ qam_note_reading(QamQuiet *quiet, const QamSlot *slot, QamReading reading, uint6
  */
 
 static QamChange *
-note_change(QamVisit *visit, const QamSlot *slot)
+note_change(QamPass *pass, const QamSlot *slot)
 {
-	QamChange  *change = &visit->changes[visit->nchanges++];
+	QamChange  *change = &pass->changes[pass->nchanges++];
 
-	change->slotno = visit->slotno;
+	change->slotno = pass->slotno;
 	change->what = QAM_CHANGE_SET;
 	change->new = *slot;
 	return change;
@@ -217,15 +249,15 @@ note_change(QamVisit *visit, const QamSlot *slot)
  * Judge a candidate's row, keeping its heap page share-locked for the next.
  */
 static void
-judge_candidate(QamWalk *walk, QamVisit *visit, Buffer heap_buffer,
+judge_candidate(QamWalk *walk, QamPass *pass, Buffer heap_buffer,
 				const QamSlot *slot, QamRow *row)
 {
-	if (visit->locked_heap != heap_buffer)
+	if (pass->locked_heap != heap_buffer)
 	{
-		if (BufferIsValid(visit->locked_heap))
-			LockBuffer(visit->locked_heap, BUFFER_LOCK_UNLOCK);
+		if (BufferIsValid(pass->locked_heap))
+			LockBuffer(pass->locked_heap, BUFFER_LOCK_UNLOCK);
 		LockBuffer(heap_buffer, BUFFER_LOCK_SHARE);
-		visit->locked_heap = heap_buffer;
+		pass->locked_heap = heap_buffer;
 	}
 	qam_judge(walk->req->heap, heap_buffer, unconstify(ItemPointerData *, &slot->tid), row);
 }
@@ -239,10 +271,10 @@ next_claimed(QamClaimRequest *req, QamClaimed **claims, int n, int *room)
 {
 	if (n == *room)
 	{
-		int			wanted = *room == 0 ? Max(16, Min(req->max, 64)) : *room * 2;
+		int			wanted = *room == 0 ? Max(16, Min(req->selection.max, 64)) : *room * 2;
 
 		if (*room == 0)
-			*claims = MemoryContextAlloc(req->context != NULL ? req->context :
+			*claims = MemoryContextAlloc(req->claims.context != NULL ? req->claims.context :
 										 CurrentMemoryContext,
 										 wanted * sizeof(QamClaimed));
 		else
@@ -253,87 +285,113 @@ next_claimed(QamClaimRequest *req, QamClaimed **claims, int n, int *room)
 }
 
 /*
+ * Is a message claimed by transaction?  All that is taken away is.
+ */
+static inline bool
+is_by_xid(const QamClaimRequest *req, QamDeath death)
+{
+	return !qam_delivers(req) || death != QAM_ALIVE ||
+		req->selection.delivery.kind == QAM_CLAIM_XID;
+}
+
+/*
+ * What a slot becomes whose message is taken away.  If that comes to nothing,
+ * everything is as before but the claim.
+ */
+static void
+take_away_slot(QamWalk *walk, const QamSlot *slot, QamSlot *new)
+{
+	if (QamSlotState(slot) == QAM_SLOT_CLAIMED &&
+		QamClaimKindOf(slot->claim) == QAM_CLAIM_BY_XID)
+		new->ready_at = 0;
+	new->state = QAM_SLOT_TAKEN | (slot->state & (QAM_SLOT_BLOCKED | QAM_SLOT_STUCK));
+	new->claim = walk->claim_xid;
+}
+
+/*
+ * What a slot becomes whose message is delivered.
+ */
+static void
+deliver_slot(QamWalk *walk, const QamSlot *slot, QamSlot *new)
+{
+	const QamDelivery *delivery = &walk->req->selection.delivery;
+
+	new->state = QAM_SLOT_CLAIMED | (slot->state & QAM_SLOT_BLOCKED);
+	if (new->attempts < PG_UINT16_MAX)
+		new->attempts++;
+	if (delivery->kind == QAM_CLAIM_XID)
+	{
+		new->claim = walk->claim_xid;
+		new->ready_at = walk->view.now;
+	}
+	else
+	{
+		new->claim = walk->lease_claim;
+		new->ready_at = walk->view.now + delivery->lease;
+	}
+}
+
+/*
  * Claim a live row for the request: to be delivered, or, being dead or because
  * the request is for taking messages away, TAKEN.
  */
 static void
-claim_slot(QamWalk *walk, QamVisit *visit, const QamSlot *slot, QamRow *row,
+claim_slot(QamWalk *walk, QamPass *pass, const QamSlot *slot, QamRow *row,
 		   QamDeath death)
 {
 	QamClaimRequest *req = walk->req;
+	QamClaims  *claims = &req->claims;
 	bool		dead = death != QAM_ALIVE;
-	bool		take_away = dead || qam_any_time(req);
 	QamClaimed *claimed;
-	QamSlot    *new = &note_change(visit, slot)->new;
+	QamSlot    *new = &note_change(pass, slot)->new;
 
-	claimed = dead ? next_claimed(req, &req->dead, req->ndead, &req->dead_room) :
-		next_claimed(req, &req->claimed, req->nclaimed, &req->room);
+	claimed = dead ? next_claimed(req, &claims->dead, claims->ndead, &claims->dead_room) :
+		next_claimed(req, &claims->claimed, claims->nclaimed, &claims->room);
 
 	new->hints = 0;
-	if (take_away)
-	{
-		/* If it comes to nothing, everything is as before but the claim */
-		if (QamSlotState(slot) == QAM_SLOT_CLAIMED &&
-			QamClaimKindOf(slot->claim) == QAM_CLAIM_BY_XID)
-			new->ready_at = 0;
-		new->state = QAM_SLOT_TAKEN | (slot->state & (QAM_SLOT_BLOCKED | QAM_SLOT_STUCK));
-		new->claim = walk->claim_xid;
-	}
+	if (dead || !qam_delivers(req))
+		take_away_slot(walk, slot, new);
 	else
-	{
-		new->state = QAM_SLOT_CLAIMED | (slot->state & QAM_SLOT_BLOCKED);
-		if (new->attempts < PG_UINT16_MAX)
-			new->attempts++;
-		if (req->kind == QAM_CLAIM_XID)
-		{
-			new->claim = walk->claim_xid;
-			new->ready_at = walk->view.now;
-		}
-		else
-		{
-			new->claim = walk->lease_claim;
-			new->ready_at = walk->view.now + req->lease;
-		}
-	}
+		deliver_slot(walk, slot, new);
 
 	/*
 	 * A lease outlives this transaction, so it must not go past a dead
 	 * message that comes back if this transaction does not commit.
 	 */
-	if (slot->group_hash != 0 && !qam_any_time(req) &&
-		(!dead || req->kind == QAM_CLAIM_XID))
+	if (slot->group_hash != 0 && qam_delivers(req) &&
+		(!dead || req->selection.delivery.kind == QAM_CLAIM_XID))
 		expect(walk, slot);
 
 	claimed->tuple = heap_copytuple(&row->tuple);
 	claimed->attempt = new->attempts;
 	claimed->group = new->group_hash;
-	claimed->nth = req->nclaims++;
+	claimed->nth = claims->nclaims++;
 	claimed->stuck = QamSlotStuck(slot) > 0;
 	claimed->removed = false;
 	claimed->death = death;
 	claimed->ready_at = new->ready_at;
-	claimed->undo.seq = visit->link.seq;
-	claimed->undo.lane = visit->lane;
+	claimed->undo.seq = pass->link->seq;
+	claimed->undo.lane = pass->lane;
 	claimed->undo.claim = new->claim;
 	claimed->undo.old_claim = slot->claim;
 	claimed->undo.old_ready_at = slot->ready_at;
 	claimed->undo.old_attempts = slot->attempts;
 	claimed->undo.old_state = slot->state;
 	claimed->undo.old_hints = slot->hints;
-	claimed->ref.block = visit->link.block;
-	claimed->ref.slot = visit->slotno;
-	claimed->ref.proof = qam_proof(walk->view.meta.nonce, visit->link.seq,
-								   visit->slotno, new);
+	claimed->ref.block = pass->link->block;
+	claimed->ref.slot = pass->slotno;
+	claimed->ref.proof = qam_proof(walk->view.meta.nonce, pass->link->seq,
+								   pass->slotno, new);
 	if (dead)
-		req->ndead++;
+		claims->ndead++;
 	else
-		req->nclaimed++;
+		claims->nclaimed++;
 
 	/* What is ours is not to be offered as long as it is */
-	if (take_away || req->kind == QAM_CLAIM_XID)
-		qam_quiet_add_xid(&visit->quiet, qam_claim_xid(walk->claim_xid, walk->view.next_xid), true);
+	if (is_by_xid(req, death))
+		qam_quiet_add_xid(pass->quiet, qam_claim_xid(walk->claim_xid, walk->view.next_xid), true);
 	else
-		visit->quiet.earliest = Min(visit->quiet.earliest, new->ready_at);
+		pass->quiet->earliest = Min(pass->quiet->earliest, new->ready_at);
 }
 
 /*
@@ -343,13 +401,14 @@ static QamDeath
 death_of(QamWalk *walk, const QamSlot *slot, QamRow *row)
 {
 	QamClaimRequest *req = walk->req;
+	const QamDelivery *delivery = &req->selection.delivery;
 
-	if (qam_any_time(req))
+	if (!qam_delivers(req))
 		return QAM_ALIVE;
-	if (req->retry.max_attempts > 0 && slot->attempts >= req->retry.max_attempts)
+	if (delivery->retry.max_attempts > 0 && slot->attempts >= delivery->retry.max_attempts)
 		return QAM_DEAD_ATTEMPTS;
-	if (req->expired != NULL &&
-		req->expired(req->expired_arg, &row->tuple, walk->view.now))
+	if (delivery->expired != NULL &&
+		delivery->expired(delivery->expired_arg, &row->tuple, walk->view.now))
 		return QAM_DEAD_EXPIRED;
 	return QAM_ALIVE;
 }
@@ -358,13 +417,13 @@ death_of(QamWalk *walk, const QamSlot *slot, QamRow *row)
  * Note that a live row becomes ready at a time, its claim having ended.
  */
 static void
-set_ready(QamVisit *visit, const QamSlot *slot, int64 ready_at)
+set_ready(QamPass *pass, const QamSlot *slot, int64 ready_at)
 {
-	QamSlot    *new = &note_change(visit, slot)->new;
+	QamSlot    *new = &note_change(pass, slot)->new;
 
 	new->state = QAM_SLOT_READY | (slot->state & (QAM_SLOT_BLOCKED | QAM_SLOT_STUCK));
 	new->ready_at = ready_at;
-	visit->quiet.earliest = Min(visit->quiet.earliest, ready_at);
+	pass->quiet->earliest = Min(pass->quiet->earliest, ready_at);
 }
 
 /*
@@ -373,68 +432,70 @@ set_ready(QamVisit *visit, const QamSlot *slot, int64 ready_at)
  * Returns QAM_STOP_XID if only a transaction id is missing.
  */
 static QamStop
-offer(QamWalk *walk, QamVisit *visit, const QamSlot *slot, QamRow *row)
+offer(QamWalk *walk, QamPass *pass, const QamSlot *slot, QamRow *row)
 {
 	QamClaimRequest *req = walk->req;
-	bool		any_time = qam_any_time(req);
+	const QamSelection *selection = &req->selection;
+	const QamDelivery *delivery = &selection->delivery;
+	const QamClaims *claims = &req->claims;
 	QamDeath	death;
 
 	/* An ack of a lease was rolled back: the lease holds on */
-	if ((slot->hints & QAM_HINT_ACKED) && slot->ready_at > walk->view.now &&
-		!(QamSlotState(slot) == QAM_SLOT_READY ? any_time : req->everything))
+	if ((slot->hints & QAM_HINT_ACKED) &&
+		!selects_now(selection, slot, walk->view.now))
 	{
-		QamChange  *change = note_change(visit, slot);
+		QamChange  *change = note_change(pass, slot);
 
 		change->what = QAM_CHANGE_HINT;
 		change->new.hints &= ~QAM_HINT_ACKED;
-		visit->quiet.earliest = Min(visit->quiet.earliest, slot->ready_at);
+		pass->quiet->earliest = Min(pass->quiet->earliest, slot->ready_at);
 		return QAM_STOP_END;
 	}
 
 	/* A delivery failed, with its transaction or by its time's running out */
-	if (QamSlotState(slot) == QAM_SLOT_CLAIMED && !any_time)
+	if (QamSlotState(slot) == QAM_SLOT_CLAIMED && qam_delivers(req))
 	{
-		int64		ready_at = qam_ready_again(&req->retry, visit->link.seq,
-											   visit->slotno, slot);
+		int64		ready_at = qam_ready_again(&delivery->retry, pass->link->seq,
+											   pass->slotno, slot);
 
 		if (ready_at > walk->view.now)
 		{
-			set_ready(visit, slot, ready_at);
+			set_ready(pass, slot, ready_at);
 			return QAM_STOP_END;
 		}
 	}
 
 	/* Somebody took it away, but did not commit that */
-	if (QamSlotState(slot) == QAM_SLOT_TAKEN && !any_time &&
-		slot->ready_at > walk->view.now)
+	if (QamSlotState(slot) == QAM_SLOT_TAKEN &&
+		!selects_now(selection, slot, walk->view.now))
 	{
-		set_ready(visit, slot, slot->ready_at);
+		set_ready(pass, slot, slot->ready_at);
 		return QAM_STOP_END;
 	}
 
-	if (req->snapshot != NULL && !qam_row_visible(row, req->snapshot))
+	if (selection->snapshot != NULL && !qam_row_visible(row, selection->snapshot))
 	{
-		visit->quiet.earliest = 0;
+		pass->quiet->earliest = 0;
 		return QAM_STOP_END;
 	}
-	if (!any_time && QamClaimKindOf(slot->claim) == QAM_CLAIM_GONE_BY &&
-		!qam_xid_visible(QamClaimValueOf(slot->claim), req->snapshot))
+	if (qam_delivers(req) && QamClaimKindOf(slot->claim) == QAM_CLAIM_GONE_BY &&
+		!qam_xid_visible(QamClaimValueOf(slot->claim), selection->snapshot))
 	{
-		visit->quiet.earliest = 0;
+		pass->quiet->earliest = 0;
 		return QAM_STOP_END;
 	}
 	death = death_of(walk, slot, row);
-	if (death == QAM_ALIVE ? req->nclaimed >= req->max :
-		req->ndead >= (req->nclaimed > 0 ? req->max_dead :
-					   Max(req->max_dead, req->max_dead_alone)))
+	if (death == QAM_ALIVE ? claims->nclaimed >= selection->max :
+		claims->ndead >= (claims->nclaimed > 0 ? delivery->max_dead :
+						  Max(delivery->max_dead, delivery->max_dead_alone)))
 	{
 		/* ready, but not for us */
-		visit->quiet.earliest = 0;
+		pass->quiet->earliest = 0;
 		return QAM_STOP_END;
 	}
-	if ((req->kind == QAM_CLAIM_XID || death != QAM_ALIVE) && walk->claim_xid == 0)
+	if (is_by_xid(req, death) && walk->claim_xid == 0)
 		return QAM_STOP_XID;
-	claim_slot(walk, visit, slot, row, death);
+	claim_slot(walk, pass, slot, row, death);
 	return QAM_STOP_END;
 }
 
@@ -446,21 +507,21 @@ offer(QamWalk *walk, QamVisit *visit, const QamSlot *slot, QamRow *row)
  * would have the next message of the group without the effects of this one.
  */
 static void
-note_ended(QamWalk *walk, QamVisit *visit, const QamSlot *slot, uint64 gone_by)
+note_ended(QamWalk *walk, QamPass *pass, const QamSlot *slot, uint64 gone_by)
 {
 	bool		first = !QamSlotIsBlocked(slot) ||
-		is_expected(walk, &visit->link, visit->slotno);
+		is_expected(walk, pass->link, pass->slotno);
 
 	/* Until the group has been told, the page must be looked at */
-	visit->all_done = visit->prefix_open = false;
-	visit->quiet.earliest = Min(visit->quiet.earliest,
+	pass->all_done = pass->prefix_open = false;
+	pass->quiet->earliest = Min(pass->quiet->earliest,
 								QamSlotIsBlocked(slot) ? DT_NOEND - 1 : 0);
 	if (!first)
 		return;
-	if (!qam_any_time(walk->req) && qam_xid_visible(gone_by, walk->req->snapshot))
+	if (qam_delivers(walk->req) && qam_xid_visible(gone_by, walk->req->selection.snapshot))
 		expect(walk, slot);
-	if (visit->ngroups == 0 || visit->groups[visit->ngroups - 1] != slot->group_hash)
-		visit->groups[visit->ngroups++] = slot->group_hash;
+	if (pass->ngroups == 0 || pass->groups[pass->ngroups - 1] != slot->group_hash)
+		pass->groups[pass->ngroups++] = slot->group_hash;
 }
 
 /*
@@ -469,11 +530,11 @@ note_ended(QamWalk *walk, QamVisit *visit, const QamSlot *slot, uint64 gone_by)
  * The page is locked exclusively.  Changes are only noted.
  */
 QamStop
-qam_visit_slot(QamWalk *walk, QamVisit *visit, const QamSlot *slot)
+qam_visit_slot(QamWalk *walk, QamPass *pass, const QamSlot *slot)
 {
 	uint64		xid = 0;
 	bool		own = false;
-	QamReading	reading = qam_read_slot(walk, &visit->link, visit->slotno, slot, &xid, &own);
+	QamReading	reading = qam_read_slot(walk, pass->link, pass->slotno, slot, &xid, &own);
 	Buffer		heap_buffer;
 	QamRow		row;
 
@@ -481,47 +542,47 @@ qam_visit_slot(QamWalk *walk, QamVisit *visit, const QamSlot *slot)
 		return QAM_STOP_END;
 	if (reading == QAM_READ_ENDED)
 	{
-		note_ended(walk, visit, slot, (uint64) slot->ready_at);
+		note_ended(walk, pass, slot, (uint64) slot->ready_at);
 		return QAM_STOP_END;
 	}
 	if (reading != QAM_READ_CANDIDATE)
 	{
-		visit->all_done = visit->prefix_open = false;
-		qam_note_reading(&visit->quiet, slot, reading, xid, own);
+		pass->all_done = pass->prefix_open = false;
+		qam_note_reading(pass->quiet, slot, reading, xid, own);
 		return QAM_STOP_END;
 	}
 	if (qam_enough(walk->req))
 		return QAM_STOP_ENOUGH;
-	qam_require_slot(walk->index, visit->link.block, visit->slotno, slot,
-					 visit->lane == QAM_SCHEDULED ? QAM_PAGE_BUCKET : QAM_PAGE_LANE);
+	qam_require_slot(walk->index, pass->link->block, pass->slotno, slot,
+					 pass->lane == QAM_SCHEDULED ? QAM_PAGE_BUCKET : QAM_PAGE_LANE);
 	heap_buffer = qam_pin_find(walk, QamSlotGetBlock(slot));
 	if (!BufferIsValid(heap_buffer))
 		return QAM_STOP_PIN;
 
-	judge_candidate(walk, visit, heap_buffer, slot, &row);
+	judge_candidate(walk, pass, heap_buffer, slot, &row);
 	if (row.state == QAM_ROW_GONE)
 	{
-		QamChange  *change = note_change(visit, slot);
+		QamChange  *change = note_change(pass, slot);
 
 		change->what = QAM_CHANGE_OVER;
 		change->keep_claim = row.deleted;
 		change->gone_by = qam_gone_by(slot, &row);
-		if (slot->group_hash != 0 && visit->lane != QAM_SCHEDULED)
-			note_ended(walk, visit, slot, change->gone_by);
+		if (slot->group_hash != 0 && pass->lane != QAM_SCHEDULED)
+			note_ended(walk, pass, slot, change->gone_by);
 		return QAM_STOP_END;
 	}
-	visit->all_done = visit->prefix_open = false;
+	pass->all_done = pass->prefix_open = false;
 	if (row.state == QAM_ROW_LIVE)
-		return offer(walk, visit, slot, &row);
+		return offer(walk, pass, slot, &row);
 
 	/* Somebody is at it: nothing to be had before that transaction ends */
 	if (TransactionIdIsValid(row.xid))
 	{
-		qam_quiet_add_xid(&visit->quiet, qam_full_xid(row.xid),
+		qam_quiet_add_xid(pass->quiet, qam_full_xid(row.xid),
 						  TransactionIdIsCurrentTransactionId(row.xid));
-		visit->quiet.by_row = true;
+		pass->quiet->by_row = true;
 	}
 	else
-		visit->quiet.earliest = 0;
+		pass->quiet->earliest = 0;
 	return QAM_STOP_END;
 }

@@ -56,35 +56,26 @@ typedef struct QamWalk
 	QamPlace	expected[QAM_EXPECTED];
 } QamWalk;
 
-/* State of the visit of one page */
-typedef struct QamVisit
+/*
+ * A pass over the slots of a page, which is locked exclusively.
+ */
+typedef struct QamPass
 {
-	int			lane;
-	QamLink		link;
-	QamLink		next;			/* out: the page's successor */
-	bool		removable;		/* out: all DONE, and not the last page */
-	bool		complete;		/* out: every slot was looked at */
-	QamQuiet	quiet;			/* out, if complete */
-
-	/* while the page is locked exclusively */
-	Buffer		buffer;
-	int			slotno;			/* where to go on */
+	int			lane;			/* the visit's */
+	const QamLink *link;		/* likewise: to the page */
+	QamQuiet   *quiet;			/* likewise: what has been noted so far */
+	int			slotno;			/* the slot that it has come to */
 	int			done_prefix;	/* slots before it are DONE */
 	bool		prefix_open;	/* is done_prefix still growing? */
-	bool		interrupted;	/* lock was given up since the first slot */
 	bool		all_done;
+	Buffer		locked_heap;	/* share-locked, or invalid */
 	int			nchanges;
 	QamChange	changes[QAM_SLOTS_PER_PAGE];
-	Buffer		locked_heap;	/* share-locked, or invalid */
-	int			ngroups;		/* those whose first slot is ENDED */
+
+	/* Those whose first slot is ENDED: told when the page is unlocked */
+	int			ngroups;
 	uint32		groups[QAM_SLOTS_PER_PAGE];
-	int			ngiven_up;		/* those of which a row could not be had */
-	struct
-	{
-		uint32		hash;
-		int			slotno;
-	}			given_up[QAM_SLOTS_PER_PAGE];
-} QamVisit;
+} QamPass;
 
 /* What a slot alone says */
 typedef enum QamReading
@@ -109,21 +100,39 @@ typedef enum QamStop
 } QamStop;
 
 /*
- * Are messages wanted whatever their time, to be taken away uncounted?
+ * Are messages wanted to be handed out, or else to be taken away?
  */
 static inline bool
-qam_any_time(const QamClaimRequest *req)
+qam_delivers(const QamClaimRequest *req)
 {
-	return req->everything || req->only != NULL;
+	return req->selection.purpose == QAM_TO_DELIVER;
 }
 
 /*
- * Has the request got what it wants?
+ * Is it one message only that is wanted?
  */
+static inline bool
+qam_wants_one(const QamClaimRequest *req)
+{
+	return req->selection.purpose == QAM_TO_TAKE_ONE;
+}
+
+/*
+ * How many more messages are wanted?
+ */
+static inline int
+qam_wanted(const QamClaimRequest *req)
+{
+	const QamSelection *selection = &req->selection;
+
+	return selection->max > 0 ? selection->max - req->claims.nclaimed :
+		selection->delivery.max_dead - req->claims.ndead;
+}
+
 static inline bool
 qam_enough(const QamClaimRequest *req)
 {
-	return req->max > 0 ? req->nclaimed >= req->max : req->ndead >= req->max_dead;
+	return qam_wanted(req) <= 0;
 }
 
 extern Buffer qam_pin_find(QamWalk *walk, BlockNumber block);
@@ -134,6 +143,6 @@ extern QamReading qam_read_slot(QamWalk *walk, const QamLink *link, int slotno,
 								const QamSlot *slot, uint64 *xid, bool *own);
 extern void qam_note_reading(QamQuiet *quiet, const QamSlot *slot, QamReading reading,
 							 uint64 xid, bool own);
-extern QamStop qam_visit_slot(QamWalk *walk, QamVisit *visit, const QamSlot *slot);
+extern QamStop qam_visit_slot(QamWalk *walk, QamPass *pass, const QamSlot *slot);
 
 #endif							/* QAM_OFFER_H */

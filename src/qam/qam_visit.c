@@ -48,8 +48,7 @@ gather(QamWalk *walk, const QamLink *link, Page page, int slotno,
 {
 	QamSlot    *slots = QamPageGetSlots(page);
 	int			n = QamPageGetSlotCount(page);
-	int			wanted = walk->req->max > 0 ? walk->req->max - walk->req->nclaimed :
-		walk->req->max_dead - walk->req->ndead;
+	int			wanted = qam_wanted(walk->req);
 	int			nblocks = 0;
 	uint64		xid;
 	bool		own;
@@ -86,9 +85,9 @@ static bool
 hints_say_quiet(QamWalk *walk, QamVisit *visit, QamOpaque opaque)
 {
 	/* When time does not matter, only what rests on transactions does */
-	if (walk->req->only != NULL || !QamLinkIsValid(&opaque->next) ||
+	if (qam_wants_one(walk->req) || !QamLinkIsValid(&opaque->next) ||
 		walk->expected_block == visit->link.block ||
-		opaque->earliest <= (walk->req->everything ? DT_NOEND - 1 : walk->view.now))
+		opaque->earliest <= (qam_delivers(walk->req) ? walk->view.now : DT_NOEND - 1))
 		return false;
 	qam_quiet_init(&visit->quiet);
 	visit->quiet.earliest = opaque->earliest;
@@ -111,27 +110,27 @@ hints_say_quiet(QamWalk *walk, QamVisit *visit, QamOpaque opaque)
  * Otherwise the heap pages that it will take are pinned.  No locks on exit.
  */
 static bool
-glance(QamWalk *walk, QamVisit *visit)
+glance(QamWalk *walk, QamVisit *visit, Buffer buffer)
 {
-	Page		page = BufferGetPage(visit->buffer);
+	Page		page = BufferGetPage(buffer);
 	QamOpaque	opaque = QamPageGetOpaque(page);
 	QamSlot    *slots = QamPageGetSlots(page);
 	int			n = QamPageGetSlotCount(page);
 	BlockNumber blocks[QAM_MAX_PINS];
 	int			nblocks;
 	bool		candidates = false;
+	bool		all_done = true;
 	int			i;
 
 	visit->removable = false;
 	visit->complete = true;
 	if (hints_say_quiet(walk, visit, opaque))
 	{
-		LockBuffer(visit->buffer, BUFFER_LOCK_UNLOCK);
+		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
 		return true;
 	}
 
 	qam_quiet_init(&visit->quiet);
-	visit->all_done = true;
 	for (i = opaque->first_unfinished; i < n && !candidates; i++)
 	{
 		uint64		xid = 0;
@@ -139,7 +138,7 @@ glance(QamWalk *walk, QamVisit *visit)
 		QamReading	reading = qam_read_slot(walk, &visit->link, i, &slots[i], &xid, &own);
 
 		candidates = (reading == QAM_READ_CANDIDATE || reading == QAM_READ_ENDED);
-		visit->all_done &= (reading == QAM_READ_DONE);
+		all_done &= (reading == QAM_READ_DONE);
 		qam_note_reading(&visit->quiet, &slots[i], reading, xid, own);
 	}
 	if (!candidates)
@@ -147,17 +146,17 @@ glance(QamWalk *walk, QamVisit *visit)
 		bool		is_last = !QamLinkIsValid(&opaque->next);
 
 		/* A hint is worth a lock only if it tells what it did not before */
-		visit->removable = visit->all_done && !is_last;
+		visit->removable = all_done && !is_last;
 		if (is_last || visit->removable || visit->quiet.earliest <= walk->view.now ||
 			visit->quiet.nowners + (visit->quiet.own ? 1 : 0) > 1 ||
 			(visit->quiet.own && visit->quiet.own_xid == 0))
 		{
-			LockBuffer(visit->buffer, BUFFER_LOCK_UNLOCK);
+			LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
 			return true;
 		}
 	}
 	nblocks = gather(walk, &visit->link, page, opaque->first_unfinished, blocks);
-	LockBuffer(visit->buffer, BUFFER_LOCK_UNLOCK);
+	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
 	once_debug_point("walk_before_pin");
 	qam_pin(walk, blocks, nblocks);
 	once_debug_point("walk_before_lock");
@@ -165,30 +164,29 @@ glance(QamWalk *walk, QamVisit *visit)
 }
 
 /*
- * Go through the page's slots from visit->slotno on.  Locked exclusively.
+ * Go through the page's slots from pass->slotno on.  Locked exclusively.
  */
 static QamStop
-visit_slots(QamWalk *walk, QamVisit *visit)
+visit_slots(QamWalk *walk, QamPass *pass, Page page)
 {
-	Page		page = BufferGetPage(visit->buffer);
 	QamSlot    *slots = QamPageGetSlots(page);
 	int			n = QamPageGetSlotCount(page);
 	QamStop		stop = QAM_STOP_END;
 
-	visit->nchanges = 0;
-	visit->ngroups = 0;
-	visit->locked_heap = InvalidBuffer;
-	while (visit->slotno < n)
+	pass->nchanges = 0;
+	pass->ngroups = 0;
+	pass->locked_heap = InvalidBuffer;
+	while (pass->slotno < n)
 	{
-		stop = qam_visit_slot(walk, visit, &slots[visit->slotno]);
+		stop = qam_visit_slot(walk, pass, &slots[pass->slotno]);
 		if (stop != QAM_STOP_END)
 			break;
-		visit->slotno++;
-		if (visit->prefix_open)
-			visit->done_prefix = visit->slotno;
+		pass->slotno++;
+		if (pass->prefix_open)
+			pass->done_prefix = pass->slotno;
 	}
-	if (BufferIsValid(visit->locked_heap))
-		LockBuffer(visit->locked_heap, BUFFER_LOCK_UNLOCK);
+	if (BufferIsValid(pass->locked_heap))
+		LockBuffer(pass->locked_heap, BUFFER_LOCK_UNLOCK);
 	return stop;
 }
 
@@ -201,9 +199,9 @@ visit_slots(QamWalk *walk, QamVisit *visit)
  * that the id is not assigned again after a crash.
  */
 static void
-apply(QamWalk *walk, QamVisit *visit, bool complete)
+apply(QamWalk *walk, const QamPass *pass, Buffer buffer, bool complete)
 {
-	Page		page = BufferGetPage(visit->buffer);
+	Page		page = BufferGetPage(buffer);
 	QamOpaque	opaque = QamPageGetOpaque(page);
 	int64		earliest = opaque->earliest;
 	uint64		owner = opaque->owner;
@@ -212,9 +210,9 @@ apply(QamWalk *walk, QamVisit *visit, bool complete)
 	QamLog		log;
 	int			i;
 
-	if (complete && QamLinkIsValid(&opaque->next) && walk->req->only == NULL)
+	if (complete && QamLinkIsValid(&opaque->next) && !qam_wants_one(walk->req))
 	{
-		QamQuiet   *quiet = &visit->quiet;
+		const QamQuiet *quiet = pass->quiet;
 
 		earliest = quiet->earliest;
 		owner = 0;
@@ -228,20 +226,20 @@ apply(QamWalk *walk, QamVisit *visit, bool complete)
 			earliest = 0;
 	}
 	set_hints = earliest != opaque->earliest || owner != opaque->owner ||
-		visit->done_prefix != opaque->first_unfinished;
-	if (visit->nchanges == 0 && !set_hints)
+		pass->done_prefix != opaque->first_unfinished;
+	if (pass->nchanges == 0 && !set_hints)
 		return;
 
-	for (i = 0; i < visit->nchanges; i++)
-		logged |= (visit->changes[i].what != QAM_CHANGE_HINT);
+	for (i = 0; i < pass->nchanges; i++)
+		logged |= (pass->changes[i].what != QAM_CHANGE_HINT);
 	if (logged)
 		qam_log_begin(&log, walk->index);
 	else
 		qam_log_begin_hint(&log, walk->index);
-	page = qam_log_page(&log, visit->buffer, false);
-	for (i = 0; i < visit->nchanges; i++)
+	page = qam_log_page(&log, buffer, false);
+	for (i = 0; i < pass->nchanges; i++)
 	{
-		QamChange  *change = &visit->changes[i];
+		const QamChange *change = &pass->changes[i];
 
 		switch (change->what)
 		{
@@ -259,10 +257,10 @@ apply(QamWalk *walk, QamVisit *visit, bool complete)
 		}
 	}
 	if (set_hints)
-		qam_page_set_hints(&log, page, earliest, owner, visit->done_prefix);
+		qam_page_set_hints(&log, page, earliest, owner, pass->done_prefix);
 
 	/* Those for whom time does not matter claim what the hint covers, too */
-	if (logged && qam_any_time(walk->req) && (!complete || walk->req->only != NULL))
+	if (logged && !qam_delivers(walk->req) && (!complete || qam_wants_one(walk->req)))
 		qam_page_lower_earliest(&log, page, 0);
 	if (logged)
 		walk->lsn = qam_log_finish(&log);
@@ -270,18 +268,28 @@ apply(QamWalk *walk, QamVisit *visit, bool complete)
 		qam_log_finish(&log);
 }
 
+/* Messages of groups whose rows could not be had */
+typedef struct QamGivenUp
+{
+	int			n;
+	struct
+	{
+		uint32		hash;		/* of the group */
+		int			slotno;
+	}			messages[QAM_SLOTS_PER_PAGE];
+} QamGivenUp;
+
 /*
- * Has a message been given up in this visit that comes before this one in its
- * group?
+ * Has a message been given up that comes before this one in its group?
  */
 static bool
-given_up_before(const QamVisit *visit, const QamClaimed *claimed)
+given_up_before(const QamGivenUp *given_up, const QamClaimed *claimed)
 {
 	int			i;
 
-	for (i = 0; i < visit->ngiven_up; i++)
-		if (visit->given_up[i].hash == claimed->group &&
-			visit->given_up[i].slotno < claimed->ref.slot)
+	for (i = 0; i < given_up->n; i++)
+		if (given_up->messages[i].hash == claimed->group &&
+			given_up->messages[i].slotno < claimed->ref.slot)
 			return true;
 	return false;
 }
@@ -295,35 +303,38 @@ static void
 remove_rows(QamWalk *walk, QamVisit *visit, int first)
 {
 	QamClaimRequest *req = walk->req;
+	QamClaims  *claims = &req->claims;
+	QamGivenUp	given_up;
 	int			kept = first;
-	int			n = req->nclaimed;
+	int			n = claims->nclaimed;
 	int			i;
 
 	if (req->remove == NULL || first == n)
 		return;
 	once_debug_point("walk_before_take");
+	given_up.n = 0;
 	for (i = first; i < n; i++)
 	{
-		QamClaimed *claimed = &req->claimed[i];
+		QamClaimed *claimed = &claims->claimed[i];
 
-		if (!given_up_before(visit, claimed) && req->remove(req->remove_arg, claimed))
+		if (!given_up_before(&given_up, claimed) && req->remove(req->remove_arg, claimed))
 		{
 			if (kept < i)
-				req->claimed[kept] = *claimed;
+				claims->claimed[kept] = *claimed;
 			kept++;
 			continue;
 		}
 		if (claimed->group != 0)
 		{
-			visit->given_up[visit->ngiven_up].hash = claimed->group;
-			visit->given_up[visit->ngiven_up++].slotno = claimed->ref.slot;
+			given_up.messages[given_up.n].hash = claimed->group;
+			given_up.messages[given_up.n++].slotno = claimed->ref.slot;
 			walk->expecting = false;
 			walk->expected_block = InvalidBlockNumber;
 		}
 		qam_undo_claim(walk->index, claimed, false);
 		visit->quiet.earliest = 0;
 	}
-	req->nclaimed = kept;
+	claims->nclaimed = kept;
 }
 
 /*
@@ -345,18 +356,32 @@ qam_assign_xid(QamWalk *walk)
  * Lock the visited page exclusively, at once or not at all unless wait.
  */
 static QamVisitResult
-visit_lock(QamVisit *visit, bool wait)
+visit_lock(const QamVisit *visit, Buffer buffer, bool wait)
 {
 	if (wait)
-		LockBuffer(visit->buffer, BUFFER_LOCK_EXCLUSIVE);
-	else if (!ConditionalLockBuffer(visit->buffer))
+		LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+	else if (!ConditionalLockBuffer(buffer))
 		return QAM_VISIT_BUSY;
-	if (!qam_page_is(BufferGetPage(visit->buffer), &visit->link, visit->lane))
+	if (!qam_page_is(BufferGetPage(buffer), &visit->link, visit->lane))
 	{
-		LockBuffer(visit->buffer, BUFFER_LOCK_UNLOCK);
+		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
 		return QAM_VISIT_GONE;
 	}
 	return QAM_VISIT_OK;
+}
+
+/*
+ * Begin a pass over a page, at the first slot that is not known to be DONE.
+ */
+static void
+begin_pass(QamPass *pass, QamVisit *visit, Page page)
+{
+	pass->lane = visit->lane;
+	pass->link = &visit->link;
+	pass->quiet = &visit->quiet;
+	pass->slotno = pass->done_prefix = QamPageGetOpaque(page)->first_unfinished;
+	pass->prefix_open = pass->all_done = true;
+	qam_quiet_init(pass->quiet);
 }
 
 /*
@@ -364,43 +389,44 @@ visit_lock(QamVisit *visit, bool wait)
  * and exit.
  */
 static QamVisitResult
-visit_exclusive(QamWalk *walk, QamVisit *visit, bool wait)
+visit_exclusive(QamWalk *walk, QamVisit *visit, Buffer buffer, bool wait)
 {
-	QamVisitResult result = visit_lock(visit, wait);
-	Page		page = BufferGetPage(visit->buffer);
-	QamOpaque	opaque;
+	QamVisitResult result = visit_lock(visit, buffer, wait);
+	Page		page = BufferGetPage(buffer);
+	bool		interrupted = false;	/* was the lock given up since the
+										 * first slot? */
+	QamPass		pass;
 
 	if (result != QAM_VISIT_OK)
 		return result;
-	opaque = QamPageGetOpaque(page);
-	visit->slotno = visit->done_prefix = opaque->first_unfinished;
-	visit->prefix_open = visit->all_done = true;
-	visit->interrupted = false;
-	qam_quiet_init(&visit->quiet);
-
+	begin_pass(&pass, visit, page);
 	for (;;)
 	{
 		QamClaimRequest *req = walk->req;
-		int			first = req->nclaimed;
+		int			first = req->claims.nclaimed;
 		BlockNumber blocks[QAM_MAX_PINS];
 		int			nblocks = 0;
 		int			i;
-		QamStop		stop = visit_slots(walk, visit);
+		QamStop		stop = visit_slots(walk, &pass, page);
 
-		visit->next = opaque->next;
+		visit->next = QamPageGetOpaque(page)->next;
 
 		/*
 		 * The first claim of a transaction: assign its id before anything is
 		 * written, and take it from the top, so that all goes into one
 		 * record.
 		 */
-		if (stop == QAM_STOP_XID && !visit->interrupted &&
-			req->nclaimed == first && visit->nchanges <= QAM_MAX_REPEAT)
+		if (stop == QAM_STOP_XID && !interrupted &&
+			req->claims.nclaimed == first && pass.nchanges <= QAM_MAX_REPEAT)
 		{
-			LockBuffer(visit->buffer, BUFFER_LOCK_UNLOCK);
+			LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
 			qam_assign_xid(walk);
 			once_debug_point("walk_unlocked");
-			return visit_exclusive(walk, visit, true);
+			result = visit_lock(visit, buffer, true);
+			if (result != QAM_VISIT_OK)
+				return result;
+			begin_pass(&pass, visit, page);
+			continue;
 		}
 
 		/*
@@ -408,20 +434,19 @@ visit_exclusive(QamWalk *walk, QamVisit *visit, bool wait)
 		 * given up on the way, slots seen before that may have been given
 		 * back since; only DONE is for ever.
 		 */
-		visit->complete = (stop == QAM_STOP_END && !visit->interrupted);
-		visit->removable = stop == QAM_STOP_END && visit->all_done &&
+		visit->complete = (stop == QAM_STOP_END && !interrupted);
+		visit->removable = stop == QAM_STOP_END && pass.all_done &&
 			QamLinkIsValid(&visit->next);
-		apply(walk, visit, visit->complete);
+		apply(walk, &pass, buffer, visit->complete);
 		if (stop == QAM_STOP_PIN)
-			nblocks = gather(walk, &visit->link, page, visit->slotno, blocks);
-		LockBuffer(visit->buffer, BUFFER_LOCK_UNLOCK);
+			nblocks = gather(walk, &visit->link, page, pass.slotno, blocks);
+		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
 
-		for (i = 0; i < visit->ngroups; i++)
-			qam_group_advance(walk->index, visit->groups[i], walk->view.woken);
-		if (qam_any_time(req) && req->nclaimed > first)
+		for (i = 0; i < pass.ngroups; i++)
+			qam_group_advance(walk->index, pass.groups[i], walk->view.woken);
+		if (!qam_delivers(req) && req->claims.nclaimed > first)
 			qam_meta_wake(walk->index, visit->link.seq);
 
-		visit->ngiven_up = 0;
 		remove_rows(walk, visit, first);
 		if (stop == QAM_STOP_END || (stop == QAM_STOP_ENOUGH && qam_enough(req)))
 			return QAM_VISIT_OK;
@@ -434,8 +459,8 @@ visit_exclusive(QamWalk *walk, QamVisit *visit, bool wait)
 		once_debug_point("walk_unlocked");
 
 		/* We were let in once, so we wait to finish */
-		visit->interrupted = true;
-		result = visit_lock(visit, true);
+		interrupted = true;
+		result = visit_lock(visit, buffer, true);
 		if (result != QAM_VISIT_OK)
 			return result;
 	}
@@ -449,18 +474,19 @@ QamVisitResult
 qam_visit(QamWalk *walk, QamVisit *visit, bool wait)
 {
 	QamVisitResult result = QAM_VISIT_OK;
+	Buffer		buffer;
 
 	once_debug_point("walk_before_visit");
-	visit->buffer = qam_pin_block(walk->index, visit->link.block, "list");
-	LockBuffer(visit->buffer, BUFFER_LOCK_SHARE);
-	if (!qam_page_is(BufferGetPage(visit->buffer), &visit->link, visit->lane))
+	buffer = qam_pin_block(walk->index, visit->link.block, "list");
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	if (!qam_page_is(BufferGetPage(buffer), &visit->link, visit->lane))
 	{
-		UnlockReleaseBuffer(visit->buffer);
+		UnlockReleaseBuffer(buffer);
 		return QAM_VISIT_GONE;
 	}
-	visit->next = QamPageGetOpaque(BufferGetPage(visit->buffer))->next;
-	if (!glance(walk, visit))
-		result = visit_exclusive(walk, visit, wait);
-	ReleaseBuffer(visit->buffer);
+	visit->next = QamPageGetOpaque(BufferGetPage(buffer))->next;
+	if (!glance(walk, visit, buffer))
+		result = visit_exclusive(walk, visit, buffer, wait);
+	ReleaseBuffer(buffer);
 	return result;
 }

@@ -10,6 +10,17 @@
 
 #include "qam/qam_offer.h"
 
+/* What a walk tells of a page, and comes to know of it */
+typedef struct QamVisit
+{
+	int			lane;
+	QamLink		link;			/* to the page */
+	QamLink		next;			/* out: the page's successor */
+	bool		removable;		/* out: all DONE, and not the last page */
+	bool		complete;		/* out: every slot was looked at */
+	QamQuiet	quiet;			/* out, if complete */
+} QamVisit;
+
 typedef enum QamVisitResult
 {
 	QAM_VISIT_OK,

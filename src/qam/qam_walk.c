@@ -57,7 +57,7 @@ static bool
 walk_lane(QamWalk *walk, int lane, bool wait)
 {
 	QamClaimRequest *req = walk->req;
-	bool		plain = !req->everything && req->only == NULL;
+	bool		plain = qam_delivers(req);
 	QamLink		pred = qam_no_link();
 	bool		skipped = false;
 	QamRun	   *known = NULL;	/* the remembered run we came by, if any */
@@ -188,19 +188,21 @@ walk_schedule(QamWalk *walk)
 
 	if (qam_schedule_read(walk->index, schedule))
 	{
-		if (req->only != NULL)
+		if (qam_wants_one(req))
 		{
+			TimestampTz ready_at = req->selection.one.ready_at;
+			int			list;
+
 			/* It may go to a finer bucket as we look */
 			do
 			{
-				int			list = qam_schedule_list(schedule, req->only_ready_at);
-
 				CHECK_FOR_INTERRUPTS();
+				list = qam_schedule_list(schedule, ready_at);
 				head = qam_schedule_ends(schedule, list).head;
 				walk_list(walk, list);
 				(void) qam_schedule_read(walk->index, schedule);
-			} while (head != qam_schedule_ends(schedule, qam_schedule_list(schedule, req->only_ready_at)).head &&
-					 !qam_enough(req));
+				list = qam_schedule_list(schedule, ready_at);
+			} while (head != qam_schedule_ends(schedule, list).head && !qam_enough(req));
 		}
 		else
 		{
@@ -229,7 +231,7 @@ walk_lanes(QamWalk *walk)
 
 	for (lane = QAM_LANES - 1; lane >= 0 && !qam_enough(req); lane--)
 	{
-		if (req->only != NULL && lane != req->only_lane)
+		if (qam_wants_one(req) && lane != req->selection.one.lane)
 			continue;
 
 		/* Nothing of a lower lane goes out while a page of this one is unseen */
@@ -256,11 +258,12 @@ settle_some(QamWalk *walk)
 	static int	pause = 0;
 	TimestampTz now = walk->view.now;
 	QamClaimRequest *req = walk->req;
+	QamClaims  *claims = &req->claims;
 	int			looks = QAM_SETTLES_PER_WALK;
 	bool		whole;
 	bool		settled;
 
-	if (req->max == 0 || req->nclaimed > 0 || req->ndead > 0 || qam_any_time(req) ||
+	if (req->selection.max == 0 || claims->nclaimed > 0 || claims->ndead > 0 || !qam_delivers(req) ||
 		walk->view.meta.directory == 0)
 		return false;
 	if (paused_index == RelationGetRelid(req->index) &&
@@ -284,9 +287,9 @@ settle_some(QamWalk *walk)
 }
 
 /*
- * qam_claim claims messages until there are req->max of them in req->claimed, in
- * the order in which they were sent, urgent lanes first; and up to req->max_dead
- * that are not to be delivered any more in req->dead.
+ * qam_claim claims messages until as many as wanted are in req->claims.claimed, in
+ * the order in which they were sent, urgent lanes first; and, to deliver, up to
+ * max_dead that are not to be delivered any more in req->claims.dead.
  *
  * Both relations are open and locked RowExclusive.  Claims take effect at once
  * and do not depend on whether the transaction commits; those by xid end with
@@ -311,7 +314,7 @@ qam_claim(QamClaimRequest *req)
 
 	/* The planner never scans this index, which does not make it useless */
 	pgstat_count_index_scan(req->index);
-	if (req->kind == QAM_CLAIM_XID &&
+	if ((!qam_delivers(req) || req->selection.delivery.kind == QAM_CLAIM_XID) &&
 		TransactionIdIsValid(GetCurrentTransactionIdIfAny()))
 		qam_assign_xid(&walk);
 
@@ -321,7 +324,7 @@ qam_claim(QamClaimRequest *req)
 		walk.view.next_xid = qam_next_xid();
 		walk.view.xids.n = 0;
 		memset(walk.view.woken, 0, sizeof(walk.view.woken));
-		if (qam_any_time(req))
+		if (!qam_delivers(req))
 			walk_schedule(&walk);
 		qam_meta_read(req->index, &walk.view.meta);
 
@@ -329,7 +332,7 @@ qam_claim(QamClaimRequest *req)
 		 * What is due takes its place in the lanes first, at most so much of
 		 * it
 		 */
-		if (!qam_any_time(req) && walk.view.meta.schedule != 0)
+		if (qam_delivers(req) && walk.view.meta.schedule != 0)
 		{
 			due = qam_schedule_due(req->index);
 			if (due <= walk.view.now)
@@ -348,7 +351,7 @@ qam_claim(QamClaimRequest *req)
 	qam_unpin_all(&walk);
 
 	/* Attempts shall count after a crash too: on disk soon, or at once */
-	if (req->nclaimed > 0 && !XLogRecPtrIsInvalid(walk.lsn))
+	if (req->claims.nclaimed > 0 && !XLogRecPtrIsInvalid(walk.lsn))
 	{
 		if (qam_flush_claims)
 			XLogFlush(walk.lsn);

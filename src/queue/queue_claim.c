@@ -104,7 +104,7 @@ static bool remove_at_once(void *arg, QamClaimed *claimed);
 /*
  * once_claim_rows claims messages, and moves dead messages that it meets to
  * the dead letters, at most max_dead.  The caller has set up hold->req, except
- * for the fields about dead messages.  On return, hold->req.dead has those
+ * for the fields about dead messages.  On return, hold->req.claims.dead has those
  * that were moved.
  */
 void
@@ -126,7 +126,7 @@ once_claim_pop(OnceHold *hold, int max_dead)
 /*
  * once_claim_remove claims messages, dead or not, and deletes their rows,
  * whose values are not read.  Returns how many were deleted.  The claims of
- * the others are left in hold->req.claimed.
+ * the others are left in hold->req.claims.claimed.
  *
  * refusals: gets the rows that something keeps.  NULL: such a row is an error.
  */
@@ -134,8 +134,9 @@ int
 once_claim_remove(OnceHold *hold, OnceRefusals *refusals)
 {
 	QamClaimRequest *req = &hold->req;
+	QamClaims  *claims = &req->claims;
 	bool		fast = hold->queue->meta.fast;
-	int			from = req->nclaimed;
+	int			from = claims->nclaimed;
 	Removal		removal = {.hold = hold,.refusals = refusals,.may_refuse = PG_INT32_MAX};
 	int			kept = 0;
 	int			i;
@@ -143,8 +144,8 @@ once_claim_remove(OnceHold *hold, OnceRefusals *refusals)
 	req->remove = fast ? remove_at_once : NULL;
 	req->remove_arg = hold;
 	qam_claim(req);
-	removal.rows = &req->claimed[from];
-	removal.n = req->nclaimed - from;
+	removal.rows = &claims->claimed[from];
+	removal.n = claims->nclaimed - from;
 	if (removal.n == 0)
 		return 0;
 
@@ -158,7 +159,7 @@ once_claim_remove(OnceHold *hold, OnceRefusals *refusals)
 		if (removal.fates[i] != FATE_REMOVED)
 			removal.rows[kept++] = removal.rows[i];
 	}
-	req->nclaimed = from + kept;
+	claims->nclaimed = from + kept;
 	end_removal(&removal);
 	return removal.n - kept;
 }
@@ -205,13 +206,15 @@ static void
 claim(OnceHold *hold, int max_dead, bool pop)
 {
 	QamClaimRequest *req = &hold->req;
+	QamDelivery *delivery = &req->selection.delivery;
+	QamClaims  *claims = &req->claims;
 	int			may_refuse = ONCE_MAX_STUCK;
 	int			found;
 
-	req->max_dead = max_dead;
-	req->max_dead_alone = max_dead == ONCE_MAX_DEAD ? ONCE_MAX_DEAD_ALONE : 0;
-	req->expired = is_expired;
-	req->expired_arg = hold->queue;
+	delivery->max_dead = max_dead;
+	delivery->max_dead_alone = max_dead == ONCE_MAX_DEAD ? ONCE_MAX_DEAD_ALONE : 0;
+	delivery->expired = is_expired;
+	delivery->expired_arg = hold->queue;
 	if (pop && hold->queue->meta.fast)
 	{
 		req->remove = pop_at_once;
@@ -219,12 +222,12 @@ claim(OnceHold *hold, int max_dead, bool pop)
 	}
 	do
 	{
-		int			had = req->nclaimed;
+		int			had = claims->nclaimed;
 
 		CHECK_FOR_INTERRUPTS();
 		qam_claim(req);
-		found = req->nclaimed;
-		if (hold->dead_met < req->ndead)
+		found = claims->nclaimed;
+		if (hold->dead_met < claims->ndead)
 			move_dead(hold, Max(max_dead, ONCE_MAX_STUCK));
 		if (pop)
 			may_refuse -= pop_rows(hold, had, may_refuse);
@@ -233,8 +236,8 @@ claim(OnceHold *hold, int max_dead, bool pop)
 		 * Try again in place of those that could not be removed.  The dead
 		 * messages have been dealt with.
 		 */
-		req->max_dead = req->max_dead_alone = 0;
-	} while (req->nclaimed < Min(found, req->max) && may_refuse > 0);
+		delivery->max_dead = delivery->max_dead_alone = 0;
+	} while (claims->nclaimed < Min(found, req->selection.max) && may_refuse > 0);
 }
 
 /*
@@ -248,24 +251,24 @@ claim(OnceHold *hold, int max_dead, bool pop)
 static void
 move_dead(OnceHold *hold, int may_refuse)
 {
-	QamClaimRequest *req = &hold->req;
-	Removal		removal = {.hold = hold,.rows = req->dead,.n = req->ndead,.dead = true};
+	QamClaims  *claims = &hold->req.claims;
+	Removal		removal = {.hold = hold,.rows = claims->dead,.n = claims->ndead,.dead = true};
 	int			refused;
 	int			i;
 
-	hold->dead_met = req->ndead;
+	hold->dead_met = claims->ndead;
 	removal.may_refuse = once_dead_letter_lock() ? may_refuse : 0;
 	begin_removal(&removal);
 	remove_all(&removal);
 	undo_after(hold, &removal);
 	refused = settle(&removal);
 	end_removal(&removal);
-	req->ndead = removal.n;
+	claims->ndead = removal.n;
 	hold->dead_settled = removal.n + refused;
-	for (i = 0; i < req->ndead; i++)
+	for (i = 0; i < claims->ndead; i++)
 	{
-		heap_freetuple(req->dead[i].tuple);
-		req->dead[i].tuple = NULL;
+		heap_freetuple(claims->dead[i].tuple);
+		claims->dead[i].tuple = NULL;
 	}
 }
 
@@ -277,24 +280,24 @@ move_dead(OnceHold *hold, int may_refuse)
 static int
 pop_rows(OnceHold *hold, int from, int may_refuse)
 {
-	QamClaimRequest *req = &hold->req;
+	QamClaims  *claims = &hold->req.claims;
 	Removal		removal = {.hold = hold,.pop = true,.may_refuse = may_refuse};
 	bool		all = true;
 	int			refused;
 	int			i;
 
-	for (i = from; i < req->nclaimed && all; i++)
-		all = req->claimed[i].removed;
+	for (i = from; i < claims->nclaimed && all; i++)
+		all = claims->claimed[i].removed;
 	if (all)
 		return 0;
 
-	removal.rows = &req->claimed[from];
-	removal.n = req->nclaimed - from;
+	removal.rows = &claims->claimed[from];
+	removal.n = claims->nclaimed - from;
 	begin_removal(&removal);
 	remove_all(&removal);
 	refused = settle(&removal);
 	end_removal(&removal);
-	req->nclaimed = from + removal.n;
+	claims->nclaimed = from + removal.n;
 	return refused;
 }
 
@@ -306,18 +309,19 @@ static void
 undo_after(OnceHold *hold, const Removal *removal)
 {
 	QamClaimRequest *req = &hold->req;
+	QamClaims  *claims = &req->claims;
 	int			kept = 0;
 	int			i;
 
-	for (i = 0; i < req->nclaimed && removal->nleft > 0; i++)
+	for (i = 0; i < claims->nclaimed && removal->nleft > 0; i++)
 	{
-		if (is_after_left(removal, &req->claimed[i]))
-			qam_undo_claim(req->index, &req->claimed[i], false);
+		if (is_after_left(removal, &claims->claimed[i]))
+			qam_undo_claim(req->index, &claims->claimed[i], false);
 		else
-			req->claimed[kept++] = req->claimed[i];
+			claims->claimed[kept++] = claims->claimed[i];
 	}
 	if (removal->nleft > 0)
-		req->nclaimed = kept;
+		claims->nclaimed = kept;
 }
 
 static void
@@ -520,7 +524,7 @@ pop_at_once(void *arg, QamClaimed *claimed)
 {
 	OnceHold   *hold = arg;
 
-	if (claimed->group != 0 && hold->req.ndead > 0)
+	if (claimed->group != 0 && hold->req.claims.ndead > 0)
 		return true;
 	hold->at = claimed->nth;
 	claimed->removed = once_heap_try_delete(hold->queue->heap, &claimed->tuple->t_self);

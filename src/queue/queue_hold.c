@@ -75,20 +75,20 @@ once_hold_begin(OnceHold *hold, OnceQueue *queue, Snapshot snapshot)
 	hold->first = !once_try_has_written();
 	hold->req.heap = queue->heap;
 	hold->req.index = queue->index;
-	hold->req.kind = QAM_CLAIM_XID;
-	hold->req.retry = queue->meta.retry;
-	hold->req.snapshot = snapshot;
+	hold->req.selection.delivery.kind = QAM_CLAIM_XID;
+	hold->req.selection.delivery.retry = queue->meta.retry;
+	hold->req.selection.snapshot = snapshot;
 
 	/*
 	 * The executor's memory may be gone at rollback, when the claims are
 	 * needed
 	 */
-	hold->req.context = TopTransactionContext;
+	hold->req.claims.context = TopTransactionContext;
 }
 
 /*
  * once_hold calls "work", which makes claims through hold->req and hands
- * messages out.  When once_hold returns, the messages in hold->req.claimed
+ * messages out.  When once_hold returns, the messages in hold->req.claims.claimed
  * count as handed out, and the arrays of claims have been freed.  If "work"
  * raises an error, the claims are given back, and the error is raised again.
  */
@@ -177,8 +177,8 @@ try_give_back(OnceHold *hold)
 static void
 give_back(OnceHold *hold)
 {
-	give_back_some(hold, hold->req.dead, hold->req.ndead);
-	give_back_some(hold, hold->req.claimed, hold->req.nclaimed);
+	give_back_some(hold, hold->req.claims.dead, hold->req.claims.ndead);
+	give_back_some(hold, hold->req.claims.claimed, hold->req.claims.nclaimed);
 }
 
 static void
@@ -193,11 +193,11 @@ give_back_some(OnceHold *hold, const QamClaimed *claims, int n)
 static void
 free_claims(OnceHold *hold)
 {
-	if (hold->req.claimed != NULL)
-		pfree(hold->req.claimed);
-	if (hold->req.dead != NULL)
-		pfree(hold->req.dead);
-	hold->req.claimed = hold->req.dead = NULL;
+	if (hold->req.claims.claimed != NULL)
+		pfree(hold->req.claims.claimed);
+	if (hold->req.claims.dead != NULL)
+		pfree(hold->req.claims.dead);
+	hold->req.claims.claimed = hold->req.claims.dead = NULL;
 }
 
 /*

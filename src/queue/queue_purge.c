@@ -56,7 +56,7 @@ static int64 purge_rows(OnceQueue *queue);
 static void purge_all(OnceHold *hold);
 static void cancel_one(OnceHold *hold);
 static bool find_row(OnceQueue *queue, int64 id, Snapshot snapshot, QamClaimRequest *req,
-					 ItemPointer tid, OnceMessageKey *message, ItemPointer own);
+					 OnceMessageKey *message, ItemPointer own);
 
 /*
  * once.purge: deletes all messages except those in open transactions of
@@ -98,7 +98,6 @@ once_cancel(PG_FUNCTION_ARGS)
 	OnceQueue	queue;
 	OnceHold	hold;
 	OnceMessageKey key;
-	ItemPointerData tid;
 	ItemPointerData own;
 	bool		found;
 	bool		cancelled = false;
@@ -120,16 +119,16 @@ once_cancel(PG_FUNCTION_ARGS)
 
 	once_hold_begin(&hold, &queue, GetActiveSnapshot());
 	hold.arg = &cancelled;
-	found = find_row(&queue, PG_GETARG_INT64(1), GetActiveSnapshot(), &hold.req, &tid, &key, &own);
+	found = find_row(&queue, PG_GETARG_INT64(1), GetActiveSnapshot(), &hold.req, &key, &own);
 	if (found && ItemPointerIsValid(&own))
 	{
 		/* The same statement may have changed it, or cancelled it already */
 		CommandCounterIncrement();
-		found = find_row(&queue, PG_GETARG_INT64(1), SnapshotSelf, &hold.req, &tid, &key, &own);
+		found = find_row(&queue, PG_GETARG_INT64(1), SnapshotSelf, &hold.req, &key, &own);
 	}
 	if (found)
 	{
-		hold.req.max = 1;
+		hold.req.selection.max = 1;
 		if (ItemPointerIsValid(&own))
 			cancelled = once_own_delete(&queue, &own, key.id);
 		else
@@ -210,7 +209,7 @@ purge_rows(OnceQueue *queue)
 	if (once_try_has_written())
 		purge.removed = once_own_delete_all(queue, &refusals);
 	once_hold_begin(&hold, queue, GetActiveSnapshot());
-	hold.req.everything = true;
+	hold.req.selection.purpose = QAM_TO_TAKE_ALL;
 	hold.arg = &purge;
 	once_hold(&hold, purge_all);
 	once_refusals_warn(&refusals);
@@ -239,16 +238,16 @@ purge_all(OnceHold *hold)
 		int			n;
 
 		CHECK_FOR_INTERRUPTS();
-		left = hold->req.nclaimed;
-		hold->req.max = left + PURGE_ROUND;
+		left = hold->req.claims.nclaimed;
+		hold->req.selection.max = left + PURGE_ROUND;
 		n = once_claim_remove(hold, purge->refusals);
 		purge->removed += n;
-		found = n + hold->req.nclaimed - left;
+		found = n + hold->req.claims.nclaimed - left;
 		MemoryContextReset(round);
 	} while (found > 0);
 
-	for (i = 0; i < hold->req.nclaimed; i++)
-		qam_undo_claim(hold->req.index, &hold->req.claimed[i], false);
+	for (i = 0; i < hold->req.claims.nclaimed; i++)
+		qam_undo_claim(hold->req.index, &hold->req.claims.claimed[i], false);
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(round);
 }
@@ -262,8 +261,8 @@ cancel_one(OnceHold *hold)
 	bool	   *cancelled = hold->arg;
 
 	*cancelled = once_claim_remove(hold, NULL) == 1;
-	if (hold->req.nclaimed > 0)
-		qam_undo_claim(hold->req.index, &hold->req.claimed[0], false);
+	if (hold->req.claims.nclaimed > 0)
+		qam_undo_claim(hold->req.index, &hold->req.claims.claimed[0], false);
 }
 
 /*
@@ -274,7 +273,7 @@ cancel_one(OnceHold *hold)
  */
 static bool
 find_row(OnceQueue *queue, int64 id, Snapshot snapshot, QamClaimRequest *req,
-		 ItemPointer tid, OnceMessageKey *message, ItemPointer own)
+		 OnceMessageKey *message, ItemPointer own)
 {
 	ScanKeyData key;
 	SysScanDesc scan;
@@ -295,18 +294,18 @@ find_row(OnceQueue *queue, int64 id, Snapshot snapshot, QamClaimRequest *req,
 		Datum		deliver_at;
 
 		*message = once_row_key(queue, tuple);
-		*tid = tuple->t_self;
-		req->only = tid;
+		req->selection.purpose = QAM_TO_TAKE_ONE;
+		req->selection.one.tid = tuple->t_self;
 		priority = heap_getattr(tuple, queue->meta.column[ONCE_COL_PRIORITY],
 								desc, &isnull);
-		req->only_lane = isnull ? QAM_DEFAULT_PRIORITY : DatumGetInt16(priority);
+		req->selection.one.lane = isnull ? QAM_DEFAULT_PRIORITY : DatumGetInt16(priority);
 		deliver_at = heap_getattr(tuple, queue->meta.column[ONCE_COL_DELIVER_AT],
 								  desc, &isnull);
-		req->only_ready_at = isnull ? 0 : DatumGetTimestampTz(deliver_at);
+		req->selection.one.ready_at = isnull ? 0 : DatumGetTimestampTz(deliver_at);
 		if (HeapTupleIsHeapOnly(tuple))
-			once_row_find_root(queue, tid);
+			once_row_find_root(queue, &req->selection.one.tid);
 		ItemPointerSetInvalid(own);
-		if (once_own_sent(queue, tuple, tid))
+		if (once_own_sent(queue, tuple, &req->selection.one.tid))
 			*own = tuple->t_self;
 	}
 	systable_endscan(scan);

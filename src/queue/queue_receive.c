@@ -213,13 +213,13 @@ hand_out_once(HandOut *call, Snapshot snapshot, TimestampTz *earliest)
 	once_hold_begin(&hold, &call->queue, snapshot);
 	hold.arg = call;
 	if (call->contract == CONTRACT_LEASE)
-		hold.req.kind = QAM_CLAIM_LEASE;
-	hold.req.max = call->max;
-	hold.req.lease = call->lease;
+		hold.req.selection.delivery.kind = QAM_CLAIM_LEASE;
+	hold.req.selection.max = call->max;
+	hold.req.selection.delivery.lease = call->lease;
 	call->epoch = once_meta_epoch();
 	once_hold(&hold, claim_and_put);
 	*earliest = hold.req.earliest;
-	return hold.req.nclaimed > 0 || hold.dead_settled > 0;
+	return hold.req.claims.nclaimed > 0 || hold.dead_settled > 0;
 }
 
 /*
@@ -229,24 +229,24 @@ static void
 claim_and_put(OnceHold *hold)
 {
 	HandOut    *call = hold->arg;
-	QamClaimRequest *req = &hold->req;
+	QamClaims  *claims = &hold->req.claims;
 	int			i;
 
 	if (call->contract == CONTRACT_POP)
 	{
 		once_claim_pop(hold, ONCE_MAX_DEAD);
-		once_done_messages(hold->queue, req->claimed, req->nclaimed, hold);
+		once_done_messages(hold->queue, claims->claimed, claims->nclaimed, hold);
 	}
 	else
 		once_claim_rows(hold, ONCE_MAX_DEAD);
 
-	if (req->nclaimed > 0)
+	if (claims->nclaimed > 0)
 		once_debug_point("before_hand_out");
-	for (i = 0; i < req->nclaimed; i++)
+	for (i = 0; i < claims->nclaimed; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		hold->at = req->claimed[i].nth;
-		put_message(call, &req->claimed[i]);
+		hold->at = claims->claimed[i].nth;
+		put_message(call, &claims->claimed[i]);
 		hold->at = ONCE_AT_NONE;
 	}
 }

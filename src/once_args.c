@@ -54,7 +54,7 @@ once_arg_bool(FunctionCallInfo fcinfo, int argno, const char *name)
 
 /*
  * once_arg_array returns an argument that is a list: an array of one dimension, or
- * an empty one.  Not NULL; that its elements are not, is the caller's to check.
+ * an empty one.  It must not be NULL.  Its elements are not checked.
  */
 ArrayType *
 once_arg_array(FunctionCallInfo fcinfo, int argno, const char *name)
@@ -84,7 +84,7 @@ once_arg_role(FunctionCallInfo fcinfo, int argno)
 		once_arg_refuse_null("role");
 	role = text_to_cstring(PG_GETARG_TEXT_PP(argno));
 
-	/* In a command, a name that is too long would be cut off. */
+	/* A command would truncate a name that is too long, so check it here. */
 	if (strcmp(role, "public") != 0)
 		(void) get_role_oid(role, false);
 	return role;
@@ -92,8 +92,8 @@ once_arg_role(FunctionCallInfo fcinfo, int argno)
 
 /*
  * once_interval_usec turns an interval into microseconds: a day has 24 hours
- * and a month has 30 days, so that the same interval always lasts as long.
- * What does not fit ends up at the largest or smallest int64.
+ * and a month has 30 days, so that an interval always has the same length.  A
+ * result out of range becomes the largest or smallest int64.
  */
 int64
 once_interval_usec(const Interval *interval)
@@ -109,8 +109,8 @@ once_interval_usec(const Interval *interval)
 }
 
 /*
- * once_arg_interval returns an interval argument in microseconds.  Not to be
- * called when it is NULL.
+ * once_arg_interval returns an interval argument in microseconds.  The argument
+ * must not be NULL.
  */
 int64
 once_arg_interval(FunctionCallInfo fcinfo, int argno)
@@ -119,9 +119,10 @@ once_arg_interval(FunctionCallInfo fcinfo, int argno)
 }
 
 /*
- * once_arg_span returns an argument of the given name, in microseconds, that
- * is at least min, in words min_text, or with min = 0 greater than zero.  Not
- * to be called when it is NULL.
+ * once_arg_span returns an interval argument in microseconds.  It raises an error
+ * unless that is at least min (or, if min is 0, greater than zero) and at most
+ * ONCE_MAX_DAYS.  name and min_text are the words for the argument and for min in
+ * the message.  The argument must not be NULL.
  */
 int64
 once_arg_span(FunctionCallInfo fcinfo, int argno, const char *name,

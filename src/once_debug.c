@@ -4,10 +4,10 @@
  *	  What tests need: debug points, which are named places where a test can
  *	  hold a backend still, and a key for groups that is known beforehand.
  *
- * A race is proven by holding one side at the worst moment and letting the
- * other one act.  The isolation tester notices waits for heavyweight locks and
- * no others, so that is what a debug point waits for: an advisory lock, taken
- * in share mode and given back at once.
+ * A test proves that a race is handled by holding one side at the worst moment
+ * and letting the other one act.  The isolation tester notices waits for
+ * heavyweight locks and no others.  So a debug point waits for an advisory lock,
+ * which it takes in share mode and releases at once.
  *
  * In a session that does not name a point, a debug point costs a test of two
  * variables.
@@ -52,10 +52,11 @@ once_debug_init(void)
 }
 
 /*
- * once_debug_hold waits for the advisory lock if the setting says this name.
+ * once_debug_hold waits for the advisory lock if once.debug_point is set to this
+ * name.
  *
- * The lock is the session's, not the transaction's, so that it belongs to no
- * resource owner and leaves no trace.
+ * The lock is a session's lock, not a transaction's.  So it belongs to no resource
+ * owner and leaves no trace.
  */
 void
 once_debug_hold(const char *name)

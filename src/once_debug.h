@@ -5,8 +5,8 @@
  *	  hold a backend still, and a key for groups that is known beforehand.
  *
  * Debug points are in every build, also in the one that users install, so that
- * the library that has passed the tests is the one that runs.  Races are a
- * matter of instructions, and a build for tests would have others.  A point
+ * the library that has passed the tests is the one that runs.  Races depend on
+ * the compiled instructions, which would differ in a build for tests.  A point
  * costs a test of a variable or two.  Only a superuser can set the two settings,
  * and no list of settings shows them.
  *
@@ -15,7 +15,7 @@
 #ifndef ONCE_DEBUG_H
 #define ONCE_DEBUG_H
 
-/* The advisory lock, as pg_advisory_lock(int, int) takes it */
+/* The keys of the advisory lock, as for pg_advisory_lock(int, int) */
 #define ONCE_DEBUG_LOCK_KEY1	1869505381	/* "once" */
 #define ONCE_DEBUG_LOCK_KEY2	1
 
@@ -32,14 +32,14 @@ extern void once_debug_init(void);
 extern void once_debug_hold(const char *name);
 
 /*
- * once_debug_point is the place of that name.
+ * once_debug_point is a place where a test can hold a backend.
  *
- * With once.debug_point set to the name, the backend waits here for as long as
- * another session holds pg_advisory_lock(1869505381, 1); else it passes on.
- * A wait for a heavyweight lock can be seen, canceled and found in a deadlock,
- * so no page lock, LWLock or spinlock may be held here, nor may there be a
- * critical section or held-off interrupts.  Buffer pins may be held.  May raise
- * an error.
+ * If once.debug_point is set to its name, the backend waits here for as long as
+ * another session holds pg_advisory_lock(1869505381, 1).  Otherwise it goes on.
+ * A wait for a heavyweight lock can be seen, canceled and found in a deadlock.
+ * So no page lock, LWLock or spinlock may be held here, and the backend may not be
+ * in a critical section or hold off interrupts.  Buffer pins may be held.  May
+ * raise an error.
  */
 static inline void
 once_debug_point(const char *name)
@@ -49,8 +49,9 @@ once_debug_point(const char *name)
 }
 
 /*
- * once_debug_is tells whether a test has named a point that does not wait, but
- * has the backend go a way that it would not go otherwise.
+ * once_debug_is tells whether once.debug_point is set to this name.  It is for
+ * points that do not wait, but make the backend do something that it would not do
+ * otherwise.
  */
 static inline bool
 once_debug_is(const char *name)

@@ -5,10 +5,10 @@
  *
  * Clients branch on these and never on the text of a message.  Everything
  * else is reported with PostgreSQL's own codes: a bad argument with
- * invalid_parameter_value (22023), a name out of range with invalid_name
- * (42602), NULL where none may be with null_value_not_allowed (22004), a
- * missing right with insufficient_privilege (42501), a queue that exists
- * already with duplicate_table (42P07), use that cannot work with
+ * invalid_parameter_value (22023), a bad name with invalid_name (42602), a NULL
+ * that is not allowed with null_value_not_allowed (22004), a missing right with
+ * insufficient_privilege (42501), a queue that exists already with
+ * duplicate_table (42P07), a use that is not supported with
  * feature_not_supported (0A000).
  *
  *-------------------------------------------------------------------------
@@ -21,13 +21,14 @@
 /* once_queue_not_found: no queue of that name, or the receipt's queue is gone */
 #define ERRCODE_ONCE_QUEUE_NOT_FOUND	MAKE_SQLSTATE('O','N','0','0','1')
 
-/* once_invalid_receipt: this value was never a receipt, or is NULL */
+/* once_invalid_receipt: the value was never a receipt, or it is NULL */
 #define ERRCODE_ONCE_INVALID_RECEIPT	MAKE_SQLSTATE('O','N','0','0','2')
 
 /*
  * once_lease_lost: the claim that the receipt stands for is no longer the
- * caller's: delivered to somebody else since, given back, rebuilt or moved.
- * The caller's transaction must not commit its effects.
+ * caller's.  The message has been delivered to somebody else or given back, the
+ * index was rebuilt, or the row was moved.  The caller's transaction must not
+ * commit its effects.
  */
 #define ERRCODE_ONCE_LEASE_LOST			MAKE_SQLSTATE('O','N','0','0','3')
 
@@ -50,14 +51,14 @@
 #define ERRCODE_ONCE_PAUSED				MAKE_SQLSTATE('O','N','0','0','8')
 
 /*
- * once_queue_unusable: the table was altered so that it is no queue any more:
- * no valid once_queue index or two of them, a column or the id's sequence is
- * gone; or it was renamed
+ * once_queue_unusable: the table was renamed, or altered so that it is no queue
+ * any more: it has no valid once_queue index, or two, or it has lost a column or
+ * the sequence of its ids
  */
 #define ERRCODE_ONCE_QUEUE_UNUSABLE		MAKE_SQLSTATE('O','N','0','0','9')
 
 /*
- * once_group_order: the message is not to be acked while an earlier one of its
+ * once_group_order: the message cannot be acked while an earlier one of its
  * group is neither acked nor gone
  */
 #define ERRCODE_ONCE_GROUP_ORDER		MAKE_SQLSTATE('O','N','0','1','0')

@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * once_heap.c
- *	  Rows that are had without waiting for anybody.
+ *	  Rows deleted or locked without waiting for anybody.
  *
- * The row must not be able to leave its place: its page is pinned, or it is one
- * that this transaction sees, and nobody else could have done away with.
+ * The row must not be able to leave its place.  Either its page is pinned, or this
+ * transaction sees the row and nobody else can have removed it.
  *
  *-------------------------------------------------------------------------
  */
@@ -18,8 +18,8 @@
 #include "storage/bufmgr.h"
 
 /*
- * once_heap_try_lock locks a row as a DELETE would.  False: somebody else is at it,
- * or it is there no more.
+ * once_heap_try_lock locks a row as a DELETE would.  Returns false if another
+ * transaction is deleting, updating or locking it, or if it is gone.
  */
 bool
 once_heap_try_lock(Relation heap, const ItemPointerData *place)
@@ -36,7 +36,7 @@ once_heap_try_lock(Relation heap, const ItemPointerData *place)
 }
 
 /*
- * once_heap_try_delete deletes a row.  False: as there.
+ * once_heap_try_delete deletes a row.  Returns false as once_heap_try_lock does.
  */
 bool
 once_heap_try_delete(Relation heap, const ItemPointerData *place)
@@ -48,7 +48,7 @@ once_heap_try_delete(Relation heap, const ItemPointerData *place)
 	result = heap_delete(heap, &tid, GetCurrentCommandId(true), InvalidSnapshot, false,
 						 &tmfd, false);
 
-	/* It says so too if nobody but this transaction has the row locked */
+	/* This is also the result if only this transaction has locked the row */
 	if (result == TM_BeingModified && once_heap_try_lock(heap, &tid))
 		result = heap_delete(heap, &tid, GetCurrentCommandId(true), InvalidSnapshot, true,
 							 &tmfd, false);

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * once_heap.h
- *	  Rows that are had without waiting for anybody.
+ *	  Rows deleted or locked without waiting for anybody.
  *
  *-------------------------------------------------------------------------
  */

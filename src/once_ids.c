@@ -14,7 +14,8 @@
 static int	compare_ids(const void *a, const void *b);
 
 /*
- * once_ids_make makes a set of an array's elements, in the current context.
+ * once_ids_make makes a set of the elements of an array, in the current memory
+ * context.
  */
 void
 once_ids_make(OnceIds *set, ArrayType *array)

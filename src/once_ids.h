@@ -13,7 +13,7 @@
 /* A set of ids, from an array of bigint without nulls */
 typedef struct OnceIds
 {
-	int64	   *ids;			/* in order */
+	int64	   *ids;			/* in ascending order */
 	int			n;
 } OnceIds;
 

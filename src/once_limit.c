@@ -1,14 +1,15 @@
 /*-------------------------------------------------------------------------
  *
  * once_limit.c
- *	  A limit to the time that code of users may take.
+ *	  A limit on the time that users' code may take.
  *
- * When the time of a limit that is armed is up, the running statement is cancelled,
- * as by statement_timeout, and once more every second: the code may catch the first
- * cancellation.  (Code that catches all of them is not stopped by anything but
- * the end of the backend.)
+ * When the time of an armed limit is up, the running statement is cancelled, as by
+ * statement_timeout.  It is cancelled again every second, because the code may catch
+ * the first cancellation.  (Code that catches all of them can only be stopped by
+ * ending the backend.)
  *
- * Whoever arms it catches the error, and disarms.  There is one limit at a time.
+ * The caller that arms a limit must catch the error and disarm the limit.  Only one
+ * limit can be armed at a time.
  *
  *-------------------------------------------------------------------------
  */
@@ -23,7 +24,7 @@
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
 
-/* Between two cancellations */
+/* Time between two cancellations */
 #define STRIKE_AGAIN_MS		1000
 
 static TimeoutId limit_timeout;
@@ -34,7 +35,7 @@ static int64 milliseconds_left(const OnceLimit *limit);
 static void strike(void);
 
 /*
- * once_limit_start begins to count the time.
+ * once_limit_start begins to measure the time.
  */
 void
 once_limit_start(OnceLimit *limit, int milliseconds)
@@ -72,8 +73,9 @@ once_limit_arm(const OnceLimit *limit)
 }
 
 /*
- * once_limit_disarm ends that, and forgets a cancellation that has come of it and
- * not been noticed yet.  One of statement_timeout is not forgotten.
+ * once_limit_disarm disarms the limit.  If the limit has struck and the backend has
+ * not noticed yet, the cancellation is dropped, unless statement_timeout asks for one
+ * as well.
  */
 void
 once_limit_disarm(void)
@@ -95,8 +97,8 @@ once_limit_clear(void)
 }
 
 /*
- * once_limit_struck tells whether a limit has had the statement cancelled since
- * once_limit_clear.
+ * once_limit_struck tells whether a limit has cancelled the statement since
+ * once_limit_clear was called.
  */
 bool
 once_limit_struck(void)
@@ -105,9 +107,9 @@ once_limit_struck(void)
 }
 
 /*
- * once_limit_caused tells whether an error has come of that.  A user's cancellation
- * after the limit has struck cannot be told from it; that of a timeout can, by the
- * message, which is kept untranslated beside the one that is shown.
+ * once_limit_caused tells whether an error was caused by a limit that has struck.  A
+ * user's cancellation after that moment cannot be told from it.  The cancellation by
+ * a timeout can, by its message (message_id is the untranslated text).
  */
 bool
 once_limit_caused(const ErrorData *edata)
@@ -117,9 +119,9 @@ once_limit_caused(const ErrorData *edata)
 }
 
 /*
- * once_limit_is_cancel tells whether an error is that of a statement being cancelled
- * from outside.  Code of users can raise an error of the same code, but not from
- * there.
+ * once_limit_is_cancel tells whether an error means that the statement was cancelled
+ * from outside.  Users' code can raise an error with the same SQLSTATE, but not from
+ * ProcessInterrupts().
  */
 bool
 once_limit_is_cancel(const ErrorData *edata)
@@ -139,7 +141,7 @@ milliseconds_left(const OnceLimit *limit)
 }
 
 /*
- * strike is what SIGINT does to a backend.  Called by the handler of SIGALRM.
+ * strike does what SIGINT does to a backend.  It is called by the handler of SIGALRM.
  */
 static void
 strike(void)

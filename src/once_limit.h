@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * once_limit.h
- *	  A limit to the time that code of users may take.
+ *	  A limit on the time that users' code may take.
  *
  *-------------------------------------------------------------------------
  */
@@ -11,11 +11,11 @@
 #include "portability/instr_time.h"
 #include "utils/elog.h"
 
-/* Some work that has a limit */
+/* The limit of some work */
 typedef struct OnceLimit
 {
 	instr_time	started_at;
-	int			milliseconds;	/* 0: none */
+	int			milliseconds;	/* 0: no limit */
 } OnceLimit;
 
 extern void once_limit_start(OnceLimit *limit, int milliseconds);

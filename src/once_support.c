@@ -1,18 +1,18 @@
 /*-------------------------------------------------------------------------
  *
  * once_support.c
- *	  A hint for who may not create a queue or a ledger.
+ *	  A hint for callers who may not create a queue or a ledger.
  *
- * PUBLIC may not execute create_queue and create_ledger, and the server's error
- * for it names the function and nothing else.  It is raised when execution of a
+ * PUBLIC may not execute create_queue and create_ledger.  The server's error for
+ * that names the function and nothing else; it is raised when the execution of a
  * statement begins.  Just before, the planner asks a function's support function
- * whether it knows something simpler for a call; there the same error is raised,
- * with a hint.
+ * whether the call can be simplified.  Here the support function raises the same
+ * error, with a hint.
  *
- * Statements are planned by the role that executes them, right before they are.
- * If a plan is used again by another role, or there is none (the protocol's
- * function call), the server's own error is the one that is raised.  Nothing is
- * allowed here that the server does not check again.
+ * Usually a statement is planned by the role that executes it, right before it is
+ * executed.  If another role uses the plan again, or if there is no plan (as with
+ * the protocol's function call), the server's own error is raised.  The server
+ * always checks again, so nothing is ever allowed here.
  *
  *-------------------------------------------------------------------------
  */
@@ -31,7 +31,7 @@ PG_FUNCTION_INFO_V1(once_execute_support);
 static void require_execute(Oid function);
 
 /*
- * once.execute_support: simplifies nothing.
+ * once.execute_support: raises the error if it is due, and simplifies nothing.
  */
 Datum
 once_execute_support(PG_FUNCTION_ARGS)

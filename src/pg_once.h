@@ -17,10 +17,10 @@
 #define ONCE_LEDGER_PREFIX	"l_"
 #define ONCE_DEDUP_PREFIX	"d_"
 
-/* The name of a queue or ledger, so that "q_<name>_id_seq" and friends stay below NAMEDATALEN */
+/* Longest name of a queue or ledger; "q_<name>_id_seq" and the like fit NAMEDATALEN */
 #define ONCE_MAX_NAME		47
 
-/* max_messages of every verb that hands out messages */
+/* Largest max_messages of all verbs that hand out messages */
 #define ONCE_MAX_MESSAGES	10000
 
 #endif							/* PG_ONCE_H */

@@ -3,8 +3,8 @@
  * once_compat.h
  *	  The one place that knows how PostgreSQL's major versions differ.
  *
- * Each shim gives the newest spelling to the older servers and says what
- * changed upstream.  A test of PG_VERSION_NUM anywhere else needs a reason.
+ * Each shim hides one difference and says what changed upstream.  A test of
+ * PG_VERSION_NUM anywhere else needs a reason.
  *
  *-------------------------------------------------------------------------
  */
@@ -15,12 +15,12 @@
 #error "pg_once needs PostgreSQL 15 or later"
 #endif
 
-/* 16 split the varlena macros off postgres.h */
+/* 16 moved the varlena macros from postgres.h to a header of their own */
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"
 #endif
 
-/* 18 put pg_noreturn before a function, in place of pg_attribute_noreturn() behind it */
+/* 18 replaced pg_attribute_noreturn(), after a function, by pg_noreturn, before it */
 #ifndef pg_noreturn
 #define pg_noreturn pg_attribute_noreturn()
 #endif
@@ -32,7 +32,7 @@
 #define once_vacuum_delay_point()	vacuum_delay_point()
 #endif
 
-/* 17 made TransactionIdIsCurrent...-style local ids part of PGPROC.vxid */
+/* 17 moved lxid, the local transaction id in PGPROC, into the struct vxid there */
 #if PG_VERSION_NUM >= 170000
 #define once_my_lxid()				(MyProc->vxid.lxid)
 #else
@@ -85,7 +85,7 @@ once_extend(Relation rel, ForkNumber fork)
 	pg_class_ownercheck(relid, role)
 #endif
 
-/* 17 made getIdentitySequence take the relation, for partitions' sake */
+/* 17 has getIdentitySequence take the relation, because it may be a partition */
 #if PG_VERSION_NUM >= 170000
 #define once_identity_sequence(rel, attnum) \
 	getIdentitySequence(rel, attnum, true)
@@ -94,7 +94,7 @@ once_extend(Relation rel, ForkNumber fork)
 	getIdentitySequence(RelationGetRelid(rel), attnum, true)
 #endif
 
-/* 16 made _bt_getroot take the table as well */
+/* 16 has _bt_getroot take the table as well */
 #if PG_VERSION_NUM >= 160000
 #define once_bt_getroot(index, heap, access) \
 	_bt_getroot(index, heap, access)
@@ -103,7 +103,7 @@ once_extend(Relation rel, ForkNumber fork)
 	((void) (heap), _bt_getroot(index, access))
 #endif
 
-/* 17 has LockHeldByMe count stronger locks, if asked to */
+/* 17 gave LockHeldByMe an argument: whether stronger locks count as well */
 #if PG_VERSION_NUM >= 170000
 #define once_lock_held(tag, mode) \
 	LockHeldByMe(tag, mode, false)
@@ -112,7 +112,7 @@ once_extend(Relation rel, ForkNumber fork)
 	LockHeldByMe(tag, mode)
 #endif
 
-/* 16 has simple_heap_update tell which indexes are concerned */
+/* 16 has simple_heap_update tell which indexes need new entries */
 #if PG_VERSION_NUM >= 160000
 #define once_heap_update(rel, tid, tuple) \
 	do { \
@@ -125,9 +125,9 @@ once_extend(Relation rel, ForkNumber fork)
 #endif
 
 /*
- * once_define_index makes an index past the right to create in its schema.  16
- * gave DefineIndex the number of a partitioned table's partitions, -1 if it is
- * not known.
+ * once_define_index makes an index without checking the caller's right to create
+ * in its schema and tablespace.  16 gave DefineIndex the number of a partitioned
+ * table's partitions as an argument, -1 if it is not known.
  */
 #include "commands/defrem.h"
 
@@ -144,8 +144,8 @@ once_define_index(Oid relid, IndexStmt *stmt)
 }
 
 /*
- * once_toast_options checks the options of a TOAST table among those of CREATE
- * TABLE.  18 made the list of namespaces constant.
+ * once_toast_options picks the options of the TOAST table out of those of a CREATE
+ * TABLE, checks and returns them.  18 made the list of namespaces constant.
  */
 #include "access/reloptions.h"
 #include "catalog/pg_class.h"
@@ -174,7 +174,7 @@ once_toast_options(List *options)
 	((constr)->has_generated_stored)
 #endif
 
-/* 16 has a membership that does not allow to SET ROLE */
+/* 16 has memberships that do not include the right to SET ROLE */
 #if PG_VERSION_NUM >= 160000
 #define once_may_set_role(user, role) \
 	member_can_set_role(user, role)
@@ -184,9 +184,9 @@ once_toast_options(List *options)
 #endif
 
 /*
- * What is used of libpq/libpq.h, which has been the same since 15.  That header
- * itself wants headers of GSSAPI and OpenSSL, if the server was built with
- * these, and nothing else here needs them to be installed.
+ * What we use of libpq/libpq.h; this has been the same since 15.  The header itself
+ * includes those of GSSAPI and OpenSSL if the server was built with these, and
+ * nothing else here needs them to be installed.
  */
 #include "storage/latch.h"
 

@@ -3,8 +3,8 @@
  * ledger.h
  *	  The engine of ledgers: generations, their turn, and marking.  See README.
  *
- * The SQL functions of src/ledger are built on it, and so is the dedup_id of
- * send, with a ledger that belongs to a queue.
+ * The SQL functions of src/ledger are built on it.  The dedup_id of send also uses
+ * it, with a ledger that belongs to the queue.
  *
  *-------------------------------------------------------------------------
  */
@@ -16,16 +16,16 @@
 #include "nodes/parsenodes.h"
 #include "utils/relcache.h"
 
-/* Of an id, in bytes */
+/* Greatest length of an id, in bytes */
 #define ONCE_MAX_ID			1000
 
 typedef enum OnceLedgerKind
 {
-	ONCE_LEDGER_OWN,			/* made by create_ledger; has results */
-	ONCE_LEDGER_DEDUP			/* of a queue; has ids of messages */
+	ONCE_LEDGER_OWN,			/* made by create_ledger; keeps results */
+	ONCE_LEDGER_DEDUP			/* belongs to a queue; keeps ids of messages */
 } OnceLedgerKind;
 
-/* A ledger that is open.  Locks on it stay until the end of the transaction. */
+/* A ledger that was found by its name, which takes no lock */
 typedef struct OnceLedger
 {
 	OnceLedgerKind kind;
@@ -33,16 +33,16 @@ typedef struct OnceLedger
 	Oid			table[2];
 	Oid			sequence;
 	int64		retention;		/* microseconds */
-	bool		distributed;	/* a table, by Citus */
+	bool		distributed;	/* Citus has distributed a table of it */
 } OnceLedger;
 
 /* An id to be marked, or searched for */
 typedef struct OnceMark
 {
-	const char *id;				/* not terminated */
+	const char *id;				/* not terminated by a zero */
 	int			length;
-	Datum		value;			/* in: to be kept with a new one.  out: that
-								 * of the first, if wanted */
+	Datum		value;			/* in: to be kept with the id if that is new.
+								 * out: what is kept with it, if asked for */
 	bool		value_null;
 	bool		is_new;			/* out: marked by this call */
 

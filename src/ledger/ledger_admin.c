@@ -31,7 +31,7 @@ PG_FUNCTION_INFO_V1(once_drop_ledger);
 PG_FUNCTION_INFO_V1(once_grant_ledger);
 PG_FUNCTION_INFO_V1(once_revoke_ledger);
 
-/* What who uses a ledger needs, on its tables */
+/* The rights on its tables that using a ledger requires */
 #define USE_RIGHTS		(ACL_SELECT | ACL_INSERT | ACL_UPDATE | ACL_DELETE)
 #define USE_RIGHTS_TEXT	"SELECT, INSERT, UPDATE, DELETE"
 static const char *const use_rights[] = {"SELECT", "INSERT", "UPDATE", "DELETE"};
@@ -44,8 +44,8 @@ static void check_owner(const char *name, bool any_part);
 static void change_grants(FunctionCallInfo fcinfo, bool grant, const char *verb);
 
 /*
- * once.create_ledger: makes the tables and the options; or, if there are the tables
- * without options, gives them those.
+ * once.create_ledger: makes the tables and stores the retention.  If the tables exist
+ * without a retention, it adopts them.
  */
 Datum
 once_create_ledger(PG_FUNCTION_ARGS)
@@ -98,7 +98,10 @@ once_alter_ledger(PG_FUNCTION_ARGS)
 	lock_options(name);
 	check_owner(name, false);
 
-	/* Before it is written: if this rolls back, so must what we remember */
+	/*
+	 * Invalidate before the row is written.  Then, if this rolls back, this
+	 * backend forgets what it has remembered meanwhile.
+	 */
 	CacheInvalidateRelcacheByRelid(get_relname_relid(once_ledger_relname(ONCE_LEDGER_OWN, name, 0),
 													 once_schema_oid(false)));
 	once_retention_write(name, retention, false);
@@ -107,8 +110,8 @@ once_alter_ledger(PG_FUNCTION_ARGS)
 
 /*
  * once.drop_ledger: drops the tables by a command, so that event triggers and
- * extensions hear of it, and forgets the options.  Of a ledger that somebody has
- * dropped a part of it drops the rest.
+ * extensions hear of it, and deletes the retention.  If somebody has dropped a part
+ * of the ledger, it drops the rest.
  */
 Datum
 once_drop_ledger(PG_FUNCTION_ARGS)
@@ -138,7 +141,7 @@ once_grant_ledger(PG_FUNCTION_ARGS)
 }
 
 /*
- * once.revoke_ledger: takes it back.
+ * once.revoke_ledger: takes back what grant_ledger grants.
  */
 Datum
 once_revoke_ledger(PG_FUNCTION_ARGS)
@@ -199,7 +202,7 @@ arg_retention(FunctionCallInfo fcinfo, int argno)
 
 /*
  * lock_options keeps others from making, changing or dropping a ledger of this
- * name to the end of the transaction.
+ * name until the transaction ends.
  */
 static void
 lock_options(const char *name)
@@ -208,10 +211,11 @@ lock_options(const char *name)
 }
 
 /*
- * lock_to_drop locks what a ledger is made of, and waits for those who use it.
+ * lock_to_drop locks all relations of a ledger, and waits for the transactions that
+ * use them.
  *
- * They lock one relation after the other, as they come to need them.  So nobody
- * is waited for while another one is locked.
+ * Those lock one relation after the other, as they come to need them.  So, to avoid
+ * deadlocks, it never waits for one relation while it has another one locked.
  */
 static void
 lock_to_drop(const char *name)
@@ -249,8 +253,8 @@ lock_to_drop(const char *name)
 }
 
 /*
- * check_owner raises an error unless there is such a ledger, or with any_part one
- * of its tables, and it is the caller's.
+ * check_owner raises an error unless the ledger exists and the caller owns its
+ * tables.  With any_part, one of its tables is enough to exist.
  */
 static void
 check_owner(const char *name, bool any_part)

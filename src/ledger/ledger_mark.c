@@ -25,7 +25,7 @@
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
-/* At most so many ids are dealt with in the gate before it is left */
+/* At most this many ids are dealt with before the gate is left */
 #define MARK_CHUNK			256
 
 /* What a search for an id has found */
@@ -47,11 +47,10 @@ typedef struct Holder
 typedef struct Search
 {
 	SearchResult result;
-	bool		entries;		/* there are entries of it, of whatever rows */
-	int			g;				/* the generation, if found or to be waited
-								 * for */
-	Holder		holder;
-	Datum		value;			/* if found, and asked for */
+	bool		entries;		/* the key has entries of it, dead or alive */
+	int			g;				/* in which generation, unless SEARCH_NONE */
+	Holder		holder;			/* if SEARCH_WAIT */
+	Datum		value;			/* if SEARCH_FOUND, and asked for */
 	bool		value_null;
 } Search;
 
@@ -100,12 +99,13 @@ once_ledger_check_id(Datum id, const char *argument, OnceMark *mark)
 }
 
 /*
- * once_ledger_mark marks ids that are not marked yet, in the caller's transaction,
- * and tells which ones these were.  Waits for open transactions that have marked
- * one of them.
+ * once_ledger_mark marks those ids that are not marked yet, in the caller's
+ * transaction, and sets is_new of these.  It waits for open transactions that have
+ * marked one of them.
  *
- * want_values: marks that are not new get the value of the first, allocated in the
- * caller's context.  An id that is there twice is new once, the first time.
+ * want_values: marks that are not new get the value that is kept with the id,
+ * allocated in the caller's memory context.  An id that is given twice is new once,
+ * the first time.
  */
 void
 once_ledger_mark(const OnceLedger *ledger, OnceMark *marks, int nmarks, bool want_values)
@@ -154,7 +154,7 @@ once_ledger_mark(const OnceLedger *ledger, OnceMark *marks, int nmarks, bool wan
 }
 
 /*
- * By bytes, then in the order given.
+ * compare_marks sorts ids by their bytes, and equal ones in the order given.
  */
 static int
 compare_marks(const void *a, const void *b)
@@ -180,11 +180,14 @@ same_id(const OnceMark *a, const OnceMark *b)
 }
 
 /*
- * mark_in_order marks ids, in their order.  Values go into a context, or nowhere
- * if that is NULL.
+ * mark_in_order marks ids, in their order.  Values are allocated in "context"; if
+ * that is NULL, they are not returned.
  *
- * What is not plain is decided alone in the gate, one id at a time: whom to wait
- * for, and what to do about an id that somebody else has just put into the key.
+ * Ids are marked some at a time, with a shared gate.  When one of them is marked by
+ * an open transaction, or when another backend has just put one into the key, that
+ * one is tried once more alone, with the gate held exclusively.  Only then it is
+ * decided which transaction to wait for.  (Where changes are decoded logically, the
+ * gate is always held exclusively.)
  */
 static void
 mark_in_order(LedgerView *view, OnceMark **marks, int nmarks, MemoryContext context)
@@ -194,9 +197,10 @@ mark_in_order(LedgerView *view, OnceMark **marks, int nmarks, MemoryContext cont
 	Search	   *searches = palloc(sizeof(Search) * chunk);
 	OnceMark  **new = palloc(sizeof(OnceMark *) * chunk);
 	int			done = 0;
-	int			most = chunk;	/* so many at a time */
-	bool		decide = false;
-	bool		lost = false;	/* the next id, in this generation */
+	int			most = chunk;	/* how many at a time */
+	bool		decide = false; /* only the next id, holding the gate alone */
+	bool		lost = false;	/* another backend has put the next id into
+								 * this generation's key */
 	int			i;
 
 	while (done < nmarks)
@@ -205,7 +209,7 @@ mark_in_order(LedgerView *view, OnceMark **marks, int nmarks, MemoryContext cont
 		LOCKMODE	mode = alone ? ExclusiveLock : ShareLock;
 		int			last = Min(decide ? 1 : most, nmarks - done);
 		int			n = 0;		/* searched for */
-		int			good = 0;	/* and not to be waited for */
+		int			good = 0;	/* of these, need not be waited for */
 		int			nnew = 0;
 		int			inserted;
 		bool		wait = false;
@@ -239,10 +243,7 @@ mark_in_order(LedgerView *view, OnceMark **marks, int nmarks, MemoryContext cont
 		inserted = insert_marks(view, new, nnew, lost);
 		once_ledger_unlock(ledger, LEDGER_GATE, mode);
 
-		/*
-		 * What is behind an id that somebody else was faster with is as
-		 * nothing
-		 */
+		/* If another backend was first with an id, begin again with that id */
 		for (i = 0; i < good && !(inserted < nnew && marks[done + i] == new[inserted]); i++)
 			if (searches[i].result == SEARCH_FOUND && context != NULL)
 				return_value(view, marks[done + i], &searches[i], context);
@@ -253,7 +254,7 @@ mark_in_order(LedgerView *view, OnceMark **marks, int nmarks, MemoryContext cont
 		{
 			Holder		holder = searches[good].holder;
 
-			/* Nobody is to wait for who waits: nothing is locked meanwhile */
+			/* Do not make others wait for us longer than necessary */
 			once_ledger_view_close(view);
 			wait_for(&holder);
 			once_ledger_view_open(view, ledger, RowExclusiveLock, AccessShareLock);
@@ -268,13 +269,15 @@ mark_in_order(LedgerView *view, OnceMark **marks, int nmarks, MemoryContext cont
 }
 
 /*
- * insert_marks puts ids into the current generation that are in neither, in their
- * order.  The caller is in the gate.  lost: he is alone there, and has lost the only
- * one of them before.
+ * insert_marks inserts ids that are in neither generation into the current one, in
+ * their order.  The caller is in the gate.
  *
- * Returns how many of them.  If that is less than all, somebody else has put the
- * next one into the key since it was searched for.  Then it and what follows is as
- * if it had never been.
+ * Returns how many were inserted.  If not all were, another backend has put the next
+ * one into the key since it was searched for.  The rows of that id and of those after
+ * it have been deleted again.
+ *
+ * lost: there is only one id, this has happened to it before, and the caller now
+ * holds the gate exclusively.  Then it is inserted in any case.
  */
 static int
 insert_marks(LedgerView *view, OnceMark *const *marks, int nmarks, bool lost)
@@ -305,7 +308,7 @@ insert_marks(LedgerView *view, OnceMark *const *marks, int nmarks, bool lost)
 	{
 		TupleTableSlot **slots = palloc(sizeof(TupleTableSlot *) * nmarks);
 
-		/* A copy: each slot's reference to the table's own would be counted */
+		/* A copy, so that the slots need not count references to the table's */
 		TupleDesc	desc = CreateTupleDescCopy(RelationGetDescr(heap));
 
 		for (i = 0; i < nmarks; i++)
@@ -336,10 +339,11 @@ insert_marks(LedgerView *view, OnceMark *const *marks, int nmarks, bool lost)
 }
 
 /*
- * index_rows puts new rows into the indexes of a generation.  Returns how many: of
- * the next one, if there is one, the id is in an index already.
+ * index_rows inserts the entries of new rows into the indexes of a generation.  It
+ * stops at a row whose id another row seems to have in an index already, and returns
+ * the number of rows before that one.
  *
- * lost: that is so anyway, by a row that does not count.
+ * lost: the caller knows that such another row does not count.  Do not stop there.
  */
 static int
 index_rows(LedgerView *view, int g, Datum *ids, ItemPointerData *tids, int n, bool lost)
@@ -397,18 +401,18 @@ form_generation(Relation heap, const OnceMark *mark, TimestampTz now, Datum *id)
 }
 
 /*
- * search_ids searches for some ids in the generations that count.  Returns how
- * many of them it has searched for, at least one.  Values of those that are found
- * are copied into a context, if there is one; else the row of the only id is in
- * its generation's slot.
+ * search_ids searches for some of n ids in the generations that count.  Returns how
+ * many it has searched for, at least one.  The values of those that are found are
+ * copied into "context".  If that is NULL, there must be only one id; its row, if
+ * found, is in its generation's slot.
  *
- * The current generation comes first: what is repeated is repeated soon, mostly.
+ * The current generation is searched first, because most repetitions come soon.
  *
- * A transaction that stores a result, or forgets an id and marks it again, may
- * put a new row in place of one whose entry we have read, and commit before we
- * fetch that row; then we would see neither.  But then it has ended, and a second
- * search sees the new row.  Such an id has an entry, which those that are new
- * seldom have.
+ * A transaction that stores a result, or forgets an id and marks it again, may put
+ * a new row in place of one whose entry we have read, and commit before we fetch
+ * that row.  Then we see neither.  But as that transaction has ended by now, a second
+ * search sees the new row.  So an id that has entries, but no row that counts, is
+ * searched for again.  New ids seldom have entries.
  */
 static int
 search_ids(LedgerView *view, OnceMark *const *marks, int n, Search *searches, MemoryContext context)
@@ -453,7 +457,8 @@ search_ids(LedgerView *view, OnceMark *const *marks, int n, Search *searches, Me
 }
 
 /*
- * search_in searches for ids in one generation; where: of each, its search.
+ * search_in searches for ids in one generation.  The result of marks[i] goes to
+ * searches[where[i]].
  */
 static void
 search_in(LedgerView *view, int g, OnceMark *const *marks, const int *where, int n,
@@ -497,8 +502,8 @@ wait_for(const Holder *holder)
 }
 
 /*
- * copy_value copies the value that is kept with an id that was found, as it is in
- * the row.
+ * copy_value copies the value that is kept with an id that was found, as it is
+ * stored in the row.
  */
 static void
 copy_value(LedgerView *view, Search *found, MemoryContext context)
@@ -515,8 +520,8 @@ copy_value(LedgerView *view, Search *found, MemoryContext context)
 }
 
 /*
- * return_value gives a mark the value that was found, whole.  Not in the gate:
- * somebody may have the TOAST table locked.
+ * return_value gives a mark the value that was found, detoasted.  It must not be
+ * called in the gate, because somebody may have locked the TOAST table.
  */
 static void
 return_value(LedgerView *view, OnceMark *mark, const Search *found, MemoryContext context)
@@ -532,9 +537,10 @@ return_value(LedgerView *view, OnceMark *mark, const Search *found, MemoryContex
 
 /*
  * once_ledger_search tells whether an id is marked, by a transaction that has
- * committed or by this one.  Waits for nobody.
+ * committed or by this one.  Waits for no transaction.
  *
- * marked_at: if not NULL, it is told when, and the mark gets the value, whole.
+ * marked_at: if not NULL, it is set to the time of the marking, and the mark gets the
+ * value, detoasted.
  */
 bool
 once_ledger_search(const OnceLedger *ledger, OnceMark *mark, TimestampTz *marked_at)
@@ -549,7 +555,7 @@ once_ledger_search(const OnceLedger *ledger, OnceMark *mark, TimestampTz *marked
 	{
 		bool		isnull;
 
-		/* Also of one that somebody is forgetting */
+		/* An id that an open transaction has forgotten is still marked */
 		*marked_at = DatumGetTimestampTz(slot_getattr(view.gen[found.g].slot,
 													  Anum_generation_processed_at, &isnull));
 		copy_value(&view, &found, CurrentMemoryContext);
@@ -560,11 +566,11 @@ once_ledger_search(const OnceLedger *ledger, OnceMark *mark, TimestampTz *marked
 }
 
 /*
- * once_ledger_forget deletes an id, in the caller's transaction.  False: it was
- * not marked.  Waits for an open transaction that has marked or forgotten it.
+ * once_ledger_forget deletes an id, in the caller's transaction.  Returns false if
+ * it was not marked.  Waits for an open transaction that has marked or forgotten it.
  *
- * This is not done in the gate: a search sees the row as long as it is there, and
- * then waits for us.
+ * This needs no gate: a search sees the row until our transaction has ended, and
+ * waits for that.
  */
 bool
 once_ledger_forget(const OnceLedger *ledger, OnceMark *mark)
@@ -583,7 +589,7 @@ once_ledger_forget(const OnceLedger *ledger, OnceMark *mark)
 		(void) search_ids(&view, &mark, 1, &found, NULL);
 		if (found.result == SEARCH_FOUND && view.gen[found.g].lockmode == AccessShareLock)
 		{
-			/* Once more, with a stronger lock, and nothing locked meanwhile */
+			/* Once more, with a stronger lock; the weak one is released first */
 			old_lockmode = RowExclusiveLock;
 		}
 		else if (found.result == SEARCH_FOUND)
@@ -606,7 +612,7 @@ once_ledger_forget(const OnceLedger *ledger, OnceMark *mark)
 
 /*
  * once_ledger_set_value replaces the value of an id that this transaction has
- * marked.  False: it has not.
+ * marked.  Returns false if it has not.
  */
 bool
 once_ledger_set_value(const OnceLedger *ledger, OnceMark *mark)

@@ -3,8 +3,8 @@
  * ledger_names.c
  *	  From a name to the relations of a ledger.
  *
- * Finding a ledger takes no lock on its tables: one of them may be locked to be
- * emptied in somebody's transaction, which is nobody else's business.
+ * Finding a ledger takes no lock on its tables.  A transaction may have locked one
+ * of them to empty it, and nobody else should have to wait for that.
  *
  *-------------------------------------------------------------------------
  */
@@ -27,23 +27,23 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
-/* What the names of a ledger's relations begin with, by kind, */
+/* How the names of a ledger's relations begin, by kind */
 static const char *const prefixes[] = {ONCE_LEDGER_PREFIX, ONCE_DEDUP_PREFIX};
 
-/* and end in, by part */
+/* and how they end, by part */
 static const char *const suffixes[LEDGER_NPARTS] = {"0", "1", "state"};
 
-/* What a backend remembers of a ledger, as long as it hears of no change */
+/* What a backend remembers of a ledger, until it hears of a change */
 typedef struct LedgerEntry
 {
-	NameData	relname;		/* key: of generation 0 */
+	NameData	relname;		/* key: prefix and name of the ledger */
 	uint64		epoch;
-	bool		other_seen;		/* the generation that does not count can be
-								 * used */
+	bool		other_seen;		/* the generation that does not count was
+								 * checked, and can be used */
 	OnceLedger	ledger;
 } LedgerEntry;
 
-/* With more of them than this, all are forgotten. */
+/* When there are this many entries, all are forgotten */
 #define LEDGER_SWEEP_AT		1024
 
 static HTAB *entries = NULL;
@@ -62,9 +62,9 @@ once_ledger_relname(OnceLedgerKind kind, const char *name, int part)
 }
 
 /*
- * once_ledger_find finds a ledger by its name.  retention: of one that belongs to
- * a queue; that of others is in once.ledger.  False: there is none.  Takes no lock,
- * and checks no rights.
+ * once_ledger_find finds a ledger by its name.  Returns false if it does not exist.
+ * retention is for a ledger that belongs to a queue; that of other ledgers is in
+ * once.ledger.  Takes no lock, and checks no rights.
  */
 bool
 once_ledger_find(OnceLedger *ledger, OnceLedgerKind kind, const char *name,
@@ -85,7 +85,7 @@ once_ledger_find(OnceLedger *ledger, OnceLedgerKind kind, const char *name,
 		if (!found)
 			return false;
 
-		/* What has changed meanwhile shows in the epoch */
+		/* If anything has changed meanwhile, the epoch is another one by now */
 		if (entry == NULL && hash_get_num_entries(entries) >= LEDGER_SWEEP_AT)
 		{
 			HASH_SEQ_STATUS status;
@@ -106,8 +106,8 @@ once_ledger_find(OnceLedger *ledger, OnceLedgerKind kind, const char *name,
 
 /*
  * once_ledger_other_seen tells whether this backend has seen that the generation
- * that does not count can be used, and has heard of no change since.  Of a ledger
- * that it does not remember it says so, too.
+ * that does not count can be used, and has heard of no change since.  Also true if it
+ * does not remember the ledger.
  */
 bool
 once_ledger_other_seen(const OnceLedger *ledger)
@@ -119,7 +119,8 @@ once_ledger_other_seen(const OnceLedger *ledger)
 }
 
 /*
- * once_ledger_note_other remembers that.
+ * once_ledger_note_other remembers that the generation that does not count can be
+ * used.
  */
 void
 once_ledger_note_other(const OnceLedger *ledger)
@@ -132,7 +133,8 @@ once_ledger_note_other(const OnceLedger *ledger)
 }
 
 /*
- * find_entry finds what is remembered of a ledger, current or not, and its key.
+ * find_entry returns what is remembered of a ledger, up to date or not, or NULL.  It
+ * also makes the key.
  */
 static LedgerEntry *
 find_entry(NameData *key, OnceLedgerKind kind, const char *name)
@@ -169,7 +171,8 @@ find_ledger(OnceLedger *ledger, OnceLedgerKind kind, const char *name)
 }
 
 /*
- * once_ledger_find_relations finds what a ledger is made of, but for its retention.
+ * once_ledger_find_relations finds the relations of a ledger, whether or not it has a
+ * retention.  Returns false if one of them is missing.
  */
 bool
 once_ledger_find_relations(OnceLedger *ledger, OnceLedgerKind kind, const char *name)
@@ -198,8 +201,8 @@ once_ledger_find_relations(OnceLedger *ledger, OnceLedgerKind kind, const char *
 }
 
 /*
- * once_ledger_permits tells whether the caller has some rights on a ledger's
- * tables, all of them.
+ * once_ledger_permits tells whether the caller has all of these rights on both
+ * tables of a ledger.
  */
 bool
 once_ledger_permits(const OnceLedger *ledger, AclMode rights)
@@ -211,8 +214,7 @@ once_ledger_permits(const OnceLedger *ledger, AclMode rights)
 }
 
 /*
- * once_ledger_relnames returns the names of a ledger's tables, those that there
- * are.
+ * once_ledger_relnames returns the names of those tables of a ledger that exist.
  */
 List *
 once_ledger_relnames(OnceLedgerKind kind, const char *name)
@@ -233,8 +235,8 @@ once_ledger_relnames(OnceLedgerKind kind, const char *name)
 }
 
 /*
- * once_ledger_tables returns them quoted and with a comma, as DROP TABLE and
- * GRANT want them; NULL: there are none.
+ * once_ledger_tables returns them as a list for DROP TABLE or GRANT, with schema and
+ * quotes, or NULL if there are none.
  */
 char *
 once_ledger_tables(OnceLedgerKind kind, const char *name)
@@ -249,7 +251,7 @@ once_ledger_tables(OnceLedgerKind kind, const char *name)
 }
 
 /*
- * once_ledger_check_whole raises once_ledger_unusable if there is a table of a ledger,
+ * once_ledger_check_whole raises once_ledger_unusable if a table of a ledger exists
  * and another part is missing.
  */
 void
@@ -285,7 +287,7 @@ once_ledger_check_whole(OnceLedgerKind kind, const char *name)
 }
 
 /*
- * once_ledger_errmsg_unusable is the message of once_ledger_unusable.
+ * once_ledger_errmsg_unusable makes the message of once_ledger_unusable.
  */
 int
 once_ledger_errmsg_unusable(OnceLedgerKind kind, const char *name)
@@ -296,8 +298,9 @@ once_ledger_errmsg_unusable(OnceLedgerKind kind, const char *name)
 }
 
 /*
- * once_ledger_raise_not_found raises once_ledger_not_found, or says what is the
- * matter with what there is of a ledger.
+ * once_ledger_raise_not_found raises once_ledger_not_found, or once_ledger_unusable if
+ * only some parts of the ledger exist.  If the ledger is that of a queue, it raises
+ * once_queue_not_found.
  */
 void
 once_ledger_raise_not_found(OnceLedgerKind kind, const char *name)

@@ -10,9 +10,8 @@
 
 #include "ledger/ledger.h"
 
-/* The relations that a ledger is made of: the generations by their numbers, and */
-#define LEDGER_PART_STATE	2	/* the sequence */
-
+/* The parts of a ledger: generations 0 and 1, and the sequence */
+#define LEDGER_PART_STATE	2
 #define LEDGER_NPARTS		3
 
 extern char *once_ledger_relname(OnceLedgerKind kind, const char *name, int part);

@@ -36,8 +36,8 @@
 #include "utils/snapmgr.h"
 
 /*
- * Rows are inserted and seldom change, and go all at once: vacuum has nothing
- * to do but for rollbacks, and is not to come for insertions.
+ * Rows are inserted, seldom change, and are removed all at once.  So VACUUM has
+ * nothing to do except after rollbacks, and insertions alone should not start it.
  */
 #define CREATE_TABLE_SQL \
 	"CREATE %sTABLE %s (" \
@@ -72,9 +72,9 @@ static void close_generation(LedgerView *view, int g, bool unlock);
 static const char *generation_fault(const OnceLedger *ledger, Relation heap);
 
 /*
- * once_ledger_make makes the tables of a ledger and gives them to a role, for
- * which the caller may act.  The caller has seen that there is none, and holds a
- * lock that keeps others from making it.
+ * once_ledger_make makes the tables of a ledger and gives them to a role that the
+ * caller may act for.  The caller has seen that the ledger does not exist, and holds
+ * a lock that keeps others from making it.
  */
 void
 once_ledger_make(OnceLedgerKind kind, const char *name, bool unlogged, Oid owner)
@@ -109,9 +109,9 @@ once_ledger_make(OnceLedgerKind kind, const char *name, bool unlogged, Oid owner
 }
 
 /*
- * once_ledger_adopt sees to it that what is there of a ledger, but for its
- * retention, can be one, and raises an error if not.  The caller holds a lock that
- * keeps others from making or dropping it.
+ * once_ledger_adopt prepares the tables of a ledger that has no retention for being
+ * used again, or raises an error if they cannot be used.  The caller holds a lock that
+ * keeps others from making or dropping the ledger.
  */
 void
 once_ledger_adopt(const char *name, bool unlogged)
@@ -141,7 +141,7 @@ once_ledger_adopt(const char *name, bool unlogged)
 	once_ledger_view_close(&view);
 	once_ledger_reopen(&ledger);
 
-	/* If this rolls back, so must what we remember */
+	/* So that we forget what we remember of it, also if this rolls back */
 	CacheInvalidateRelcacheByRelid(ledger.table[0]);
 }
 
@@ -151,11 +151,11 @@ once_ledger_adopt(const char *name, bool unlogged)
  */
 
 /*
- * once_ledger_view_open opens the generations that count: the current one with a
- * lock that is kept to the end of the transaction, unless it is AccessShareLock,
- * and the old one, if it counts, likewise.
+ * once_ledger_view_open opens the generations that count: the current one with
+ * lockmode, and the old one, if it counts, with old_lockmode.  The locks are kept until
+ * the transaction ends, except AccessShareLocks: once_ledger_view_close releases those.
  *
- * view->state is as of some moment while they were locked.
+ * view->state is what the state was at some moment while they were locked.
  */
 void
 once_ledger_view_open(LedgerView *view, const OnceLedger *ledger, LOCKMODE lockmode,
@@ -167,7 +167,7 @@ once_ledger_view_open(LedgerView *view, const OnceLedger *ledger, LOCKMODE lockm
 	if (view->sequence == NULL)
 		once_ledger_raise_not_found(ledger->kind, NameStr(ledger->name));
 
-	/* The server would refuse to plan a query of it, in the same words */
+	/* The server's planner refuses queries of such tables in the same words */
 	if (view->sequence->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT &&
 		RecoveryInProgress())
 		ereport(ERROR,
@@ -192,15 +192,15 @@ once_ledger_view_open(LedgerView *view, const OnceLedger *ledger, LOCKMODE lockm
 			break;
 		}
 
-		/* Nothing was done under these locks */
+		/* Nothing was done under these locks, so they can be released */
 		close_generation(view, current, true);
 		close_generation(view, 1 - current, true);
 	}
 }
 
 /*
- * once_ledger_view_close closes what is open.  AccessShareLocks are given back: nobody
- * else is to wait for a transaction that only reads.
+ * once_ledger_view_close closes what is open.  AccessShareLocks are released, so that
+ * nobody has to wait for a transaction that only reads.
  */
 void
 once_ledger_view_close(LedgerView *view)
@@ -214,13 +214,14 @@ once_ledger_view_close(LedgerView *view)
 }
 
 /*
- * open_generation opens and locks a generation and its index, and prepares a
- * scan of it.  False: it could not be locked at once, and the state is another
- * one by now.
+ * open_generation opens and locks a generation and its indexes, and prepares a
+ * search in it.  Returns false if it could not be locked at once and the state has
+ * changed.
  *
- * Who has read an old state may want a table that somebody has begun to empty,
- * and must not wait for his transaction.  He can do that only since the state
- * says that it does not count.
+ * A backend that has read an old state may ask for a table that another transaction
+ * has begun to empty, and must not wait for that transaction.  A table is emptied only
+ * after the state says that it does not count.  So the state is read again before
+ * waiting.
  */
 static bool
 open_generation(LedgerView *view, int g, LOCKMODE lockmode)
@@ -259,8 +260,8 @@ open_generation(LedgerView *view, int g, LOCKMODE lockmode)
 }
 
 /*
- * see_other looks at the generation that does not count: if it cannot be used, that
- * is an error now, and not one day, when the ledger turns.  Once for each change
+ * see_other checks the generation that does not count.  If it cannot be used, that is
+ * an error now, and not only when the ledger turns.  It is checked once for each change
  * that this backend hears of, and not while somebody empties or alters it.
  */
 static void
@@ -280,9 +281,9 @@ see_other(LedgerView *view, int g)
 }
 
 /*
- * open_indexes opens the indexes of a generation that are ready to have ids put
- * into, the one to search first.  False: there is none to search, or one that is
- * no key on id.
+ * open_indexes opens the indexes of a generation that are ready for insertions.  The
+ * one to be searched becomes the first.  Returns false if none can be searched, or if
+ * one of them is not an index on id.
  */
 static bool
 open_indexes(LedgerView *view, int g, LOCKMODE lockmode)
@@ -290,7 +291,7 @@ open_indexes(LedgerView *view, int g, LOCKMODE lockmode)
 	bool		valid;
 	bool		good;
 
-	/* Anew if one is gone, which can only be on a standby */
+	/* Begin again if one of them is gone, which can happen only on a standby */
 	while (!open_listed(view, g, lockmode, &good, &valid))
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -300,7 +301,8 @@ open_indexes(LedgerView *view, int g, LOCKMODE lockmode)
 }
 
 /*
- * open_listed opens them as they are listed now.  False: one of them is gone.
+ * open_listed opens the indexes that are listed now.  good: all of them are indexes on
+ * id.  valid: the first one can be searched.  Returns false if one of them is gone.
  */
 static bool
 open_listed(LedgerView *view, int g, LOCKMODE lockmode, bool *good, bool *valid)
@@ -369,8 +371,8 @@ close_generation(LedgerView *view, int g, bool unlock)
 }
 
 /*
- * generation_fault tells what keeps rows from being put into a generation just
- * like that, or NULL.
+ * generation_fault returns a sentence that says why rows cannot be inserted into a
+ * generation below the level of SQL, or NULL if they can.
  */
 static const char *
 generation_fault(const OnceLedger *ledger, Relation heap)

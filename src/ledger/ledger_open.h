@@ -14,24 +14,24 @@
 #include "storage/lockdefs.h"
 #include "utils/snapshot.h"
 
-/* Generations opened as a state wants them */
+/* The generations that count in a given state, open */
 typedef struct LedgerView
 {
 	const OnceLedger *ledger;
 	Relation	sequence;
 	LedgerState state;
-	bool		decoded;		/* changes are, logically */
-	bool		settled;		/* what others have marked in open
-								 * transactions does not count */
+	bool		decoded;		/* changes are decoded logically */
+	bool		settled;		/* what other open transactions have marked
+								 * does not count */
 	struct
 	{
 		Relation	heap;		/* NULL: not open */
-		int			nindexes;	/* more than one since REINDEX CONCURRENTLY
-								 * has begun */
-		Relation   *index;		/* to put ids into; the first is the key */
+		int			nindexes;	/* more than one while REINDEX CONCURRENTLY
+								 * is at work */
+		Relation   *index;		/* to insert ids into; the first is the key */
 		LedgerProbe probe;
 		TupleTableSlot *slot;
-		SnapshotData any;		/* what open transactions do counts */
+		SnapshotData any;		/* sees what open transactions do */
 		LOCKMODE	lockmode;
 	}			gen[2];
 } LedgerView;

@@ -3,25 +3,27 @@
  * ledger_probe.c
  *	  Searching for ids in the key of a generation.
  *
- * What an index scan would do for one id, done for many in ascending order.  A
- * scan goes down from the root for each, and compares through the operator class.
- * Here the inner pages of the path are kept as copies, so that the next id starts
- * from the lowest of them that it falls on, and bytes are compared as what they
- * are: text in the collation "C".  What is left is the memory's latency: leaf and
- * row of a random id are in no cache.  So some ids are searched for together, and
- * what each will need next is fetched into the cache while others are at work: first
- * the beginning of each leaf, then the entries that a search of it begins with, then
- * the rows.  Those that begin on one leaf are searched for under one lock.  No two
- * pages are locked at a time.
+ * This does what an index scan would do for one id, but for many ids in ascending
+ * order.  A scan would go down from the root for each id, and compare through the
+ * operator class.  Here the inner pages of the path are kept as copies, and the search
+ * for the next id starts from the lowest of these that covers it.  Ids are compared as
+ * bytes, as the collation "C" does.
  *
- * That an inner page is out of date does no harm, as everywhere in a B-tree (see
- * nbtree's README): pages split to the right, and a page that has been passed
- * on the right side is noticed by its high key.  Deleted pages lead to the right
- * as well, and are not used again for anything while a snapshot is active that
- * was taken before.  So copies live no longer than the statement.
+ * What remains is the latency of memory: the leaf and the row of a random id are in no
+ * cache.  So several ids are searched for together, and what each of them needs next
+ * is fetched into the cache while the others are worked on: first the beginning of each
+ * leaf, then the entries that a search of the leaf begins with, then the rows.  Ids
+ * that begin on the same leaf are searched for under one lock.  Only one page is locked
+ * at a time.
  *
- * Rows are fetched when the leaf is unlocked, and vacuum may have put another one
- * in their place by then; so their ids are compared once more.
+ * A copy of an inner page may be out of date.  That does no harm, as everywhere in a
+ * B-tree (see nbtree's README): pages split to the right, and the high key of a page
+ * tells that an id is further to the right.  Deleted pages lead to the right as well,
+ * and are not used for anything else while a snapshot is active that was taken before
+ * the deletion.  So copies are kept no longer than the statement.
+ *
+ * Rows are fetched after the leaf is unlocked.  By then VACUUM may have removed a row
+ * and another one may be in its place.  So the ids of rows are compared once more.
  *
  *-------------------------------------------------------------------------
  */
@@ -41,7 +43,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
-/* What is fetched of a leaf before it is searched */
+/* How much of a leaf is fetched into the cache before it is searched */
 #define CACHE_LINE			64
 #define PREFETCH_LINES		8
 #define PREFETCH_STEPS		3
@@ -79,7 +81,7 @@ once_ledger_probe_begin(LedgerProbe *probe, Relation heap, Relation index)
 	probe->heap = heap;
 	probe->index = index;
 
-	/* Each takes a pin, and no backend is to have many of the buffers */
+	/* Each id needs a pin, and no backend may pin a large share of the buffers */
 	probe->ahead = Min(LEDGER_PROBE_AHEAD, Max(1, NBuffers / (8 * MaxBackends)));
 	Assert(ActiveSnapshotSet());
 }
@@ -98,8 +100,8 @@ once_ledger_probe_end(LedgerProbe *probe)
 }
 
 /*
- * once_ledger_probe_restart is called before an id that is not greater than the one
- * before.
+ * once_ledger_probe_restart must be called before searching for an id that is not
+ * greater than the last one.
  */
 void
 once_ledger_probe_restart(LedgerProbe *probe)
@@ -145,7 +147,7 @@ once_ledger_probe(LedgerProbe *probe, OnceMark *const *marks, int n)
 			prefetch_search(probe, leaves[i]);
 	for (i = 0; i < n; i = end)
 	{
-		/* Those on one leaf at once */
+		/* All ids on one leaf together */
 		for (end = i + 1; end < n && leaves[end] == leaves[i]; end++)
 			;
 		search_leaf(probe, leaves[i], marks, i, end, &ntids);
@@ -166,12 +168,13 @@ once_ledger_probe_has(const LedgerProbe *probe, int i)
 }
 
 /*
- * once_ledger_probe_fetch fetches the row of the i-th of the ids that were
- * searched for, if there is one for a snapshot which sees what open transactions do.
- * settled: not one that another open transaction has inserted.
+ * once_ledger_probe_fetch fetches the row of the i-th of the ids that were searched
+ * for into a slot.  Returns false if "any", a dirty snapshot, sees no row of that id.
  *
- * skip_undone: what an open transaction has inserted and deleted does not count,
- * although the snapshot sees it.
+ * settled: a row that another open transaction has inserted does not count.
+ *
+ * skip_undone: a row that an open transaction has both inserted and deleted does not
+ * count, although the snapshot sees it.
  */
 bool
 once_ledger_probe_fetch(LedgerProbe *probe, int i, const OnceMark *mark, Snapshot any,
@@ -193,8 +196,9 @@ once_ledger_probe_fetch(LedgerProbe *probe, int i, const OnceMark *mark, Snapsho
 
 /*
  * Fetch the row that an entry points to, or a newer version of it on the same page,
- * if a snapshot sees it.  Its page may be pinned; else it is pruned, if that is due,
- * as by an index scan: nothing but VACUUM would take away what set_result replaces.
+ * if a snapshot sees it.  If the caller has not pinned the page, it is pruned if that
+ * is due, as an index scan would do.  Otherwise only VACUUM would remove the versions
+ * that set_result replaces.
  */
 static bool
 fetch_row(LedgerProbe *probe, const ItemPointerData *entry, Buffer pinned, Snapshot any,
@@ -221,9 +225,9 @@ fetch_row(LedgerProbe *probe, const ItemPointerData *entry, Buffer pinned, Snaps
 }
 
 /*
- * Note the rows that the entries of ids point to, from the begin-th one to before the
- * end-th.  All begin on a pinned leaf, or on the right of it.  The leaf is unpinned.
- * InvalidBuffer: there are no entries.
+ * Note the rows that the entries of the ids marks[begin] to marks[end - 1] point to.
+ * These entries begin on a leaf that the caller has pinned, or to the right of it.  The
+ * leaf is unpinned here.  If it is InvalidBuffer, the index is empty.
  */
 static void
 search_leaf(LedgerProbe *probe, Buffer leaf, OnceMark *const *marks, int begin, int end,
@@ -260,7 +264,7 @@ search_leaf(LedgerProbe *probe, Buffer leaf, OnceMark *const *marks, int begin, 
 					note_tids(probe, (IndexTuple) PageGetItem(page, item), ntids);
 			}
 
-			/* Entries of one id may go on on the next page */
+			/* There may be more entries of this id on the next page */
 			more = offset > last && !P_RIGHTMOST(BTPageGetOpaque(page)) &&
 				compare_id(probe, page, P_HIKEY, marks[i]) == 0;
 			if (more)
@@ -272,11 +276,11 @@ search_leaf(LedgerProbe *probe, Buffer leaf, OnceMark *const *marks, int begin, 
 }
 
 /*
- * Find the leaf on which the entries of an id begin, or would, or one on the left
- * of it.  It is pinned, but not once more if it is the last one that was found.
- * InvalidBuffer: the index is empty.
+ * Find the leaf on which the entries of an id begin or would begin, or a leaf to the
+ * left of it.  The leaf is returned pinned.  If it is "last", the leaf that was found
+ * for the id before, it is not pinned once more.  InvalidBuffer: the index is empty.
  *
- * Inner pages are kept if the next id falls on them as well.
+ * Copies of inner pages are kept if they cover the next id as well.
  */
 static Buffer
 find_leaf(LedgerProbe *probe, const OnceMark *mark, const OnceMark *next, Buffer last)
@@ -294,7 +298,7 @@ find_leaf(LedgerProbe *probe, const OnceMark *mark, const OnceMark *next, Buffer
 		else
 			probe->known[level] = false;
 	}
-	level -= 2;					/* that of the block */
+	level -= 2;					/* the level of the block */
 	if (block != InvalidBlockNumber)
 		buffer = go_down(probe, block, level, last);
 	else
@@ -311,7 +315,7 @@ find_leaf(LedgerProbe *probe, const OnceMark *mark, const OnceMark *next, Buffer
 		}
 	}
 
-	/* Locked as long as it is an inner page */
+	/* At this point an inner page is locked, and a leaf is only pinned */
 	while (level > 0)
 	{
 		Page		page;
@@ -329,8 +333,8 @@ find_leaf(LedgerProbe *probe, const OnceMark *mark, const OnceMark *next, Buffer
 }
 
 /*
- * Pin a page, and lock it if it is an inner one.  A leaf that is the last one that
- * was found is pinned already.
+ * Pin a page, and lock it if it is an inner one.  If it is "last", the leaf that was
+ * found for the id before, it is pinned already.
  */
 static Buffer
 go_down(LedgerProbe *probe, BlockNumber block, int level, Buffer last)
@@ -349,8 +353,8 @@ go_down(LedgerProbe *probe, BlockNumber block, int level, Buffer last)
 }
 
 /*
- * Pin the page of the first of the rows that the entries of an id point to, which is
- * the only one mostly, and fetch its beginning into the cache.
+ * Pin the page of the first row that the entries of an id point to (mostly there is
+ * only one), and fetch the page header and the row's line pointer into the cache.
  */
 static void
 pin_heap(LedgerProbe *probe, int i)
@@ -398,8 +402,9 @@ prefetch_search(LedgerProbe *probe, Buffer leaf)
 		prefetch_entry(page, P_HIKEY);
 
 	/*
-	 * Numbered as in a heap: the bits after the first one are turns to the
-	 * right
+	 * The first steps of a binary search form a tree.  Its nodes are numbered
+	 * as in a binary heap: each bit of a number after the first one is a
+	 * step, 1 to the right and 0 to the left.
 	 */
 	for (node = 1; !P_IGNORE(opaque) && node < (1 << PREFETCH_STEPS); node++)
 	{
@@ -427,8 +432,8 @@ middle(OffsetNumber low, OffsetNumber high)
 }
 
 /*
- * Always inlined: GCC takes a function that does nothing but prefetch for one without
- * any effect, and leaves out calls of it.
+ * This must always be inlined.  GCC assumes that a function which only prefetches has
+ * no effect, and leaves out calls of it.
  */
 static pg_attribute_always_inline void
 prefetch_entry(Page page, OffsetNumber offset)
@@ -437,7 +442,8 @@ prefetch_entry(Page page, OffsetNumber offset)
 }
 
 /*
- * Is a page the one for an id, of those from it to the right?
+ * Do the entries of an id begin on this page?  The caller knows that they begin here
+ * or further to the right.
  */
 static bool
 covers(LedgerProbe *probe, Page page, const OnceMark *mark)
@@ -450,9 +456,8 @@ covers(LedgerProbe *probe, Page page, const OnceMark *mark)
 }
 
 /*
- * Exchange a pinned and share-locked page for the next one that is not deleted.
- * One may have been deleted since the link to it was read, and has no entries to
- * be looked at.
+ * Unlock and unpin a page, and return the next one on the right that is not deleted,
+ * pinned and share-locked.  A page may have been deleted since the link to it was read.
  */
 static Buffer
 step_right(LedgerProbe *probe, Buffer buffer)
@@ -489,8 +494,8 @@ keep_page(LedgerProbe *probe, int level, Page page)
 }
 
 /*
- * Which page below an inner page is to be looked at: that of the last entry that
- * is less than the id.  The first one stands for whatever is less.
+ * Return the child of an inner page to which a search for an id goes down: that of the
+ * last entry that is less than the id.  The first entry counts as less than any id.
  */
 static BlockNumber
 child_for(LedgerProbe *probe, Page page, const OnceMark *mark)
@@ -511,8 +516,8 @@ child_for(LedgerProbe *probe, Page page, const OnceMark *mark)
 }
 
 /*
- * The first entry on a leaf that is not less than an id; behind the last one, if
- * all are less.
+ * Return the offset of the first entry on a leaf that is not less than an id, or one
+ * more than the last offset if all are less.
  */
 static OffsetNumber
 first_not_less(LedgerProbe *probe, Page page, const OnceMark *mark)
@@ -540,8 +545,8 @@ first_not_less(LedgerProbe *probe, Page page, const OnceMark *mark)
 
 /*
  * Compare an id with an entry, as _bt_compare does in a search for the first entry
- * of a key: what has been truncated from an entry of an inner page, or from a high
- * key, is less than anything.
+ * of a key: an attribute that was truncated from an entry of an inner page, or from a
+ * high key, is less than any value.
  */
 static int
 compare_id(LedgerProbe *probe, Page page, OffsetNumber offset, const OnceMark *mark)
@@ -559,20 +564,20 @@ compare_id(LedgerProbe *probe, Page page, OffsetNumber offset, const OnceMark *m
 	value = index_getattr(itup, 1, RelationGetDescr(probe->index), &isnull);
 
 	/*
-	 * Of a dead row, from a time when the column could be null; nulls come
-	 * last
+	 * An entry of a dead row, from a time when the column could be null.
+	 * Nulls come last.
 	 */
 	if (isnull)
 		return -1;
 
-	/* Most are as short as to need no call */
+	/* Most ids have a short header, and need no call */
 	key = (text *) DatumGetPointer(value);
 	if (!VARATT_IS_1B(key) || VARATT_IS_1B_E(key))
 		key = DatumGetTextPP(value);
 	id = VARDATA_ANY(key);
 	length = VARSIZE_ANY_EXHDR(key);
 
-	/* Mostly the first bytes tell */
+	/* Mostly the first bytes decide */
 	if (length >= sizeof(uint64) && mark->length >= sizeof(uint64))
 	{
 		uint64		order;
@@ -616,9 +621,9 @@ note_tids(LedgerProbe *probe, IndexTuple itup, int *ntids)
 }
 
 /*
- * Has a row been deleted by the very (sub)transaction that has inserted it?  Then
- * it is never there for anybody else.  One that was updated is still there, in
- * another version, which may have no entry yet.
+ * Has a row been deleted by the same (sub)transaction that has inserted it?  Then
+ * nobody else will ever see it.  A row that was updated does not count as deleted: it
+ * exists in another version, which may have no entry yet.
  */
 static bool
 is_undone(TupleTableSlot *slot)
@@ -638,8 +643,8 @@ is_undone(TupleTableSlot *slot)
 }
 
 /*
- * Is a row that of an id?  Its place may have been taken by another one since the
- * entry was read.
+ * Does a row have this id?  Another row may have taken its place since the entry was
+ * read.
  */
 static bool
 is_row_of(TupleTableSlot *slot, const OnceMark *mark)

@@ -30,15 +30,17 @@ typedef struct LedgerProbe
 	Relation	heap;
 	Relation	index;
 	int			ahead;			/* how many ids may be searched for together */
-	bool		known[LEDGER_PROBE_LEVELS];
-	char	   *pages[LEDGER_PROBE_LEVELS]; /* copies, by level */
-	ItemPointerData *tids;		/* of the rows of the ids searched for, */
+	bool		known[LEDGER_PROBE_LEVELS]; /* is the copy good? */
+	char	   *pages[LEDGER_PROBE_LEVELS]; /* copies of inner pages, by level */
+	ItemPointerData *tids;		/* rows of the ids searched for */
 	int			maxtids;
-	int			first[LEDGER_PROBE_AHEAD + 1];	/* those of one from here to
-												 * the next */
+	int			first[LEDGER_PROBE_AHEAD + 1];	/* those of id i are from
+												 * first[i] to before
+												 * first[i + 1] */
 	int			nheap;
-	Buffer		heap_pages[LEDGER_PROBE_AHEAD]; /* of several, the first of
-												 * each, pinned */
+	Buffer		heap_pages[LEDGER_PROBE_AHEAD]; /* page of each id's first
+												 * row, pinned, if several ids
+												 * are searched for */
 } LedgerProbe;
 
 extern void once_ledger_probe_begin(LedgerProbe *probe, Relation heap, Relation index);

@@ -3,9 +3,9 @@
  * ledger_state.c
  *	  The state of a ledger: the word itself, and the locks.  See README.
  *
- * The state is the value of a sequence: one 64-bit word that is changed at once
- * and for good, whatever becomes of the transaction.  Bits 0 and 1 are the phase,
- * bit 2 is the current generation, the rest is the time.
+ * The state is the value of a sequence: one 64-bit word that changes in one step and
+ * does not roll back with the transaction.  Bits 0 and 1 are the phase, bit 2 is the
+ * current generation, the rest is the time.
  *
  *-------------------------------------------------------------------------
  */
@@ -74,8 +74,8 @@ once_ledger_state_is(Relation sequence, const LedgerState *state)
 }
 
 /*
- * once_ledger_lock takes one of the ledger's locks.  False: it is not to be had at
- * once, and wait is false.
+ * once_ledger_lock takes one of the ledger's locks.  Returns false if wait is false
+ * and the lock is not available at once.
  */
 bool
 once_ledger_lock(const OnceLedger *ledger, int which, LOCKMODE mode, bool wait)
@@ -96,8 +96,8 @@ once_ledger_unlock(const OnceLedger *ledger, int which, LOCKMODE mode)
 }
 
 /*
- * once_ledger_publish makes a state known, as of now.  The caller has the turn lock,
- * and has read the state under it.
+ * once_ledger_publish changes the state; its time becomes now.  The caller holds the
+ * turn lock, and has read the state under it.
  */
 void
 once_ledger_publish(const OnceLedger *ledger, Relation sequence, int current, LedgerPhase phase)

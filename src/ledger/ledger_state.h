@@ -17,15 +17,18 @@
 #define LEDGER_GATE			1
 #define LEDGER_TURN			2
 
-/* On the sequence, also to read it: ALTER SEQUENCE gives it another file */
+/*
+ * The lock on the sequence.  It is needed to read it, too, because ALTER SEQUENCE
+ * gives it another file.
+ */
 #define LEDGER_STATE_LOCK	RowExclusiveLock
 
-/* What the generation that is not the current one is */
+/* What the old generation is */
 typedef enum LedgerPhase
 {
-	LEDGER_ALONE,				/* nothing */
+	LEDGER_ALONE,				/* it does not count */
 	LEDGER_OPEN,				/* it counts, and may still be written to */
-	LEDGER_CLOSED				/* it counts, and is complete since "time" */
+	LEDGER_CLOSED				/* it counts, and was complete at "time" */
 } LedgerPhase;
 
 typedef struct LedgerState

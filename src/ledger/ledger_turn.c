@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * ledger_turn.c
- *	  How the state of a ledger goes on.  See README.
+ *	  How a ledger goes from one state to the next.  See README.
  *
  *-------------------------------------------------------------------------
  */
@@ -26,19 +26,20 @@
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
-/* A backend tries what may be due for a ledger no less often than this, */
+/* The longest pause before a backend tries again to advance a ledger, */
 #define ADVANCE_SELDOM		USECS_PER_SEC
 
-/* and no more often. */
+/* and the shortest one, in microseconds */
 #define ADVANCE_OFTEN		1000
 
 /*
- * The lock that emptying a generation takes stays to the end of the transaction.
- * So that is left to maintain() for a quarter of the retention, at most this.
+ * Emptying a generation takes a lock that is kept until the transaction ends.  So
+ * markers leave this to maintain() for a quarter of the retention, but no longer
+ * than this.
  */
 #define EMPTY_BY_MARKER		USECS_PER_HOUR
 
-/* So many ledgers are noted, before all of them are forgotten */
+/* When this many ledgers are noted, all are forgotten */
 #define MAX_PACES			1000
 
 /* When this backend is to try again what is due for a ledger */
@@ -64,12 +65,15 @@ static bool try_turn(const OnceLedger *ledger, Relation sequence,
 static bool has_pages(Relation rel);
 
 /*
- * once_ledger_advance does what is due for a ledger and can be had at once:
- * closes, retires or empties its old generation, or turns it.  now: also if this
- * backend has tried a moment ago.  Returns whether it has done something.
+ * once_ledger_advance does what is due for a ledger and can be done without waiting:
+ * it closes, retires or empties the old generation, or turns the ledger.  Returns
+ * whether it has done anything.
  *
- * The caller is not in the gate.  What it locks it gives back, but for the
- * generation that it empties: see README.
+ * now: do it also if this backend has tried a moment ago, and empty the old generation
+ * without leaving that to maintain() for a while.
+ *
+ * The caller must not be in the gate.  All locks are released, except those on a
+ * generation that was emptied: see README.
  */
 bool
 once_ledger_advance(const OnceLedger *ledger, bool now)
@@ -85,7 +89,7 @@ once_ledger_advance(const OnceLedger *ledger, bool now)
 	if (sequence == NULL)
 		return false;
 
-	/* It is written as its owner, who may have given the right away */
+	/* The state is written as the sequence's owner, who may have revoked UPDATE */
 	if (pg_class_aclcheck(ledger->sequence, sequence->rd_rel->relowner,
 						  ACL_UPDATE) != ACLCHECK_OK)
 	{
@@ -122,8 +126,8 @@ once_ledger_advance(const OnceLedger *ledger, bool now)
 
 /*
  * once_ledger_reopen makes the generation that does not count do so again, if it has
- * pages: where a ledger comes from a dump in parts, the state may not have come with
- * the rows.  So nothing is forgotten early.
+ * pages.  If the parts of a ledger were restored separately, its state may not have
+ * come with the rows.  This way no id is forgotten early.
  */
 void
 once_ledger_reopen(const OnceLedger *ledger)
@@ -146,8 +150,8 @@ once_ledger_reopen(const OnceLedger *ledger)
 }
 
 /*
- * may_have_altered tells whether this transaction may have changed the retention:
- * that may roll back, while what is published does not.
+ * may_have_altered tells whether this transaction may have changed the retention.
+ * That may roll back, while a state that is published does not.
  */
 static bool
 may_have_altered(const OnceLedger *ledger)
@@ -171,8 +175,8 @@ advance_is_due(const OnceLedger *ledger)
 }
 
 /*
- * set_pace notes when this backend is to try next: when the old generation
- * may retire, or soon if something could not be had.
+ * set_pace notes when this backend is to try next: when the old generation may
+ * retire, or soon if something may be done then that could not be done now.
  */
 static void
 set_pace(const OnceLedger *ledger, const LedgerState *state)
@@ -203,8 +207,8 @@ set_pace(const OnceLedger *ledger, const LedgerState *state)
 }
 
 /*
- * try_close: OPEN becomes CLOSED if all who have inserted into the old generation
- * have ended.
+ * try_close: OPEN becomes CLOSED if all transactions that have inserted into the old
+ * generation have ended.
  */
 static bool
 try_close(const OnceLedger *ledger, Relation sequence, const LedgerState *state)
@@ -217,7 +221,7 @@ try_close(const OnceLedger *ledger, Relation sequence, const LedgerState *state)
 		return false;
 	if (ConditionalLockRelationOid(old, ShareLock))
 	{
-		/* Our own insertions are not in the way of our lock */
+		/* Locks of our own insertions do not conflict, so look for them */
 		heap = try_relation_open(old, NoLock);
 		if (heap != NULL && !CheckRelationLockedByMe(heap, RowExclusiveLock, false) &&
 			once_ledger_state_is(sequence, state))
@@ -234,7 +238,7 @@ try_close(const OnceLedger *ledger, Relation sequence, const LedgerState *state)
 }
 
 /*
- * try_retire: CLOSED becomes ALONE.  The time for that has come.
+ * try_retire: CLOSED becomes ALONE.  The caller has seen that the retention has passed.
  */
 static bool
 try_retire(const OnceLedger *ledger, Relation sequence, const LedgerState *state)
@@ -253,9 +257,9 @@ try_retire(const OnceLedger *ledger, Relation sequence, const LedgerState *state
 }
 
 /*
- * try_empty truncates the generation that does not count, if it has pages and
- * nobody uses it, in the caller's transaction, as its owner.  What its owner may
- * not truncate stays.
+ * try_empty truncates the generation that does not count, if it has pages and nobody
+ * uses it.  It does so in the caller's transaction, as the owner of the table.  A table
+ * that its owner may not truncate is left alone.
  */
 static bool
 try_empty(const OnceLedger *ledger, Relation sequence, const LedgerState *state)
@@ -266,7 +270,7 @@ try_empty(const OnceLedger *ledger, Relation sequence, const LedgerState *state)
 	Oid			owner = InvalidOid;
 	OnceRole	saved;
 
-	/* This is seen under a lock that is in nobody's way */
+	/* First find out under a lock that is in nobody's way */
 	if (!ConditionalLockRelationOid(old, AccessShareLock))
 		return false;
 	heap = try_relation_open(old, NoLock);
@@ -277,7 +281,7 @@ try_empty(const OnceLedger *ledger, Relation sequence, const LedgerState *state)
 	if (!wanted || !ConditionalLockRelationOid(old, AccessExclusiveLock))
 		return false;
 
-	/* TRUNCATE refuses a table that a cursor of ours is open on */
+	/* TRUNCATE refuses a table that an open cursor of this session reads */
 	heap = try_relation_open(old, NoLock);
 	if (heap != NULL)
 	{
@@ -313,8 +317,8 @@ try_empty(const OnceLedger *ledger, Relation sequence, const LedgerState *state)
 }
 
 /*
- * try_turn: ALONE becomes OPEN, with the other generation as the current one, if
- * that is empty and this one is not.
+ * try_turn: ALONE becomes OPEN, with the other generation as the current one, if the
+ * other one is empty and the one that has been current is not.
  */
 static bool
 try_turn(const OnceLedger *ledger, Relation sequence, const LedgerState *state)
@@ -325,7 +329,10 @@ try_turn(const OnceLedger *ledger, Relation sequence, const LedgerState *state)
 	bool		wanted = false;
 	bool		done = false;
 
-	/* This keeps it from being emptied, or tells that it is just being */
+	/*
+	 * This lock keeps others from emptying it.  If it is not available,
+	 * somebody is doing that.
+	 */
 	if (!ConditionalLockRelationOid(other, AccessShareLock))
 		return false;
 	if (ConditionalLockRelationOid(current, AccessShareLock))
@@ -338,7 +345,7 @@ try_turn(const OnceLedger *ledger, Relation sequence, const LedgerState *state)
 	}
 	if (wanted)
 	{
-		/* What this transaction has emptied may still be filled again */
+		/* If this transaction has emptied it, a rollback fills it again */
 		heap = try_relation_open(other, NoLock);
 		wanted = heap != NULL && !has_pages(heap) &&
 			!CheckRelationLockedByMe(heap, AccessExclusiveLock, false);

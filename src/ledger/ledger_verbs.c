@@ -4,9 +4,9 @@
  *	  mark_processed, is_processed, get_result, forget_processed, process and
  *	  set_result.
  *
- * Every verb does the same things in the same order: read and check its
- * arguments, find the ledger and check rights (before any lock), do what is due
- * for the ledger, do its work through ledger.h.
+ * Every verb does the same things in the same order.  It reads and checks its
+ * arguments, finds the ledger and checks rights (before it takes any lock), advances
+ * the ledger if it writes, and does its work through ledger.h.
  *
  *-------------------------------------------------------------------------
  */
@@ -42,7 +42,7 @@ static void open_to_write(OnceLedger *ledger, const char *name, AclMode rights,
 						  const char *rights_text, const char *verb);
 
 /*
- * once.mark_processed: one id.
+ * once.mark_processed: marks an id, and tells whether it was new.
  */
 Datum
 once_mark_processed(PG_FUNCTION_ARGS)
@@ -60,7 +60,8 @@ once_mark_processed(PG_FUNCTION_ARGS)
 }
 
 /*
- * once.mark_processed_all: many ids; those that are new, in the order given.
+ * once.mark_processed_all: marks many ids, and returns those that were new, in the
+ * order given.
  */
 Datum
 once_mark_processed_all(PG_FUNCTION_ARGS)
@@ -144,7 +145,7 @@ once_get_result(PG_FUNCTION_ARGS)
 }
 
 /*
- * once.forget_processed: an id becomes new again.
+ * once.forget_processed: makes an id new again.
  */
 Datum
 once_forget_processed(PG_FUNCTION_ARGS)
@@ -161,7 +162,7 @@ once_forget_processed(PG_FUNCTION_ARGS)
 }
 
 /*
- * once.process: marks an id, or returns the result of who did.
+ * once.process: marks an id, or returns the result that is kept with it.
  */
 Datum
 once_process(PG_FUNCTION_ARGS)
@@ -187,7 +188,7 @@ once_process(PG_FUNCTION_ARGS)
 }
 
 /*
- * once.set_result: what process returns to who comes later with the same id.
+ * once.set_result: keeps a result, which process returns for the same id later.
  */
 Datum
 once_set_result(PG_FUNCTION_ARGS)
@@ -233,8 +234,8 @@ arg_id(FunctionCallInfo fcinfo, int argno, OnceMark *mark)
 }
 
 /*
- * open_ledger finds a ledger and checks the caller's rights on its tables, in the
- * catalogs only, or raises an error.
+ * open_ledger finds a ledger and checks the caller's rights on its tables, or raises
+ * an error.  It reads only catalogs.
  */
 static void
 open_ledger(OnceLedger *ledger, const char *name, AclMode rights,
@@ -252,8 +253,8 @@ open_ledger(OnceLedger *ledger, const char *name, AclMode rights,
 }
 
 /*
- * open_to_write is open_ledger for a verb that writes, and refuses to where that
- * is not possible.
+ * open_to_write is open_ledger for a verb that writes.  It raises an error where
+ * writing is not possible.
  */
 static void
 open_to_write(OnceLedger *ledger, const char *name, AclMode rights,

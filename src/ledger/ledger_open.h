@@ -26,8 +26,8 @@ typedef struct LedgerView
 	struct
 	{
 		Relation	heap;		/* NULL: not open */
-		int			nindexes;	/* more than one while REINDEX CONCURRENTLY
-								 * is at work */
+		int			nindexes;	/* more than one while REINDEX CONCURRENTLY is
+								 * at work */
 		Relation   *index;		/* to insert ids into; the first is the key */
 		LedgerProbe probe;
 		TupleTableSlot *slot;

@@ -81,7 +81,7 @@ once_ledger_probe_begin(LedgerProbe *probe, Relation heap, Relation index)
 	probe->heap = heap;
 	probe->index = index;
 
-	/* Each id needs a pin, and no backend may pin a large share of the buffers */
+	/* Each id needs a pin, and no backend may pin many of the buffers */
 	probe->ahead = Min(LEDGER_PROBE_AHEAD, Max(1, NBuffers / (8 * MaxBackends)));
 	Assert(ActiveSnapshotSet());
 }

@@ -34,9 +34,9 @@ typedef struct LedgerProbe
 	char	   *pages[LEDGER_PROBE_LEVELS]; /* copies of inner pages, by level */
 	ItemPointerData *tids;		/* rows of the ids searched for */
 	int			maxtids;
-	int			first[LEDGER_PROBE_AHEAD + 1];	/* those of id i are from
-												 * first[i] to before
-												 * first[i + 1] */
+	int			first[LEDGER_PROBE_AHEAD + 1];	/* where those of each id
+												 * begin; they end where those
+												 * of the next one begin */
 	int			nheap;
 	Buffer		heap_pages[LEDGER_PROBE_AHEAD]; /* page of each id's first
 												 * row, pinned, if several ids

@@ -89,7 +89,7 @@ once_ledger_advance(const OnceLedger *ledger, bool now)
 	if (sequence == NULL)
 		return false;
 
-	/* The state is written as the sequence's owner, who may have revoked UPDATE */
+	/* It is written as its owner, who may have revoked the right to do that */
 	if (pg_class_aclcheck(ledger->sequence, sequence->rd_rel->relowner,
 						  ACL_UPDATE) != ACLCHECK_OK)
 	{

@@ -3,14 +3,14 @@
  * meta_cache.c
  *	  Per-backend cache of what the verbs must know of a queue.
  *
- * An entry is filled when a queue is first used and found without any catalog
- * access from then on.  Whatever can change it sends a relcache invalidation
- * of the queue's table: DDL on the table and its indexes by itself, changes of
- * options by alter_queue, pause and resume, which ask for one.
+ * An entry is filled when a queue is first used.  From then on it is found without
+ * any catalog access.  All that can change it sends a relcache invalidation of the
+ * queue's table: DDL on the table and its indexes does so by itself, and functions
+ * that change options (alter_queue, pause, resume) send one explicitly.
  *
- * The callback runs at odd moments, also while an entry is being filled or
- * used further up the stack, so it marks entries and does nothing else: the
- * next lookup refills them in place.  Lookups hand out copies.
+ * The callback may run at any moment, also while an entry is being filled or used
+ * further up the stack.  So it marks entries and does nothing else, and the next
+ * call of once_meta_get refills them in place.  once_meta_get returns copies.
  *
  *-------------------------------------------------------------------------
  */
@@ -41,7 +41,7 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
-/* Beyond so many entries, those of queues that changed or went are dropped. */
+/* With this many entries, those that are not valid any more are removed. */
 #define META_SWEEP_AT		4096
 
 typedef struct MetaEntry
@@ -80,7 +80,7 @@ static void meta_fill_options(Relation heap, OnceMeta *meta);
 static bool meta_columns_as_made(Relation heap);
 
 /*
- * once_meta_init prepares the cache; called once, when the library is loaded.
+ * once_meta_init makes the cache.  It is called once, when the library is loaded.
  */
 void
 once_meta_init(void)
@@ -97,8 +97,8 @@ once_meta_init(void)
 
 /*
  * once_meta_get copies what is known of a queue's table, which the caller has
- * opened and locked.  Invalidations that have reached this backend's queue are
- * obeyed, also when the lock was held before.
+ * opened and locked.  Invalidations that other backends have sent are processed
+ * first, even if the table was locked long before.
  */
 void
 once_meta_get(Relation heap, OnceMeta *meta)
@@ -117,9 +117,9 @@ once_meta_get(Relation heap, OnceMeta *meta)
 	}
 
 	/*
-	 * Filling reads catalogs, and so may run the callback.  Say that the
-	 * entry is valid first: what the callback says about it from now on then
-	 * stands.
+	 * Filling reads catalogs, and that may run the callback.  So mark the
+	 * entry as valid first.  If the callback marks it as invalid meanwhile,
+	 * it stays so.
 	 */
 	if (entry == NULL)
 	{
@@ -142,7 +142,7 @@ once_meta_get(Relation heap, OnceMeta *meta)
 }
 
 /*
- * once_meta_forget has the next look at a table go to the catalogs.
+ * once_meta_forget makes the next once_meta_get of a table read the catalogs.
  */
 void
 once_meta_forget(Oid relid)
@@ -154,9 +154,9 @@ once_meta_forget(Oid relid)
 }
 
 /*
- * once_meta_epoch returns a number that grows with every invalidation.  As long
- * as it is the same, this backend has heard of no change to any table or index,
- * or to rights on them, its own changes included.
+ * once_meta_epoch returns a number that grows with every invalidation.  While it
+ * stays the same, this backend has heard of no change to any table or index or to
+ * rights on them, neither by others nor by itself.
  */
 uint64
 once_meta_epoch(void)
@@ -165,7 +165,7 @@ once_meta_epoch(void)
 }
 
 /*
- * once_meta_column_name tells what create_queue called a column.
+ * once_meta_column_name returns the name that create_queue gives to a column.
  */
 const char *
 once_meta_column_name(OnceColumn column)
@@ -174,7 +174,7 @@ once_meta_column_name(OnceColumn column)
 }
 
 /*
- * once_meta_column_type tells of which type create_queue made it.
+ * once_meta_column_type returns the type that create_queue gives to it.
  */
 Oid
 once_meta_column_type(OnceColumn column)
@@ -183,7 +183,8 @@ once_meta_column_type(OnceColumn column)
 }
 
 /*
- * Relcache callback: relid changed, or everything if it is InvalidOid.
+ * meta_invalidate is the relcache callback: relid has changed, or everything if it is
+ * InvalidOid.
  */
 static void
 meta_invalidate(Datum arg, Oid relid)
@@ -234,8 +235,8 @@ meta_fill(Relation heap, OnceMeta *meta)
 	meta->relid = RelationGetRelid(heap);
 
 	/*
-	 * Row triggers, statement triggers, those of foreign keys in either
-	 * direction and those of deferred keys all show in trigdesc.
+	 * All triggers are in trigdesc: those for rows and for statements, those
+	 * of foreign keys in either direction, and those of deferred keys.
 	 */
 	meta->distributed = once_citus_distributes(meta->relid);
 	meta->fast = heap->rd_rel->relkind == RELKIND_RELATION &&
@@ -283,9 +284,9 @@ meta_fill_columns(Relation heap, OnceMeta *meta)
 }
 
 /*
- * meta_fill_indexes sorts the indexes into those of our own, keys on id, and
- * others, which only the executor can maintain.  Indexes that are not ready
- * for insertion yet are nobody's business.
+ * meta_fill_indexes sorts the indexes into once_queue indexes, keys on id, and
+ * others, which only the executor can maintain.  An index of the latter two kinds
+ * that is not ready for insertions is ignored.
  */
 static void
 meta_fill_indexes(Relation heap, OnceMeta *meta)
@@ -370,8 +371,8 @@ meta_fill_options(Relation heap, OnceMeta *meta)
 
 /*
  * meta_columns_as_made tells whether the table has exactly the columns that
- * create_queue gives it, with nothing that only the executor would see to:
- * checks, generated values, other defaults than ours, further NOT NULLs.
+ * create_queue gives it, and nothing that only the executor handles: checks,
+ * generated values, other defaults than ours, further NOT NULLs.
  */
 static bool
 meta_columns_as_made(Relation heap)
@@ -399,8 +400,8 @@ meta_columns_as_made(Relation heap)
 			return false;
 
 		/*
-		 * The verbs give values to all columns but one, which must have the
-		 * default that they fill in.
+		 * The verbs give values to all columns.  This one must have the
+		 * default that they fill in for it.
 		 */
 		if (i == ONCE_COL_ENQUEUED_AT)
 		{

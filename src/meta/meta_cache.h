@@ -31,8 +31,8 @@ typedef enum OnceColumn
 #define ONCE_META_INDEXES	4
 
 /*
- * All of it is plain data, so that callers take a copy and need not care for
- * what invalidations do to the cache meanwhile.
+ * What is known of a queue's table.  It is plain data: callers take a copy, and
+ * need not care about invalidations of the cache meanwhile.
  */
 typedef struct OnceMeta
 {
@@ -42,28 +42,29 @@ typedef struct OnceMeta
 	Oid			sequence;		/* of the identity column id, or InvalidOid */
 
 	/*
-	 * Claims go through the one valid once_queue index.  InvalidOid: there is
-	 * none.  second_index: there are several, and none may be used.
+	 * Claims go through the one valid once_queue index, or InvalidOid if
+	 * there is none.  If second_index is set, there are several, and none may
+	 * be used.
 	 */
 	Oid			claim_index;
 	Oid			second_index;
 
 	/*
-	 * A once_queue index that is not valid, or InvalidOid: REINDEX
-	 * CONCURRENTLY is at work, or has left it behind when it failed.
+	 * A once_queue index that is not valid, or InvalidOid if there is none.
+	 * REINDEX CONCURRENTLY is at work, or left it behind when it failed.
 	 */
 	Oid			invalid_index;
 
 	/* A valid unique index on id alone, or InvalidOid */
 	Oid			id_index;
 
-	/* By Citus: the rows are elsewhere, and only its planner can get at them. */
+	/* By Citus: the rows are elsewhere, and only its planner can reach them. */
 	bool		distributed;
 
 	/*
-	 * May rows be put into the heap, and taken out, without the executor?  If
-	 * so these are the indexes to maintain: of our own kind, and plain keys
-	 * on id.
+	 * May rows be put into the heap, and removed, without the executor?  If
+	 * so, these are the indexes to maintain: once_queue indexes, and plain
+	 * keys on id.
 	 */
 	bool		fast;
 	int			nqueue_indexes;
@@ -71,7 +72,7 @@ typedef struct OnceMeta
 	int			nkey_indexes;
 	Oid			key_index[ONCE_META_INDEXES];
 
-	/* Options; microseconds, 0 for off */
+	/* Options.  Times are in microseconds, and 0 means off. */
 	QamRetry	retry;
 	int64		dedup_window;
 	int64		archive;
@@ -81,9 +82,9 @@ typedef struct OnceMeta
 	bool		consume_paused;
 
 	/*
-	 * The queue that the table was made for, if it has lost that name, else
-	 * empty; the table that the queue of this name was made with, if that is
-	 * another one, else InvalidOid.
+	 * renamed_from: if the table was renamed, the queue that it was made for;
+	 * else empty.  table_elsewhere: if the queue of this name was made with
+	 * another table, which still exists, that one; else InvalidOid.
 	 */
 	NameData	renamed_from;
 	Oid			table_elsewhere;

@@ -4,10 +4,9 @@
  *	  Reading and writing rows of once.queue.
  *
  * Users may read that table but not write it.  The functions here write it
- * below the level of SQL, as the catalogs are written, after their caller has
- * checked who asks; so no change of user is needed.  Writers of the same
- * queue's row come one after the other: they hold once_options_lock to the end
- * of their transaction.
+ * below the level of SQL, as the catalogs are written, so no other role has to be
+ * assumed.  Their callers have checked the user's rights.  Writers of one queue's
+ * row exclude one another: they hold once_options_lock until their transaction ends.
  *
  *-------------------------------------------------------------------------
  */
@@ -67,8 +66,8 @@ once_schema_oid(bool missing_ok)
 }
 
 /*
- * once_schema_is_table tells whether rows can be put into relations of a kind, so that they
- * may be the table of a queue.
+ * once_schema_is_table tells whether relations of a kind can have rows inserted, and
+ * so may be the table of a queue.
  */
 bool
 once_schema_is_table(char relkind)
@@ -79,7 +78,7 @@ once_schema_is_table(char relkind)
 }
 
 /*
- * once_options_default makes up the options of a queue without a row.
+ * once_options_default fills in the options of a queue without a row.
  */
 void
 once_options_default(OnceOptions *options)
@@ -92,8 +91,8 @@ once_options_default(OnceOptions *options)
 }
 
 /*
- * once_options_read fetches the options of a queue, as of now.  False: there
- * is no such row, and options is untouched.
+ * once_options_read fetches the options of a queue, as of now.  Returns false, and
+ * leaves options untouched, if there is no such row.
  */
 bool
 once_options_read(const char *queue, OnceOptions *options)
@@ -162,8 +161,9 @@ once_options_of_table(Oid relid)
 }
 
 /*
- * once_options_write makes or replaces the row of a queue, whose table is there; with
- * created, as that of a new queue.  The caller holds once_options_lock.
+ * once_options_write makes or replaces the row of a queue, whose table exists.
+ * created: the queue is new, so created_at is set as well.  The caller holds
+ * once_options_lock.
  */
 void
 once_options_write(const char *queue, const OnceOptions *options, bool created)
@@ -237,15 +237,15 @@ once_options_delete(const char *queue)
 }
 
 /*
- * once_options_lock waits until nobody else makes, changes or drops what is of a
- * name, and keeps them out to the end of the transaction.  prefix: that of the
- * tables, ONCE_QUEUE_PREFIX or ONCE_LEDGER_PREFIX.
+ * once_options_lock locks the name of a queue or ledger until the transaction ends.
+ * It waits until nobody else is making, changing or dropping that queue or ledger.
+ * prefix: that of its tables, ONCE_QUEUE_PREFIX or ONCE_LEDGER_PREFIX.
  *
- * Not a lock on a table: pausing a queue must not wait for a VACUUM of it, and
- * when it is being made there is no table yet.  The lock is of a kind that
- * nothing in PostgreSQL uses any more, and no SQL can take; its 80 bits are those
- * of a cryptographic hash, so that nobody can find a name which shares the lock
- * of another's queue.
+ * This is not a lock on a table, because pausing a queue must not wait for a VACUUM
+ * of it, and because a queue that is being made has no table yet.  The lock is of a
+ * kind that nothing in PostgreSQL uses any more and that no SQL can take.  Its 80 bits
+ * are those of a cryptographic hash, so that nobody can find a name that shares a lock
+ * with somebody else's queue.
  */
 void
 once_options_lock(const char *prefix, const char *name)
@@ -256,15 +256,15 @@ once_options_lock(const char *prefix, const char *name)
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 
 	/*
-	 * Names that they have given or taken are looked up anew, as with a
-	 * table's lock
+	 * As after locking a table: hear of what those who held the lock before
+	 * have changed
 	 */
 	AcceptInvalidationMessages();
 }
 
 /*
- * once_options_locked tells whether this transaction holds once_options_lock, and
- * so may have changed options.
+ * once_options_locked tells whether this transaction holds once_options_lock.  If so,
+ * it may have changed options.
  */
 bool
 once_options_locked(const char *prefix, const char *name)
@@ -300,7 +300,7 @@ options_open(LOCKMODE lockmode)
 		elog(ERROR, "table once.queue does not exist");
 	rel = table_open(relid, lockmode);
 
-	/* The library may be another one than the script that has made the table */
+	/* The library and the script that made the table may not fit together */
 	if (RelationGetDescr(rel)->natts != Natts_once_queue)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -310,8 +310,8 @@ options_open(LOCKMODE lockmode)
 }
 
 /*
- * options_find starts a scan for the row of a queue and fetches it, or NULL.
- * The tuple is good until the caller ends the scan.
+ * options_find starts a scan for the row of a queue and fetches the row, or NULL.
+ * The tuple is valid until the caller ends the scan.
  */
 static SysScanDesc
 options_find(Relation rel, const char *queue, HeapTuple *tuple)
@@ -329,11 +329,12 @@ options_find(Relation rel, const char *queue, HeapTuple *tuple)
 }
 
 /*
- * table_ids returns what a table_id of this database begins with; the oid follows.
+ * table_ids returns the beginning of every table_id of this database.  The oid of the
+ * table follows.
  *
- * Oids of tables stay the same in physical copies of a database, and so does this.
- * In a copy that has others (a dump, a subscriber) or that may get others (a database
- * made from a template) it is different.
+ * Physical copies of a database have the same oids of tables, and the same value here.
+ * Other copies have other oids (a dump, a subscriber) or may get others (a database made
+ * from a template), and have another value here.
  */
 static char *
 table_ids(void)

@@ -10,13 +10,13 @@
 
 #include "datatype/timestamp.h"
 
-/* What create_queue assumes, and what a queue without a row has; microseconds */
+/* Defaults of create_queue, and of a queue without a row; in microseconds */
 #define ONCE_MAX_ATTEMPTS		10
 #define ONCE_RETRY_DELAY		USECS_PER_SEC
 #define ONCE_RETRY_DELAY_MAX	USECS_PER_HOUR
 #define ONCE_DEDUP_WINDOW		(5 * USECS_PER_MINUTE)
 
-/* ttl_action, as it is spelt */
+/* Values of ttl_action */
 #define ONCE_TTL_DEAD_LETTER	"dead_letter"
 #define ONCE_TTL_DROP			"drop"
 
@@ -27,7 +27,7 @@ typedef struct OnceSpan
 	Interval	value;			/* if set */
 } OnceSpan;
 
-/* A row of once.queue, but for its key and its date.  table is read, and not written. */
+/* A row of once.queue, except its key and its date.  "table" is only read. */
 typedef struct OnceOptions
 {
 	int			max_attempts;
@@ -40,8 +40,8 @@ typedef struct OnceOptions
 	OnceSpan	retention;
 	bool		send_paused;
 	bool		consume_paused;
-	Oid			table;			/* that it was written for; InvalidOid: it
-								 * comes from elsewhere */
+	Oid			table;			/* for which the row was written; InvalidOid:
+								 * the row comes from another database */
 } OnceOptions;
 
 extern Oid	once_schema_oid(bool missing_ok);

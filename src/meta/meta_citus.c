@@ -4,16 +4,17 @@
  *	  Tables that Citus has distributed.
  *
  * Such a table is an ordinary one, with all its indexes, on every node that knows
- * of it; but its rows are in tables of other names, the shards, some of which may
- * be on this node.  It is Citus' planner that sends a command there.  So what goes
- * past the planner finds nothing, and what it puts into the table is never found.
+ * it.  But its rows are in tables with other names, the shards, some of which may be
+ * on this node.  Only Citus's planner sends commands there.  So code that bypasses the
+ * planner finds no rows, and rows that it puts into the table are never found.
  *
- * Citus has a row for each such table, reference tables and those that it only
- * manages included, in pg_catalog.pg_dist_partition, by its column logicalrelid of
- * type regclass, and invalidates the table's relcache entry when that changes
- * (github.com/citusdata/citus, src/backend/distributed/sql/citus--10.0-1.sql
- * and metadata/metadata_cache.c).  The catalog is known by its name here: nobody
- * can create anything in pg_catalog who could not do as he likes anyway.
+ * Citus keeps a row for each such table in pg_catalog.pg_dist_partition, also for
+ * reference tables and for those that it only manages.  The table is in column
+ * logicalrelid of type regclass.  Citus invalidates the table's relcache entry when
+ * the row changes (github.com/citusdata/citus,
+ * src/backend/distributed/sql/citus--10.0-1.sql and metadata/metadata_cache.c).  Here
+ * the catalog is found by its name.  That is safe: only those who may do anything can
+ * create something in pg_catalog.
  *
  *-------------------------------------------------------------------------
  */
@@ -34,8 +35,8 @@
 #define CITUS_RELATION		"logicalrelid"
 
 /*
- * once_citus_distributes tells whether a table is one of those.  Reads all their
- * rows, so the answer is to be kept.
+ * once_citus_distributes tells whether Citus has distributed a table.  It reads the
+ * whole catalog of Citus, so callers should remember the answer.
  */
 bool
 once_citus_distributes(Oid relid)

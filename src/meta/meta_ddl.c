@@ -1,28 +1,28 @@
 /*-------------------------------------------------------------------------
  *
  * meta_ddl.c
- *	  Relations in schema once: making and dropping them for those who may
+ *	  Making and dropping relations in schema once, for callers who may
  *	  create nothing there.
  *
- * Only the schema's owner may create anything in it, and what a queue or a
- * ledger is made of belongs to somebody else.  Were it made by commands of the
- * schema's owner, event triggers would run as that role, a superuser as a rule,
- * in the session of somebody who has temporary tables of any name; and it
- * would have the privileges that the wrong role has set as its default.  So a
- * command is taken apart here as the server does it:
+ * Only the schema's owner may create anything in it, but the relations of a queue
+ * or a ledger belong to somebody else.  If they were made by commands of the
+ * schema's owner, event triggers would run as that role, usually a superuser, in
+ * the session of a caller who can have temporary tables of any name.  And the
+ * relations would get the default privileges of the wrong role.  So a command is
+ * taken apart here, as the server does it:
  *
- *	- event triggers are fired as the caller, with his search_path, as by a
- *	  command of his own;
- *	- in between, relations are created with the schema owner's right to
- *	  create, but from the start as their owner's, with the owner's default
- *	  privileges.  Nothing that users have made runs there: the columns have
- *	  types and defaults of pg_catalog only;
- *	- all else (indexes, partitions, which sequence is whose) is done as the
- *	  caller, who acts for the owner.
+ *	- Event triggers are fired as the caller, with the caller's search_path, as
+ *	  for any command of the caller.
+ *	- In between, relations are created with the schema owner's right to create.
+ *	  They belong to their owner from the start, and have the owner's default
+ *	  privileges.  No code of users runs there: the columns have types and
+ *	  defaults of pg_catalog only.
+ *	- All else (indexes, partitions, owners of sequences) is done as the caller,
+ *	  who acts for the owner.
  *
- * Several relations that belong together are one command to event triggers, of
- * the tag of the first, like a table with its key: what
- * pg_event_trigger_ddl_commands() tells at its end is all of them.
+ * To event triggers, several relations that belong together are one command with
+ * the tag of the first one, as a table and its key are.  At its end,
+ * pg_event_trigger_ddl_commands() returns all of them.
  *
  *-------------------------------------------------------------------------
  */
@@ -57,11 +57,13 @@ static void run_as_caller(Node *command, const char *sql);
 static void drop_tables(DropStmt *stmt);
 
 /*
- * once_ddl_run executes commands that make relations in schema once, and gives
- * these to a role, for which the caller may act; or a DROP TABLE, whosever the
- * tables are.  The commands, as text, are CREATE TABLE, CREATE SEQUENCE, CREATE INDEX,
- * ALTER TABLE and DROP TABLE, name everything with its schema, and refer to nothing
- * but pg_catalog and each other, and tables of the role.
+ * once_ddl_run executes commands that make relations in schema once, and gives the
+ * relations to a role that the caller may act for.  It also executes DROP TABLE, no
+ * matter who owns the tables.
+ *
+ * The commands are text: CREATE TABLE, CREATE SEQUENCE, CREATE INDEX, ALTER TABLE and
+ * DROP TABLE.  They name everything with its schema, and refer only to pg_catalog, to
+ * each other and to tables of the role.
  */
 void
 once_ddl_run(List *commands, Oid owner)
@@ -90,8 +92,8 @@ once_ddl_run(List *commands, Oid owner)
 }
 
 /*
- * once_ddl_drop drops tables of schema once, whosever they are, like DROP
- * TABLE.  Those that do not exist are passed by.
+ * once_ddl_drop drops tables of schema once, like DROP TABLE, no matter who owns
+ * them.  Tables that do not exist are ignored.
  */
 void
 once_ddl_drop(List *relnames)
@@ -115,15 +117,15 @@ parse_command(const char *sql)
 }
 
 /*
- * run_command executes a command, or one of those that it has been taken apart
- * into.  As in the server, each says itself what it has made.
+ * run_command executes a command, or a part of one.  As in the server, each part
+ * reports what it has made to event triggers.
  */
 static void
 run_command(Node *command, const char *sql, Oid owner)
 {
 	int			guc_level = NewGUCNestLevel();
 
-	/* The database's, and not one that the caller has chosen */
+	/* Use the database's tablespace, not one that the caller has chosen */
 	(void) set_config_option("default_tablespace", "", PGC_USERSET,
 							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	switch (nodeTag(command))
@@ -148,8 +150,8 @@ run_command(Node *command, const char *sql, Oid owner)
 }
 
 /*
- * create_table executes a CREATE TABLE with all that comes with it: the sequence
- * of an identity column, keys.
+ * create_table executes a CREATE TABLE and all that belongs to it, such as keys and
+ * the sequence of an identity column.
  */
 static void
 create_table(CreateStmt *stmt, const char *sql, Oid owner)
@@ -200,8 +202,8 @@ create_sequence(CreateSeqStmt *stmt, const char *sql, Oid owner)
 }
 
 /*
- * create_index makes an index of a table that is being made, without asking for
- * the right to create in its schema.
+ * create_index makes an index of a table that is being made.  The caller's right to
+ * create in its schema is not checked.
  */
 static void
 create_index(IndexStmt *stmt, const char *sql)
@@ -232,8 +234,8 @@ run_as_caller(Node *command, const char *sql)
 }
 
 /*
- * drop_tables locks tables and drops them, past the rights of the caller.  No
- * code of users runs here.
+ * drop_tables locks tables and drops them, without checking the rights of the
+ * caller.  No code of users runs here.
  */
 static void
 drop_tables(DropStmt *stmt)

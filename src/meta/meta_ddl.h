@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * meta_ddl.h
- *	  Relations in schema once: making and dropping them for those who may
+ *	  Making and dropping relations in schema once, for callers who may
  *	  create nothing there.
  *
  *-------------------------------------------------------------------------

@@ -3,16 +3,15 @@
  * meta_dead.c
  *	  Reading and writing rows of once.dead_letter and once.failure.
  *
- * Nobody has rights on these tables: users see them through views that show
- * each of them the queues whose table he may read.  What is written here is
- * written below the level of SQL, like the options, on behalf of somebody who
- * has the right to take the message concerned; but what the tables' owner has put
- * behind them, constraints and triggers, has its say.
+ * Nobody has rights on these tables.  Users see them through views, which show to
+ * each user the queues whose table that user may read.  Rows are written below the
+ * level of SQL, like the options, for a caller who has the right to remove the message
+ * concerned.  But constraints and triggers that the tables' owner has added take
+ * effect.
  *
- * A failure belongs to a message by the name of the queue, the id and the time
- * of sending (OnceMessageKey), and so it is not the end of the world if one is
- * left over: deletions here wait for nobody, and maintain() sweeps up what they
- * had to leave.
+ * A failure belongs to a message by the name of the queue, the id and the time of
+ * sending (OnceMessageKey).  A failure that is left over does little harm.  So
+ * deletions here wait for nobody, and maintain() deletes what they had to leave.
  *
  *-------------------------------------------------------------------------
  */
@@ -50,7 +49,7 @@
 #define Anum_failure_failed_at		5
 #define Anum_failure_enqueued_at	6
 
-/* The tables, and an index of each whose first column is the queue's name */
+/* The tables, each with an index whose first column is the queue's name */
 static const char *const tables[][2] = {
 	{"dead_letter", "dead_letter_queue_idx"},
 	{"failure", "failure_queue_idx"}
@@ -72,8 +71,8 @@ static HeapTuple next_failure(SysScanDesc scan, Relation rel, const OnceMessageK
 static int	read_attempt(HeapTuple tuple, Relation rel);
 
 /*
- * once_dead_letter_lock locks the table of dead letters, to write some, if that can be
- * done without waiting.
+ * once_dead_letter_lock locks the table of dead letters for writing.  Returns false if
+ * it would have to wait.
  */
 bool
 once_dead_letter_lock(void)
@@ -96,7 +95,7 @@ once_dead_letter_open(LOCKMODE lockmode)
 }
 
 /*
- * once_dead_letter_begin opens the table of dead letters, to write some.
+ * once_dead_letter_begin opens the table of dead letters for writing.
  */
 void
 once_dead_letter_begin(OnceDeadWriter *writer)
@@ -105,7 +104,7 @@ once_dead_letter_begin(OnceDeadWriter *writer)
 }
 
 /*
- * once_dead_letter_write stores a dead letter.  Values must not be out of line.
+ * once_dead_letter_write stores a dead letter.  Values must not be stored out of line.
  */
 void
 once_dead_letter_write(OnceDeadWriter *writer, Datum *values, bool *isnull)
@@ -114,7 +113,7 @@ once_dead_letter_write(OnceDeadWriter *writer, Datum *values, bool *isnull)
 }
 
 /*
- * once_dead_letter_end closes it, and lets later commands see the rows.
+ * once_dead_letter_end closes the table, and lets later commands see the rows.
  */
 void
 once_dead_letter_end(OnceDeadWriter *writer)
@@ -123,8 +122,8 @@ once_dead_letter_end(OnceDeadWriter *writer)
 }
 
 /*
- * once_failure_write notes why a delivery failed, instead of what was noted
- * before of the same one.
+ * once_failure_write stores why a delivery failed.  It replaces what was stored for
+ * the same delivery before.
  */
 void
 once_failure_write(const char *queue, const OnceMessageKey *message, int attempt,
@@ -157,8 +156,8 @@ once_failure_write(const char *queue, const OnceMessageKey *message, int attempt
 }
 
 /*
- * once_failure_last returns the error of a message's last delivery that has
- * left one, as a palloc'd text, or null.
+ * once_failure_last returns the last error that was stored for a delivery of a
+ * message, as a palloc'd text, or null.
  */
 Datum
 once_failure_last(const char *queue, const OnceMessageKey *message, bool *isnull)
@@ -176,7 +175,7 @@ once_failure_stuck(const char *queue, const OnceMessageKey *message, bool *isnul
 }
 
 /*
- * once_failure_forget deletes what was noted of a message that is done.
+ * once_failure_forget deletes the failures of a message that is done.
  */
 void
 once_failure_forget(const char *queue, const OnceMessageKey *message)
@@ -185,7 +184,7 @@ once_failure_forget(const char *queue, const OnceMessageKey *message)
 }
 
 /*
- * once_failure_forget_stuck deletes why a message was stuck.
+ * once_failure_forget_stuck deletes the reason why a message was stuck.
  */
 void
 once_failure_forget_stuck(const char *queue, const OnceMessageKey *message)
@@ -194,8 +193,9 @@ once_failure_forget_stuck(const char *queue, const OnceMessageKey *message)
 }
 
 /*
- * once_failure_key reads which message a row is about, where columns tell its id
- * and the time of its sending; 0: there is no such column.
+ * once_failure_key reads the key of the message that a row is about.  id and
+ * enqueued_at: the columns that have the id and the time of sending; enqueued_at is 0
+ * if there is no such column.
  */
 OnceMessageKey
 once_failure_key(HeapTuple tuple, TupleDesc desc, AttrNumber id, AttrNumber enqueued_at)
@@ -213,9 +213,9 @@ once_failure_key(HeapTuple tuple, TupleDesc desc, AttrNumber id, AttrNumber enqu
 }
 
 /*
- * once_failure_orphans returns the messages of a queue that have failures and
- * are no dead letters, in a table with OnceMessageKey as the key, or NULL if
- * there are none, or that cannot be told without waiting.
+ * once_failure_orphans returns the messages of a queue that have failures and are not
+ * dead letters, in a hash table whose key is OnceMessageKey.  Returns NULL if there
+ * are no failures, or if it would have to wait.
  */
 HTAB *
 once_failure_orphans(const char *queue, Snapshot snapshot)
@@ -271,8 +271,8 @@ once_failure_orphans(const char *queue, Snapshot snapshot)
 }
 
 /*
- * once_failure_forget_orphans deletes the failures of some messages, those
- * that the snapshot sees, unless it would have to wait.
+ * once_failure_forget_orphans deletes those failures of some messages that the
+ * snapshot sees, unless it would have to wait.
  */
 void
 once_failure_forget_orphans(const char *queue, Snapshot snapshot, HTAB *messages)
@@ -299,8 +299,8 @@ once_failure_forget_orphans(const char *queue, Snapshot snapshot, HTAB *messages
 }
 
 /*
- * once_dead_letter_any tells whether there are dead letters or failures of a queue, be there
- * such a queue or not.
+ * once_dead_letter_any tells whether there are dead letters or failures under the name
+ * of a queue, which need not exist.
  */
 bool
 once_dead_letter_any(const char *queue)
@@ -321,8 +321,8 @@ once_dead_letter_any(const char *queue)
 }
 
 /*
- * once_dead_letter_forget_queue deletes all dead letters and failures of a queue that
- * is dropped, or of one that had the name before.
+ * once_dead_letter_forget_queue deletes all dead letters and failures under the name
+ * of a queue, which is being dropped, or which had the name before.
  */
 void
 once_dead_letter_forget_queue(const char *queue)
@@ -347,7 +347,8 @@ once_dead_letter_forget_queue(const char *queue)
 }
 
 /*
- * open_table opens and locks one of the tables.  NULL: that would mean to wait.
+ * open_table opens and locks one of the tables.  Returns NULL if wait is false and it
+ * would have to wait.
  */
 static Relation
 open_table(const char *relname, LOCKMODE lockmode, bool wait)
@@ -378,7 +379,8 @@ begin_writing(OnceDeadWriter *writer, Relation rel)
 }
 
 /*
- * write_row stores a row, of so many columns; further ones are null.
+ * write_row stores a row.  Values for its first natts columns are given; further
+ * columns become null.
  */
 static void
 write_row(OnceDeadWriter *writer, Datum *values, bool *isnull, int natts)
@@ -404,7 +406,7 @@ write_row(OnceDeadWriter *writer, Datum *values, bool *isnull, int natts)
 }
 
 /*
- * end_writing fires what is to be fired after it, and closes the table.
+ * end_writing fires the triggers that are due after it, and closes the table.
  */
 static void
 end_writing(OnceDeadWriter *writer)
@@ -420,9 +422,10 @@ end_writing(OnceDeadWriter *writer)
 }
 
 /*
- * find_failure returns the last error of a message, of its deliveries or of what
- * it is stuck for, as a palloc'd text, or null.  Waits for nobody: who reads the
- * view sees it all the same.
+ * find_failure returns the last error of a message, as a palloc'd text, or null: that
+ * of its deliveries, or with "stuck" the reason why it is stuck.  Waits for nobody.  If
+ * the table is locked, the caller gets null; the view once.failures shows the error all
+ * the same.
  */
 static Datum
 find_failure(const char *queue, const OnceMessageKey *message, bool stuck, bool *isnull)
@@ -458,8 +461,8 @@ find_failure(const char *queue, const OnceMessageKey *message, bool stuck, bool 
 }
 
 /*
- * forget_failures deletes what was noted of a message, or why it was stuck.
- * Waits for nobody.
+ * forget_failures deletes all failures of a message, or only the reason why it was
+ * stuck.  Waits for nobody.
  */
 static void
 forget_failures(const char *queue, const OnceMessageKey *message, bool stuck_only)
@@ -484,8 +487,8 @@ forget_failures(const char *queue, const OnceMessageKey *message, bool stuck_onl
 }
 
 /*
- * scan_queue starts a scan for the rows of a queue: those that a snapshot sees,
- * or with NULL those that are committed by now and our own.
+ * scan_queue starts a scan for the rows of a queue that a snapshot sees.  If that is
+ * NULL, the scan finds our own rows and those that are committed by now.
  */
 static SysScanDesc
 scan_queue(Relation rel, const char *index, const char *queue, Snapshot snapshot)
@@ -501,8 +504,8 @@ scan_queue(Relation rel, const char *index, const char *queue, Snapshot snapshot
 }
 
 /*
- * scan_failures is scan_queue for the failures of an id, of which next_failure
- * returns those of one message.
+ * scan_failures is scan_queue for the failures of an id.  next_failure returns those of
+ * one message from it.
  */
 static SysScanDesc
 scan_failures(Relation rel, const char *queue, const OnceMessageKey *message)

@@ -31,9 +31,9 @@
 #define Anum_dead_letter_payload		13
 
 /*
- * What a failure belongs to.  Ids come again, after TRUNCATE .. RESTART IDENTITY,
- * in an unlogged queue after a crash, or by hand; then the time tells messages
- * apart.  A message that is redriven is a new one.
+ * The message that a failure belongs to.  Ids may come again, after TRUNCATE ..
+ * RESTART IDENTITY, in an unlogged queue after a crash, or by hand; then the time
+ * tells messages apart.  A message that is redriven is a new message.
  */
 typedef struct OnceMessageKey
 {
@@ -50,7 +50,7 @@ typedef struct OnceDeadWriter
 	TupleTableSlot *slot;
 } OnceDeadWriter;
 
-/* In place of an attempt: why a message is stuck.  Deliveries count from 1. */
+/* The attempt in a row that says why a message is stuck; deliveries count from 1 */
 #define ONCE_STUCK_ATTEMPT				0
 
 extern bool once_dead_letter_lock(void);

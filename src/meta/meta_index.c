@@ -4,15 +4,15 @@
  *	  The indexes of a table, as they were at one moment.
  *
  * REINDEX CONCURRENTLY makes one index invalid and another one valid in one
- * transaction.  Who looks at one before that commits and at the other after it
- * sees two valid indexes, or none.  So the relcache will not do: what it says of
- * each index is as of the time when it was last read.  Here, all indexes of a
- * table are read from pg_index under one snapshot.
+ * transaction.  If one of them is read before that commits and the other one after it,
+ * both seem valid, or neither does.  So the relcache cannot be used: it knows each
+ * index as of the time when that index was last read.  Here, all indexes of a table
+ * are read from pg_index under one snapshot.
  *
- * What that says may be over when it is returned.  On a primary, nothing that it
- * lists can be dropped as long as the caller holds a lock on the table, since
- * whoever drops an index waits for those who may have seen it live.  On a
- * standby, nobody waits.
+ * The list may be out of date when it is returned.  On a primary, no index in it can
+ * be dropped while the caller holds a lock on the table, because a command that drops
+ * an index waits for all transactions that may have seen it live.  On a standby,
+ * nothing waits.
  *
  *-------------------------------------------------------------------------
  */
@@ -38,8 +38,8 @@ static AttrNumber single_key(HeapTuple tuple, TupleDesc desc);
 static int	compare_indexes(const ListCell *a, const ListCell *b);
 
 /*
- * once_index_list returns the indexes of a table, OnceIndex each, in the order of
- * their oids, which is that of their making.  Those that are being dropped are
+ * once_index_list returns a list of OnceIndex for the indexes of a table, in the order
+ * of their oids, in which they were usually made.  Indexes that are being dropped are
  * left out.
  */
 List *
@@ -47,7 +47,7 @@ once_index_list(Relation heap)
 {
 	List	   *indexes;
 
-	/* Anew if one of them is gone before its access method is known */
+	/* Begin again if one of them is gone before its access method is known */
 	while (!read_indexes(RelationGetRelid(heap), &indexes))
 	{
 		list_free_deep(indexes);
@@ -59,8 +59,8 @@ once_index_list(Relation heap)
 }
 
 /*
- * once_index_is_plain tells whether an index has an entry for each row, and
- * entries are made of columns alone: no expression, no condition.
+ * once_index_is_plain tells whether an index has neither expressions nor a condition:
+ * it has an entry for each row, which is made of columns only.
  */
 bool
 once_index_is_plain(Relation index)
@@ -104,8 +104,8 @@ read_indexes(Oid relid, List **indexes)
 }
 
 /*
- * index_am returns the access method of an index, which never changes.  False: the
- * index is gone.
+ * index_am finds the access method of an index, which never changes.  Returns false if
+ * the index is gone.
  */
 static bool
 index_am(Oid indexoid, Oid *am)
@@ -120,7 +120,8 @@ index_am(Oid indexoid, Oid *am)
 }
 
 /*
- * single_key returns the column of a plain unique key on one column.
+ * single_key returns the column of an index that is a plain unique key on one column,
+ * checked at once.  Returns 0 for other indexes.
  */
 static AttrNumber
 single_key(HeapTuple tuple, TupleDesc desc)

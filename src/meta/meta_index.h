@@ -15,8 +15,8 @@ typedef struct OnceIndex
 {
 	Oid			oid;
 	Oid			am;
-	bool		ready;			/* rows must be put into it */
-	bool		valid;			/* and may be looked for there */
+	bool		ready;			/* rows must be inserted into it */
+	bool		valid;			/* and it may be searched */
 	AttrNumber	key;			/* the column of a plain unique key on one
 								 * column, checked at once; 0 if it is none */
 } OnceIndex;

@@ -3,11 +3,11 @@
  * meta_letters.c
  *	  Dead letters on their way out of once.dead_letter.
  *
- * They are found in the order of death, by the index, and locked as they are
- * found; those that somebody else has locked are passed by.  They leave the table
- * as the executor would delete them: triggers of its owner fire, as the caller.
- * No command is run in the name of anybody else, so there is nobody else's code
- * that the caller could lead astray.
+ * They are found in the order of death, by the index, and locked as they are found.
+ * Those that somebody else has locked are skipped.  They are deleted as the executor
+ * would do it: triggers that the table's owner has added fire, as the caller.  No
+ * command runs as another role, so the caller cannot mislead code that has the rights
+ * of another role.
  *
  *-------------------------------------------------------------------------
  */
@@ -37,11 +37,11 @@
 #include "utils/tuplesort.h"
 #include "utils/typcache.h"
 
-/* What is sorted of each letter */
+/* The columns by which letters are sorted, and the place of the letter */
 #define Natts_found			4
-#define Anum_found_group	1	/* a number for its group; null: it has none */
+#define Anum_found_group	1	/* a hash of its group; null: it has none */
 #define Anum_found_id		2
-#define Anum_found_turn		3	/* when it died; then, when its turn comes */
+#define Anum_found_turn		3	/* first its time of death, then its turn */
 #define Anum_found_place	4
 
 typedef struct FoundLetter
@@ -64,8 +64,8 @@ static void put_found(Tuplesortstate *sort, TupleTableSlot *slot, FoundLetter *l
 static bool get_found(Tuplesortstate *sort, TupleTableSlot *slot, FoundLetter *letter);
 
 /*
- * once_letters_begin opens the table of dead letters, to look for some of a queue.
- * ids: of these ids only, or NULL.
+ * once_letters_begin opens the table of dead letters, to search for those of a queue.
+ * ids: only those with these ids; NULL means all.
  */
 void
 once_letters_begin(OnceLetters *letters, const char *queue, ArrayType *ids)
@@ -92,8 +92,8 @@ once_letters_begin(OnceLetters *letters, const char *queue, ArrayType *ids)
 }
 
 /*
- * once_letters_find finds and locks letters, the next max of those that died before
- * a time.  Returns their number; once_letters_fetch returns them.
+ * once_letters_find finds and locks the next letters, at most max, of those that died
+ * before a time.  Returns their number; once_letters_fetch returns them.
  */
 int64
 once_letters_find(OnceLetters *letters, TimestampTz before, int64 max)
@@ -113,9 +113,9 @@ once_letters_find(OnceLetters *letters, TimestampTz before, int64 max)
 }
 
 /*
- * once_letters_fetch returns where the next letters that were found are, and their
- * ids, at most max: in the order in which they died, but none of a group before one
- * of a lower id.  Returns their number.
+ * once_letters_fetch returns the places and ids of the next letters that were found, at
+ * most max.  They come in the order in which they died, except that no letter of a
+ * group comes before one with a lower id.  Returns their number.
  */
 int
 once_letters_fetch(OnceLetters *letters, int max, ItemPointer places, int64 *ids)
@@ -132,7 +132,7 @@ once_letters_fetch(OnceLetters *letters, int max, ItemPointer places, int64 *ids
 }
 
 /*
- * once_letters_end closes the table.  Locks on it and on letters stay.
+ * once_letters_end closes the table.  Locks on it and on letters are kept.
  */
 void
 once_letters_end(OnceLetters *letters)
@@ -146,8 +146,8 @@ once_letters_end(OnceLetters *letters)
 }
 
 /*
- * once_letter_remove deletes a letter that is locked, and returns what it was, as a
- * palloc'd copy.
+ * once_letter_remove deletes a letter that is locked, and returns a palloc'd copy of
+ * it.
  */
 HeapTuple
 once_letter_remove(OnceDeadWriter *writer, ItemPointer place)
@@ -248,8 +248,8 @@ find_letters(OnceLetters *letters, TimestampTz before, int64 max, Tuplesortstate
 }
 
 /*
- * is_next tells whether a letter, of those that a scan returns, comes after those
- * that were looked at, and notes that it is looked at now.
+ * is_next tells whether a letter that a scan has returned comes after all those that
+ * were looked at before.  If so, it notes that this one was looked at.
  */
 static bool
 is_next(OnceLetters *letters, FoundLetter *letter)
@@ -278,8 +278,7 @@ is_next(OnceLetters *letters, FoundLetter *letter)
 }
 
 /*
- * lock_letter locks a letter, or returns false if somebody else is at it or has
- * taken it.
+ * lock_letter locks a letter.  Returns false if somebody else has locked or deleted it.
  */
 static bool
 lock_letter(OnceLetters *letters, ItemPointer place, Snapshot snapshot,
@@ -300,11 +299,12 @@ lock_letter(OnceLetters *letters, ItemPointer place, Snapshot snapshot,
 }
 
 /*
- * find_turns puts the letters found into the order in which they have their turn:
- * in a group, that is when the last of those died that come before it, or itself.
+ * find_turns computes the turn of each letter found, and hands the letters to the sort
+ * by turn.  The turn of a letter is the time when it died.  In a group, it is the
+ * latest time when that letter or one before it died.
  *
- * Groups are told apart by a hash.  If two have the same one, letters of one may
- * have to wait for those of the other.
+ * Groups are told apart by a hash.  If two groups have the same hash, letters of one
+ * may come after those of the other.
  */
 static void
 find_turns(OnceLetters *letters, Tuplesortstate *found)
@@ -357,7 +357,7 @@ put_found(Tuplesortstate *sort, TupleTableSlot *slot, FoundLetter *letter)
 }
 
 /*
- * get_found reads the next letter.  False: there is none.
+ * get_found reads the next letter.  Returns false if there is none.
  */
 static bool
 get_found(Tuplesortstate *sort, TupleTableSlot *slot, FoundLetter *letter)

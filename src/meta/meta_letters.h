@@ -11,26 +11,26 @@
 #include "meta/meta_dead.h"
 #include "once_ids.h"
 
-/* The table of dead letters, open for looking for some */
+/* A search for letters of a queue in the table of dead letters, which is open */
 typedef struct OnceLetters
 {
 	Relation	rel;
 	const char *queue;
-	bool		any_id;			/* or those of these ids only: */
+	bool		any_id;			/* all letters, or only those of some ids: */
 	OnceIds		ids;
 
 	/*
-	 * The last one looked at, in the order of death, and all of its time and
-	 * id
+	 * The last letter looked at, in the order of death, and the places of all
+	 * that have its time and id and were looked at
 	 */
 	TimestampTz dead_at;
 	int64		id;
 	ItemPointer places;
 	int			nplaces;
 	int			max_places;
-	int			nbefore;		/* of them, before this scan */
+	int			nbefore;		/* how many places are from earlier scans */
 
-	/* Those found */
+	/* The letters that the last call has found */
 	int64		nfound;
 	struct Tuplesortstate *sorted;
 	TupleTableSlot *slot;

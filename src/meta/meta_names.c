@@ -1,11 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * meta_names.c
- *	  What is known by its name, and what has lost it.
+ *	  Relations that are known by their names, and those that have lost
+ *	  their name.
  *
- * All that belongs to a queue or ledger is found by names.  So renaming or
- * moving part of one is refused here, where the library is loaded; and where it
- * was not, what can be told of that afterwards is told here.  See README.
+ * All relations of a queue or ledger are found by their names.  So a session that has
+ * the library loaded refuses to rename or move one of them.  Other sessions do not,
+ * and the functions here tell afterwards what can be told of that.  See README.
  *
  *-------------------------------------------------------------------------
  */
@@ -30,7 +31,7 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
-/* What a relation of schema once is part of */
+/* What a relation of schema once may be part of */
 typedef enum Whole
 {
 	WHOLE_NONE,
@@ -52,7 +53,7 @@ static bool has_more(const char *queue);
 static char *stem(const char *relname, const char *prefix, const char *suffix);
 
 /*
- * once_names_init has renaming refused from now on.
+ * once_names_init installs the hook that refuses renaming.
  */
 void
 once_names_init(void)
@@ -62,8 +63,8 @@ once_names_init(void)
 }
 
 /*
- * once_names_table returns the qualified name of a table, palloc'd, or if there is no
- * such relation any more, "?".
+ * once_names_table returns the qualified name of a table, palloc'd, or "?" if the table
+ * does not exist any more.
  */
 char *
 once_names_table(Oid relid)
@@ -75,9 +76,10 @@ once_names_table(Oid relid)
 }
 
 /*
- * once_names_renamed_from returns the name, palloc'd, of the queue that a table was made for
- * which is called as that of another one, "queue", would be; NULL: none that can be
- * told.
+ * once_names_renamed_from returns the name of the queue that a table was made for, if
+ * that is another queue than the one whose name the table has now.  The name is
+ * palloc'd.  Returns NULL if the table was not renamed, as far as can be told.
+ * queue: the queue that the table's present name stands for.
  */
 char *
 once_names_renamed_from(Oid relid, const char *queue)
@@ -92,8 +94,8 @@ once_names_renamed_from(Oid relid, const char *queue)
 
 /*
  * once_names_elsewhere returns the table that a queue's options were written for, if
- * that is not relid, and still there by another name or in another schema; else
- * InvalidOid.
+ * that is not relid and still exists, under another name or in another schema.
+ * Otherwise returns InvalidOid.
  */
 Oid
 once_names_elsewhere(const char *queue, Oid relid)
@@ -107,8 +109,8 @@ once_names_elsewhere(const char *queue, Oid relid)
 }
 
 /*
- * once_names_is_own tells whether a table has the name of a queue's and, as far as
- * can be told, has not got it in place of another name or another table.
+ * once_names_is_own tells whether a table has the name of a queue's table and, as far
+ * as can be told, always had that name and has not replaced another table.
  */
 bool
 once_names_is_own(Oid relid)
@@ -121,8 +123,8 @@ once_names_is_own(Oid relid)
 }
 
 /*
- * once_names_is_adopted tells whether a table is one that options have been written for
- * under the name that it has now.
+ * once_names_is_adopted tells whether options have been written for a table under the
+ * name that it has now.
  */
 bool
 once_names_is_adopted(Oid relid)
@@ -134,10 +136,11 @@ once_names_is_adopted(Oid relid)
 }
 
 /*
- * names_object_access is called for what is done to objects of any kind; when one
- * has been altered, after its row was and before anybody sees that.
+ * names_object_access is the hook.  It is called for all that is done to objects.  When
+ * an object is altered, it is called after the object's row was changed and before the
+ * change is visible.
  *
- * An extension's script knows what it does, and so does a command that renames what
+ * Nothing is refused to the script of an extension, or to a command that renames what
  * it has made itself.
  */
 static void
@@ -160,7 +163,7 @@ names_object_access(ObjectAccessType access, Oid class_id, Oid object_id,
 
 /*
  * check_relation raises an error if a command has given another name or schema to a
- * relation that is known by what it was called.
+ * relation that is found by its name.
  */
 static void
 check_relation(Oid relid)
@@ -223,8 +226,8 @@ check_schema(Oid schema)
 }
 
 /*
- * changed_tuple returns a copy of a catalog's row as the current command has left it,
- * which nobody else sees yet, or NULL.
+ * changed_tuple returns a copy of a catalog's row with the changes of the current
+ * command, which are not visible otherwise, or NULL.
  */
 static HeapTuple
 changed_tuple(Oid catalog, Oid index, AttrNumber oid_column, Oid oid)
@@ -245,13 +248,13 @@ changed_tuple(Oid catalog, Oid index, AttrNumber oid_column, Oid oid)
 }
 
 /*
- * part_of tells what a relation of schema once is part of, by its name.  *name: that
- * of the queue or ledger, which exists.
+ * part_of tells what a relation of schema once is part of, by its name.  *name is set to
+ * the name of the queue or ledger.
  *
- * A queue's table is, if there is more that belongs to the queue.  One that has been
- * given its name instead of another one is part of nothing, so that it can be given
- * that back; and one that something has made to put it in another's place can be put
- * there.
+ * A table with the name of a queue's table is part of the queue only if the queue has
+ * more than the table.  So a table that was made under a name of this form to replace
+ * another one can be renamed.  A table that got its present name by being renamed is
+ * part of nothing, so that it can get its old name back.
  */
 static Whole
 part_of(Oid relid, const char *relname, char relkind, char **name)
@@ -293,8 +296,8 @@ part_of(Oid relid, const char *relname, char relkind, char **name)
 }
 
 /*
- * queue_of returns the name of the queue that a relation would be the table of, by its
- * own name, palloc'd; or NULL.
+ * queue_of returns the name of the queue whose table a relation is, judging by its own
+ * name, palloc'd.  Returns NULL if it cannot be the table of a queue.
  */
 static char *
 queue_of(Oid relid)
@@ -307,8 +310,8 @@ queue_of(Oid relid)
 }
 
 /*
- * has_more tells whether a queue has more than a table: options, or what remembers
- * dedup_ids.
+ * has_more tells whether a queue has more than a table: options, or a table that
+ * remembers dedup_ids.
  */
 static bool
 has_more(const char *queue)
@@ -321,7 +324,8 @@ has_more(const char *queue)
 }
 
 /*
- * stem returns what stands between a prefix and a suffix, palloc'd, or NULL.
+ * stem returns the part of a name between a prefix and a suffix, palloc'd.  Returns NULL
+ * if the name does not have these, or if nothing is between them.
  */
 static char *
 stem(const char *relname, const char *prefix, const char *suffix)

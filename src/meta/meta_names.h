@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * meta_names.h
- *	  What is known by its name, and what has lost it.  See README.
+ *	  Relations that are known by their names, and those that have lost
+ *	  their name.  See README.
  *
  *-------------------------------------------------------------------------
  */

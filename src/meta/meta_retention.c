@@ -3,8 +3,8 @@
  * meta_retention.c
  *	  Reading and writing rows of once.ledger.
  *
- * Users may read that table but not write it; it is written like once.queue,
- * below the level of SQL, after the caller has checked who asks.
+ * Users may read that table but not write it.  It is written like once.queue,
+ * below the level of SQL, after the caller has checked the user's rights.
  *
  *-------------------------------------------------------------------------
  */
@@ -35,8 +35,8 @@ static Relation ledgers_open(LOCKMODE lockmode);
 static SysScanDesc ledgers_find(Relation rel, const char *ledger, HeapTuple *tuple);
 
 /*
- * once_retention_read fetches the options of a ledger, as of now.  False: there is
- * no such row, and *retention is untouched.
+ * once_retention_read fetches the retention of a ledger, as of now.  Returns false, and
+ * leaves *retention untouched, if there is no such row.
  */
 bool
 once_retention_read(const char *ledger, Interval *retention)
@@ -56,8 +56,8 @@ once_retention_read(const char *ledger, Interval *retention)
 }
 
 /*
- * once_retention_write makes or replaces the row of a ledger; with created, as that
- * of a new one.  The caller holds once_options_lock.
+ * once_retention_write makes or replaces the row of a ledger.  created: the ledger is
+ * new, so created_at is set as well.  The caller holds once_options_lock.
  */
 void
 once_retention_write(const char *ledger, const Interval *retention, bool created)
@@ -118,8 +118,8 @@ ledgers_open(LOCKMODE lockmode)
 }
 
 /*
- * ledgers_find starts a scan for the row of a ledger and fetches it, or NULL.
- * The tuple is good until the caller ends the scan.
+ * ledgers_find starts a scan for the row of a ledger and fetches the row, or NULL.
+ * The tuple is valid until the caller ends the scan.
  */
 static SysScanDesc
 ledgers_find(Relation rel, const char *ledger, HeapTuple *tuple)

@@ -1,23 +1,24 @@
 /*-------------------------------------------------------------------------
  *
  * meta_role.c
- *	  Commands: as another role than the caller, and about roles.
+ *	  Running commands as another role than the caller, and rights of roles.
  *
- * Some of what the verbs do, callers have no right to do by themselves: making
- * tables in the schema, going through the tables of dead letters.  Such
- * commands run as the role that has it, between once_role_assume and
- * once_role_drop.  The caller's settings must not take part in them: names are
- * qualified, search_path is pinned all the same, and the tablespace of what is
- * made is the database's, since one that the caller has set may be one that
- * only the other role may use.
+ * The verbs do some things that callers have no right to do themselves, such as
+ * making tables in the schema, or truncating a generation of a ledger.  Such commands
+ * run as the role that has the right, between once_role_assume and once_role_drop.
+ * The caller's settings must have no influence on them.  Names are qualified, and
+ * search_path is set all the same.  New relations go to the database's tablespace,
+ * because the caller may have chosen one that only the other role may use.
  *
- * Only commands that run no code of users may run so, unless as the very user
- * whose code it is, and for a caller who may SET ROLE to him: code that looks for
- * a table finds a temporary one of the caller's, with a trigger of the caller's,
- * and no setting and no restriction keeps it from that.  Mind that planning a query
- * may run code: functions in constraints, indexes and statistics of the tables that
- * it names.  An error in between needs no care: the end of the (sub)transaction
- * puts everything back.  src/SECURITY lists all places.
+ * Commands that run code of users must not run this way.  The exception is code of
+ * the role that is assumed, if the caller may SET ROLE to that role.  The reason: code
+ * that refers to a table by name may find a temporary table of the caller, with a
+ * trigger of the caller, and no setting and no restriction prevents that.  Even
+ * planning a query may run code: functions in constraints, indexes and statistics of
+ * the tables that it names.
+ *
+ * An error in between needs no care: the end of the (sub)transaction restores
+ * everything.  src/SECURITY lists all places.
  *
  *-------------------------------------------------------------------------
  */
@@ -56,9 +57,8 @@ once_role_schema_owner(void)
 }
 
 /*
- * once_role_assume makes somebody else the current user.  restricted: nothing
- * may happen meanwhile that would outlast the commands, as in functions of
- * others (see SECURITY_RESTRICTED_OPERATION).
+ * once_role_assume makes another role the current user.  restricted: nothing may be
+ * done meanwhile that would outlast the commands (see SECURITY_RESTRICTED_OPERATION).
  */
 void
 once_role_assume(OnceRole *saved, Oid role, bool restricted)
@@ -77,8 +77,8 @@ once_role_assume(OnceRole *saved, Oid role, bool restricted)
 }
 
 /*
- * once_role_drop makes the current user who it was before, and takes back what
- * settings have been changed meanwhile, by whomever.
+ * once_role_drop restores the current user, and all settings that have been changed
+ * meanwhile, no matter by whom.
  */
 void
 once_role_drop(const OnceRole *saved)
@@ -102,8 +102,8 @@ once_role_run(const char *sql, int nargs, Oid *types, Datum *values)
 
 /*
  * once_role_runs_code tells whether reading or emptying a table may run code that
- * users have put behind it, be it in planning: triggers, rules, policies, what
- * is computed for checks, columns, indexes or statistics.
+ * users have attached to it, even if only during planning: triggers, rules, policies,
+ * and expressions of checks, columns, indexes or statistics.
  */
 bool
 once_role_runs_code(Relation table)
@@ -127,7 +127,7 @@ once_role_runs_code(Relation table)
 }
 
 /*
- * once_role_owns tells whether a relation is a role's own.
+ * once_role_owns tells whether a role is itself the owner of a relation.
  */
 bool
 once_role_owns(Oid relid, Oid role)
@@ -143,8 +143,8 @@ once_role_owns(Oid relid, Oid role)
 }
 
 /*
- * once_role_may_grant tells whether the caller may hand on all of these privileges
- * on a table.
+ * once_role_may_grant tells whether the caller may grant all of these privileges on a
+ * table.
  */
 bool
 once_role_may_grant(Oid relid, AclMode privileges)
@@ -156,10 +156,10 @@ once_role_may_grant(Oid relid, AclMode privileges)
 
 /*
  * once_role_grant grants privileges on tables to a role, or revokes them, as the
- * caller.  tables: qualified names.  role: of a role that exists, or "public".
+ * caller.  tables: qualified names.  role: the name of a role that exists, or "public".
  *
- * Give it one privilege at a time if the caller may have the grant options by
- * way of different roles: a command uses those of one of them only.
+ * If the caller may have the grant options through different roles, pass one privilege
+ * at a time: a command uses the grant options of one role only.
  */
 void
 once_role_grant(bool grant, const char *privileges, const char *tables, const char *role)

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * meta_role.h
- *	  Commands: as another role than the caller, and about roles.
+ *	  Running commands as another role than the caller, and rights of roles.
  *
  *-------------------------------------------------------------------------
  */
@@ -11,7 +11,7 @@
 #include "utils/acl.h"
 #include "utils/relcache.h"
 
-/* Who one was before */
+/* The user before another role was assumed */
 typedef struct OnceRole
 {
 	Oid			user;

@@ -3,10 +3,10 @@
 #   make && make install      build and install for the pg_config on PATH
 #   make installcheck         regression, isolation and TAP tests on a running server
 #   make WERROR=1             warnings about our own code are errors
-#   make EXTRA_CFLAGS=...     whatever else the compiler should be told
-#   make indent               lay out the C code; test/indent has what it takes
+#   make EXTRA_CFLAGS=...     more options for the compiler
+#   make indent               lay out the C code; test/indent gets the programs for it
 #
-# All of it works from another directory as well, which then has what is built:
+# All of it also works from another directory, where the results are then put:
 # make -f ../pg_once/Makefile.
 
 # The sources are where this file is.  PGXS takes the directory from VPATH.
@@ -15,7 +15,8 @@ VPATH := $(patsubst %/,%,$(dir $(lastword $(MAKEFILE_LIST))))
 endif
 srcdir := $(VPATH)
 
-# Files of the source tree, by patterns that are relative to it, as the results are
+# Files of the source tree that match patterns.  Patterns and results are relative
+# to the source tree.
 in_srcdir = $(patsubst $(srcdir)/%,%,$(sort $(wildcard $(addprefix $(srcdir)/,$(1)))))
 
 EXTENSION = pg_once
@@ -46,7 +47,7 @@ ifneq ($(PROVE_TESTS),)
 TAP_TESTS = 1
 endif
 
-# What -Wextra says about the server's own headers is not ours to mend.
+# These warnings of -Wextra come from the server's own headers.
 PG_CPPFLAGS = -I$(srcdir)/src
 PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare
 ifdef WERROR
@@ -63,14 +64,14 @@ $(error no server to build for: PG_CONFIG, "$(PG_CONFIG)", must be the pg_config
 endif
 include $(PGXS)
 
-# Only what is not built is looked for among the sources: what another build has
-# left there is not ours.
+# Search the source tree for sources only, because it may have the results of another
+# build.
 srcdir := $(srcdir)
 override VPATH :=
 vpath %.c $(srcdir)
 vpath %.control $(srcdir)
 
-# By absolute names, which vpath leaves alone.
+# vpath does not search for absolute names.
 BUILD_DIRS := $(addprefix $(CURDIR)/,$(sort $(dir $(OBJS))))
 $(BUILD_DIRS):
 	mkdir -p $@
@@ -83,9 +84,9 @@ $(OBJS) $(OBJS:.o=.bc): $(HEADERS_SEEN)
 $(DATA_built): $(INSTALL_SQL) $(srcdir)/pg_once.control
 	cat $(INSTALL_SQL) > $@
 
-# PostgreSQL's layout, by its own programs: PGINDENT is the pgindent of PostgreSQL
-# 16 or later, with its typedefs.list beside it, PG_BSD_INDENT the program that it
-# runs.
+# Lay out the C code with PostgreSQL's own programs.  PGINDENT is the pgindent of
+# PostgreSQL 16 or later, with its typedefs.list beside it.  PG_BSD_INDENT is the
+# program that it runs.
 C_FILES = $(addprefix $(srcdir)/,$(call in_srcdir,src/*.[ch] src/*/*.[ch]))
 indent:
 	@[ -f "$(PGINDENT)" ] || { echo >&2 "make indent: PGINDENT must name PostgreSQL's pgindent; test/indent gets it"; exit 1; }
@@ -96,5 +97,5 @@ indent:
 		--list-of-typedefs="$$(cat $(srcdir)/src/typedefs.list)" $(C_FILES)
 .PHONY: indent
 
-# What was begun and not finished would pass for finished the next time.
+# Otherwise a file that was not written to its end would seem complete next time.
 .DELETE_ON_ERROR:

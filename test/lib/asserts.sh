@@ -3,8 +3,8 @@
 #
 # To be sourced after machine.sh, postgres.sh, cache.sh and source.sh.
 
-# Set given_pg_config to that of a server with assertions, of the major version that the machine would use otherwise.
-# The one server serves valgrind as well: it announces its memory contexts to it.
+# Set given_pg_config to the pg_config of a server with assertions.  Its major version is the one that the machine would use
+# otherwise.  The server tells valgrind about its memory contexts, so it is used with valgrind as well.
 use_assert_server() {
 	local prefix
 
@@ -24,7 +24,7 @@ make_assert_server() {
 
 	make_workdir
 	fetch_postgres_source "$major" ||
-		{ tail -n 20 "$work/apt/log" >&2; die "no source package of postgresql-$major can be had"; }
+		{ tail -n 20 "$work/apt/log" >&2; die "no source package of postgresql-$major is available"; }
 	mkdir "$work/build"
 	(
 		cd "$work/build"

@@ -1,9 +1,9 @@
 # shellcheck shell=bash disable=SC2034,SC2154
-# Shared shell helpers: what takes minutes to make is kept outside the source tree, and used again.
+# Shared shell helpers: a directory outside of the source tree, to keep and reuse what takes minutes to make.
 #
 # To be sourced after machine.sh.
 
-# Root's lies where other accounts can read it: servers run from there.
+# Root's directory must be readable by other accounts, because servers run from there.
 if [ "$(id -u)" -eq 0 ]; then
 	cache=${XDG_CACHE_HOME:-/var/cache}/pg_once
 else

@@ -1,7 +1,7 @@
 /*
- * A clock that a test sets: to be preloaded into a server, whose time of day is
- * then the machine's plus what the file says that ONCE_TEST_CLOCK names, as a
- * 64-bit number of microseconds.
+ * A clock that a test can set.  This library is preloaded into a server.  The
+ * server's time of day is then the machine's plus a number of microseconds, which
+ * the file named by ONCE_TEST_CLOCK has as a 64-bit integer.
  */
 #include <fcntl.h>
 #include <stdint.h>

@@ -1,10 +1,11 @@
 #!/usr/bin/perl
-# Are the files of src/ in the order that src/README tells, and is all of it in the file and under the name where one looks for it?
+# Check that the files of src/ are in the order of src/README, and that each function is in the file, and has the name, that one
+# would expect.
 #
-# floors.pl DIRECTORY: the root of a tree that has been built; what is wrong goes to standard output, a line each.
+# floors.pl DIRECTORY: the root of a tree that has been built.  Faults are printed to standard output, one on each line.
 #
-# What a file needs of others is read from its #include lines and from the symbols of its object file.  A call through a
-# pointer names no symbol, and counts for nothing: this is how a lower file calls what a higher one has handed down.
+# What a file needs from others is read from its #include lines and from the symbols of its object file.  A call through a
+# pointer names no symbol, so it does not count.  That is how a lower file calls a function that a higher one has passed to it.
 use strict;
 use warnings;
 
@@ -13,7 +14,7 @@ use List::Util qw(first max);
 
 my $max_lines = 900;
 
-# What the server looks for in a library, whoever makes it
+# What the server expects in every library
 my %of_the_server = map { $_ => 1 } qw(_PG_init Pg_magic_func);
 
 my $root = shift // die "usage: floors.pl DIRECTORY\n";
@@ -36,16 +37,16 @@ sub contents
 	return scalar <$in>;
 }
 
-# The files as they are, relative to src/.
+# The files that exist, relative to src/
 my @files;
 find({ no_chdir => 1, wanted => sub { push @files, $1 if m{^\Q$root\E/src/(.*\.[ch])$} } }, "$root/src");
 @files = sort @files;
 die "$root/src has no sources\n" unless @files;
 my %text = map { $_ => contents("$root/src/$_") } @files;
 
-# Floors: the list in src/README, from top to bottom.  An entry is a line "  FILE  what it is for  [TAG, TAG]", where FILE
-# may end in .[ch], and the tags are what names begin with that the file offers to others.  Those in a heading are for all
-# entries up to the next one.
+# Floors: the list in src/README, from top to bottom.  An entry is a line "  FILE  what it is for  [TAG, TAG]".  FILE may end in
+# .[ch].  The names that the file offers to others begin with one of its tags.  Tags in a heading are for all entries up to the
+# next heading.
 my @entries;
 my %entry_of;       # by file
 my %doors;          # headers that declare what several files define
@@ -80,9 +81,9 @@ sub read_list
 	}
 }
 
-# What each file needs of which other ones, and whether it may.
+# What each file needs from which others
 my %needs;          # file -> file -> names
-my %goes_to;        # the same of entries, by name
+my %goes_to;        # the same for entries, by name
 
 sub need
 {
@@ -103,7 +104,7 @@ sub read_includes
 
 my %defined_in;     # symbol -> file
 my %used_by;        # symbol -> files
-my %for_sql;        # symbols that SQL functions are made of
+my %for_sql;        # symbols of SQL functions
 
 sub read_symbols
 {
@@ -158,7 +159,7 @@ sub check_order
 	}
 }
 
-# Entries that reach each other.
+# Find entries that need each other, directly or through others.
 sub check_circles
 {
 	my (%index, %low, @stack, %on_stack, $visit);
@@ -202,8 +203,7 @@ sub check_sizes
 	}
 }
 
-# Is there anybody else for what a file shows?  What SQL calls is for everybody, and the server calls the access method
-# through pointers that one file of ours takes.
+# Is everything that is not static used by another file?  SQL functions need not be, nor what the server calls in every library.
 sub check_reach
 {
 	foreach my $name (sort keys %defined_in)
@@ -213,8 +213,8 @@ sub check_reach
 	}
 }
 
-# Does a name tell where it is from?  The longest tag that it begins with is its own file's.  Of two directories, no tag is
-# the same.  Callbacks of the access method are named as PostgreSQL names its own ("btinsert").
+# Does each name tell where it is from?  The longest tag that it begins with must be a tag of its own file.  Two directories
+# must not have the same tag.  Callbacks of the access method are named as PostgreSQL names its own ("btinsert").
 sub check_names
 {
 	my %tags;       # tag -> directory -> 1
@@ -238,7 +238,7 @@ sub check_names
 	}
 }
 
-# What a file offers is declared in its own header, or in the door of its directory.
+# What a file offers must be declared in its own header, or in the door of its directory.
 sub check_declarations
 {
 	foreach my $header (grep { /\.h$/ } @files)
@@ -254,7 +254,7 @@ sub check_declarations
 
 			if (!defined $file)
 			{
-				# What the server offers may be declared where its versions differ.
+				# Functions of the server may be declared in compat/.
 				fault("%s declares %s, which is defined nowhere", $header, $name)
 				  unless $header =~ m{^compat/};
 			}

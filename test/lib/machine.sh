@@ -9,17 +9,17 @@ top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 work=
 apt_log=
 
-# The caller's settings for other servers must not reach ours.
+# Settings that the caller has for other servers must not have an effect on ours.
 given_pg_config=${PG_CONFIG:-}
 for name in $(compgen -e PG); do
 	unset "$name"
 done
 export LC_ALL=C.UTF-8
 
-# Servers run as another user than root, who makes files for them.
+# Root may make files for servers that run as another user.
 umask 022
 
-# Colours only for people.
+# Colours only on a terminal
 if [ -t 1 ]; then
 	bold=$'\e[1m' dim=$'\e[2m' red=$'\e[31m' green=$'\e[32m' yellow=$'\e[33m' plain=$'\e[0m'
 else
@@ -60,9 +60,9 @@ as_root() {
 
 # Make the temporary directory $work, for server_user alone.
 #
-# PostgreSQL refuses to run as root.  Servers, and all that talks to them, run as server_user: the caller, or for root the
-# account of the PostgreSQL packages or, failing that, nobody's.  A background job wants "${server_prefix[@]}" written
-# out, so that $! is the program's own process.
+# PostgreSQL refuses to run as root.  Servers and their clients run as server_user.  That is the caller, unless the caller
+# is root; then it is the account of the PostgreSQL packages or, if there is none, "nobody".  For a background job, write
+# out "${server_prefix[@]}" instead of calling as_server, so that $! is the program's own process.
 make_workdir() {
 	local base=${TMPDIR:-/tmp} group
 
@@ -88,8 +88,8 @@ make_workdir() {
 # Run a command as server_user.
 as_server() { "${server_prefix[@]}" "$@"; }
 
-# At exit, however it comes about, leave nothing behind, unless keep_workdir says otherwise.  kill_at_exit are processes that
-# would not heed less than SIGKILL.
+# At every kind of exit, leave nothing behind, unless keep_workdir is set.  kill_at_exit are processes that only SIGKILL
+# ends.
 keep_workdir=no
 kill_at_exit=()
 clean_up() {
@@ -108,14 +108,14 @@ trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# Stop every server that still runs in $work, and remove it.
+# Stop all servers that still run in $work, and remove the directory.
 discard_workdir() {
 	local pidfile pid
 
 	cd /
 	while read -r pidfile; do
 		pid=$(head -n 1 "$pidfile")
-		# An immediate shutdown; the file may be that of a postmaster long gone.
+		# An immediate shutdown.  The file may be a leftover of a postmaster that has ended.
 		kill -QUIT "$pid" 2>/dev/null || continue
 		wait_for 10 is_gone "$pid" || true
 	done < <(find "$work" -name postmaster.pid 2>/dev/null || true)
@@ -140,8 +140,8 @@ wait_for() {
 # Does the machine use apt?
 have_apt() { command -v apt-get >/dev/null && command -v dpkg-query >/dev/null; }
 
-# Is the package fully installed, or at least unpacked?  (Its post-installation step may have failed and the programs
-# work all the same.)
+# Is the package fully installed, or at least unpacked?  (If its post-installation step has failed, the programs may work
+# all the same.)
 package_present() {
 	case $(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null) in
 		installed|unpacked|half-configured|triggers-awaited|triggers-pending) return 0 ;;
@@ -149,7 +149,7 @@ package_present() {
 	esac
 }
 
-# Fetch the package lists, once in the life of the script.  apt's chatter goes to a log.
+# Fetch the package lists, once in the life of the script.  The output of apt goes to a log.
 apt_updated=no
 apt_update() {
 	[ "$apt_updated" = no ] || return 0
@@ -178,7 +178,7 @@ install_packages() {
 		say "create_main_cluster = false" | as_root tee "$no_cluster" >/dev/null
 	fi
 	apt_install "${missing[@]}" ||
-		# An installed package of an older version may stand in the way: let all of them move.
+		# An installed package of an older version may prevent this.  Then allow apt to upgrade all of them.
 		apt_install "$@" || true
 	[ -z "$no_cluster" ] || as_root rm -f "$no_cluster"
 	for package in "${missing[@]}"; do

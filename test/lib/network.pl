@@ -1,11 +1,12 @@
 #!/usr/bin/env perl
-# A network that fails when it is told to.  It hands connections on from one unix socket to another:
+# A network that fails on request.  It forwards connections from one unix socket to another:
 #
 #   network.pl SOCKET-OF-OURS SOCKET-OF-THE-SERVER
 #
-# If either side closes a connection, or dies, so does the other side of it.  When a client sends something with the word "unheard"
-# in it, that still arrives, and nothing comes back any more.  Stopped (SIGSTOP), it is a network that is cut: neither side
-# hears anything, not even that the other one is gone.  Killed after that, the connections are reset, as when TCP gives up.
+# If one side closes a connection or dies, the connection of the other side is closed, too.  If a client sends something with
+# the word "unheard" in it, that still arrives, but nothing is sent back to the client from then on.  While this program is
+# stopped (SIGSTOP), the network is cut: neither side hears anything, not even that the other side is gone.  If it is killed
+# after that, the connections are reset, as when TCP gives up.
 
 use strict;
 use warnings;
@@ -63,7 +64,7 @@ while (my @ready = $open->can_read)
 	for my $socket (@ready)
 	{
 		if ($socket == $listener) { take_connection() }
-		# It may have been dropped with its other side just now.
+		# It may just have been dropped together with its other side.
 		elsif ($other{$socket}) { hand_on($socket) }
 	}
 }

@@ -5,8 +5,8 @@
 
 oldest_major=15
 
-# Set pg_config (a server's, with the files for building extensions), bindir and major.  The choice is $PG_CONFIG, or else
-# the newest packaged server on this machine, or else what the distribution has.
+# Set pg_config, bindir and major.  pg_config is that of a server, with the files for building extensions: $PG_CONFIG, or
+# else that of the newest packaged server on this machine, or else that of the distribution's package.
 find_postgres() {
 	local extras=("$@")
 
@@ -27,8 +27,8 @@ find_postgres() {
 	[ "$major" -ge "$oldest_major" ] || die "PostgreSQL $oldest_major or later is needed, $pg_config is of version $major"
 }
 
-# Set major to that of the newest packaged server that is here, those with the files for building extensions first; or to
-# the distribution's.
+# Set major to the version of the newest packaged server on this machine, preferring those with the files for building
+# extensions.  If there is none, set it to the version that the distribution has.
 choose_packaged_major() {
 	local with_pgxs candidate
 
@@ -46,7 +46,7 @@ choose_packaged_major() {
 	major=$candidate
 }
 
-# With a PostgreSQL of the caller's own only the tools beside it can be missing.
+# If the caller has chosen a PostgreSQL, only other tools can be missing.
 install_packages_if_apt() {
 	local package wanted=()
 
@@ -60,7 +60,8 @@ install_packages_if_apt() {
 	install_packages "${wanted[@]}"
 }
 
-# Copy the source tree, without what a build left there, to $work/src: the original may lie where server_user cannot read.
+# Copy the source tree, without the results of a build, to $work/src, because server_user may not be able to read the
+# original.
 stage_sources() {
 	mkdir "$work/src"
 	tar -C "$top" --exclude=./.git --exclude='*.o' --exclude='*.so' --exclude='*.bc' --exclude=./results \
@@ -68,12 +69,12 @@ stage_sources() {
 	[ "$(id -u)" -ne 0 ] || chown -R "$server_user:$(id -g "$server_user")" "$work/src"
 }
 
-# make in the staged tree.
+# Run make in the staged tree.
 make_staged() {
 	as_server make --no-print-directory -C "$work/src" PG_CONFIG="$pg_config" with_llvm=no "$@" </dev/null
 }
 
-# Build the staged tree, with the arguments handed to make, and install it.  What make says goes to $work/build.log.
+# Build the staged tree and install it.  The arguments are passed to make, whose output goes to $work/build.log.
 build_and_install() {
 	local target
 
@@ -87,10 +88,11 @@ build_and_install() {
 	"$@" make --no-print-directory -C "$work/src" PG_CONFIG="$pg_config" with_llvm=no install </dev/null >>"$work/build.log" 2>&1
 }
 
-# start_server [SETTING...]: make a cluster in $work/data, start it with the settings (name=value) and point psql and all the
-# others to it.  Its superuser is "postgres"; only server_user and root can reach its socket.
+# start_server [SETTING...]: make a cluster in $work/data, start it with the settings (name=value), and set the environment of
+# clients so that they connect to it.  Its superuser is "postgres".  Only server_user and root can reach its socket.
 #
-# server_program can name a stand-in for the server's executable, start_timeout allow it more time.
+# server_program may name a program to run instead of the server's executable.  start_timeout is how many seconds the start may
+# take.
 server_program=
 start_timeout=60
 start_server() {
@@ -107,7 +109,7 @@ start_server() {
 	export PGHOST=$work/socket PGPORT=5432 PGUSER=postgres PGDATABASE=postgres
 }
 
-# Start the server of $work/data, for the first time or again.
+# Start the server of $work/data, for the first time or once more.
 launch_server() {
 	as_server "$bindir/pg_ctl" --pgdata="$work/data" --log="$work/server.log" --wait --timeout="$start_timeout" \
 		${server_program:+-p "$server_program"} start </dev/null >"$work/pg_ctl.log" 2>&1 ||
@@ -118,5 +120,5 @@ stop_server() {
 	as_server "$bindir/pg_ctl" --pgdata="$work/data" --wait --timeout="$start_timeout" --mode=fast stop >/dev/null
 }
 
-# psql for scripts: no start-up file, bare rows, an error ends it.
+# psql for scripts: it reads no start-up file, prints only rows, and ends at an error.
 sql() { as_server "$bindir/psql" -XAtq -v ON_ERROR_STOP=1 "$@"; }

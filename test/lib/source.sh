@@ -3,12 +3,12 @@
 #
 # To be sourced after machine.sh.
 
-# fetch_postgres_source MAJOR [RELEASE]: fetch the newest source package that can be had, of the distribution's release that the
-# machine has or of another one, and unpack what is PostgreSQL's own of it (the distribution's patches would have the server load
-# its libraries from /usr/lib) to $work/postgresql.  Fails if there is none.
+# fetch_postgres_source MAJOR [RELEASE]: fetch the newest source package that is available, and unpack PostgreSQL's own part of
+# it to $work/postgresql.  (The distribution's patches are left out, because they make the server load its libraries from
+# /usr/lib.)  RELEASE is a release of the distribution; the default is the machine's.  Fails if there is no source package.
 #
-# The machine's own package sources are turned into sources of source packages, in a configuration of our own: its
-# configuration is not touched, and each keeps the options it has (two entries for one archive must agree on the key).
+# The machine's package sources are turned into sources of source packages, in a separate configuration.  The machine's own
+# configuration is not changed.  Each source keeps its options, because two entries for one archive must agree on the key.
 fetch_postgres_source() {
 	local major=$1 release=${2:-} apt=$work/apt file version options
 
@@ -23,11 +23,11 @@ fetch_postgres_source() {
 	done
 	options=(-o Dir::Etc::SourceList=/dev/null -o Dir::Etc::SourceParts="$apt/parts" -o Dir::State::Lists="$apt/lists"
 		-o Dir::Cache="$apt" -o APT::Sandbox::User="$(id -un)" -o APT::Get::List-Cleanup=false)
-	# Not every archive of the machine need have another release.
+	# Some archives of the machine may not have the other release.
 	apt-get -q "${options[@]}" update >"$apt/log" 2>&1 || [ -n "$release" ] ||
 		warn "apt-get update reported errors: $(tail -n 1 "$apt/log")"
 	cd "$apt/download"
-	# The newest may have left the mirror already.
+	# The newest version may have been removed from the mirror.
 	for version in $(apt-cache "${options[@]}" showsrc "postgresql-$major" 2>/dev/null |
 		sed -n 's/^Version: //p' | sort -uVr); do
 		say "    source package postgresql-$major $version"
@@ -37,7 +37,7 @@ fetch_postgres_source() {
 			cd "$work"
 			return 0
 		fi
-		say "    cannot be had"
+		say "    not available"
 		rm -f ./*
 	done
 	cd "$work"

@@ -1,8 +1,8 @@
 # shellcheck shell=bash disable=SC2034,SC2154
 # Shared shell helpers: the suites, and the count of what passed.
 #
-# To be sourced after machine.sh and postgres.sh.  Every suite reports each test (a regress file, an isolation spec, a TAP or
-# pgTAP file, a stress run) by record, and wants a server as start_suite_server makes it.
+# To be sourced after machine.sh and postgres.sh.  Every suite calls "record" for each test (a regress file, an isolation spec,
+# a TAP or pgTAP file, a stress run).  Every suite needs a server that start_suite_server has started.
 
 passed=0
 failed=0
@@ -21,7 +21,7 @@ record() {
 	fi
 }
 
-# What the suites expect of a server.  Autovacuum is busy on purpose.
+# Start a server for the suites.  Autovacuum runs often, on purpose.
 start_suite_server() {
 	start_server "fsync=off" "max_connections=100" "max_prepared_transactions=20" \
 		"max_wal_size=4GB" "autovacuum_naptime=1s" "log_line_prefix='%m [%p] %q%a '" "log_min_messages=warning" "$@"
@@ -35,7 +35,7 @@ run_pg_regress() {
 
 	shift
 	step "$suite"
-	# The output is read as it comes: there is no other sign of progress.
+	# Read the output as it is printed, to show progress.
 	while read -r line; do
 		say "$line" >>"$log"
 		if [[ $line =~ ^(test )?[[:space:]]*([^[:space:]]+)\ +\.\.\.\ +(ok|FAILED).*\ ([0-9]+)\ ms ]]; then
@@ -52,7 +52,7 @@ run_pg_regress() {
 	grep -q '^exit status 0$' "$log" || status=1
 	[ "$seen" -gt 0 ] || status=1
 	if [ "$status" -ne 0 ]; then
-		# It may have failed as a whole, or had no test to run.
+		# The suite may have failed as a whole, or had no test to run.
 		[ "$failed" -gt "$failed_before" ] || record FAILED "$suite" "$(seconds_since "$started")" "$log"
 		find "$work/src" -name regression.diffs -exec head -n 200 {} + | sed 's/^/           | /'
 	fi
@@ -62,25 +62,26 @@ run_pg_regress() {
 suite_regress() { run_pg_regress regress ISOLATION= ${1:+"REGRESS=$1"}; }
 suite_isolation() { run_pg_regress isolation REGRESS= ${1:+"ISOLATION=$1"}; }
 
-# The build suite: what make does in another directory than that of the sources, where something has been built as well.
+# The build suite: run make in another directory than that of the sources, which have been built in their own directory, too.
 suite_build() {
 	local test
 
 	step "build"
 	as_server mkdir -p "$work/elsewhere" "$work/nowhere"
-	# The others work in what this one makes.
+	# The other tests need the directory that this one makes.
 	timed build elsewhere
 	for test in ${1:-installcheck clean nowhere}; do
 		[ "$test" = elsewhere ] || timed build "$test"
 	done
 }
 
-# make_elsewhere ARGUMENT...: make in the directory "elsewhere" beside the sources.
+# make_elsewhere ARGUMENT...: run make in the directory "elsewhere" beside the sources.
 make_elsewhere() {
 	as_server make --no-print-directory -C "$work/elsewhere" -f ../src/Makefile PG_CONFIG="$pg_config" with_llvm=no "$@" </dev/null
 }
 
-# What it would install is what the build among the sources would: the same files, the same text, the same names in the library.
+# A build elsewhere installs the same as a build among the sources: the same files with the same text, and a library with the
+# same names.
 build_elsewhere() {
 	local where
 
@@ -98,7 +99,7 @@ build_elsewhere() {
 	diff ../src.names ../elsewhere.names && diff ../src.files ../elsewhere.files
 }
 
-# The tests are found among the sources, and what they leave is not.
+# The tests are taken from the sources, but their results are not put there.
 build_installcheck() {
 	rm -rf "$work/src/results" "$work/src/output_iso"
 	make_elsewhere installcheck REGRESS=send ISOLATION=ack-ack TAP_TESTS= || return
@@ -116,7 +117,7 @@ build_nowhere() {
 	! as_server make -C "$work/nowhere" PG_CONFIG="$pg_config" && ! make_elsewhere PG_CONFIG="$work/no-such-program"
 }
 
-# timed SUITE TEST: record what the function SUITE_TEST comes to.
+# timed SUITE TEST: run the function SUITE_TEST and record its result.
 timed() {
 	local started=$EPOCHREALTIME result=ok
 
@@ -124,14 +125,14 @@ timed() {
 	record "$result" "$1/$2" "$(seconds_since "$started")" "$work/$1-$2.log"
 }
 
-# run_files SUITE JOBS COMMAND FILE...: run the command with each file, so many at a time, each in its own process.
+# run_files SUITE JOBS COMMAND FILE...: run the command for each file, JOBS at a time, each in its own process.
 run_files() {
 	local suite=$1 jobs=$2 command=$3 file name running=0
 
 	shift 3
 	mkdir -p "$work/$suite"
 	for file; do
-		# A pattern without a match is a suite without a test.
+		# A pattern that matches nothing stays as it is: there is no such test.
 		[ -e "$file" ] || { record FAILED "$suite: no such file: $file" 0.0; return; }
 		name=$(basename "${file%.*}")
 		if [ "$running" -ge "$jobs" ]; then
@@ -151,7 +152,7 @@ run_files() {
 	report_files "$suite"
 }
 
-# Record what run_files has finished since the last call.
+# Record the tests of run_files that have ended since the last call.
 report_files() {
 	local result fields
 
@@ -181,7 +182,7 @@ run_tap_file() {
 		PATH="$bindir:$PATH" PG_CONFIG="$pg_config" PG_REGRESS="$pgxs_dir/src/test/regress/pg_regress" \
 		TESTDIR="$work/clusters/$2" TESTDATADIR="$work/clusters/$2/data" TESTLOGDIR="$work/clusters/$2/log" \
 		timeout "${test_timeout:-300}" prove --timer -I "$pgxs_dir/src/test/perl" -I test/t "$1" && return 0
-	# What the test's own output does not say.
+	# Show what the test's own output does not tell.
 	say "The end of its log:"
 	find "$work/clusters/$2" -name 'regress_log_*' -exec tail -n 25 {} +
 	return 1

@@ -1,8 +1,8 @@
 #!/usr/bin/perl
-# Print the names of the types that C files declare by typedef, sorted: what pgindent must be told to know a type from a variable.
+# Print the names of the types that C files declare by typedef, sorted.  pgindent needs them to tell types from variables.
 #
-# PostgreSQL takes its own list from debug information.  That leaves out enumerations of which only the constants are
-# used; the declarations leave out nothing.
+# PostgreSQL takes its own list from debug information.  That lacks enumerations of which only the constants are used.  The
+# declarations have all of them.
 use strict;
 use warnings;
 

@@ -1,12 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * damage.c
- *	  What the test of damaged indexes needs: to read and write the pages of a
- *	  relation as bytes.
+ *	  Reading and writing the pages of a relation as bytes, for the test of
+ *	  damaged indexes.
  *
- * It belongs to the test, which compiles and loads it, and is not part of the
- * extension.  Pages are changed in shared buffers and not logged, so the server
- * has to stay up.
+ * The test compiles and loads this library; it is not part of the extension.
+ * Pages are changed in shared buffers and not logged, so the server must not
+ * restart.
  *
  *-------------------------------------------------------------------------
  */
@@ -40,7 +40,7 @@ open_relation(FunctionCallInfo fcinfo)
 }
 
 /*
- * damage_read(relation regclass) returns bytea[]: all pages.
+ * damage_read(relation regclass) returns bytea[]: returns all pages.
  */
 Datum
 damage_read(PG_FUNCTION_ARGS)
@@ -66,8 +66,8 @@ damage_read(PG_FUNCTION_ARGS)
 }
 
 /*
- * damage_restore(relation regclass, pages bytea[]): make these the relation's pages.
- * All sessions forget what they have remembered of the relation.
+ * damage_restore(relation regclass, pages bytea[]): replaces all pages of a relation.
+ * All sessions forget what they remember of the relation.
  */
 Datum
 damage_restore(PG_FUNCTION_ARGS)
@@ -87,7 +87,7 @@ damage_restore(PG_FUNCTION_ARGS)
 		bytea	   *page = DatumGetByteaPP(pages[block]);
 		Buffer		buffer;
 
-		/* What is in the file may be refused */
+		/* The server may refuse to read the page that is in the file */
 		if (block >= nblocks)
 			buffer = once_extend(rel, MAIN_FORKNUM);
 		else
@@ -102,7 +102,8 @@ damage_restore(PG_FUNCTION_ARGS)
 }
 
 /*
- * damage_write(relation regclass, block int, at int, bytes bytea)
+ * damage_write(relation regclass, block int, at int, bytes bytea): writes bytes to a
+ * place of a page.
  */
 Datum
 damage_write(PG_FUNCTION_ARGS)

@@ -1,5 +1,5 @@
--- What the test of damaged indexes does on the server: a queue that has every kind of page, damage to its index, and every verb
--- tried on it.  Everything that a round does to the table is rolled back; the index is restored from an image.
+-- The server's side of the test of damaged indexes: it makes a queue that has every kind of page, damages its index, and tries
+-- every verb on it.  All that a round does to the table is rolled back.  The index is restored from an image.
 
 CREATE FUNCTION damage_read(relation regclass) RETURNS bytea[] AS :'library' LANGUAGE C STRICT;
 CREATE FUNCTION damage_restore(relation regclass, pages bytea[]) RETURNS void AS :'library' LANGUAGE C STRICT;
@@ -7,7 +7,7 @@ CREATE FUNCTION damage_write(relation regclass, block int, at int, bytes bytea) 
 
 CREATE TABLE image (name text PRIMARY KEY, pages bytea[]);
 
--- Each verb, in the order in which they are tried.
+-- The verbs, in the order in which they are tried
 CREATE TABLE verb (n int GENERATED ALWAYS AS IDENTITY, name text, statement text);
 INSERT INTO verb (name, statement) VALUES
 ('check', $$SELECT count(*) FROM once.check('q')$$),
@@ -45,7 +45,7 @@ INSERT INTO verb (name, statement) VALUES
 ('pop all', $$SELECT count(*) FROM once.pop('q', 10000)$$),
 ('purge', $$SELECT once.purge('q')$$);
 
--- Try all verbs, one after another, and roll all that back.  Those that raise are returned.
+-- Try all verbs, one after another, and roll everything back.  Returns the errors.
 CREATE FUNCTION try_verbs(OUT name text, OUT state text, OUT message text) RETURNS SETOF record LANGUAGE plpgsql AS $$
 DECLARE
   v verb;
@@ -71,8 +71,8 @@ BEGIN
   RETURN QUERY SELECT * FROM unnest(names, states, messages);
 END $$;
 
--- Take all messages out that can be had, and roll that back: what is missing of those that could be had without damage, what came
--- twice, and in the wrong order in its group.
+-- Remove all messages that are offered, and roll that back.  Returns which messages are missing of those that are offered without
+-- damage, which came twice, and which came in the wrong order of their group.
 CREATE TABLE available (image text, id bigint);
 CREATE FUNCTION drain(image_name text, OUT state text, OUT message text, OUT n int, OUT dead int, OUT missing bigint[], OUT twice bigint[], OUT misplaced bigint[]) LANGUAGE plpgsql AS $$
 DECLARE
@@ -103,8 +103,8 @@ BEGIN
   END;
 END $$;
 
--- Restore the index, and damage it: bytes at some places of some blocks.  Hints of wake-ups change, so that no session goes by
--- what it remembers.
+-- Restore the index, and damage it: write bytes at some places of some blocks.  The counts of wake-ups change, so that no session
+-- relies on what it remembers.
 CREATE SEQUENCE restored;
 CREATE PROCEDURE damage(image_name text, blocks int[], places int[], pieces bytea[]) LANGUAGE plpgsql AS $$
 BEGIN
@@ -113,7 +113,8 @@ BEGIN
   PERFORM damage_write('once.q_q_queue_idx', blocks[i], places[i], pieces[i]) FROM generate_subscripts(blocks, 1) i;
 END $$;
 
--- A round: what check says, whether all can be taken out, and what the verbs raise; then REINDEX, and whether all is well.
+-- A round: what check finds, whether all messages can be removed, and which errors the verbs raise; then REINDEX, and whether the
+-- queue is in order again.
 CREATE FUNCTION round(image_name text, blocks int[], places int[], pieces bytea[]) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
   result jsonb := '{}';
@@ -163,13 +164,13 @@ ROLLBACK;
 SELECT count(*) FROM once.send_batch('q', array_fill('1'::jsonb, ARRAY[2600]), priority => 8);
 DELETE FROM once.q_q WHERE priority = 8;
 SELECT count(*) FROM once.lease('q', '1 ms', 1);
--- Dead letters, and dead messages that nobody has taken away
+-- Dead letters, and dead messages that are still in the queue
 SELECT count(*) FROM once.send_batch('q', array_fill('1'::jsonb, ARRAY[8]), priority => 9);
 CREATE FUNCTION kill(n int) RETURNS void LANGUAGE sql AS $$ SELECT count(once.nack(receipt, '0 s')) FROM (SELECT receipt FROM once.lease('q', '1 h', 4) OFFSET 0) l $$;
 SELECT kill(n) FROM generate_series(1, 3) n;
 CALL once.maintain();
 SELECT kill(n) FROM generate_series(1, 3) n;
--- Chains that begin with messages that are gone: they have to go on.
+-- Chains whose first message is gone: they must go on.
 INSERT INTO image SELECT 'older', damage_read('once.q_q_queue_idx');
 DELETE FROM once.q_q WHERE id IN (SELECT min(id) FROM once.q_q WHERE group_id IN ('chain 1', 'g 300', 'g 301') GROUP BY group_id);
 SELECT count(*) FROM once.send_batch('q', array_fill('1'::jsonb, ARRAY[250]), delay => '6 h');

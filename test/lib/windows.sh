@@ -1,19 +1,19 @@
 # shellcheck shell=bash disable=SC2034,SC2154
-# The crash windows: whatever dies, at whatever instant of a delivery, what is lost, done twice or delivered again?
+# The crash windows: if something dies at some instant of a delivery, is the message lost, done twice or delivered again?
 #
 # To be sourced after machine.sh and postgres.sh, by test/demo.
 #
-# A cell is a contract, an instant and a way to die.  For each way, the cells of all contracts and instants are brought about
-# at the same time: each has a message of its own, and a client that stops at its instant.  Then all of them are struck, a
-# second consumer takes what it can get, and what has become of each message is counted.
+# A cell is a contract, an instant and a way to die.  For each way, all cells are tried at the same time.  Each has a message of
+# its own, and a client that stops at its instant.  Then all of them are struck.  A second consumer receives what it can get, and
+# then it is counted what has become of each message.
 
 ways=(client network backend stop server)
 
 # ---- The contracts ----
 
-# What a client does, line by line.  Lines that begin with @, ~ or ? are instants.  @: it has done what is before.  ~: it is
-# executing what follows, which waits, because there is no message yet.  ?: what is before has been executed, and the client
-# does not know, because the answer is under way.
+# What a client does, line by line.  Lines that begin with @, ~ or ? are instants.  @: the client has done everything before this
+# line.  ~: the client is executing the next line, which waits, because there is no message yet.  ?: the line before has been
+# executed, but the client does not know, because the answer is still on its way.
 contracts=(receive receive-outside lease lease-apart pop pop-first)
 declare -A title steps
 
@@ -95,7 +95,7 @@ INSERT INTO effect VALUES (:'cell', 'first', :attempt);
 COMMIT;
 ?between commit and its answer"
 
-# second_consumer CELL ROUND: what it does with the message of a cell, if it can have it.
+# second_consumer CELL ROUND: print what the second consumer does to receive the message of a cell and to process it.
 second_consumer() {
 	case $1 in
 		pop*) say "INSERT INTO effect SELECT '$1', 'second', attempt, '$2' FROM once.pop('$1');" ;;
@@ -109,7 +109,7 @@ second_consumer() {
 
 # ---- The clients ----
 
-# Set cells, which are named as their queues, contract-number, and kind and instant of each.
+# Set cells, and the kind and instant of each.  A cell has the name of its queue: contract-number.
 declare -A kind instant
 list_cells() {
 	local contract line number
@@ -127,7 +127,7 @@ list_cells() {
 	done
 }
 
-# Run a command with each cell of a kind, or of several: for_each KINDS COMMAND ARGUMENT...
+# for_each KINDS COMMAND ARGUMENT...: run a command for each cell of one or more kinds.
 for_each() {
 	local kinds=$1 cell
 
@@ -137,7 +137,7 @@ for_each() {
 	done
 }
 
-# What the client of a cell does, up to its instant
+# Print what the client of a cell does up to its instant.
 client_script() {
 	local instants=${1##*-} line='' verb script=("\\set cell $1" "\\set wait '0 s'")
 
@@ -168,7 +168,7 @@ start_client() {
 		<"$work/nothing" >"$work/clients/$1.log" 2>&1 {nothing}>&- &
 	clients+=($!)
 	kill_at_exit+=($!)
-	# The shell shall not report its death.
+	# Keep the shell from reporting its death.
 	disown
 }
 
@@ -181,7 +181,7 @@ start_network() {
 	wait_for 30 test -S "$work/network/.s.PGSQL.5432" || die "there is no network"
 }
 
-# Have all clients come to their instants
+# Start all clients, and wait until they have come to their instants.
 start_clients() {
 	clients=()
 	start_network
@@ -203,8 +203,8 @@ nobody_waits() { [ "$(sql -c "SELECT count(*) FROM pg_stat_activity WHERE $is_cl
 
 # ---- The ways to die ----
 
-# strike WAY: afterwards the server is there, and of the clients it knows nothing, or with a network that is cut, not that they
-# are gone.
+# strike WAY: make something die.  Afterwards the server runs, and has noticed that the clients are gone.  If the network is cut, it
+# has not noticed.
 strike() {
 	local reinitialized pids
 
@@ -237,7 +237,7 @@ strike() {
 count_reinitializations() { grep -c 'all server processes terminated; reinitializing' "$work/server.log" || true; }
 has_reinitialized() { [ "$(count_reinitializations)" -gt "$1" ] && sql -c "SELECT" 2>/dev/null; }
 
-# The postmaster and its children
+# Print the process ids of the postmaster and its children.
 server_processes() {
 	{ cat /proc/[0-9]*/stat 2>/dev/null || true; } | awk -v postmaster="$(head -n 1 "$work/data/postmaster.pid")" '
 		{ pid = $1; sub(/^.*\) /, "") }
@@ -245,7 +245,7 @@ server_processes() {
 		END { print "" }'
 }
 
-# A process that is only waiting to be buried has ended.
+# have_ended PID...: have all of these processes ended?  A zombie has ended.
 have_ended() {
 	local pid
 
@@ -258,10 +258,10 @@ have_ended() {
 
 send_message() { say "SELECT once.send('$1', '{}') \\g /dev/null"; }
 
-# Has the second consumer take what it can have.
+# second_round ROUND: run the second consumer on all cells.
 second_round() { for_each '@~?' second_consumer "$1" | sql -f -; }
 
-# Leases last an hour.  Let two pass, on the server's clock.
+# Leases last one hour.  Let two hours pass on the server's clock.
 clock=0
 let_leases_end() {
 	clock=$((clock + 2))
@@ -274,8 +274,8 @@ count_cell() {
 	say "  FROM effect WHERE cell = '$1';"
 }
 
-# outcome EFFECTS ATTEMPT ROUND LEFT FAULTS: what has become of a message, in a word.  ATTEMPT and ROUND are those of the second
-# consumer.
+# outcome EFFECTS ATTEMPT ROUND LEFT FAULTS: print in one word what has become of a message.  ATTEMPT and ROUND are those of the
+# second consumer.
 outcome() {
 	local later=''
 
@@ -285,7 +285,7 @@ outcome() {
 	esac
 	case $*$later in
 		'0 0  0 0') say "lost" ;;
-		# It was the first that had it; or the second, and that was the first delivery.
+		# Either the first consumer had it, or the second one had it as the first delivery.
 		'1 0  0 0' | '1 1 now 0 0') say "nothing" ;;
 		'1 2 '*' 0 0'*) say "again$later" ;;
 		'2 2 '*' 0 0'*) say "doubled$later" ;;
@@ -302,7 +302,7 @@ try_way() {
 	start_clients
 	strike "$1"
 	for_each '~' send_message | sql -f -
-	wait_for 50 nobody_waits || die "who waits for a message does not find it"
+	wait_for 50 nobody_waits || die "a client that waits for a message does not get it"
 	second_round now
 	let_leases_end
 	second_round lease
@@ -313,13 +313,13 @@ try_way() {
 	fi
 	kill -KILL "${kill_at_exit[@]}" 2>/dev/null || true
 	kill_at_exit=()
-	! grep -lxF -e '-- told' "$work"/clients/*.log || die "a client was told what it is not to know"
+	! grep -lxF -e '-- told' "$work"/clients/*.log || die "a client got an answer that it should not get"
 	while IFS='|' read -r cell effects attempt round left faults; do
 		outcomes[$1:$cell]=$(outcome "$effects" "$attempt" "$round" "$left" "$faults")
 	done < <(for_each '@~?' count_cell | sql -f -)
 }
 
-# columns TEXT...: a row of a table
+# columns TEXT...: print a row of a table.
 columns() {
 	local line="| $1" text
 
@@ -351,7 +351,7 @@ print_windows() {
 	done
 }
 
-# What is printed also stands in the documentation, between two marks.
+# Print the tables of the documentation, which are between two marks there.  They must be the same as those printed here.
 documented_windows() { sed -n '/^<!-- test\/demo --windows -->$/,/^<!-- end -->$/{ /^<!--/d; p }' "$top"/doc/*.md; }
 
 start_windows_server() {
@@ -394,6 +394,6 @@ show_windows() {
 	stop_server
 	say
 	print_windows | tee "$work/windows"
-	diff -u <(documented_windows) <(sed '$d' "$work/windows") || die "doc/ says otherwise"
-	say "So says doc/."
+	diff -u <(documented_windows) <(sed '$d' "$work/windows") || die "the tables in doc/ are different"
+	say "The tables in doc/ are the same."
 }

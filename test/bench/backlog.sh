@@ -15,8 +15,8 @@ bench_backlog() {
 	done
 }
 
-# backlog_rounds NUMBER.  Everything is on disk and in the checkpoint when it begins, with the small backlog as with the
-# large one.
+# backlog_rounds NUMBER: measure with a backlog of this many messages.  With the small backlog as with the large one, everything
+# is on disk and in a checkpoint before the measurement begins.
 backlog_rounds() {
 	local left=$1 batch repeat messages total=0
 

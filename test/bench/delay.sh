@@ -10,7 +10,7 @@ bench_delay() {
 	delay_trickle
 }
 
-# A million for tomorrow, in one of two queues that are otherwise the same; slices of calls alternate between them.
+# A million messages for tomorrow in one of two queues that are otherwise the same.  Slices of calls alternate between the queues.
 delay_future() {
 	local clients=1 future calls slices name
 
@@ -47,7 +47,7 @@ delay_future() {
 
 delay_title() { if [ "$1" = receive ]; then say "receive and ack"; else say "send and pop"; fi; }
 
-# Into a queue with nothing else for the present
+# Send to a queue that has no other message for the present, and pop from it
 delay_pop_script() {
 	cat >"$work/delay.pop.$1" <<-SQL
 		SELECT once.send('$(queue_of "$1")', bench.payload());
@@ -56,7 +56,7 @@ delay_pop_script() {
 	say "$work/delay.pop.$1"
 }
 
-# A million rows in one transaction, and a hundred per commit.
+# Inserting: a million rows in one transaction, and a hundred per commit
 delay_insert() {
 	local rows calls delay repeat micros name
 
@@ -114,7 +114,8 @@ delay_statement() {
 	say "INSERT INTO once.q_bench (payload, deliver_at) SELECT bench.payload(), $at FROM generate_series(1, $2)"
 }
 
-# delay_load NUMBER LEAD SPREAD: so many messages that become due at random within SPREAD seconds, LEAD seconds from now.
+# delay_load NUMBER LEAD SPREAD: load this many messages.  They become due at random times within SPREAD seconds, LEAD seconds from
+# now.
 delay_load() {
 	clear_all
 	delay_from=$EPOCHREALTIME
@@ -125,7 +126,7 @@ delay_load() {
 	holds "${EPOCHREALTIME/,/.} < ${delay_from/,/.} + $2" || wrong "loading took longer than $2 s: some were due by then"
 }
 
-# delay_sleep_until SECONDS: since delay_load began
+# delay_sleep_until SECONDS: sleep until this many seconds have passed since delay_load began.
 delay_sleep_until() {
 	local left
 
@@ -133,7 +134,7 @@ delay_sleep_until() {
 	holds "$left <= 0" || sleep "$left"
 }
 
-# A million whose time has come while nobody looked: their way into the lane is in the figures.
+# A million messages that became due while nobody called.  The figures include their way from the schedule into the lane.
 delay_due() {
 	local messages repeat lead spread scheduled
 
@@ -166,7 +167,7 @@ delay_due() {
 
 delay_scheduled() { sql -c "SELECT coalesce(sum(slots - done), 0) FROM once.pages('bench') WHERE kind = 'bucket'"; }
 
-# The first calls after a million have become due do the moving, each a part of it.
+# After a million messages have become due, the first calls move them, each a part of them.
 delay_first_receive() {
 	local messages lead spread calls=20 times
 
@@ -180,7 +181,7 @@ delay_first_receive() {
 	tell "a receive that finds $(thousands "$messages") due, ms (median of $calls)" "$(pretty "$(calc "$(median "${times[@]}") / 1000")")" "" ""
 }
 
-# Messages become due one after the other while consumers take up to ten and nap for 10 ms when they got fewer.
+# Messages become due one after the other.  Consumers take up to ten at a time, and sleep for 10 ms if they get fewer.
 delay_trickle() {
 	local messages lead spread script late
 

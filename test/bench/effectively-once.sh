@@ -21,7 +21,7 @@ bench_effectively_once() {
 	judge_rate effect.10 "batch 10, messages/s" textbook 2
 	judge_rate effect.100 "batch 100, messages/s" textbook 1.5
 
-	# How much of it a disk that is waited for takes away
+	# How much of the advantage is lost when commits wait for the disk?
 	commit_mode on
 	for name in textbook once; do
 		effectively_once_round "$name" 1 "$(size 20000 2000)" "effect.sync.$name"

@@ -1,6 +1,6 @@
 # shellcheck shell=bash disable=SC2154
-# Sixteen consumers and four producers on a backlog of about fifty: does anybody go away empty-handed though messages are
-# there, and what is left of the rate of four consumers?
+# Sixteen consumers and four producers on a backlog of about fifty messages.  Does any call return nothing although messages are
+# there, and how much slower is it than with four consumers?
 
 bench_fan() {
 	local repeat consumers name checked
@@ -27,11 +27,12 @@ fan_false=0 fan_calls=0
 
 # fan_round CONTENDER CONSUMERS SECONDS
 #
-# Three counters, read and moved outside the transactions of the messages: sent moves after a send has committed, begun
-# before a take begins, empty after one has returned nothing.  With sent and empty as they were before a call, and begun as
-# it is after it, sent + empty - begun is less than what anybody could have found at any moment in between; so if it is
-# above zero, an empty-handed call was wrong.  Producers send ten at a time, as long as the counters say that there are no
-# more than forty.
+# There are three counters, which are read and changed outside the transactions of the messages.  "sent" is counted after a send
+# has committed, "begun" before a take begins, and "empty" after a take has returned nothing.  For a call, read sent and empty
+# before it, and begun after it.  Then sent + empty - begun is less than the number of messages that were available at any moment
+# of the call.  So if it is above zero and the call has returned nothing, that was wrong.
+#
+# Producers send ten messages at a time while the counters say that there are at most forty.
 fan_round() {
 	local producer_pid sent false_empties empties begun
 

@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2034,SC2154
-# Ordered groups: many of them, a hot one that is blocked, and a single one; and what it costs to send to them.
+# Ordered groups: many groups, a large one that is blocked, and a single one; and what it costs to send to groups.
 
 bench_groups() {
 	groups_many
@@ -8,7 +8,8 @@ bench_groups() {
 	groups_send
 }
 
-# groups_id GROUPS: an expression for the id of a random one of so many groups; 0: for none, at the same cost.
+# groups_id GROUPS: print an expression for the id of a random group out of this many.  With 0, the expression is NULL, but it
+# costs the same.
 groups_id() {
 	if [ "$1" -eq 0 ]; then
 		say "CASE WHEN length('g' || (random() * 99999)::int) > 9 THEN 'g' END"
@@ -22,9 +23,9 @@ groups_statement() {
 	say "INSERT INTO once.q_bench (payload, group_id) SELECT bench.payload(), $(groups_id "$2" "${3:-g}") FROM generate_series(1, $1)"
 }
 
-# A backlog of a million in 100,000 groups, and without groups.  It is drained in tenths, but for the last few, of which some
-# may be blocked.  Of single messages the first tenth and the last are measured, and what is between them is drained a
-# hundred at a time.
+# A backlog of a million messages in 100,000 groups, and one without groups.  It is drained in tenths, except the last few
+# messages, because some of these may be blocked.  With single messages, only the first and the last tenth are measured; the
+# messages in between are drained a hundred at a time.
 groups_many() {
 	local messages groups consumers batch repeat kind spare=1000
 	local -A number
@@ -65,8 +66,8 @@ groups_many() {
 	done
 }
 
-# groups_consume BATCH MESSAGES: drain, but a call may come back with less than it asked for, because the groups that are left
-# are in others' hands.
+# groups_consume BATCH MESSAGES: like drain, but a call may return less than it asks for, because other consumers have claimed
+# the groups that are left.
 groups_consume() {
 	local before asked
 
@@ -104,7 +105,7 @@ groups_drain() {
 	index_is_sound
 }
 
-# Half a million messages of one group whose first is leased, and behind them as many of 10,000 others.
+# Half a million messages of one group whose first message is leased, and behind them as many messages of 10,000 other groups.
 groups_hot() {
 	local messages groups batch repeat kind name title
 	local -A blocked first=([first]="memory mapped" [raw]="as it comes")
@@ -151,7 +152,7 @@ groups_hot() {
 	done
 }
 
-# groups_first KIND: what the first receive of a session takes, as in leased-head.  Adds to received.
+# groups_first KIND: measure how long the first receive of a session takes, as in leased-head.  Adds to "received".
 groups_first() {
 	local i
 
@@ -164,7 +165,7 @@ groups_first() {
 	done
 }
 
-# A single group, a single consumer.
+# A single group and a single consumer
 groups_single() {
 	local clients=1 messages batch repeat kind
 
@@ -194,7 +195,7 @@ groups_single() {
 	done
 }
 
-# A million rows in one transaction, and send_batch of a hundred per commit.
+# Sending: a million rows in one transaction, and send_batch of a hundred per commit
 groups_send() {
 	local rows calls groups repeat kind micros ids name
 

@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2154
-# An idle REPEATABLE READ session holds the vacuum horizon: does consuming get slower, and does a steady load cost more?
+# An idle REPEATABLE READ session holds back the vacuum horizon: does consuming get slower, and does a steady load cost more?
 
 bench_held_xmin() {
 	local messages slice part repeat name
@@ -7,7 +7,7 @@ bench_held_xmin() {
 	messages=$(size 300000 30000)
 	slice=$((messages / 10))
 	for ((repeat = 1; repeat <= repeats; repeat++)); do
-		# Preloaded first: the session must not keep anything but the deletes.
+		# Load the messages first, so that the session holds back nothing but deletions.
 		preload once $((messages + 1000))
 		hold_horizon
 		for part in 1 2 3 4 5 6 7 8 9 10; do
@@ -22,7 +22,7 @@ bench_held_xmin() {
 	show_rates held.1.once "first tenth, batch 1" once
 	show_rates held.10.once "last tenth, batch 1" once
 
-	# The rival is put where the drain of nine tenths would have brought it; that drain itself would take an hour.
+	# To drain nine tenths with the rival would take an hour.  So they are deleted, which leaves its table in the same state.
 	preload textbook $((messages + 1000))
 	hold_horizon
 	sql -c "DELETE FROM bench.textbook WHERE id IN (SELECT id FROM bench.textbook ORDER BY id LIMIT $((slice * 9)))"
@@ -53,8 +53,8 @@ bench_held_xmin() {
 
 hold_horizon() { open_session "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM pg_class;"; }
 
-# steady_load CONTENDER SECONDS: senders at a fixed rate, consumers that nap when there is little.  Consumers get two more
-# seconds than senders.  Sets steady_CONTENDER_{sent,done,cores}.
+# steady_load CONTENDER SECONDS: run senders at a fixed rate, and consumers that sleep when there is little to do.  Consumers run two
+# seconds longer than senders.  Sets steady_CONTENDER_{sent,done,cores}.
 steady_load() {
 	local script consumer_pid sent done_
 

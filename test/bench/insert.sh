@@ -1,5 +1,6 @@
 # shellcheck shell=bash disable=SC2154
-# Many rows in one transaction: what does the index add to the heap, and is it less than a btree?  And a hundred at a time.
+# Many rows in one transaction, and a hundred at a time: how much does the index add to the cost of the heap, and is that less than
+# a btree adds?
 
 bench_insert() {
 	local rows calls name repeat bare micros
@@ -12,7 +13,7 @@ bench_insert() {
 		CREATE TABLE bench.bare (LIKE once.q_bench INCLUDING DEFAULTS INCLUDING IDENTITY INCLUDING STORAGE);
 		CREATE TABLE bench.keyed (LIKE bench.bare INCLUDING ALL, PRIMARY KEY (id));
 	SQL
-	# The first round fills the server's memory and makes WAL files; it does not count.
+	# The first round fills the server's memory and makes WAL files, so it does not count.
 	for ((repeat = 0; repeat <= repeats; repeat++)); do
 		for name in bare keyed once; do
 			sql -c "TRUNCATE bench.bare, bench.keyed, once.q_bench" -c "CHECKPOINT" >/dev/null

@@ -26,7 +26,7 @@ bench_lease() {
 	tell_rate lease.sync "batch 1, synchronous_commit = on, messages/s" timeout
 }
 
-# lease_round CONTENDER BATCH MESSAGES NAME.  A message leased twice, or acked without effect, would be left over.
+# lease_round CONTENDER BATCH MESSAGES NAME: a message that was leased twice, or acked in vain, would be left over.
 lease_round() {
 	local spare=1000
 

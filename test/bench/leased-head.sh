@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2154
-# Many leased messages at the head of the queue: what does it cost to get at a fresh one behind them?
+# Many leased messages at the head of the queue: what does it cost to reach the ready messages behind them?
 
 bench_leased_head() {
 	local leased
@@ -40,8 +40,8 @@ leased_head_round() {
 	fi
 	sql -c "$(insert_statement once "$fresh")" -c "ANALYZE once.q_bench" >/dev/null
 
-	# The first receive of a session, once as it comes, and once in a process that has seen the index in shared memory:
-	# mapping that memory costs a process more than walking through it.
+	# The first receive of a session, in a fresh process and in one that has read the index in shared memory before.  Mapping
+	# that memory costs a process more than walking through it.
 	sql -c "SELECT count(*) FROM once.send_batch('warm', array_fill(bench.payload(), ARRAY[50]))" >/dev/null
 	for ((repeat = 1; repeat <= 5; repeat++)); do
 		keep "leased.$1.raw" "$(sql -c "SELECT bench.receive_warm()" -c "SELECT bench.receive_singly(1, 1)" | tail -n 1)"
@@ -49,7 +49,7 @@ leased_head_round() {
 			-c "SELECT bench.receive_singly(1, 1)" | tail -n 1)"
 	done
 
-	# And in those that have
+	# Later receives of a session
 	for ((repeat = 1; repeat <= repeats; repeat++)); do
 		as_server rm -f "$work"/tmp/leased.*
 		begin_measuring

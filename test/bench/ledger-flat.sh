@@ -1,8 +1,8 @@
 # shellcheck shell=bash disable=SC2154
-# Does it cost more to mark an id, the more are remembered?  Ascending ids, such as offsets and ids with the time in front, shall
-# not, to 100 million; of random ones, which do, it is told how much.  The server has a quarter of the memory for its buffers here,
-# as PostgreSQL's documentation recommends.  LEDGER_IDS=NUMBER is how many are remembered in the end: the target's number takes
-# much longer than the others, and 15 GB of disk.
+# Does marking an id cost more, the more ids are remembered?  For ascending ids, such as offsets and ids that begin with the time,
+# it must not, up to 100 million ids.  For random ids it does, and the benchmark shows how much.  Here the server has a quarter of
+# the machine's memory for its buffers, as PostgreSQL's documentation recommends.  LEDGER_IDS=NUMBER is how many ids are remembered in
+# the end.  With the number of the target, 100 million, it takes much longer, and 15 GB of disk.
 
 bench_ledger_flat() {
 	local sizes remembered=0 target calls part parts name kind statements times shared_buffers
@@ -15,8 +15,9 @@ bench_ledger_flat() {
 	note "shared_buffers = $shared_buffers"
 	sql -c "SELECT once.create_ledger('flat', '1 day')" >/dev/null
 	for target in $sizes; do
-		# In bulk, into the current generation, which is to stay that: the old one counts, and is complete since now.  The
-		# checkpoint comes before, so that the pages' first changes after one are not in what is measured.
+		# Load ids in bulk into the current generation.  It must stay the current one, so set the state: the old generation
+		# counts, and was complete just now.  Make a checkpoint before, so that the first changes of pages after a checkpoint
+		# are not measured.
 		sql -c "CHECKPOINT" -c "ALTER TABLE once.l_flat_0 DROP CONSTRAINT l_flat_0_pkey" \
 			-c "INSERT INTO once.l_flat_0 (id, processed_at) SELECT md5(n::text), now() FROM generate_series($((remembered + 1)), $target) AS n" \
 			-c "SET maintenance_work_mem = '2GB'" -c "ALTER TABLE once.l_flat_0 ADD PRIMARY KEY (id)" \
@@ -24,7 +25,7 @@ bench_ledger_flat() {
 			-c "SELECT setval('once.l_flat_state', ((extract(epoch FROM now()) - 946684800) * 1e6)::bigint << 3 | 2)" >/dev/null
 		remembered=$target
 
-		# One session for all, and its first calls are not counted
+		# One session makes all calls, and its first calls are not counted
 		statements=()
 		for ((part = 0; part < parts; part++)); do
 			for kind in random ascending; do
@@ -53,7 +54,7 @@ bench_ledger_flat() {
 	done
 }
 
-# ledger_flat_result LABEL NAME FIRST NUMBER: what was kept as NAME, against FIRST, with so many remembered.
+# ledger_flat_result LABEL NAME FIRST NUMBER: compare what was kept as NAME, with this many ids remembered, against FIRST.
 ledger_flat_result() {
 	local label=$1 ours theirs ratio
 

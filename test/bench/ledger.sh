@@ -1,6 +1,6 @@
 # shellcheck shell=bash disable=SC2034,SC2154
-# Processed ids: what it costs to mark each message, against what everybody would write, and does it stay as it is?  The target is
-# the CPU: marking in a statement costs less of it than INSERT ... ON CONFLICT in the same statement.
+# Processed ids: what does it cost to mark each message, compared with the usual SQL for it, and does the cost stay the same?  The
+# target is for CPU: marking in a statement must cost less of it than INSERT ... ON CONFLICT in the same statement.
 
 bench_ledger() {
 	sql -c "SELECT once.create_ledger('bench', '1 day')" >/dev/null
@@ -10,10 +10,10 @@ bench_ledger() {
 	ledger_held
 }
 
-# Consumers who mark the id of each message, in slices that alternate with such as do not.  And beside them, how little any
-# marking could cost, and what everybody would write:
+# Consumers that mark the id of each message, in slices that alternate with consumers that do not.  For comparison: how little any
+# marking could cost, and the usual SQL for it.
 #
-#   passed    the same statement, but the ids are only passed through a function, and all are new
+#   passed    the same statement, but the ids are only passed through a function that says that all are new
 #   kept      the ids are inserted into a table without a key, and nobody asks whether they are new
 #   marked    mark_processed_all
 #   conflict  the ids are inserted into a table with a key, ON CONFLICT DO NOTHING RETURNING id
@@ -95,7 +95,7 @@ ledger_script() {
 	say "$work/ledger.consume"
 }
 
-# A thousand ids a call, new ones and known ones, beside INSERT ... ON CONFLICT DO NOTHING into a table with a key.
+# A thousand ids in each call, new ones and known ones, against INSERT ... ON CONFLICT DO NOTHING into a table with a key.
 ledger_rival() {
 	local size
 
@@ -104,7 +104,7 @@ ledger_rival() {
 	done
 }
 
-# ledger_rival_with NUMBER: so many are remembered, and have come a thousand at a time.
+# ledger_rival_with NUMBER: measure with this many ids remembered, which were marked a thousand at a time.
 ledger_rival_with() {
 	local known=$1 calls slices slice name first statements=() times
 
@@ -113,8 +113,8 @@ ledger_rival_with() {
 	sql -c "SELECT once.drop_ledger('bench')" -c "SELECT once.create_ledger('bench', '1 day')" -c "TRUNCATE bench.processed" \
 		-c "SELECT bench.mark_ledger(0, $((known / 1000)), 1), bench.mark_rival(0, $((known / 1000)), 1)" -c "CHECKPOINT" >/dev/null
 
-	# One session for all: a new one would first have to map the pages that it touches.  Its first slice is not counted.
-	# Known ids are every so many-th of all, from another one on in each slice.
+	# One session makes all calls, because a new session would first have to map the pages that it touches.  Its first slice is
+	# not counted.  Known ids are spread evenly over all ids, and begin at another id in each slice.
 	first=$known
 	for ((slice = 0; slice <= slices; slice++)); do
 		for name in ledger rival; do
@@ -142,7 +142,7 @@ ledger_rival_with() {
 	done
 }
 
-# The cost of a dedup_id: singly, and a hundred at a time.
+# The cost of a dedup_id, for single messages and a hundred at a time.
 ledger_dedup() {
 	local slices messages name
 
@@ -168,7 +168,7 @@ ledger_dedup() {
 
 ledger_send_script() { say "$work/ledger.send.$1.$2"; }
 
-# An idle session holds the vacuum horizon, while generations are filled, retired and emptied every few seconds.
+# An idle session holds back the vacuum horizon, while generations are filled, retired and emptied every few seconds.
 ledger_held() {
 	local part seconds size
 

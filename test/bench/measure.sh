@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2034,SC2154
-# Shared by the benchmarks: the server, the contenders, how they are measured, and the tables of results.
+# Shared by the benchmarks: the server, the contenders, the measurements, and the tables of results.
 #
 # To be sourced after machine.sh and postgres.sh.
 
@@ -8,7 +8,7 @@ contenders="once textbook timeout"
 
 # ---- The server ----
 
-# README.md tells why.  synchronous_commit is set for each measurement, by commit_mode.
+# README.md explains the settings.  synchronous_commit is set for each measurement, by commit_mode.
 start_bench_server() {
 	start_server "shared_buffers=512MB" "max_wal_size=64GB" "min_wal_size=8GB" "checkpoint_timeout=1h" "fsync=on" \
 		"full_page_writes=on" "wal_level=replica" "autovacuum=on" "jit=off" "max_parallel_workers_per_gather=0" \
@@ -17,7 +17,7 @@ start_bench_server() {
 	commit_mode off
 }
 
-# restart_bench_server [SETTING]: with another setting beside those it was started with.
+# restart_bench_server [SETTING]: restart the server with one more setting.
 restart_bench_server() {
 	say "${1:-}" | as_server tee "$work/data/postgresql.auto.conf" >/dev/null
 	as_server "$bindir/pg_ctl" --pgdata="$work/data" --log="$work/server.log" --wait --timeout="$start_timeout" restart \
@@ -25,10 +25,10 @@ restart_bench_server() {
 	postmaster=$(head -n 1 "$work/data/postmaster.pid")
 }
 
-# commit_mode on|off: synchronous_commit from here on.
+# commit_mode on|off: set synchronous_commit from here on.
 commit_mode() { export PGOPTIONS="-c synchronous_commit=$1"; }
 
-# A session of its own that stays as it is: open_session SQL, close_session [SQL].
+# open_session SQL: start a session that executes SQL and stays open.  close_session [SQL]: execute more SQL and end it.
 open_session() {
 	mkfifo "$work/session.in"
 	: >"$work/session.out"
@@ -76,8 +76,8 @@ pretty() {
 
 # ---- Measuring ----
 
-# CPU time that the server has used so far, in clock ticks: the postmaster's, that of the children it has buried, and that
-# of those that live.
+# Print the CPU time that the server has used so far, in clock ticks: that of the postmaster, of its children that have ended,
+# and of those that live.
 ticks_per_second=$(getconf CLK_TCK)
 server_ticks() {
 	{ cat /proc/[0-9]*/stat 2>/dev/null || true; } | awk -v postmaster="$postmaster" '
@@ -92,7 +92,7 @@ begin_measuring() {
 	time_before=$EPOCHREALTIME
 }
 
-# end_measuring MESSAGES: sets elapsed (s), cores, and per message cpu (µs) and wal (bytes).
+# end_measuring MESSAGES: set elapsed (s), cores, and per message cpu (µs) and wal (bytes).
 end_measuring() {
 	local ticks
 
@@ -106,7 +106,7 @@ end_measuring() {
 	fi
 }
 
-# run_clients SCRIPT CLIENTS PGBENCH-OPTION...: sets transactions and tps.
+# run_clients SCRIPT CLIENTS PGBENCH-OPTION...: run pgbench, and set transactions and tps.
 run_clients() {
 	local script=$1 count=$2
 
@@ -120,7 +120,7 @@ run_clients() {
 	transactions=${transactions:-0} tps=${tps:-0}
 }
 
-# drain SCRIPT BATCH MESSAGES: all clients consume so many, in calls of BATCH.  Sets rate, cpu and wal.
+# drain SCRIPT BATCH MESSAGES: let all clients together consume this many messages, in calls of BATCH.  Sets rate, cpu and wal.
 drain() {
 	local calls=$(($3 / $2 / clients))
 
@@ -131,7 +131,7 @@ drain() {
 	rate=$(calc "$tps * $2")
 }
 
-# Figures of several repeats: keep NAME VALUE..., and their median: kept NAME
+# Figures of several repeats.  keep NAME VALUE... stores them, kept NAME prints their median.
 declare -A figures
 keep() { figures[$1]="${figures[$1]:-} $2"; }
 kept() {
@@ -139,16 +139,16 @@ kept() {
 	median ${figures[$1]:?no figure $1}
 }
 
-# keep_rates NAME: what drain has set
+# keep_rates NAME: store what drain has set.
 keep_rates() {
 	keep "$1.rate" "$rate"
 	keep "$1.cpu" "$cpu"
 	keep "$1.wal" "$wal"
 }
 
-# alternate FIGURE SLICES BATCH MESSAGES SCRIPT-FUNCTION CONTENDER...: each drains a slice of so many messages, then the next
-# does, and so on; for what is so close that two runs, one after the other, would tell more about the machine.  The
-# function is called with contender and batch, and prints the name of a script.
+# alternate FIGURE SLICES BATCH MESSAGES SCRIPT-FUNCTION CONTENDER...: let each contender in turn drain a slice of this many
+# messages.  This is for contenders that are so close that two runs, one after the other, would tell more about the machine.
+# The function is called with contender and batch, and prints the name of a script.
 alternate() {
 	local figure=$1 slices=$2 batch=$3 messages=$4 script=$5 slice name
 
@@ -169,7 +169,7 @@ rows=()
 wrongs=()
 missed=0
 
-# Something that must not be: a wrong result cannot look fast.
+# Note a fault: a wrong result must not look fast.
 wrong() {
 	wrongs+=("$section: $*")
 	printf '  %s\n' "${red}WRONG: $*$plain"
@@ -177,7 +177,7 @@ wrong() {
 
 note() { printf '  %s\n' "$dim$*$plain"; }
 
-# judge LABEL OURS THEIRS RATIO '<|<=|>=' TARGET: a target of issue and its outcome.
+# judge LABEL OURS THEIRS RATIO '<|<=|>=' TARGET: note a result that has a target.
 judge() {
 	local outcome colour=$green
 
@@ -192,13 +192,14 @@ judge() {
 	printf '  %-46s %18s %24s  %s%7s%s  %s %s\n' "$1" "$2" "$3" "$colour" "$(calc "$4" %.2f)" "$plain" "${5}" "$6"
 }
 
-# tell LABEL OURS THEIRS RATIO: a result without a target.
+# tell LABEL OURS THEIRS RATIO: note a result that has no target.
 tell() {
 	results+=("$section|$1|$2|$3|$4||")
 	printf '  %-46s %18s %24s  %7s\n' "$1" "$2" "$3" "$4"
 }
 
-# keep_row LABEL CONTENDER SECOND RATE [CPU WAL]: a row of the file that charts are drawn from; - where there is no such figure.
+# keep_row LABEL CONTENDER SECOND RATE [CPU WAL]: add a row to the file that charts are drawn from; "-" is a figure that does not
+# exist.
 keep_row() {
 	local row
 
@@ -206,7 +207,7 @@ keep_row() {
 	rows+=("${row%?}")
 }
 
-# show_rates NAME LABEL CONTENDER: a line of the table of measurements.
+# show_rates NAME LABEL CONTENDER: add a line to the table of measurements.
 show_rates() {
 	local r c w
 
@@ -218,7 +219,7 @@ show_rates() {
 
 # ---- The contenders ----
 
-# "once" is the queue "bench", "once.NAME" another.
+# Contender "once" is the queue "bench", and "once.NAME" is another queue.
 queue_of() { if [ "$1" = once ]; then say bench; else say "${1#once.}"; fi; }
 
 table_of() {
@@ -238,12 +239,12 @@ title_of() {
 
 insert_statement() { say "INSERT INTO $(table_of "$1") (payload) SELECT bench.payload() FROM generate_series(1, $2)"; }
 
-# Nothing is left of what was before, also for autovacuum.  A checkpoint now, before messages are loaded, keeps the pages'
-# first changes after one out of what is measured.
+# Empty all tables, so that nothing is left over, not even work for autovacuum.  Then make a checkpoint, before messages are
+# loaded.  So the first changes of pages after a checkpoint are not measured.
 clear_all() { sql -c "TRUNCATE once.q_bench, once.q_warm, bench.textbook, bench.timeout, bench.effect" -c "CHECKPOINT" >/dev/null; }
 
-# Another queue beside "bench", for what is compared with it slice by slice: other_queue NAME [OPTION => VALUE, ...].  Its ids
-# are not those of any other one.  drop_queue ends it.
+# other_queue NAME [OPTION => VALUE, ...]: make another queue beside "bench", to compare the two slice by slice.  No other queue
+# has the same ids.  drop_queue drops it.
 others=0
 other_queue() {
 	others=$((others + 1))
@@ -252,13 +253,13 @@ other_queue() {
 }
 drop_queue() { sql -c "SET client_min_messages = warning" -c "SELECT once.drop_queue('$1')" >/dev/null; }
 
-# preload CONTENDER NUMBER: so many messages, nothing else.
+# preload CONTENDER NUMBER: load this many messages, and nothing else.
 preload() {
 	clear_all
 	sql -c "$(insert_statement "$1" "$2")" -c "ANALYZE $(table_of "$1")" >/dev/null
 }
 
-# has_left CONTENDER NUMBER: is that what is in the queue?
+# has_left CONTENDER NUMBER: check that this many messages are in the queue.
 has_left() {
 	local left
 
@@ -266,7 +267,7 @@ has_left() {
 	[ "$left" -eq "$2" ] || wrong "$(title_of "$1"): $left messages left, not $2"
 }
 
-# has_effects NUMBER: one each of so many messages?
+# has_effects NUMBER: check that there is exactly one effect of each of this many messages.
 has_effects() {
 	local all different
 
@@ -274,7 +275,7 @@ has_effects() {
 	[ "$all" -eq "$1" ] && [ "$different" -eq "$1" ] || wrong "$all effects of $different messages, not of $1"
 }
 
-# index_is_sound [CONTENDER]: the index itself says that it is well.
+# index_is_sound [CONTENDER]: check that once.check finds nothing in the queue's index.
 index_is_sound() {
 	local faults
 
@@ -282,8 +283,8 @@ index_is_sound() {
 	[ "$faults" -eq 0 ] || wrong "once.check finds $faults faults"
 }
 
-# consume_script CONTENDER BATCH [MORE]: take messages, have an effect in the database and ack, in one statement.  Prints
-# the name of the script.  MORE is appended to it.
+# consume_script CONTENDER BATCH [MORE]: write a script that takes messages, has an effect in the database and acks, in one
+# statement.  Prints the name of the script.  MORE is appended to it.
 consume_script() {
 	local script=$work/consume.$1.$2
 
@@ -309,7 +310,7 @@ consume_script() {
 	say "$script"
 }
 
-# lease_script CONTENDER BATCH: take messages for a time, and ack them in a second transaction.
+# lease_script CONTENDER BATCH: write a script that takes messages for a time, and acks them in a second transaction.
 lease_script() {
 	local script=$work/lease.$1.$2
 

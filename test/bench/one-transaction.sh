@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2154
-# Ten thousand single receives and acks in one transaction: do its own claims get in its way?
+# Ten thousand single receives and acks in one transaction: do its own claims slow it down?
 
 bench_one_transaction() {
 	local repeat times

@@ -1,6 +1,6 @@
 # shellcheck shell=bash disable=SC2154
-# An idle REPEATABLE READ session holds the vacuum horizon, and consumers take one message after the other as fast as they can: how
-# fast is that, second by second?
+# An idle REPEATABLE READ session holds back the vacuum horizon, and consumers take one message after the other as fast as they
+# can.  How fast is that, second by second?
 
 bench_over_time() {
 	local name
@@ -15,7 +15,7 @@ bench_over_time() {
 	done
 }
 
-# consume_over_time CONTENDER SECONDS: sets last_rate_CONTENDER.
+# consume_over_time CONTENDER SECONDS: measure, and set last_rate_CONTENDER.
 consume_over_time() {
 	local script messages second tps_then rate_then left
 

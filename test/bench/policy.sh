@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2034,SC2154
-# Delivery policy: what options cost those who ack, how fast the dead are taken away, and what it costs to keep what was acked.
+# Delivery policy: what do options cost consumers, how fast are dead messages taken away, and what does an archive cost?
 
 bench_policy() {
 	policy_options
@@ -8,7 +8,7 @@ bench_policy() {
 	policy_mixed
 }
 
-# A queue whose messages may expire and have few attempts, against one where they do not: both stay alive.
+# A queue whose messages may expire and have few attempts, against a queue without these options.  No message dies in either.
 policy_options() {
 	local batch
 
@@ -40,7 +40,7 @@ policy_archive() {
 	done
 }
 
-# policy_pair NAME OPTIONS: the queue "bench" and one with options, drained in slices that alternate
+# policy_pair NAME OPTIONS: drain the queue "bench" and a queue with options, in alternating slices.
 policy_pair() {
 	local batch slices messages total
 
@@ -65,7 +65,7 @@ policy_pair() {
 	done
 }
 
-# Queues in which everything is dead, taken away by a consumer, 10,000 in a call, and by maintain(); against pop.
+# Queues in which all messages are dead.  They are taken away by a consumer, 10,000 in a call, or by maintain(), against pop.
 policy_dead() {
 	local clients=1 messages calls repeat kind by
 
@@ -113,7 +113,7 @@ policy_dead() {
 	done
 }
 
-# Every second message is expired, or none is: what do the dead cost those who want the living?
+# Every second message has expired, or none has: what do dead messages cost consumers of the others?
 policy_mixed() {
 	local messages repeat kind batch
 	local -A first=([alive]=2 [mixed]=1)
@@ -154,8 +154,8 @@ policy_title() {
 	esac
 }
 
-# policy_kill KIND NUMBER: a queue with so many messages, all of them dead.  Those that are leased for their last time stay
-# alive until the last one is.
+# policy_kill KIND NUMBER: make a queue with this many messages, all of them dead.  For messages that die of their attempts, the
+# last leases end only after all messages have been leased.
 policy_kill() {
 	local lease
 
@@ -187,7 +187,7 @@ policy_kill() {
 	sleep "$lease"
 }
 
-# policy_buried KIND NUMBER [QUEUE]: are they where they should be?
+# policy_buried KIND NUMBER [QUEUE]: check that the dead messages are where they should be.
 policy_buried() {
 	local found wanted=$2 queue=${3:-dying}
 

@@ -1,9 +1,9 @@
--- What the benchmarks run on: the two rivals, the table of effects, and a clock.
+-- The tables and functions of the benchmarks: the two rivals, the table of effects, and a clock.
 
 CREATE EXTENSION pg_once;
 CREATE SCHEMA bench;
 
--- One payload for all: 200 bytes as text.
+-- All messages have the same payload: 200 bytes as text.
 CREATE FUNCTION bench.payload() RETURNS jsonb
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN jsonb_build_object('customer', 4711, 'order', 1234567, 'note', repeat('x', 150));
@@ -32,7 +32,7 @@ SELECT once.create_queue('warm');
 -- What consumers do with a message, in the transaction of the ack.
 CREATE TABLE bench.effect (message bigint NOT NULL, customer integer NOT NULL);
 
--- Microseconds that a statement takes.
+-- How many microseconds a statement takes
 CREATE FUNCTION bench.timed(statement text) RETURNS float8
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
@@ -42,7 +42,7 @@ BEGIN
     RETURN extract(epoch FROM clock_timestamp() - started) * 1e6;
 END $$;
 
--- So many single receives and acks in this transaction: microseconds for each thousand of them, or for what there is.
+-- Make "total" single receives and acks in this transaction.  Returns the microseconds for each slice of them.
 CREATE FUNCTION bench.receive_singly(total integer, slice integer) RETURNS SETOF float8
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
@@ -74,13 +74,13 @@ CREATE SEQUENCE bench.begun MINVALUE 0 START 0;
 CREATE SEQUENCE bench.empty MINVALUE 0 START 0;
 CREATE SEQUENCE bench.false_empty MINVALUE 0 START 0;
 
--- What everybody would write to remember ids.
+-- The usual way to remember ids
 CREATE TABLE bench.processed (id text COLLATE "C" PRIMARY KEY, processed_at timestamptz NOT NULL DEFAULT now());
 
--- The least that can be done to keep them.
+-- The least that can be done to store ids
 CREATE TABLE bench.kept (id text COLLATE "C" NOT NULL, processed_at timestamptz NOT NULL DEFAULT now());
 
--- So many calls with a thousand ids each, from a number on, every step-th: microseconds for each call.
+-- Make this many calls with a thousand ids each, every step-th one from a number on.  Returns the microseconds for each call.
 CREATE FUNCTION bench.mark_ledger(first bigint, calls integer, step integer) RETURNS float8
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
@@ -114,7 +114,7 @@ BEGIN
     RETURN total * 1e6 / calls;
 END $$;
 
--- The same for ids beyond those that were loaded: new ones, or those of the last call once more.
+-- The same for ids beyond those that were loaded: new ids, or once more those of the last call.
 CREATE SEQUENCE bench.more START 1000000000;
 CREATE FUNCTION bench.mark_more(kind text, calls integer, fresh boolean) RETURNS float8
 LANGUAGE plpgsql VOLATILE AS $$

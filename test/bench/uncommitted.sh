@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2154
-# An open transaction has inserted a million messages: consumers of what was sent after them.
+# An open transaction has inserted a million messages: how fast are messages consumed that were sent after them?
 
 bench_uncommitted() {
 	local open messages batch name
@@ -25,7 +25,7 @@ bench_uncommitted() {
 		"$(calc "$(kept uncommitted.open.1.textbook.rate) / $(kept uncommitted.free.1.textbook.rate)" %.3f)"
 }
 
-# uncommitted_round CONTENDER OPEN BATCH MESSAGES NAME.  MESSAGES = 0: as many as there is time for.
+# uncommitted_round CONTENDER OPEN BATCH MESSAGES NAME: MESSAGES = 0 means as many as there is time for.
 uncommitted_round() {
 	clear_all
 	if [ "$2" -gt 0 ]; then

@@ -1,8 +1,8 @@
-# A consumer: takes messages by every path there is, and notes each one's key in stress.effect in the transaction that
-# finishes the message.  stress.effect has no unique constraint: whatever happens twice is there twice.
+# A consumer.  It receives messages in every possible way, and stores each one's key in stress.effect, in the transaction that
+# removes the message.  stress.effect has no unique constraint: what happens twice is there twice.
 #
-# Poison messages are never finished; whatever takes one fails, or gives it back with an error.  In a group that gives back
-# what comes after it, too.
+# Poison messages are never acked.  A call that receives one fails, or the message is given back with an error.  In a group, that
+# also gives back the messages behind it.
 
 package Stress::Consumer;
 
@@ -13,7 +13,7 @@ use parent -norequire, 'Stress::Worker';
 use Stress::Worker;
 use Time::HiRes qw(sleep time);
 
-# Leases that are kept at a time
+# How many leases are kept at a time
 my $max_held = 150;
 
 sub step
@@ -42,15 +42,15 @@ sub step
 	$self->$what();
 }
 
-# The statements that finish one message with its effect
+# The statement that stores the effect of a message
 sub effect
 {
 	my ($self, $message, $how) = @_;
 	return "INSERT INTO stress.effect VALUES ('$message->{k}', $message->{id}, '$how')";
 }
 
-# The statement that takes messages by a call of a verb.  Now and then it also looks at their rows: none may have been past
-# its time before the statement began.
+# The statement that receives messages by a call of a verb.  Now and then it also reads their rows: none may have expired before the
+# statement began.
 sub taking
 {
 	my ($self, $call) = @_;
@@ -86,13 +86,13 @@ sub note_attempts
 
 # ---- receive ----
 
-# All in one statement.
+# Everything in one statement
 sub receive_statement
 {
 	my ($self) = @_;
 	my $n = $self->size(100);
 	my $delay = $self->nack_delay();
-	# What comes after the first poison message of its group is given back with it.
+	# Messages behind the first poison message of their group are given back with it.
 	my ($state, undef, $rows) = $self->try_run($self->begin(),
 		$self->{policy}
 		? "WITH m AS (SELECT *, count(*) FILTER (WHERE payload ? 'p') OVER (PARTITION BY coalesce(group_id, '#' || id) "
@@ -109,7 +109,7 @@ sub receive_statement
 	sleep(0.005) if $state eq '00000' and !$rows->[0][0];
 }
 
-# All in one statement, as somebody writes it who does not think of failures: one poison message, and nothing is done.
+# Everything in one statement, written without a thought of failures: with one poison message, nothing is done.
 sub receive_failing
 {
 	my ($self) = @_;
@@ -132,7 +132,7 @@ sub receive
 	return ($state, @messages);
 }
 
-# Statement by statement, with a fate for each message.
+# Statement by statement; what happens to each message is random
 sub receive_transaction
 {
 	my ($self) = @_;
@@ -214,20 +214,20 @@ sub receive_transaction
 	$self->end($state, rollback => 15, prepare => 4);
 }
 
-# A message behind one of its group that was given back is given back with it.
+# Check that a message is given back together with an earlier one of its group.
 sub must_be_given_back
 {
 	my ($self, $message) = @_;
 	my ($answer) = $self->{session}->run("SELECT once.try_ack('$message->{receipt}')");
 
-	# Others may have rebuilt the index, or deleted the row.
+	# Other workers may have rebuilt the index, or deleted the row.
 	die "ack behind a message of its group that was given back: $answer->{state} $answer->{message}\n"
 	  unless $answer->{state} eq '00000' ? $answer->{rows}[0][0] eq 'f' : $Stress::Worker::tolerated{ $answer->{state} };
 	$self->count('given back with an earlier one of its group');
 	return $answer->{state};
 }
 
-# A message must not be acked while one of its group before it is not.  Returns the state of the transaction after it.
+# Check that a message cannot be acked while an earlier one of its group is not.  Returns the state of the transaction afterwards.
 sub ack_too_early
 {
 	my ($self, $earlier, $message) = @_;
@@ -237,13 +237,13 @@ sub ack_too_early
 	$self->count("ack in front of an earlier one of its group: $state");
 	return '00000' if $state eq 'ON010' or $Stress::Worker::tolerated{$state};
 	die "ack in front of an earlier one of its group gave $state $answers[1]{message}\n" if $state ne '00000';
-	# Somebody may have deleted the other one's row, or moved it.
+	# Somebody may have deleted or moved the row of the earlier one.
 	my ($answer) = $self->{session}->run("SELECT once.ack('$earlier->{receipt}')");
 	die "ack in front of $earlier->{k}, which can still be acked, succeeded: $message->{k}\n" if $answer->{state} eq '00000';
 	return $answer->{state};
 }
 
-# Commit or prepare with a message that was not acked: must fail.
+# Commit or prepare with a message that was not acked.  That must fail.
 sub forget_one
 {
 	my ($self) = @_;
@@ -261,13 +261,13 @@ sub forget_one
 		$self->count('unacked refused');
 		return;
 	}
-	# A plain DELETE, or REINDEX and another consumer, may have finished the message meanwhile.
+	# Meanwhile the message may have been removed, by a plain DELETE, or by another consumer after a REINDEX.
 	die "$last with an unacked message gave $answer->{state} $answer->{message}\n"
 	  unless $answer->{state} eq '00000' or $Stress::Worker::tolerated{ $answer->{state} };
 	$self->{session}->run("ROLLBACK PREPARED 'stress $self->{name} never'") if $last ne 'COMMIT';
 }
 
-# An exception block for each message, as application code has it; beyond 64 the subtransactions overflow.
+# An exception block for each message, as in application code.  More than 64 of them make the subtransactions overflow.
 sub receive_loop
 {
 	my ($self) = @_;
@@ -277,7 +277,7 @@ sub receive_loop
 	my ($given_back, $lost) = ('', '');
 	if ($self->{policy})
 	{
-		# What comes after one of its group that was given back is lost with it.
+		# The claims on messages behind one that was given back, in its group, are lost with it.
 		$given_back = 'given_back := given_back || m.group_id;';
 		$lost = "WHEN SQLSTATE 'ON003' THEN IF m.group_id = ANY (given_back) THEN NULL; ELSE RAISE; END IF;";
 	}
@@ -313,7 +313,7 @@ END
 	$self->end($state, rollback => 10);
 }
 
-# Claims of a subtransaction that is rolled back are given back while the transaction goes on.
+# When a subtransaction is rolled back, its claims are given back, while the transaction goes on.
 sub receive_in_savepoint
 {
 	my ($self) = @_;
@@ -337,7 +337,7 @@ sub nack_delay
 	return $self->pick('', 1, ", '0 s'", 1, sprintf(", '%d ms'", $self->roll(300)), 1);
 }
 
-# What is said of a delivery that failed
+# The error that is reported for a failed delivery
 sub complaint
 {
 	my ($self, $message) = @_;
@@ -350,7 +350,7 @@ sub complaint
 sub pop
 {
 	my ($self) = @_;
-	# One poison message, and all of them have failed.
+	# With one poison message, all have failed.
 	my $n = $self->size($self->{policy} ? 15 : 50);
 	my ($state) = $self->try_run($self->begin(),
 		"INSERT INTO stress.effect SELECT stress.work(payload), id, 'pop' FROM once.pop('$self->{queue}', $n)");
@@ -372,7 +372,7 @@ sub lease
 
 	if ($self->chance(20))
 	{
-		# A lease does not care about its transaction.
+		# A lease does not depend on its transaction.
 		($state, undef, $rows) = $self->try_run($self->begin(), $statement, $self->pick('COMMIT', 1, 'ROLLBACK', 1));
 		$self->{session}->rows('ROLLBACK') if $state ne '00000';
 	}
@@ -383,7 +383,7 @@ sub lease
 	return if $state ne '00000';
 	my @messages = $self->messages($rows);
 	$self->note_attempts(@messages);
-	# Some of them are late.  Those of a group wait for each other.
+	# Some become due too late.  Those of one group become due together.
 	my %due;
 	for my $message (@messages)
 	{
@@ -393,7 +393,7 @@ sub lease
 	push @{ $self->{held} }, @messages;
 }
 
-# Do something about leases that are due.
+# Do something with leases that are due.
 sub held
 {
 	my ($self) = @_;
@@ -420,14 +420,14 @@ sub forget_held
 	$self->{held} = [ grep { !$over{ $_->{receipt} } } @{ $self->{held} } ];
 }
 
-# True: these receipts are not needed any more.
+# Returns true if these receipts are not needed any more.
 sub held_ack
 {
 	my ($self, @due) = @_;
 	my ($state) = $self->try_run($self->begin(),
 		map { ($self->effect($_, 'lease'), "SELECT once.ack('$_->{receipt}')") } @due);
 
-	# A stale one among them spoils the transaction: next time one by one.
+	# One stale receipt makes the whole transaction fail.  Next time, they are acked one by one.
 	my $committed = $self->end($state, rollback => 12, prepare => 3);
 	return 1 if $committed or @due == 1;
 	my $due = time() + rand(0.2);
@@ -522,7 +522,7 @@ sub row_lock
 	$self->end($state, rollback => 100);
 }
 
-# A deleted message needs no effect any more; here that counts as one.
+# A deleted message will have no other effect.  So the deletion counts as its effect.
 sub user_delete
 {
 	my ($self) = @_;
@@ -538,7 +538,7 @@ sub user_update
 {
 	my ($self) = @_;
 	my $table = $self->table();
-	# Of an indexed column or not: the message moves, or it keeps its place if there is room on its heap page.
+	# If the column is indexed, the message moves.  If not, it keeps its place if there is room on its heap page.
 	my @set = (
 		q(headers = '{"h": 1}') => 1,
 		'priority = CASE WHEN group_id IS NULL THEN ' . $self->roll(10) . ' ELSE 4 END' => 1);
@@ -552,7 +552,7 @@ sub user_update
 	$self->end($state, rollback => 30, prepare => 5);
 }
 
-# A message that is taken back needs no effect any more.
+# A cancelled message will have no other effect, either.
 sub cancel
 {
 	my ($self) = @_;
@@ -566,7 +566,7 @@ sub cancel
 	$self->end($state, rollback => 30, prepare => 3);
 }
 
-# Dead letters are sent again, behind what has been sent meanwhile.  They have the time of the statement that has sent them.
+# Dead letters are sent again, behind messages that have been sent meanwhile.  They get the time of the statement that sends them.
 sub redrive
 {
 	my ($self) = @_;
@@ -582,7 +582,7 @@ sub redrive
 	$self->count('expired ones among the dead letters', $expired->[0][0]);
 }
 
-# Without a transaction of its own it works in ours.
+# In a transaction of ours, maintain cannot have its own, so it works in ours.
 sub maintain
 {
 	my ($self) = @_;

@@ -1,5 +1,5 @@
-# A maintainer: VACUUM and the commands that rebuild the index, now and then; with --policy also once.maintain, and changes
-# of the queue's options.
+# A maintainer.  Now and then, it runs VACUUM and the commands that rebuild the index.  With --policy it also calls once.maintain,
+# and changes the queue's options.
 
 package Stress::Maintainer;
 
@@ -15,7 +15,7 @@ sub step
 	my ($self) = @_;
 	my $table = $self->table();
 
-	# Once in between is enough for what takes the table away from all others.
+	# Rest in between, because some of these commands lock out all others.
 	$self->rest(0.2 + rand(0.6));
 	my $what = $self->pick(
 		"VACUUM $table" => 50,
@@ -27,14 +27,14 @@ sub step
 		"ANALYZE $table" => 5,
 		'CALL once.maintain()' => $self->{policy} ? 20 : 0,
 		'alter_queue' => $self->{policy} ? 20 : 0);
-	# With an invalid index about, rebuilding the others is refused.
+	# While there is an invalid index, rebuilding the others is refused.
 	$self->drop_leftovers();
 	$self->order_holds();
 	if ($what =~ /^REINDEX/)
 	{
 		my $how = $what =~ /CONCURRENTLY/ ? 'CONCURRENTLY ' : '';
 		my ($index) = $self->indexes('indisvalid');
-		# The order of messages that live through a concurrent build is best effort.
+		# Messages that are alive during a concurrent build may lose their order.
 		$self->{session}->rows("INSERT INTO stress.unordered VALUES (nextval('stress.moment'), NULL)") if $how;
 		$self->try_run("REINDEX INDEX $how$index");
 		$self->order_holds();
@@ -70,14 +70,14 @@ sub indexes
 END
 }
 
-# No concurrent build is under way any more.
+# Note that no concurrent build is running any more.
 sub order_holds
 {
 	my ($self) = @_;
 	$self->{session}->rows("UPDATE stress.unordered SET upto = nextval('stress.moment') WHERE upto IS NULL");
 }
 
-# What REINDEX CONCURRENTLY leaves behind when it fails (a deadlock, or a crash)
+# Drop what REINDEX CONCURRENTLY leaves behind when it fails (by a deadlock or a crash).
 sub drop_leftovers
 {
 	my ($self) = @_;
@@ -90,7 +90,7 @@ sub drop_leftovers
 
 package Stress::Resolver;
 
-# A resolver: decides prepared transactions, after a while, as long as anybody else is at work.
+# A resolver.  It commits or rolls back prepared transactions, after a while, as long as other workers run.
 
 use parent -norequire, 'Stress::Worker';
 
@@ -117,7 +117,7 @@ sub step
 
 package Stress::Verifier;
 
-# A verifier: once.check, and the oracle, under load.
+# A verifier.  It runs once.check and the oracle under load.
 
 use parent -norequire, 'Stress::Worker';
 
@@ -140,7 +140,7 @@ sub step
 
 package Stress::Killer;
 
-# A killer: ends the backend of one of the workers, whatever it is doing.
+# A killer.  It terminates the backend of one of the workers, no matter what that is doing.
 
 use parent -norequire, 'Stress::Worker';
 

@@ -1,5 +1,5 @@
-# The oracle: what must hold of stress.intended, the queue, its dead letters and its archive, and stress.effect, at any time and
-# in the end.
+# The oracle: rules for stress.intended, the queue, its dead letters, its archive and stress.effect, which must be true at any time
+# and in the end.
 
 package Stress::Oracle;
 
@@ -12,16 +12,16 @@ sub new
 {
 	my ($class, $session, $queue) = @_;
 	my $self = bless { session => $session, queue => $queue, table => "once.\"q_$queue\"" }, $class;
-	# How the queue was set up, perhaps by another run
+	# How the queue was set up, which another run may have done
 	@{$self}{qw(policy max_attempts ttl)} = @{ ($session->rows('SELECT policy, max_attempts, ttl FROM stress.setting'))[0] };
 	$self->{policy} = $self->{policy} eq 't';
 	return $self;
 }
 
-# once.check finds nothing.
+# once.check must find nothing.
 #
-# A strict check waits for the table's lock with its snapshot taken, and a concurrent REINDEX for that snapshot with its lock
-# taken.  When it is the check that has to give way, it is made again.
+# A strict check takes its snapshot and then waits for the table's lock.  A concurrent REINDEX takes the lock and then waits for that
+# snapshot.  If the check is the one that the deadlock detector ends, it is repeated.
 sub must_check
 {
 	my ($self, $strict) = @_;
@@ -39,9 +39,9 @@ sub must_check
 	die 'once.check found: ' . join("\n", map { join(' | ', @$_) } @faults) . "\n";
 }
 
-# In any one snapshot, a message that was intended is in the queue, or has its effect, or is a dead letter, but never two of
-# that and nothing twice; and there is nothing that was not intended.  What may have expired may have been dropped.  What was
-# acked is in the archive, if there is one; what was deleted or cancelled is not.
+# In every snapshot, each message that was intended is in the queue, or has had its effect, or is a dead letter.  No message is two
+# of these, none is there twice, and there is none that was not intended.  A message that may have expired may have been dropped.
+# If there is an archive, acked messages are in it, and deleted or cancelled ones are not.
 sub must_balance
 {
 	my ($self) = @_;
@@ -52,7 +52,7 @@ sub must_balance
 		$archive = "UNION ALL SELECT payload->>'k', 'a', NULL, NULL FROM once.\"a_$self->{queue}\" "
 		  . "UNION ALL SELECT payload->>'k', 'd', NULL, NULL FROM once.dead_letters WHERE queue = '$self->{queue}' "
 		  . "UNION ALL SELECT DISTINCT k, 'm', NULL, NULL::timestamptz FROM stress.moved ";
-		# A message that was moved or sent again has another time.
+		# A message that was moved or sent again has another time of sending.
 		$dropped = "(max(expires) < clock_timestamp() OR bool_or(what = 'm'))";
 		$archived = "OR count(*) FILTER (WHERE what = 'a') <> "
 		  . "count(*) FILTER (WHERE what = 'e' AND how NOT IN ('delete', 'cancel'))";
@@ -74,8 +74,8 @@ END
 	  . join("\n", map { join(' | ', @$_) } @wrong) . "\n";
 }
 
-# Effects in a group are in the order of its sends.  Of no account are messages sent with a delay of their own, moved or sent
-# again since, deleted by others, or alive during a concurrent index build.  Returns how many were judged.
+# The effects of a group are in the order of its sends.  Messages are not judged if they were sent with a delay of their own, moved or
+# sent again since, deleted by others, or alive during a concurrent index build.  Returns how many were judged.
 sub must_keep_order
 {
 	my ($self) = @_;
@@ -92,8 +92,8 @@ END
 	return $self->{session}->value("SELECT count(before) FROM ($judged) AS j");
 }
 
-# No message has had more deliveries than it may have, dead letters are dead for a reason, and errors are of the delivery that
-# they were reported for.
+# No message has had more deliveries than it may have.  Each dead letter has a good reason.  Each error belongs to the delivery for
+# which it was reported.
 sub must_keep_policy
 {
 	my ($self) = @_;
@@ -125,7 +125,7 @@ sub must_be_none
 	die "$what: " . join("\n", map { join(' | ', @$_) } @rows) . "\n" if @rows;
 }
 
-# Prepared transactions that nobody finished
+# Commit or roll back prepared transactions that are left over.
 sub finish_prepared
 {
 	my ($self) = @_;
@@ -148,8 +148,8 @@ sub wait_for
 	}
 }
 
-# With nobody else at work: everything that is left is offered to the first who asks, once it is due; and in the end
-# everything that was intended has one effect.
+# No other worker runs any more.  Then all messages that are left must be offered to the first call after they are due, and in the
+# end every message that was intended must have one effect.
 sub must_drain
 {
 	my ($self) = @_;
@@ -163,7 +163,7 @@ END
 	$self->must_check(1);
 	return $self->must_drain_by_policy() if $self->{policy};
 
-	# A delivery that failed is due by the retry delay after its claim, which is at most a second here.
+	# A failed delivery is due again a retry delay after its claim.  That is at most a second here.
 	$self->wait_for(60, 'all messages to be due', <<END =~ s/\s+/ /gr);
 		SELECT coalesce(max(ready_at), '-infinity') + interval '1 s' < clock_timestamp()
 		FROM once.slots('$self->{queue}') WHERE state <> 'done'
@@ -187,8 +187,8 @@ END
 	return $drained;
 }
 
-# The same where messages are in groups, die and expire: poison messages are given back until they are dead letters.  After
-# that, all dead letters are sent again, and have their effect.
+# The same if messages are in groups, die and expire.  Poison messages are given back until they are dead letters.  Then all dead
+# letters are sent again, and have their effect.
 sub must_drain_by_policy
 {
 	my ($self) = @_;
@@ -226,7 +226,7 @@ sub must_drain_by_policy
 	return $drained + $redrained;
 }
 
-# Take messages until there is none left, those that are not "poison" with an effect.
+# Receive messages until none is left.  Those that are not poison have their effect and are acked.
 sub must_empty
 {
 	my ($self, $poison, $how) = @_;
@@ -256,7 +256,7 @@ END
 	return $finished;
 }
 
-# Messages that are due and were not offered: show how they stand.
+# Show the state of messages that are due and were not offered.
 sub stuck
 {
 	my ($self, $n) = @_;

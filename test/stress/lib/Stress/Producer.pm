@@ -1,6 +1,6 @@
-# A producer: sends messages by every path there is, and notes each one's key in stress.intended in the same transaction.
-# Some are sent with a dedup_id, and then again and again: they must be there once.
-# With --policy they have groups, delays and times to live, and some are poison: no consumer will ever be done with them.
+# A producer.  It sends messages in every possible way, and stores each one's key in stress.intended, in the same transaction.
+# Some are sent with a dedup_id, several times: they must be there once.  With --policy, messages have groups, delays and times to
+# live, and some are poison: no consumer will ever ack them.
 
 package Stress::Producer;
 
@@ -25,7 +25,7 @@ sub step
 	$self->end($state, rollback => 12, prepare => 2);
 }
 
-# A queue that is long is slow to drain and no better a test.
+# A longer queue takes longer to drain, and is not a better test.
 sub throttle
 {
 	my ($self) = @_;
@@ -37,8 +37,8 @@ sub throttle
 	}
 }
 
-# So many messages to send: of each its key, its number, its payload, and perhaps a group.  A group belongs to one producer, so
-# the order of its inserts is the order of their numbers.
+# Make this many messages to send.  Each has a key, a number, a payload, and perhaps a group.  A group belongs to one producer, so its
+# messages are inserted in the order of their numbers.
 sub messages
 {
 	my ($self, $n) = @_;
@@ -64,21 +64,21 @@ sub messages
 sub payload
 {
 	my ($self, $message) = @_;
-	# Some long enough to be compressed or stored out of line
+	# Some are long enough to be compressed or stored out of line.
 	my $filler = 'x' x ($self->chance(3) ? 20000 : $self->chance(20) ? 700 : 30);
 	my $poison = $message->{poison} ? ', "p": true' : '';
 	return qq({"k": "$message->{key}", "f": "$filler"$poison});
 }
 
-# A part of a transaction that is rolled back alone.
+# A part of the transaction is rolled back.
 sub aborted_part
 {
 	my ($self) = @_;
 	return ('SAVEPOINT s', $self->part(), 'ROLLBACK TO s');
 }
 
-# What is noted of messages that are sent with such a delay and time to live: from when on they may expire is told rather too
-# early, as the sender reads the clock later than the transaction began.
+# What is stored about messages that are sent with this delay and time to live.  The time from which on they may expire is rather too
+# early, because the sender reads the clock after the transaction has begun.
 sub intend
 {
 	my ($self, $delay, $ttl, @messages) = @_;
@@ -118,7 +118,7 @@ sub part
 		return ($self->intend($delay, $ttl, @messages),
 			"INSERT INTO $table (deliver_at, expires_at, priority, group_id, payload) VALUES $rows");
 	}
-	# The file is read when the statement is reached, so each has its own.
+	# The file is read when the statement is executed, so each statement has a file of its own.
 	my $file = "$self->{dir}/$self->{name}.copy" . (++$self->{copies} % 10);
 	open(my $out, '>', $file) or die "could not open $file: $!\n";
 	print $out join("\t", $_->{group} ? 4 : $priority, $_->{group} // '\N', $_->{payload}), "\n" for @messages;
@@ -132,7 +132,7 @@ sub part_by_verb
 	my $options = "delay => $delay, priority => $priority";
 	$options .= ", ttl => $ttl" if $ttl ne 'NULL';
 	my $intend = $self->intend($delay, $ttl, @messages);
-	# The order in a group is that of the numbers, so its messages cannot be sent again later
+	# The order in a group must be that of the numbers, so its messages cannot be sent again later.
 	my $dedup = !(grep { $_->{group} } @messages) && $self->chance(30);
 
 	if ($how eq 'send')
@@ -147,7 +147,7 @@ sub part_by_verb
 	return $self->remember($dedup, $intend, "SELECT count(*) FROM once.send_batch('$self->{queue}', ARRAY[$payloads]::jsonb[], $options)");
 }
 
-# Note statements that may be executed once more, whatever became of the transaction.
+# Store statements that may be executed once more, no matter how the transaction ends.
 sub remember
 {
 	my ($self, $dedup, $intend, $send) = @_;
@@ -158,7 +158,7 @@ sub remember
 	return ($intend, $send);
 }
 
-# The same once more: of the transaction that goes on, of one that was committed, rolled back or prepared.
+# Send the same messages once more: those of the present transaction, or of one that was committed, rolled back or prepared.
 sub repeated_part
 {
 	my ($self) = @_;

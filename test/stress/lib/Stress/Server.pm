@@ -1,4 +1,4 @@
-# A throw-away server for the stress test, which can be killed and started again.
+# A throw-away server for the stress test, which can be killed and restarted.
 
 package Stress::Server;
 
@@ -8,7 +8,7 @@ use warnings;
 use File::Temp qw(tempdir);
 use Time::HiRes qw(sleep time);
 
-# PostgreSQL does not run as root: then everything runs as another user.
+# PostgreSQL does not run as root.  If we are root, everything runs as another user.
 sub drop_privileges
 {
 	return if $> != 0;
@@ -57,7 +57,7 @@ sub start
 	my $deadline = time() + 60;
 	my $log = "$self->{dir}/server.log";
 
-	# After a kill, the dead server's memory may be in use for another moment.
+	# After a kill, the shared memory of the dead server may be in use for another moment.
 	until (eval { $self->command('pg_ctl', '--pgdata', $self->{data}, '--log', $log, '--wait', '--timeout=60', 'start'); 1 })
 	{
 		die "$@(and $log)\n" if time() > $deadline;
@@ -68,8 +68,8 @@ sub start
 	$self->{owner} = $$;
 }
 
-# kill -9 of every process of the server.  The postmaster is stopped first, or a backend that it starts
-# meanwhile would be left, waiting for what the dead have locked.
+# Kill all processes of the server with SIGKILL.  The postmaster is stopped first.  Otherwise a backend that it starts meanwhile would
+# be left over, waiting for locks of dead processes.
 sub kill_all
 {
 	my ($self) = @_;

@@ -1,7 +1,7 @@
-# A database session: one psql on the other end of two pipes.
+# A database session: a psql at the other end of two pipes.
 #
-# Statements are sent in bulk and answered one by one, each with its rows and its SQLSTATE, so that a worker can go on
-# from what it got.  An error is an answer, not an exception; a lost connection is an exception, of class Stress::Lost.
+# Several statements are sent together.  Each has an answer with its rows and its SQLSTATE, so that a worker can decide how to go on.
+# An error is an answer, not an exception.  A lost connection is an exception, of class Stress::Lost.
 
 package Stress::Session;
 
@@ -13,7 +13,7 @@ use POSIX ();
 
 my $mark = '@@';
 
-# Every statement must be answered within this time, or something hangs.
+# If a statement has no answer within this time, something hangs.
 our $patience = 60;
 
 # new(log => FILE, setup => [STATEMENT...])
@@ -42,7 +42,7 @@ sub connect
 	}
 }
 
-# Send statements, and return for each a hash of state, message and rows (arrays of columns).
+# Execute statements, and return for each a hash of state, message and rows (arrays of columns).
 sub run
 {
 	my ($self, @statements) = @_;
@@ -52,7 +52,7 @@ sub run
 	local $SIG{PIPE} = 'IGNORE';
 	local $SIG{ALRM} = sub { die "no answer within $patience s: @statements\n" };
 	alarm $patience;
-	# A long script must not fill both pipes: the answers are read as it goes.
+	# Read answers while a long script is being sent, so that the two pipes do not fill up.
 	while (@statements)
 	{
 		my @some = splice(@statements, 0, 50);
@@ -85,7 +85,7 @@ sub answer
 			$self->{answered}++;
 			return { state => $1, message => $1 eq '00000' ? '' : $2, rows => \@rows };
 		}
-		# The rest of a message of several lines
+		# The rest of a message that has several lines
 		next if $line eq '';
 		push @rows, [ split(/\t/, $line, -1) ];
 	}
@@ -100,7 +100,7 @@ sub lost
 	die bless {}, 'Stress::Lost';
 }
 
-# One statement that must succeed; returns its rows.
+# Execute one statement, which must succeed, and return its rows.
 sub rows
 {
 	my ($self, $statement) = @_;
@@ -109,7 +109,7 @@ sub rows
 	return @{ $answer->{rows} };
 }
 
-# The one value of one statement that must succeed.
+# Execute one statement, which must succeed, and return its only value.
 sub value
 {
 	my ($self, $statement) = @_;

@@ -1,5 +1,5 @@
-# What all workers of the stress test have in common: a session, a source of random decisions, counters, the journal of
-# commits, and a list of the errors that they may meet.
+# What all workers of the stress test have in common: a session, a source of random decisions, counters, the journal of commits,
+# and a list of errors that may happen to them.
 
 package Stress::Worker;
 
@@ -9,7 +9,7 @@ use warnings;
 use Stress::Session;
 use Time::HiRes qw(time);
 
-# Errors that are part of the load.  Everything else fails the run.
+# Errors that are part of the load.  Any other error makes the run fail.
 our %tolerated = (
 	'ON003' => 'once_lease_lost',
 	'ON004' => 'once_already_acked',
@@ -48,7 +48,7 @@ sub table { return 'once."q_' . $_[0]->{queue} . '"' }
 # 0 .. n - 1
 sub roll { return int(rand($_[1])) }
 
-# True in so many of a hundred cases
+# True in this many of a hundred cases
 sub chance { return rand(100) < $_[1] }
 
 # pick(name => weight, ...)
@@ -73,7 +73,7 @@ sub count { $_[0]->{count}{ $_[1] } += $_[2] // 1 }
 
 # ---- Transactions ----
 
-# Run statements; return the state of the first that failed ('00000': none), and the rows of each.
+# Run statements.  Returns the state of the first one that failed ('00000': none), and the rows of each.
 sub try_run
 {
 	my ($self, @statements) = @_;
@@ -99,15 +99,15 @@ sub failed
 	$self->count("error $state");
 }
 
-# Begin a transaction, mostly of the default isolation level.
+# Begin a transaction, mostly with the default isolation level.
 sub begin
 {
 	my ($self) = @_;
 	return $self->chance(90) ? 'BEGIN' : 'BEGIN ISOLATION LEVEL ' . $self->pick('REPEATABLE READ', 1, 'SERIALIZABLE', 1);
 }
 
-# End the transaction in which the statements so far ended with the state: commit, roll back or prepare.  True if its
-# effects are committed.
+# End a transaction whose statements have ended with this state: commit, roll back or prepare.  Returns true if its effects are
+# committed.
 sub end
 {
 	my ($self, $state, %weight) = @_;
@@ -126,7 +126,7 @@ sub end
 	return $self->commit();
 }
 
-# The n-th commit of a session leaves a row that says so: after a crash, what is missing must be a suffix.
+# The n-th commit of a session leaves a row with that number.  After a crash, the missing ones must be the last ones.
 sub commit
 {
 	my ($self) = @_;
@@ -149,7 +149,7 @@ sub commit
 	return 1;
 }
 
-# Prepare, and leave the decision to the resolver: whoever waited for another himself could not decide his own.
+# Prepare, and leave the decision to the resolver.  A worker that waits for another transaction could not decide its own.
 sub prepare
 {
 	my ($self) = @_;
@@ -172,7 +172,7 @@ sub over
 	return time() >= $self->{until} || -e "$self->{dir}/stop";
 }
 
-# Work until the time is over, across crashes of the server.
+# Work until the time is up, across crashes of the server.
 sub live
 {
 	my ($self) = @_;
@@ -184,7 +184,7 @@ sub live
 	$self->{session}->close();
 }
 
-# A lost connection is expected when the server is killed, or when there is somebody who terminates backends.
+# A lost connection is expected if the server is killed, or if a killer terminates backends.
 sub survive
 {
 	my ($self, $error) = @_;
@@ -192,7 +192,7 @@ sub survive
 
 	die $error unless ref $error and $error->isa('Stress::Lost') and ($self->{crash} or $self->{policy});
 	my ($commits, $incarnation) = @{$self}{qw(commits incarnation)};
-	# The next session may be ended as soon as it is there.
+	# The next session may be terminated as soon as it exists.
 	until (eval { $self->open_session(); $self->check_journal($incarnation, $commits); 1 })
 	{
 		my $reason = $@;
@@ -205,8 +205,8 @@ sub survive
 	$self->count('reconnections');
 }
 
-# What is missing of a session's commits must be its last ones, and only with synchronous_commit = off any that was
-# reported, and only if that was shortly before the crash.
+# The missing commits of a session must be its last ones.  A commit that was reported may be missing only with synchronous_commit =
+# off, and only if it was reported shortly before the crash.
 sub check_journal
 {
 	my ($self, $incarnation, $commits) = @_;

@@ -1,7 +1,7 @@
-# A standby is like its primary after every kind of change: whatever an index page says has been logged.
+# After every kind of change, a standby is like its primary: everything that an index page says has been logged.
 #
-# With once.log_hints even hints are, so slots and pages must be the same to the last column.  And what only looks works
-# on the standby, while what claims or changes is refused there.
+# With once.log_hints this includes hints, so slots and pages must be the same in every column.  Functions that only read work on
+# the standby; those that claim or change something are refused there.
 
 use strict;
 use warnings;
@@ -25,7 +25,7 @@ sub step
 	return $result;
 }
 
-# The receipts of leased messages are kept in a table: they are wanted again in another session.
+# The receipts of leased messages are kept in a table, because another session needs them.
 my $lease = "INSERT INTO held SELECT id, receipt FROM once.lease('q', '1 h', %d)";
 my $finish = "SELECT count(once.ack(receipt)) FROM once.receive('q', %d)";
 
@@ -68,13 +68,13 @@ step('CREATE INDEX on a filled table', 'DROP INDEX once.q_q_queue_idx',
 	'CREATE INDEX q_q_queue_idx ON once.q_q USING once_queue (id, priority, deliver_at, group_id)');
 step('receive after it', sprintf($finish, 10));
 
-# What only looks
+# Functions that only read
 my $query = "SELECT count(*), min(id), max(id), sum(attempt) FROM once.peek('q', 10000)";
 is($standby->safe_psql('postgres', $query), $primary->safe_psql('postgres', $query), 'peek on the standby');
 clean($standby, 'q', 'standby', strict => 0);
 is($standby->safe_psql('postgres', 'SELECT count(*) FROM once.list_queues()'), '1', 'list_queues on the standby');
 
-# What claims or changes
+# Functions that claim or change something
 my $receipt = $primary->safe_psql('postgres', "SELECT receipt FROM once.lease('q')");
 catch_up($primary, $standby);
 for my $call (
@@ -87,7 +87,7 @@ for my $call (
 	my $state = sqlstate_of($standby, "SELECT $call");
 	my $name = $call =~ s/\(.*//r;
 
-	# strict wants a lock that a standby does not give
+	# "strict" needs a lock that cannot be taken on a standby
 	like($state, $name eq 'once.check' ? qr/^(25006|55000)$/ : qr/^25006$/, "$name is refused on the standby");
 }
 

@@ -1,5 +1,5 @@
-# Replay of every record gives the page that the primary had, byte for byte: a standby under wal_consistency_checking
-# panics on the first difference.  The load is the stress test.
+# The replay of every record makes the same page as on the primary, byte for byte.  A standby with wal_consistency_checking panics
+# at the first difference.  The load is the stress test.
 
 use strict;
 use warnings;
@@ -22,7 +22,7 @@ $primary->safe_psql('postgres', "SELECT once.send('policy', '1', delay => i * i 
 catch_up($primary, $standby);
 my $end = $primary->lsn('flush');
 
-# It is alive, and like the primary.
+# The standby is alive, and like the primary.
 for my $queue ('stress', 'policy')
 {
 	same_structure($primary, $standby, $queue, "$queue: after the load");
@@ -34,7 +34,7 @@ unlike(slurp_file($standby->logfile), qr/PANIC|inconsistent page/, 'no inconsist
 is($standby->safe_psql('postgres', "SELECT string_agg(DISTINCT kind, ' ' ORDER BY kind) FROM once.pages('policy') WHERE kind <> 'free'"),
 	'bucket directory groups lane meta schedule', 'pages of all kinds');
 
-# And there were records of the index to check, with the images that the check wants.
+# There were records of the index to be checked, with the images that the check needs.
 my ($records, $warnings) = run_command(
 	[ 'pg_waldump', '--path', $primary->data_dir . '/pg_wal', '--start', $start, '--end', $end, '--rmgr', 'Generic', '--stats' ]);
 my ($count, $image_bytes) = $records =~ /^Generic\s+(\d+)\s+\([^)]*\)\s+\d+\s+\([^)]*\)\s+(\d+)/m;

@@ -1,5 +1,5 @@
-# kill -9 of the whole server in the middle of the load, several times: every committed message has its effect exactly once,
-# and without synchronous_commit the commits that are missing are a session's last ones, and fresh.
+# The whole server is killed with SIGKILL in the middle of the load, several times.  Every committed message has its effect exactly
+# once.  Without synchronous_commit, only the last commits of a session may be missing, and only recent ones.
 
 use strict;
 use warnings;

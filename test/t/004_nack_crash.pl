@@ -1,5 +1,5 @@
-# What makes a message ready earlier survives a crash together with the page hint that must not hide it; and deliveries
-# count as attempts after a crash if their claim was flushed.
+# A change that makes a message ready earlier survives a crash, together with the change of the page's hint, which would hide the
+# message otherwise.  After a crash, deliveries count as attempts if their claim was flushed.
 
 use strict;
 use warnings;
@@ -10,10 +10,10 @@ use OnceTest;
 use PostgreSQL::Test::Cluster;
 use Test::More;
 
-# The WAL writer is slow, so that only what asks for a flush gets one.
+# The WAL writer is slow, so that WAL is flushed only on request.
 my $node = once_node('main', 'wal_writer_delay = 10s', 'checkpoint_timeout = 1h');
 
-# Fill several pages, lease everything for an hour, and have the hints on the pages say so.
+# Fill several pages, lease everything for an hour, and make the pages' hints show that.
 sub lease_all
 {
 	my ($queue) = @_;
@@ -24,12 +24,12 @@ sub lease_all
 	is($node->safe_psql('postgres', "SELECT count(*) FROM once.lease('$queue')"), '0', "$queue: all messages are leased");
 }
 
-# On pages that are on disk like that, log a change.
+# Log a change of pages that are on disk in this state.
 sub change_pages
 {
 	my ($queue) = @_;
 
-	# The first change of a page after a checkpoint logs it whole, with its hints.  Let that be another one than ours.
+	# The first change of a page after a checkpoint logs the whole page, with its hints.  Make another change before ours.
 	$node->safe_psql('postgres', "DELETE FROM once.q_$queue WHERE id IN (5, 205, 405)");
 	$node->safe_psql('postgres', "VACUUM once.q_$queue");
 	cmp_ok($node->safe_psql('postgres', "SELECT count(*) FROM once.pages('$queue') WHERE earliest > now() + interval '10 min' AND done > 0"),
@@ -54,13 +54,13 @@ is($node->safe_psql('postgres', "SELECT id, attempt FROM once.lease('$_->[0]', '
   for [ nacked => '3|2' ], [ released => '3|1' ], [ shortened => '3|2' ];
 clean($node, $_, $_) for qw(nacked released shortened);
 
-# Leases that were on disk are leases after a crash, and their receipts are good.
+# Leases that were on disk are still leases after a crash, and their receipts are valid.
 is($node->safe_psql('postgres', "SELECT count(*) FROM once.lease('nacked', '1 h', 10)"), '0', 'other leases have survived');
 is($node->safe_psql('postgres', 'SELECT count(once.ack(receipt)) FROM nacked_held WHERE id > 5 AND id NOT IN (205, 405)'), '693', 'so have their receipts');
 is(sqlstate_of($node, 'SELECT once.ack(receipt) FROM nacked_held WHERE id = 3'), 'ON003', 'but not that of the nacked one');
 clean($node, 'nacked', 'after acks');
 
-# A claim that was flushed counts, though its transaction is gone.
+# A claim that was flushed counts, although its transaction is lost.
 $node->safe_psql('postgres', "SELECT once.create_queue('counted', retry_delay => '0 s')");
 $node->safe_psql('postgres', "SELECT once.send('counted', '1')");
 for my $attempt (1 .. 3)
@@ -74,7 +74,7 @@ for my $attempt (1 .. 3)
 	eval { $session->quit };
 }
 
-# The same for leases: they have no transaction that could flush anything.
+# The same for leases.  They have no transaction that could flush anything.
 for my $attempt (4 .. 5)
 {
 	is($node->safe_psql('postgres', "SET once.flush_claims = on; SELECT attempt FROM once.lease('counted', '1 us')"),

@@ -1,4 +1,5 @@
-# Prepared transactions keep what they claimed, deleted and sent, across restarts and crashes, until they are decided.
+# Prepared transactions keep what they have claimed, deleted and sent, across restarts and crashes, until they are committed or
+# rolled back.
 
 use strict;
 use warnings;
@@ -26,7 +27,7 @@ value("BEGIN; INSERT INTO effect SELECT id FROM held; SELECT once.ack(receipt) F
 value("BEGIN; $finish; PREPARE TRANSACTION 'undone'");
 value("BEGIN; SELECT once.send('q', '5'); PREPARE TRANSACTION 'sent'");
 
-# A claim that is neither acked nor given back does not survive PREPARE, and one that is given back does no harm.
+# PREPARE fails with a claim that is neither acked nor given back; a claim that was given back does no harm.
 value("SELECT once.send('q', '6')");
 is(sqlstate_of($node, "BEGIN; SELECT id FROM once.receive('q'); PREPARE TRANSACTION 'unacked'"), 'ON005',
 	'PREPARE with an unacked message fails');

@@ -1,4 +1,4 @@
-# An unlogged queue is empty after a crash, and works; receipts from before are refused.  A clean restart keeps it.
+# After a crash, an unlogged queue is empty and works, and receipts from before are refused.  A clean restart keeps its messages.
 
 use strict;
 use warnings;
@@ -22,7 +22,7 @@ my $first = value("SELECT once.send('l', '1', dedup_id => 'a')");
 value("CREATE TABLE held AS SELECT id, receipt FROM once.lease('u', '1 h', 300)");
 clean($node, 'u', 'before');
 
-# Its WAL would be of no use.
+# It writes no WAL, which would be of no use.
 my $before = $node->lsn('insert');
 value("SELECT count(*) FROM once.lease('u', '1 ms', 300)");
 is(value("SELECT pg_wal_lsn_diff('" . $node->lsn('insert') . "', '$before') < 10000"), 't', 'claims write no WAL');
@@ -41,7 +41,7 @@ for my $round (1, 2)
 	is(value("SELECT count(*) FROM once.receive('u', 10)"), '0', "crash $round: nothing is offered");
 	is(sqlstate_of($node, 'SELECT once.ack(receipt) FROM held WHERE id = 11'), 'ON003', "crash $round: old receipts are refused");
 	clean($node, 'u', "crash $round");
-	# What was lost can be sent again; what was not, is not.
+	# Messages that were lost can be sent again; a message that was not lost is not sent twice.
 	is(value("SELECT duplicate FROM once.send_dedup('u', '1', dedup_id => 'a')"), 'f', "crash $round: dedup_ids went with the messages");
 	is(value("SELECT once.send('u', '1', dedup_id => 'a') = id FROM once.q_u"), 't', "crash $round: and are remembered from then on");
 	is(value("SELECT once.send('l', '1', dedup_id => 'a')"), $first, "crash $round: a logged queue has not forgotten");
@@ -53,13 +53,13 @@ for my $round (1, 2)
 	clean($node, 'u', "crash $round, in use");
 }
 
-# The standby has the definition only.
+# The standby has only the definition.
 catch_up($node, $standby);
 is(sqlstate_of($standby, "SELECT * FROM once.peek('u')"), '0A000', 'peek at an unlogged queue is refused on a standby');
 
-# The transaction id that a receipt of before the crash goes back to is assigned again after it, and claims the same slot of
-# the same page: the old receipt must not fit the new message.  Whether the id comes again depends on what else was flushed
-# before the crash, so this is tried until it does.
+# After the crash, a transaction id is assigned again that a receipt from before the crash contains, and it claims the same slot of
+# the same page.  The old receipt must not be valid for the new message.  Whether the id is assigned again depends on what else was
+# flushed before the crash, so this is tried until it is.
 my ($receipt, $xid);
 my $again = 0;
 
@@ -98,7 +98,7 @@ value("SELECT once.pop('u', 10)");
 is(value("SELECT count(*) FROM once.send_batch('u', array_fill('1'::jsonb, ARRAY[1000]))"), '1000', 'messages again');
 is(value("SELECT count(once.ack(receipt)) FROM once.receive('u', 500)"), '500', 'of which half are left');
 
-# Changing it keeps the messages.
+# Changing a queue to unlogged or logged keeps the messages.
 value('ALTER TABLE once.q_u SET LOGGED');
 clean($node, 'u', 'SET LOGGED');
 $node->stop('immediate');

@@ -1,5 +1,5 @@
-# A standby promoted in the middle of the load has a queue that works, and for whatever it had replayed each message has had
-# its effect exactly once.
+# A standby that is promoted in the middle of the load has a queue that works.  Each message that it had replayed has its effect
+# exactly once.
 
 use strict;
 use warnings;
@@ -15,7 +15,7 @@ my $primary = once_node('primary', 'wal_keep_size = 1GB');
 my $standby = once_standby($primary, 'standby');
 my $load = start_stress($primary, '--seconds', 8, '--no-drain', '--no-rebuild');
 
-# In the middle of it: effects have come through, and more are on their way.
+# In the middle of the load: effects have been replayed, and more will follow.
 $standby->poll_query_until('postgres', q(SELECT to_regclass('stress.effect') IS NOT NULL)) or die 'no load';
 $standby->poll_query_until('postgres', 'SELECT count(*) > 2000 FROM stress.effect') or die 'no effects';
 clean($standby, 'stress', 'standby under load', strict => 0);
@@ -29,6 +29,6 @@ run_stress($primary, 'the oracle on the old primary', '--only-drain');
 my ($here, $there) = map { $_->safe_psql('postgres', 'SELECT count(*) FROM stress.intended') } $primary, $standby;
 cmp_ok($there, '<', $here, "promoted in the middle: $there of $here messages");
 
-# And it is as good as any.
+# The queue is as good as any other.
 run_stress($standby, 'stress test on the promoted server', '--seconds', 4, '--policy');
 done_testing();

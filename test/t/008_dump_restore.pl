@@ -1,5 +1,5 @@
-# pg_dump takes a live queue as one snapshot sees it: the same messages and options on the other side, nothing claimed, and
-# the next id is a new one.
+# pg_dump dumps a live queue as one snapshot sees it.  After a restore there are the same messages and options, nothing is claimed,
+# and the next id is a new one.
 
 use strict;
 use warnings;
@@ -26,7 +26,7 @@ value(q(SELECT count(once.send('Mixed-Case_1', '1')) FROM generate_series(1, 10)
 value("SELECT count(once.ack(receipt)) FROM once.receive('orders', 100)");
 value("SELECT count(*) FROM once.lease('orders', '1 h', 500)");
 
-# What is acked but not committed is still there.
+# A message whose ack is not committed is still there.
 my $session = $node->background_psql('postgres');
 $session->query_safe("BEGIN; SELECT count(once.ack(receipt)) FROM once.receive('orders', 100)");
 

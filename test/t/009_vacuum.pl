@@ -1,5 +1,5 @@
-# Under a steady flow the index does not grow, whatever holds back VACUUM: finished pages are unlinked by walkers, anywhere
-# in the list, and used again.  VACUUM runs at the same time.
+# With a steady flow of messages the index does not grow, no matter what holds back VACUUM: walks unlink spent pages, anywhere in the
+# list, and the pages are used again.  VACUUM runs at the same time.
 
 use strict;
 use warnings;
@@ -21,7 +21,7 @@ my $finish = "SELECT count(once.ack(receipt)) FROM once.receive('q', 1000)";
 
 value("SELECT once.create_queue('q', retry_delay => '0 s')");
 
-# A snapshot that keeps every dead row, one lease that stays at the head, and messages for much later.
+# A snapshot that keeps every dead row, a lease that stays at the head, and messages for much later
 my $holder = $node->background_psql('postgres');
 $holder->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM once.q_q');
 value("SELECT count(once.send('q', '1')) FROM generate_series(1, 10)");
@@ -30,7 +30,7 @@ value("SELECT count(once.send('q', '1', delay => '1 h')) FROM generate_series(1,
 value($_) for $send, $finish, $send, $finish, $send, $finish;
 my $small = pages();
 
-# A thousand in, a thousand out, with VACUUM all the while.
+# A thousand messages in, a thousand out, while VACUUM runs
 my $vacuum = IPC::Run::start(
 	[ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-v', 'ON_ERROR_STOP=1' ],
 	'<', \("VACUUM once.q_q;\n" x 200), '>', \my $out, '2>', \my $error, IPC::Run::timeout(180));
@@ -44,7 +44,7 @@ cmp_ok(value('SELECT pg_relation_size($$once.q_q$$) / 8192'), '>', pages(), 'whi
 clean($node, 'q', 'with a held snapshot');
 is(value('SELECT count(once.ack(receipt)) FROM held'), '1', 'the lease at the head has stayed where it was');
 
-# Without the snapshot, VACUUM clears the table, and the heap's space is used again; so are line pointers.
+# Without the snapshot, VACUUM removes dead rows, and the space and the line pointers of the heap are used again.
 $holder->query_safe('COMMIT');
 $holder->quit;
 value('VACUUM once.q_q');
@@ -65,7 +65,7 @@ value($send) for 1 .. 20;
 cmp_ok(pages(), '<=', $large + 1, 'the next burst uses them');
 clean($node, 'q', 'after a burst');
 
-# Rolled back sends leave slots that VACUUM or a walker ends.
+# Sends that are rolled back leave slots, which VACUUM or a walk ends.
 value("BEGIN; $send; ROLLBACK") for 1 .. 10;
 value('VACUUM once.q_q');
 value($finish) for 1 .. 22;
@@ -74,7 +74,7 @@ value('VACUUM once.q_q');
 is(value("SELECT count(*) FROM once.slots('q') WHERE state <> 'done'"), '5', 'as in the index');
 clean($node, 'q', 'in the end');
 
-# Pages of zeros, as a crash leaves them, are found by VACUUM, whether it has rows to delete or none.
+# VACUUM finds pages of zeros, which a crash can leave, no matter whether there are rows to delete.
 sub leave_new_pages
 {
 	my $path = $node->data_dir . '/' . value("SELECT pg_relation_filepath('once.q_new_queue_idx')");
@@ -100,7 +100,7 @@ value('VACUUM once.q_new');
 is(kinds(), 'free 6, lane 1, meta 1', 'and with something');
 clean($node, 'new', 'after pages of zeros');
 
-# Looking for them costs what VACUUM may cost: it naps by the way, and leaves alone what others have in the buffers.
+# The search for them obeys the cost limits of VACUUM: it sleeps now and then, and it leaves what others have in the buffers.
 value("SELECT once.create_queue('idle')");
 value("SELECT count(*) FROM once.send_batch('idle', array_fill('1'::jsonb, ARRAY[120000]))");
 value('DELETE FROM once.q_idle');

@@ -1,5 +1,4 @@
-# With hardly any shared buffers, walkers pin no more pages than there are to share, and pages are written and read again
-# all the time.
+# With very few shared buffers, walks do not pin more pages than their share, and pages are written and read again all the time.
 
 use strict;
 use warnings;

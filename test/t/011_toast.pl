@@ -1,5 +1,4 @@
-# Payloads of a megabyte, stored out of line: they come out as they went in, through every verb, and nothing of them is left
-# behind.
+# Payloads of a megabyte, stored out of line.  Every verb returns them as they were sent, and nothing of them is left over.
 
 use strict;
 use warnings;
@@ -35,7 +34,7 @@ is(value($peek), '12|12582912', 'peek');
 catch_up($node, $standby);
 is($standby->safe_psql('postgres', $peek), '12|12582912', 'peek on the standby');
 
-# Claims that are rolled back leave them whole.
+# Claims that are rolled back do not change them.
 value("BEGIN; $take once.pop('big', 100); ROLLBACK");
 value("BEGIN; WITH m AS (SELECT * FROM once.receive('big', 100)) SELECT count(once.ack(receipt)), max(length(payload::text)) FROM m; ROLLBACK");
 value('VACUUM once.q_big');

@@ -1,4 +1,4 @@
-# A thousand queues in one database, all used by one session and by several at once, with names of every shape allowed.
+# A thousand queues in one database, with all kinds of names that are allowed, used by one session and by several at once.
 
 use strict;
 use warnings;
@@ -29,7 +29,7 @@ $node->safe_psql('postgres', qq(
 	END \$\$));
 is(value('SELECT count(*), count(DISTINCT queue) FROM once.list_queues()'), "$queues|$queues", 'they are listed');
 
-# One session, one transaction for each
+# One session, with a transaction for each queue
 $node->safe_psql('postgres', qq(
 	DO \$\$ DECLARE m once.message; BEGIN
 		FOR i IN 1..$queues LOOP
@@ -44,7 +44,7 @@ $node->safe_psql('postgres', qq(
 	END \$\$));
 is(value('SELECT count(*), count(DISTINCT queue) FROM effect WHERE n <= 2'), 2 * $queues . "|$queues", 'one session has used them all');
 
-# Four sessions, each through all of them in another order
+# Four sessions, each of which uses all queues, in another order
 my @runs = map {
 	my $step = $_;
 	IPC::Run::start(

@@ -1,4 +1,4 @@
-# Whatever builds the index anew keeps the messages, in the order of their ids, and forgets leases and attempts; receipts from
+# All commands that rebuild the index keep the messages, in the order of their ids, and forget leases and attempts.  Receipts from
 # before are refused.  Indexes that could not work are refused.
 
 use strict;
@@ -50,7 +50,7 @@ rebuilt('CREATE INDEX on a filled table', 'DROP INDEX once.q_q_queue_idx',
 rebuilt('CREATE INDEX CONCURRENTLY on a filled table', 'DROP INDEX once.q_q_queue_idx',
 	"CREATE INDEX CONCURRENTLY q_q_queue_idx ON once.q_q USING once_queue $columns");
 
-# TRUNCATE, also one that is rolled back
+# TRUNCATE, committed and rolled back
 value("SELECT count(*) FROM once.send_batch('q', array_fill('1'::jsonb, ARRAY[10]))");
 my $count = value('SELECT count(*) FROM once.q_q');
 value('BEGIN; TRUNCATE once.q_q; SELECT once.send($$q$$, $$2$$); ROLLBACK');
@@ -60,7 +60,7 @@ is(value("BEGIN; TRUNCATE once.q_q; SELECT once.send('q', '2'); COMMIT; SELECT c
 	'1', 'after TRUNCATE there is what came after it');
 clean($node, 'q', 'TRUNCATE');
 
-# A rebuild sees rows of open transactions as they will turn out.
+# A rebuild handles rows of open transactions, no matter how these end.
 my $session = $node->background_psql('postgres');
 value("SELECT count(once.send('q', '1')) FROM generate_series(1, 3)");
 $session->query_safe("BEGIN; SELECT once.send('q', '2'); SELECT count(once.ack(receipt)) FROM once.receive('q', 1)");
@@ -76,7 +76,7 @@ clean($node, 'q', 'REINDEX CONCURRENTLY beside an open transaction');
 is(value("SELECT string_agg(payload::text, ' ' ORDER BY id) FROM (SELECT *, once.ack(receipt) FROM once.receive('q', 10)) m"), '1 1 2 3',
 	'REINDEX CONCURRENTLY beside an open transaction: each message is there once');
 
-# What cannot work is refused, and leaves the queue as it is.
+# Indexes that cannot work are refused, and the queue stays as it is.
 my %refused = (
 	'another column order' => [ '42P17', 'CREATE INDEX x ON once.q_q USING once_queue (priority, id, deliver_at, group_id)' ],
 	'fewer columns' => [ '42P17', 'CREATE INDEX x ON once.q_q USING once_queue (id)' ],

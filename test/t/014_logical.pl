@@ -1,5 +1,5 @@
-# Logical replication: a queue that is published needs a key for its acks, as any table for its deletes; with one, a
-# subscriber's queue of the same name has the same messages, and its own consumers.
+# Logical replication.  A queue that is published needs a key for its acks, as any published table does for deletions.  If it has
+# one, a subscriber's queue of the same name has the same messages, and consumers of its own.
 
 use strict;
 use warnings;
@@ -60,7 +60,7 @@ $publisher->wait_for_catchup('orders');
 is(value('SELECT payload FROM once.q_orders', $subscriber), '"last"', 'deletes of what is gone are passed over');
 clean($_, 'orders', 'in the end') for $publisher, $subscriber;
 
-# A ledger: of two who bring the same id at once, the one who is second leaves nothing for others to trip over.
+# A ledger: if two sessions mark the same id at once, the second one leaves nothing in the stream that a subscription would stop at.
 value("SELECT once.create_ledger('l', '1 day'); SELECT once.mark_processed('l', 'old'); CALL once.maintain()");
 value("SELECT pg_create_logical_replication_slot('changes', 'test_decoding')");
 my ($first, $second, $keeper) = map { $publisher->background_psql('postgres') } 1 .. 3;
@@ -74,7 +74,8 @@ $_->query_safe('SELECT 1') for $first, $second;
 is($publisher->safe_psql('postgres', "SELECT regexp_replace(data, ' processed_at.*', '') FROM pg_logical_slot_get_changes('changes', NULL, NULL) WHERE data LIKE '%l_l_%' ORDER BY 1"),
 	join("\n", map { "table once.l_l_1: INSERT: id[text]:'$_'" } 'a', 'b', 'c'), 'ledger: each id is inserted once, and nothing is taken back');
 
-# Who marks and forgets before it is committed is waited for: else his id would come behind that of the next one.
+# A marker waits for a transaction that has marked and forgotten the id.  Otherwise the changes of that transaction would come later in
+# the stream than those of the marker.
 $keeper->query_safe("BEGIN; SELECT once.mark_processed('l', 'd'); SELECT once.forget_processed('l', 'd')");
 $first->query_safe('RESET once.debug_point');
 $first->query_until(qr/begun/, "\\echo begun\nSELECT once.mark_processed('l', 'd');\n");

@@ -1,4 +1,4 @@
-# A queue whose rows are inserted and deleted by way of SPI, because its table has a trigger, keeps the same promises.
+# A queue keeps the same promises if its rows are inserted and deleted through SPI, because its table has a trigger.
 
 use strict;
 use warnings;

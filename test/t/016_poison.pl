@@ -1,5 +1,5 @@
-# A message that ends whoever takes it, its backend or the whole server, is a dead letter after exactly as many deliveries as
-# it may have; what is behind it is delivered.
+# A message whose processing ends its client, its backend or the whole server becomes a dead letter, after exactly as many deliveries
+# as it may have.  The messages behind it are delivered.
 
 use strict;
 use warnings;
@@ -15,7 +15,7 @@ my $node = once_node('main', 'restart_after_crash = on', 'wal_writer_delay = 10s
 
 sub value { return (split(/\n/, $node->safe_psql('postgres', $_[0]) // '', -1))[-1] // '' }
 
-# The work that some messages ask for.  Whatever becomes of the transaction, the server's log tells of the delivery.
+# The work that some messages ask for.  The server's log shows the delivery, no matter how the transaction ends.
 value('CREATE TABLE effect (queue text, id bigint)');
 value(q(CREATE FUNCTION work(queue text, m once.message) RETURNS text LANGUAGE plpgsql AS $$
 	BEGIN
@@ -29,10 +29,10 @@ value(q(CREATE FUNCTION work(queue text, m once.message) RETURNS text LANGUAGE p
 		RETURN queue;
 	END $$));
 
-# The deliveries that the log tells of
+# The deliveries that the log shows
 sub deliveries { return join(' ', slurp_file($node->logfile) =~ /delivery of \Q$_[0]\E attempt (\d+)/g) }
 
-# Work until nothing is left; returns how often that failed.  The server restarts after each failure of the queue killed.
+# Work until nothing is left.  Returns how often that failed.  The server restarts after each failure of the queue "killed".
 sub work_off
 {
 	my ($queue) = @_;
@@ -49,7 +49,7 @@ END
 		if ($status != 0)
 		{
 			$failed++;
-			# That it answers proves nothing: it may not have begun to restart.
+			# An answer proves nothing, because the server may not have begun to restart.
 			$node->wait_for_log(qr/database system is ready to accept connections/, $offset) if $queue eq 'killed';
 		}
 		last if value("SELECT count(*) FROM once.q_$queue") == 0;
@@ -74,7 +74,7 @@ for my $queue (sort keys %poison)
 }
 is(scalar(() = slurp_file($node->logfile) =~ /all server processes terminated; reinitializing/g), 3, 'the server was restarted three times');
 
-# Nobody asks for messages any more: maintain() finds those that are dead.
+# If nobody asks for messages any more, maintain() finds those that are dead.
 value("SELECT once.create_queue('left', max_attempts => 1, retry_delay => '0 s')");
 value("SELECT once.send('left', '\"terminate\"')");
 isnt(($node->psql('postgres', "SELECT work('left', m) FROM once.receive('left') m"))[0], 0, 'left: the backend is gone');
@@ -83,7 +83,7 @@ value('CALL once.maintain()');
 is(value('SELECT count(*) FROM once.q_left'), '0', 'left: maintain() takes it away');
 is(value("SELECT reason, attempts, payload FROM once.dead_letters WHERE queue = 'left'"), 'attempts|1|"terminate"', 'left: to the dead letters');
 
-# Sent again, it begins anew.
+# A dead letter that is sent again begins with the first attempt.
 is(value("SELECT once.redrive('terminated')"), '1', 'sent again');
 is(work_off('terminated'), 3, 'it fails as often');
 is(deliveries('terminated terminate'), '1 2 3 1 2 3', 'with attempts from 1');

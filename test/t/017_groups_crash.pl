@@ -1,5 +1,5 @@
-# The order within a group holds across crashes of the server: what was claimed keeps its group waiting, and in the middle of
-# any load, each group's effects come in the order in which it was sent.
+# The order within a group is kept across crashes of the server.  Messages that were claimed hold back their group.  If the server
+# crashes in the middle of a load, the effects of each group come in the order of its sends.
 
 use strict;
 use warnings;
@@ -23,7 +23,7 @@ sub crash
 my $receive = "SELECT string_agg(payload::text || ':' || attempt, ' ' ORDER BY n) FROM (SELECT m.*, once.ack(receipt) FROM once.receive('%s', %d) "
   . 'WITH ORDINALITY AS m (id, receipt, attempt, e, u, p, group_id, h, payload, n)) m';
 
-# A lease of the first holds back the others, crash or not; what was leased can be acked after it.
+# A lease of the first message holds back the others, also after a crash.  After the crash, the leased message can be acked.
 value("SELECT once.create_queue('leased', retry_delay => '0 s')");
 value("SELECT count(once.send('leased', to_jsonb(g || n), group_id => g)) FROM generate_series(1, 4) n, unnest('{a,b}'::text[]) g");
 value("CREATE TABLE held AS SELECT id, receipt, payload FROM once.lease('leased', '1 h', 1)");
@@ -35,7 +35,7 @@ is(value('SELECT count(once.ack(receipt)) FROM held'), '1', 'leased: its receipt
 crash();
 is(value(sprintf($receive, 'leased', 10)), '"a2":1 "a3":1 "a4":1', 'leased: then the group goes on');
 
-# A claim whose transaction the crash has ended is delivered again before anything behind it.
+# A message whose claim has lapsed by the crash is delivered again before all messages behind it.
 value("SELECT once.create_queue('open', retry_delay => '0 s')");
 value("SELECT count(once.send('open', to_jsonb(n), group_id => 'a')) FROM generate_series(1, 6) n");
 my $session = $node->background_psql('postgres');
@@ -47,7 +47,7 @@ is(value(sprintf($receive, 'open', 3)), '1:2 2:2 3:1', 'open: all of it from the
 crash();
 is(value(sprintf($receive, 'open', 10)), '4:1 5:1 6:1', 'open: and on');
 
-# The pause of a retry holds the group back, also if the server was down meanwhile.
+# The pause before a retry holds back the group, also if the server was down meanwhile.
 value("SELECT once.create_queue('retried', retry_delay => '1 h')");
 value("SELECT count(once.send('retried', to_jsonb(n), group_id => 'a')) FROM generate_series(1, 3) n");
 value("SELECT count(once.nack(receipt)) FROM once.lease('retried', '1 h', 1)");
@@ -60,8 +60,8 @@ is(value("SELECT string_agg(state, ' ' ORDER BY id) FROM once.peek('retried')"),
 clean($node, $_, $_) for 'leased', 'open', 'retried';
 $node->stop;
 
-# Load, and kill -9 of everything in the middle of it.  Without concurrent builds, which keep no order.  On a machine that is busy
-# with other things one run may come to little, so runs are repeated until there was enough to judge.
+# A load, in the middle of which all processes are killed.  There are no concurrent builds, which do not keep the order.  On a busy
+# machine one run may not get far, so runs are repeated until there was enough to judge.
 for my $sync_commit ('on', 'off')
 {
 	my $judged = 0;

@@ -1,6 +1,6 @@
-# The schedule of delayed messages and the order of groups are replayed as they were written: a standby has the same pages
-# and slots after every step, byte for byte under wal_consistency_checking, and both servers deliver what is due, no earlier
-# and no later, after a crash, a restart or a promotion.
+# The schedule of delayed messages and the order of groups are replayed exactly.  After every step, a standby has the same pages and
+# slots, byte for byte under wal_consistency_checking.  After a crash, a restart or a promotion, both servers deliver messages when they
+# are due, no earlier and no later.
 
 use strict;
 use warnings;
@@ -34,7 +34,7 @@ sub crash
 	$node->start;
 }
 
-# How the messages of each delay stand, but for those that may become due at any moment
+# The states of the messages of each delay, except those that may become due at any moment
 sub standing
 {
 	my ($node) = @_;
@@ -42,7 +42,7 @@ sub standing
 		  . "WHERE headers->>'delay' NOT IN ('1500 ms', '4 s') GROUP BY 1, 2 ORDER BY 1, 2");
 }
 
-# Wait until it is that long since a message was sent.
+# Wait until this much time has passed since a message was sent.
 sub wait_until_due
 {
 	my ($node, $delay) = @_;
@@ -91,7 +91,7 @@ step('REINDEX CONCURRENTLY', map { "REINDEX TABLE CONCURRENTLY once.q_$_" } @que
 step('the groups used again', "SELECT count(*) FROM once.send_batch('grouped', ARRAY(SELECT to_jsonb(i) FROM generate_series(1, 1000) i), "
 	  . "group_ids => ARRAY(SELECT 'g' || i % 300 FROM generate_series(1, 1000) i))");
 
-# Both know what is due, also after a crash.
+# Both servers know what is due, also after a crash.
 step('what comes soon', sprintf($send, 20, "'1500 ms', '4 s'"));
 my $standing = standing($primary);
 flush_wal($primary);
@@ -102,7 +102,7 @@ unlike($standing, qr/ready/, 'nothing of that is due');
 wait_until_due($primary, '1500 ms');
 same_structure($primary, $standby, $_, "after a crash: $_") for @queues;
 
-# The standby takes over.  What became due while nobody looked is delivered, and nothing else is.
+# The standby is promoted.  Messages that became due while nobody called are delivered, and nothing else is.
 $primary->stop('fast');
 $standby->promote;
 $standby->poll_query_until('postgres', 'SELECT NOT pg_is_in_recovery()') or die 'no promotion';

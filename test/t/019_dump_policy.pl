@@ -1,5 +1,5 @@
-# pg_dump and pg_restore keep all that a queue holds: delayed messages, groups, dead letters, errors, the archive, dedup_ids and
-# every option.  Elsewhere only leases and attempts are forgotten, and groups are still in order.
+# pg_dump and pg_restore keep all that a queue has: delayed messages, groups, dead letters, errors, the archive, dedup_ids and every
+# option.  Only leases and attempts are forgotten, and groups are still in order.
 
 use strict;
 use warnings;
@@ -33,12 +33,12 @@ value(q(SELECT count(once.send('orders', to_jsonb(i), headers => '{"h": 1}', pri
 value(q(SELECT count(once.send('orders', to_jsonb(i), group_id => 'g' || i % 20)) FROM generate_series(1, 600) i));
 value(q(SELECT count(once.send('orders', to_jsonb(i), delay => i * interval '1 hour', group_id => CASE WHEN i % 2 = 0 THEN 'g1' END)) FROM generate_series(1, 200) i));
 value(q(SELECT count(once.send('orders', to_jsonb(i), ttl => i * interval '1 day')) FROM generate_series(1, 50) i));
-# With a dedup_id, some of them done
+# With a dedup_id; some are done
 value(q(SELECT count(*) FROM once.send_batch('plain', (SELECT array_agg(to_jsonb(i)) FROM generate_series(1, 50) i),
 	dedup_ids => (SELECT array_agg('id ' || i) FROM generate_series(1, 50) i))));
 value("SELECT once.send('Mixed-Case', '1', dedup_id => 'mixed')");
 value("DELETE FROM once.q_plain WHERE id % 2 = 0");
-# Acked and kept
+# Acked and archived
 value("SELECT count(once.ack(receipt)) FROM once.receive('orders', 120)");
 value("SELECT count(*) FROM once.pop('orders', 30)");
 value(q(SELECT count(once.send('Mixed-Case', to_jsonb(i))) FROM generate_series(1, 10) i));
@@ -75,7 +75,7 @@ $other->command_ok([ 'pg_restore', '--exit-on-error', '--dbname', $other->connst
 is($other->safe_psql('restored', $content{$_}), $before{$_}, "$_: the same") for sort keys %content;
 clean($other, $_, $_, database => 'restored') for 'orders', 'jobs', 'Mixed-Case', 'plain';
 
-# Nothing is claimed, nothing has had an attempt; what is delayed is so still.
+# Nothing is claimed, and nothing has had an attempt.  Delayed messages are still delayed.
 is(there("SELECT string_agg(state || ' ' || attempt, ', ' ORDER BY state) FROM (SELECT DISTINCT state, attempt FROM once.peek('orders', 10000)) p"),
 	'blocked 0, delayed 0, ready 0', 'leases and attempts are forgotten');
 is(there("SELECT count(*) FROM once.peek('orders', 10000) WHERE state = 'delayed'"), '200', 'delayed messages are delayed');
@@ -87,7 +87,7 @@ is(there('SELECT bool_and(sorted) FROM (SELECT id > lag(id, 1, 0::bigint) OVER (
 	't', 'groups in their order');
 is(there('SELECT count(*) FROM taken WHERE attempt <> 1'), '0', 'as if for the first time');
 
-# The options are in force.
+# The options have an effect.
 is(there("SELECT count(once.nack(receipt, '0 s', 'once more')) FROM (SELECT receipt FROM taken WHERE group_id IS NULL ORDER BY n LIMIT 1) t"), '1', 'a failure');
 like(($other->psql('restored', "SELECT * FROM once.receive('plain')"))[2], qr/paused/, 'paused stays paused');
 is(there("SELECT count(*) FROM once.pop('Mixed-Case', 1)"), '1', 'pop');

@@ -1,5 +1,5 @@
-# pg_upgrade --link takes over tables and indexes as they are: claims, attempts, receipts, delays, groups, dead letters, errors,
-# the archive, ledgers and dedup_ids are all there in the new cluster.
+# pg_upgrade --link keeps the files of tables and indexes.  So the new cluster has all claims, attempts, receipts, delays, groups, dead
+# letters, errors, the archive, ledgers and dedup_ids.
 
 use strict;
 use warnings;
@@ -25,15 +25,15 @@ value("SELECT count(once.ack(receipt)) FROM once.receive('orders', 50)");
 value("CREATE TABLE held AS SELECT id, attempt, group_id, receipt FROM once.lease('orders', '1 day', 700)");
 value("SELECT count(once.nack(receipt, '0 s', 'no ' || id)) FROM held WHERE group_id IS NULL AND id % 10 = 5");
 value("UPDATE held SET receipt = NULL WHERE group_id IS NULL AND id % 10 = 5");
-# Used up
+# Attempts used up
 value("BEGIN; SELECT count(*) FROM once.receive('orders', 20); ROLLBACK") for 1;
 value("SELECT once.nack(receipt, '0 s', 'still no') FROM once.lease('orders', '1 day', 10)") for 1 .. 2;
 value("SELECT count(once.nack(receipt, '0 s', 'never')) FROM (SELECT receipt FROM once.lease('orders', '1 day', 10)) l");
 value('CALL once.maintain()');
 value("BEGIN; SELECT count(*) FROM once.pop('orders', 30); ROLLBACK");
 
-# Ledgers: with one generation, with two, with one that a transaction that has written to it has not left yet.  Each statement is
-# a session of its own, which looks at once whether something is due.
+# Ledgers: one with one generation, one with two, and one whose old generation cannot be closed yet, because a transaction that has
+# written to it is still open.  Each statement is run in a session of its own, which tries at once to advance the ledger.
 my $mark = q(SELECT count(once.set_result('%1$s', id, to_jsonb(id))) FROM once.mark_processed_all('%1$s', ARRAY(SELECT '%2$s ' || i FROM generate_series(1, 30) i)) AS id);
 value("SELECT once.create_ledger('$_', '30 days', unlogged => '$_' = 'fast')") for 'alone', 'closed', 'open', 'fast';
 value(sprintf($mark, $_, 'first')) for 'alone', 'closed', 'fast';
@@ -81,7 +81,7 @@ $new->start;
 is($new->safe_psql('postgres', $content{$_}), $before{$_}, "$_: the same") for sort keys %content;
 clean($new, $_, "new, $_") for 'orders', 'u';
 
-# Leases and receipts are good, on either side of the upgrade.
+# Leases and receipts from before the upgrade are valid, and so are new ones.
 is(value("SELECT count(*) FROM once.lease('orders', '1 h', 10000) l JOIN held USING (id) WHERE held.receipt IS NOT NULL", $new), '0', 'leases hold');
 my $live = 'FROM held JOIN once.q_orders q USING (id) WHERE held.receipt IS NOT NULL';
 is(value("SELECT count(once.ack(receipt)) FROM (SELECT receipt $live ORDER BY id) h", $new), value("SELECT count(*) FROM held WHERE receipt IS NOT NULL", $new),
@@ -89,7 +89,7 @@ is(value("SELECT count(once.ack(receipt)) FROM (SELECT receipt $live ORDER BY id
 is(sqlstate_of($new, 'SELECT once.ack(receipt) FROM held WHERE receipt IS NOT NULL LIMIT 1'), 'ON004', 'once');
 clean($new, 'orders', 'after acks');
 
-# Ledgers know what they knew, and go on.
+# Ledgers still remember everything, and go on.
 is(value("SELECT string_agg(ledger || ' ' || call, ', ' ORDER BY ledger, call) FROM once.list_ledgers(), unnest(ARRAY['first', 'second', 'third']) call WHERE once.is_processed(ledger, call || ' 17')", $new),
 	'alone first, closed first, closed second, fast first, fast second, open first, open second', 'what was processed is known');
 for my $ledger ('alone', 'closed', 'open', 'fast')
@@ -100,12 +100,12 @@ for my $ledger ('alone', 'closed', 'open', 'fast')
 }
 is(value(qq(SELECT once.send('orders', '"again"', dedup_id => '$_')), $new), shift @sent, "dedup_id $_: known") for 'first', 'second';
 
-# Functions are as they were made, and so are rights to them.
+# Functions and the rights to execute them are the same as before.
 value('CREATE ROLE clerk', $new);
 like(($new->psql('postgres', "SET ROLE clerk; SELECT once.create_$_"))[2], qr/ERROR:  permission denied for function .*^HINT: .* GRANT EXECUTE ON FUNCTION once.* TO clerk/ms, "may not create_$_, and is told")
   for "queue('q')", "ledger('l', '1 day')";
 
-# And the queue is in use.
+# The queue can be used.
 cmp_ok(value("SELECT once.redrive('orders')", $new), '>', 0, 'dead letters are sent again');
 is(value("SELECT count(*) FROM once.pop('u', 100)", $new), '10', 'the unlogged queue has its messages');
 value('CALL once.maintain()', $new);

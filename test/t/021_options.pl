@@ -1,5 +1,5 @@
-# alter_queue and alter_ledger reach sessions that are at work at once: the next statement heeds the new options, in an open
-# transaction and in prepared statements too.  What is rolled back was never there.
+# alter_queue and alter_ledger have an effect on other sessions at once: the next statement uses the new options, also in an open
+# transaction and in prepared statements.  If the change is rolled back, it has no effect.
 
 use strict;
 use warnings;
@@ -15,7 +15,7 @@ my $worker = $node->background_psql('postgres');
 
 sub value { return (split(/\n/, $node->safe_psql('postgres', $_[0]) // '', -1))[-1] // '' }
 
-# The last value that the statements return in the session that stays open
+# The last value that statements return in the session that stays open
 sub worker { return (split(/\n/, $worker->query_safe($_[0]) // '', -1))[-1] // '' }
 
 sub alter { return value("SELECT once.alter_queue('q', $_[0])") }
@@ -29,7 +29,7 @@ worker(q(PREPARE finish AS SELECT coalesce(string_agg(payload #>> '{}' || ':' ||
 worker(q(PREPARE fail AS SELECT count(once.nack(receipt)) FROM (SELECT receipt FROM once.lease('q', '1 h', 10)) l));
 worker(q(PREPARE fail_now AS SELECT count(once.nack(receipt, '0 s')) FROM (SELECT receipt FROM once.lease('q', '1 h', 10)) l));
 worker(q(PREPARE pop AS SELECT count(*) FROM once.pop('q', 10)));
-# Often enough for a plan that is kept
+# Often enough for a generic plan, which is kept
 for my $i (1 .. 7)
 {
 	worker("EXECUTE send('warm'); EXECUTE fail; EXECUTE finish; EXECUTE send('warm'); EXECUTE pop");
@@ -38,7 +38,7 @@ is(value('SELECT count(*) FROM once.q_q'), '0', 'the session is at work');
 
 my $dead = q(SELECT coalesce(string_agg(reason || ' ' || attempts || ' ' || (payload #>> '{}'), ', ' ORDER BY id), 'none') FROM once.dead_letters);
 
-# Once in statements of their own, once inside a transaction that was begun before.
+# Test everything twice: with single statements, and inside a transaction that was begun before.
 for my $inside (0, 1)
 {
 	my $where = $inside ? 'inside a transaction' : 'between transactions';
@@ -147,7 +147,7 @@ is(worker("EXECUTE send('o'); EXECUTE fail; EXECUTE finish"), 'nothing', 'droppe
 is(value('SELECT count(*) FROM once.a_q'), '1', 'dropped and created: its own archive');
 clean($node, 'q', 'in the end');
 
-# A ledger's retention.  The session looks once a second, at least, whether something is to be forgotten.
+# A ledger's retention.  The session tries to advance the ledger at least once a second.
 value(q(CREATE PROCEDURE mark_for(span interval, ledger text, id text) LANGUAGE plpgsql AS $$
 	DECLARE
 		enough timestamptz := clock_timestamp() + span;

@@ -1,8 +1,8 @@
-# The keys of a ledger's generations, whose pages are read without the server's index scan, against a model: whatever ids there
-# are and however many at once, exactly those are new that have not been marked, while pages split and are deleted around them.
+# The keys of a ledger's generations, whose pages are read without the server's index scan, are compared with a model.  With all kinds
+# and numbers of ids, exactly those are new that have not been marked, while pages are split and deleted.
 #
-# Each session has ids of its own, between those of the others, and knows which ones it has marked: rows of a table that are
-# written in the same transaction.  ONCE_LEDGER_SECONDS=... is how long that goes on.
+# Each session has ids of its own, which lie between those of the others.  It knows which ones it has marked by rows of a table, which
+# are written in the same transaction.  ONCE_LEDGER_SECONDS=... is how long the sessions run.
 
 use strict;
 use warnings;
@@ -108,7 +108,7 @@ my @care = pgbench_scripts($scripts,
 	reindex => [ 1, "REINDEX TABLE CONCURRENTLY once.l_l_1;\nREINDEX TABLE CONCURRENTLY once.l_l_0;\n\\sleep 100 ms" ],
 	long => [ 1, "BEGIN ISOLATION LEVEL REPEATABLE READ;\nSELECT count(*) FROM model WHERE n < 0;\n\\sleep 300 ms\nCOMMIT;" ]);
 
-# Sessions for some seconds; then the model is right, also in the eyes of others.
+# Run sessions for some seconds.  Then the model must be right, also for other sessions.
 sub round
 {
 	my ($what) = @_;
@@ -126,7 +126,7 @@ sub round
 		'2', "$what: keys and tables agree");
 }
 
-# An empty table; then, as the old generation, one that has been filled in one call, in any order; the current one is empty.
+# With an empty table.  Then with an old generation that was filled in one call, in random order, and an empty current one.
 is(value("SELECT once.is_processed('l', 'a'), once.forget_processed('l', 'a'), mark('{}')"), 'f|f|0', 'an empty table');
 is(value('SELECT mark(ARRAY(SELECT n FROM ids WHERE n % 4 = 0 ORDER BY random()))'), '6000', 'many at once');
 value('CALL once.maintain()');
@@ -134,13 +134,14 @@ is(value('SELECT concat(last_value & 3, last_value >> 2 & 1) FROM once.l_l_state
 cmp_ok(value("SELECT level FROM bt_metap('once.l_l_0_pkey')"), '>=', 3, 'the key has many levels');
 round('load');
 
-# All at once: those that are left, in whatever order.
+# Mark all ids that are left in one call, in random order.
 value('BEGIN; SELECT mark(ARRAY(SELECT n FROM ids ORDER BY random())); ROLLBACK; VACUUM once.l_l_1');
 is(value('SELECT mark(ARRAY(SELECT n FROM ids ORDER BY random() LIMIT 8000)) > 0'), 't', 'many at once, of which some are known');
 is(value('SELECT mark(ARRAY(SELECT n FROM ids ORDER BY random())) > 0'), 't', 'and all of them');
 is(value("SELECT mark(ARRAY(SELECT n FROM ids ORDER BY $_))"), '0', "none is new, by $_") for 'n', 'id DESC';
 
-# A look for one id prunes the page of its row, as an index scan does: what set_result replaces makes room for the next.
+# A search for one id prunes the page of its row, as an index scan does.  So versions that set_result has replaced make room for new
+# ones.
 value("SELECT once.create_ledger('r', '1 day')");
 value(<<'END');
 	DO $$ BEGIN

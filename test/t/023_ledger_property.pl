@@ -1,10 +1,10 @@
-# No id is new twice within the retention, and none is forgotten within it, whatever sessions do and whatever kills them: single
-# marks, arrays, results, savepoints, rollbacks, prepared and long transactions, all isolation levels, turns all the time, kill -9.
+# No id is new twice within the retention, and none is forgotten within it, no matter what sessions do and what kills them: single
+# marks, arrays, results, savepoints, rollbacks, prepared and long transactions, all isolation levels, turns all the time, SIGKILL.
 #
-# Whoever is told that an id is new leaves an effect in the same transaction, with the time after the call.  The promise counts
-# from the commit, whose time the server keeps.  So of two effects of an id, the later one's time must be that of the earlier one's
-# commit and the retention, or more, unless the id was forgotten on request in between.  ONCE_LEDGER_SECONDS=... makes each round
-# so long.
+# A session that is told that an id is new stores an effect in the same transaction, with the time after the call.  The retention
+# begins with the commit, whose time the server keeps.  So if an id has two effects, the time of the later one must be at least the
+# retention after the commit of the earlier one, unless the id was forgotten on request in between.  ONCE_LEDGER_SECONDS=... is how
+# long each round takes.
 
 use strict;
 use warnings;
@@ -19,7 +19,7 @@ use Test::More;
 
 my $seconds = $ENV{ONCE_LEDGER_SECONDS} // 4;
 my $retention = '300 ms';
-# Where changes are decoded, nobody marks beside another one.
+# Where changes are decoded, only one session marks at a time.
 my $node = once_node('main', 'wal_level = replica', 'restart_after_crash = on', 'wal_writer_delay = 10ms', 'deadlock_timeout = 100ms',
 	'idle_in_transaction_session_timeout = 2s', 'track_commit_timestamp = on');
 my $scripts = PostgreSQL::Test::Utils::tempdir();
@@ -140,7 +140,7 @@ my %script = (
 	maintain => [ 3, "CALL once.maintain();\n\\sleep 10 ms" ]);
 my @scripts = pgbench_scripts($scripts, %script);
 
-# Of those who are after the same ids, and of who holds them up
+# Statements of the sessions that mark the same ids, and of the session that holds them up
 my @storm = pgbench_scripts(PostgreSQL::Test::Utils::tempdir(),
 	(map { $_ => [ 1, $script{$_}[1] ] } grep { /storm|forget|maintain|process/ } keys %script),
 	hold => [ 4, "SELECT pg_advisory_lock(1869505381, 1);\n\\sleep 5 ms\nSELECT pg_advisory_unlock(1869505381, 1);" ]);
@@ -156,8 +156,8 @@ sub resolve_prepared
 	}
 }
 
-# Sessions for some seconds; in the middle of them something happens.  point: they are after the same ids, and now and then all of
-# them that come there are held up for a moment.
+# Run sessions for some seconds; in the middle of that, something happens.  point: the sessions mark the same ids, and now and then all
+# that come to this debug point are held up for a moment.
 sub round
 {
 	my ($what, $event, $point) = @_;
@@ -169,7 +169,7 @@ sub round
 	$event->() if $event;
 	eval { IPC::Run::finish($run) };
 	note($output);
-	# What a kill makes, and a deadlock of transactions with several calls
+	# Errors after a kill, and of a deadlock between transactions with several calls
 	my @unexpected = grep { !/perhaps the backend died|FATAL:  (terminating connection|the database system is)|Run was aborted|connection to server|deadlock detected/ }
 	  grep { /ERROR|FATAL|PANIC|error/ } split(/\n/, $output);
 	is(join("\n", @unexpected), '', "$what: no other errors than those of the kill");
@@ -179,7 +179,7 @@ sub round
 sub backend { return value("SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() ORDER BY random() LIMIT 1") }
 
 round('quiet');
-# One at a time: two of them would deadlock, and leave indexes behind that are not valid.
+# Only one at a time: two of them would deadlock, and leave invalid indexes behind.
 round('reindexed', sub { value("REINDEX TABLE CONCURRENTLY once.l_l_$_") for 0, 1, 0, 1 });
 round('held behind the look', undef, 'ledger_before_insert');
 round('held before the key', undef, 'ledger_before_index');

@@ -1,5 +1,5 @@
-# The recipes of the documentation for what comes from elsewhere, taken from there and executed: whatever is sent again, at the
-# same time, after a rollback or after a crash, has one effect.  (All other examples are executed by 090_pages.pl.)
+# The recipes of the documentation for messages that come from other systems are executed.  If such a message is sent again, at the
+# same time, after a rollback or after a crash, it has one effect.  (All other examples are executed by 090_pages.pl.)
 
 use strict;
 use warnings;
@@ -18,7 +18,7 @@ my $node = once_node('main');
 
 sub value { return (split(/\n/, $node->safe_psql('postgres', $_[0]) // '', -1))[-1] // '' }
 
-# Each recipe is the SQL after a comment with its name.  What is to be called with parameters has them as $1, $2, ...
+# Each recipe is the SQL after a comment with its name.  Parameters are $1, $2, ...
 my %recipe;
 while ($pages =~ /^<!-- recipe: (.+?) -->\n```sql\n(.*?)^```$/msg)
 {
@@ -39,7 +39,7 @@ sub call
 
 sub run { return value(call(@_)) }
 
-# A session that executes one in a transaction that stays open
+# A session that executes a recipe in a transaction that stays open
 sub hold
 {
 	my $session = $node->background_psql('postgres');
@@ -49,7 +49,7 @@ sub hold
 	return ($session, $result);
 }
 
-# Start a session that executes a script; finish returns what it has printed.
+# Start a session that executes a script.  "finish" returns what it has printed.
 my $scripts = 0;
 sub start
 {
@@ -64,7 +64,7 @@ sub start
 	};
 }
 
-# The same, for one that has to wait for another
+# The same, for a session that has to wait for another one
 sub start_waiting
 {
 	my $started = start(@_);
@@ -81,7 +81,7 @@ sub finish
 	return ${ $started->{output} } =~ s/\n\z//r;
 }
 
-# Have a session's backend die, as in a crash of its client.
+# Terminate a session's backend, as after a crash of its client.
 sub crash
 {
 	my ($session) = @_;
@@ -91,10 +91,10 @@ sub crash
 	eval { $session->quit };
 }
 
-# What the first block says of itself
+# What the text says about the first block
 is($node->safe_psql('postgres', $recipe{ledger}) =~ s/^\n+//r, "t\nf", 'ledger: new once');
 
-# The HTTP handler: the repeat gets the first one's response.
+# The HTTP handler: a repeated request gets the response of the first one.
 my @lamp = ('ada', 'k1', '{"article": "lamp", "quantity": 2}');
 my $response = run('http', @lamp);
 is($response, '{"order": 1, "status": 201}', 'http: a request');
@@ -104,7 +104,7 @@ is(run('http', 'ada', 'k1', '{"article": "sofa", "quantity": 2}'), '{"error": "t
 like(run('http', 'ben', 'k1', '{"article": "lamp", "quantity": 2}'), qr/201/, 'http: the same key of another client');
 is(value('SELECT count(*) FROM orders'), '2', 'http: two orders');
 
-# At the same time: it waits, and gets it too, or is the first one if there was none.
+# At the same time: the second request waits, and gets that response, too, or becomes the first one if that is rolled back.
 my ($first, $first_response) = hold('http', 'ada', 'k2', '{"article": "lamp", "quantity": 3}');
 my $second = start_waiting(call('http', 'ada', 'k2', '{"article": "lamp", "quantity": 3}'));
 $first->query_safe('COMMIT');
@@ -123,11 +123,11 @@ $second_response = run('http', 'ada', 'k4', '{"article": "lamp", "quantity": 5}'
 is(run('http', 'ada', 'k4', '{"article": "lamp", "quantity": 5}'), $second_response, 'http: after a crash');
 is(value(q(SELECT string_agg(quantity::text, ' ' ORDER BY quantity) FROM orders WHERE customer = 'ada')), '2 3 4 5', 'http: one order for each request');
 
-# An error leaves the key as new.
+# After an error, the key is still new.
 isnt(sqlstate_of($node, call('http', 'ada', 'k5', '{"article": "lamp", "quantity": "many"}')), '00000', 'http: an error');
 like(run('http', 'ada', 'k5', '{"article": "lamp", "quantity": 6}'), qr/201/, 'http: the next try');
 
-# The webhook, straight to its effects and through a queue: three times each, by three senders at once, some of which fail.
+# The webhook, with its effect at once, and through a queue.  Each event comes three times, from three senders at once, and some fail.
 my $events = 150;
 for my $name ('webhook', 'inbox')
 {
@@ -140,7 +140,7 @@ for my $name ('webhook', 'inbox')
 	my @senders;
 	for my $sender (1 .. 3)
 	{
-		# Each in an order of its own; every fifth delivery is rolled back, and made again at the end.
+		# Each sender has an order of its own.  Every fifth delivery is rolled back, and repeated at the end.
 		my @order = sort { $a * $sender * 7 % 151 <=> $b * $sender * 7 % 151 } 1 .. $events;
 		my %rolled_back;
 		my $script = "PREPARE recipe AS $recipe{$name};\n";
@@ -160,7 +160,7 @@ is(value(q(SELECT count(*), count(DISTINCT payload->>'id') FROM (SELECT payload,
 	$events + 1 . '|' . ($events + 1), 'inbox: one message for each event');
 is(value('SELECT count(*) FROM once.q_events'), '0', 'inbox: which are done then');
 
-# A topic, and a consumer that dies before its commit here, or before its commit there, or commits what is long past.
+# A topic, and a consumer that dies before its commit here, or before its commit there, or commits an old offset.
 my %topic = map { my $partition = $_; ($partition => [ map { qq({"topic": "t", "partition": $partition, "offset": $_, "value": {"sensor": "s$partition", "degrees": $_.5}}) } 0 .. 199 ]) } 0 .. 2;
 my %committed = map { $_ => 0 } keys %topic;
 my ($polls, $repeated) = (0, 0);

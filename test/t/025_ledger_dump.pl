@@ -1,7 +1,7 @@
-# pg_dump and pg_restore keep ledgers, whatever phase of their turn they are in: the same ids are known elsewhere, with their
-# results, for as long as they would have been here, and marking goes on.  A dump that takes its time keeps no one from marking;
-# what would be emptied meanwhile is left until it is done, and the dump has all that was known when it began.  A standby knows
-# what the primary knows.
+# pg_dump and pg_restore keep ledgers, in every phase.  Where they are restored, the same ids are remembered, with their results, for as
+# long as they would have been here, and marking goes on.  A slow dump does not keep anybody from marking.  What would be emptied
+# meanwhile is left until the dump is complete, and the dump has all ids that were remembered when it began.  A standby remembers what
+# the primary remembers.
 
 use strict;
 use warnings;
@@ -18,7 +18,7 @@ my $other = once_node('other');
 
 sub value { my ($sql, $on, $database) = @_; return (split(/\n/, ($on // $node)->safe_psql($database // 'postgres', $sql) // '', -1))[-1] // '' }
 
-# Mark ids "CALL 1" to "CALL 30", and give every third a result, in a session and a transaction of their own.
+# Mark ids "CALL 1" to "CALL 30", and give every third one a result, in a session and a transaction of their own.
 sub mark
 {
 	my ($ledger, $call, $on, $database) = @_;
@@ -37,7 +37,7 @@ sub state
 
 sub pages { my ($table, $on, $database) = @_; return value(qq(SELECT pg_relation_size('once."$table"') / 8192), $on, $database) }
 
-# Which calls' ids are known: all of them, and no others of the calls
+# The calls whose ids are known.  Either all ids of a call must be known, or none.
 sub known
 {
 	my ($ledger, $on, $database) = @_;
@@ -47,7 +47,7 @@ sub known
 		  . "FROM unnest(ARRAY['first', 'held', 'second', 'third', 'later']) call, generate_series(1, 30) i GROUP BY call) k WHERE known > 0", $on, $database);
 }
 
-# A ledger in each phase.  Each call is made by a session of its own, which looks at once whether something is due.
+# A ledger in each phase.  Each call is made by a session of its own, which tries at once to advance the ledger.
 sub make
 {
 	my ($ledger, $options) = @_;
@@ -70,7 +70,7 @@ my $holder = $node->background_psql('postgres');
 $holder->query_safe("BEGIN; SELECT count(*) FROM once.mark_processed_all('open', ARRAY(SELECT 'held ' || i FROM generate_series(1, 30) i))");
 mark('open', 'first');
 mark('open', 'second');
-# What was in the old generation has been retired, and not been emptied yet
+# The old generation has been retired, and has not been emptied yet
 make('retired');
 mark('retired', 'second');
 my $locker = $node->background_psql('postgres');
@@ -106,7 +106,7 @@ my %content = (
 		 "rows of $_" => qq(SELECT count(*), md5(string_agg(l::text, chr(10) ORDER BY g, id)) FROM (SELECT 0 AS g, * FROM once."l_${_}_0" UNION ALL SELECT 1, * FROM once."l_${_}_1") l))
 	} keys %phase);
 
-# restore DATABASE OPTION...: dump as the options say, and restore into a database on the other server
+# restore DATABASE OPTION...: dump with these options, and restore into a database on the other server.
 sub restore
 {
 	my ($database, @options) = @_;
@@ -136,7 +136,7 @@ for my $ledger (sort keys %phase)
 	is(mark($ledger, 'later', $other, 'restored'), '0 of 0', "$ledger: and repeats are repeats");
 	is(known($ledger, $other, 'restored'), $known eq 'nothing' ? 'later' : join(', ', sort split(/, /, $knows{$ledger}), 'later'), "$ledger: what was known is known");
 }
-# What is remembered is forgotten there, too, and the same rights are needed.
+# There, ids are forgotten after the retention, too, and the same rights are needed.
 for my $ledger (sort keys %phase)
 {
 	there("SELECT once.alter_ledger('$ledger', '1 us')");
@@ -152,11 +152,11 @@ is(there("SELECT s.duplicate FROM once.send_dedup('orders', '1', dedup_id => 'th
 there('SELECT once.drop_ledger(ledger) FROM once.list_ledgers()');
 is(there(q(SELECT count(*) FROM pg_class WHERE relnamespace = 'once'::regnamespace AND relname LIKE 'l\_%')), '0', 'they can be dropped');
 
-# What somebody has locked is emptied when he has gone.
+# A generation that somebody has locked is emptied after the lock is released.
 mark('retired', 'later');
 is(state('retired'), 'ALONE 1', 'a lock puts off emptying, and so the turn');
 $locker->query_safe('ROLLBACK');
-# Who marks leaves that to maintain() for a quarter of the retention.
+# Markers leave that to maintain() for a quarter of the retention.
 value("SELECT once.alter_ledger('retired', '1 s')");
 for (1 .. 100)
 {
@@ -169,8 +169,8 @@ value("SELECT once.alter_ledger('retired', '1 day')");
 mark('retired', 'later');
 is(state('retired'), 'CLOSED 0', 'and then it turns');
 
-# A slow dump: its snapshot, and its locks if it has got that far, are held by a session.  What happens until it reads the
-# tables, as of the snapshot, and the state, as of then?
+# A slow dump.  A session holds its snapshot, and also its locks, if the dump has come that far.  Later it reads the tables as of the
+# snapshot, but the state as of that later time.  What may happen in between?
 sub begin_dump
 {
 	my ($locked, @ledgers) = @_;
@@ -181,7 +181,7 @@ sub begin_dump
 	return $snapshot;
 }
 
-# With the locks: one ledger turns, one closes, one retires; none is emptied.
+# With the locks: one ledger turns, one closes, one retires, and none is emptied.
 value("SELECT once.drop_ledger(ledger) FROM once.list_ledgers()");
 make('turning');
 value("SELECT once.create_ledger('closing', '30 days')");
@@ -214,8 +214,8 @@ is(mark($_, 'third', $other, 'slow'), '0 of 0', "slow dump: once in $_") for 'tu
 mark('retiring', 'later') for 1 .. 2;
 is(state('retiring'), 'ALONE 0', 'slow dump: it turns when that is done');
 
-# Without the locks, which pg_dump takes after its snapshot: emptied tables are empty in it.  What is in the dump is known if
-# it would be here; and it is nothing that is not there.
+# Without the locks, which pg_dump takes after its snapshot: tables that are emptied in between are empty in the dump.  An id that is
+# in the dump is known there if it would be known here, and no other id is.
 make('quick');
 mark('quick', 'second');
 $snapshot = begin_dump(0);
@@ -233,7 +233,7 @@ is(mark('quick', $_, $other, 'quick'), '3 of 30', 'dump without locks: a new one
 is(mark('quick', $_, $other, 'quick'), '0 of 0', 'dump without locks: once') for 'third', 'later', 'first';
 $locker->quit;
 
-# The schema alone has no options, so it has no ledgers, and no more of them than drop_ledger removes.
+# A dump of the schema alone has no options.  So there are no ledgers where it is restored, and drop_ledger removes their tables.
 restore('bare', '--schema-only');
 is(sqlstate_of($other, "SELECT once.mark_processed('quick', 'first 1')", 'bare'), 'ON011', 'schema only: no ledger');
 is(value("SELECT once.drop_ledger('quick'), once.create_ledger('quick', '1 day')", $other, 'bare'), '|', 'schema only: dropped and made');

@@ -1,8 +1,8 @@
-# The server is killed at every step of a ledger's turn, and in the middle of marking.  What was marked by transactions that have
-# committed is known afterwards, what was marked by others is not, and the ledger goes on from the state before the step or after
-# it.  A standby that has replayed the same is promoted, and is as good.
+# The server is killed at every step of a ledger's turn, and in the middle of marking.  Afterwards, ids of transactions that have
+# committed are known, ids of others are not, and the ledger goes on from the state before the step or after it.  The same is true
+# for a standby that is promoted.
 #
-# Each case has a ledger of its own, in which a session advances and marks; it is stopped at a debug point on its way.
+# Each case has a ledger of its own.  A session advances it and marks ids, and is stopped at a debug point.
 
 use strict;
 use warnings;
@@ -14,7 +14,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-# Nothing reaches disk unasked.
+# Nothing is written to disk without a request.
 my $node = once_node('main', 'wal_writer_delay = 10s', 'checkpoint_timeout = 1h');
 my $standby;
 $node->safe_psql('postgres', 'CREATE EXTENSION amcheck');
@@ -22,10 +22,10 @@ $node->safe_psql('postgres', 'CREATE EXTENSION amcheck');
 sub rows { my ($sql, $on) = @_; return split(/\n/, ($on // $node)->safe_psql('postgres', $sql) // '', -1) }
 sub value { return (rows(@_))[-1] // '' }
 
-# Marks ids, each in a session of its own, which looks at once whether something is due for the ledger.
+# Mark ids, each in a session of its own, which tries at once to advance the ledger.
 sub mark { my ($ledger, @ids) = @_; return value(join("\n\\c -\n", map { "SELECT once.mark_processed('$ledger', '$_');" } @ids)) }
 
-# Of each ledger: its state, and which of the ids are known
+# The state of each ledger, and which of the ids are known
 sub look
 {
 	my ($on, @ledgers) = @_;
@@ -43,7 +43,7 @@ END
 	return %found;
 }
 
-# Each ledger's ids are marked, and marked again: which of them are new
+# Mark the ids of each ledger, and mark them again.  Which of them are new?
 sub mark_all
 {
 	my ($on, @ledgers) = @_;
@@ -64,7 +64,7 @@ sub session
 	return $session;
 }
 
-# What brings a new ledger, with its first id x in generation 0, to where the step is due
+# Statements that bring a new ledger, which has id x in generation 0, to where the step is due
 my %due = (
 	turn => sub { mark($_[0], 'x') },
 	close => sub {
@@ -76,7 +76,7 @@ my %due = (
 	retire => sub { mark($_[0], 'x', 'y'); retention('1 us', $node, $_[0]) },
 	mark => sub { mark($_[0], 'x', 'y') });
 
-# The steps: the state before and after, and what is known then.
+# The steps: the states before and after, and which ids are known then.
 my %step = (
 	turn => [ 'ALONE 0' => 'x', 'OPEN 1' => 'x' ],
 	close => [ 'OPEN 1' => 'x y', 'CLOSED 1' => 'x y' ],
@@ -92,7 +92,7 @@ for my $step ('turn', 'close', 'retire')
 push @cases, map { [ 'retire', "ledger_$_", 1 ] } 'before_truncate', 'truncated';
 push @cases, map { [ 'mark', "ledger_$_", 0 ] } 'before_open', 'before_gate', 'before_insert', 'before_index';
 
-# One session at each of these points, and others that have come to the end of their statement and not of their transaction
+# One session at each of these points, and others whose statement has ended and whose transaction has not
 my $number = 0;
 my (@held, %case, @sessions);
 sub hold_all
@@ -112,7 +112,7 @@ sub hold_all
 		$case{$ledger} = $case;
 		push @held, $ledger;
 	}
-	# A turn and an emptying by transactions that are open; a prepared one
+	# A turn and an emptying by open transactions, and by a prepared one
 	value("SELECT once.create_ledger('$_$number', '1 day')") for 'turned', 'emptied', 'prepared';
 	mark("turned$number", 'x');
 	push @sessions, session("BEGIN; SELECT once.mark_processed('turned$number', 'z')");
@@ -124,7 +124,7 @@ sub hold_all
 	value("BEGIN; SELECT once.mark_processed('prepared$number', 'x'); PREPARE TRANSACTION 'prepared$number'");
 	mark("prepared$number", 'y');
 
-	# Nobody comes after them who might flush what they have written.
+	# Nothing that comes after them flushes what they have written.
 	my @stopped = map { session("SET once.debug_point = '$case{$_}[1]'") } @held;
 	push @sessions, @stopped;
 	$stopped[$_]->query_until(qr/begun/, "\\echo begun\nSELECT once.mark_processed('$held[$_]', 'z');\n") for 0 .. $#held;
@@ -137,7 +137,7 @@ sub hold_all
 	is($stopped, scalar @held, 'all of them are stopped');
 }
 
-# What must be true afterwards.  written: all that happened before was on disk.
+# Check what must be true afterwards.  written: everything that happened before was on disk.
 sub verify
 {
 	my ($what, $on, $written) = @_;
@@ -180,7 +180,7 @@ sub verify_others
 	retention('1 day', $on, $emptied);
 	is({ mark_all($on, $emptied) }->{$emptied}, 'x z', "$what: and is new");
 
-	# A prepared transaction holds what it has marked, and the ledger at its turn.
+	# A prepared transaction keeps what it has marked, and keeps the ledger from going on.
 	is($found{$prepared}{known}, 'y', "$what: of a prepared transaction");
 	retention('1 us', $on, $prepared);
 	value('CALL once.maintain()', $on) for 1 .. 2;
@@ -213,7 +213,7 @@ verify('killed', $node, 0);
 verify_others('killed', $node);
 verify_end('killed', $node);
 
-# The same, when all of it is on disk and on a standby
+# The same, if all of it is on disk and on a standby
 $standby = once_standby($node, 'standby');
 hold_all();
 catch_up($node, $standby);

@@ -1,5 +1,5 @@
-# The hash of groups: it is the one published; its key is the index's for life, here and on a standby; an index of before there
-# was one is refused, and mended by REINDEX.
+# The hash of groups.  It is the published one.  Its key is as old as the index, and the same on a standby.  An index that was made
+# before there was a key is refused, and REINDEX repairs it.
 
 use strict;
 use warnings;
@@ -16,7 +16,7 @@ my $standby = once_standby($node, 'standby');
 
 sub value { my ($sql, $on) = @_; return (split(/\n/, ($on // $node)->safe_psql('postgres', $sql) // '', -1))[-1] // '' }
 
-# The values that the paper's authors publish, of 0, 1, .. 15 bytes 00 01 02 .. with the key 00 01 .. 0f
+# The values that the authors of the paper have published, for 0, 1, .. 15 bytes 00 01 02 .. with the key 00 01 .. 0f
 # (SipHash-2-4; https://github.com/veorq/SipHash, vectors.h; the last one is that of the paper's appendix A).
 {
 	my @published = qw(310e0edd47db6f72 fd67dc93c539f874 5a4fa9d909806c0d 2d7efbd796666785 b7877127e09427cf 8da699cd64557618
@@ -55,7 +55,7 @@ END
 	is(unpack('H*', scalar(`$dir/vectors`)), join('', @published), 'it gives the published values');
 }
 
-# Groups go on where they were: after a restart, a crash, and on a standby that is promoted.
+# Groups go on as before: after a restart, after a crash, and on a standby that is promoted.
 value("SELECT once.create_queue('g', retry_delay => '0 s'), once.create_queue('u', unlogged => true)");
 my $send = q(SELECT count(*) FROM once.send_batch('%s', (SELECT array_agg(to_jsonb(i)) FROM generate_series(1, 2000) i), group_ids => (SELECT array_agg('g' || i) FROM generate_series(1, 2000) i)));
 my $groups = q(SELECT count(DISTINCT group_hash) FROM once.slots('%s') WHERE state <> 'done');
@@ -103,7 +103,7 @@ for my $statement ("SELECT once.send('g', '1')", "SELECT once.send('g', '1', gro
 }
 $node->safe_psql('postgres', 'REINDEX INDEX once.q_g_queue_idx');
 clean($node, 'g', 'REINDEX');
-# Two of them may share a hash.
+# Two groups may have the same hash.
 cmp_ok(value(sprintf($groups, 'g')), '>', 1990, 'with all its groups');
 is(value('SELECT count(*) FROM once.q_g'), '8000', 'and all its messages');
 

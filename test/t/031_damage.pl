@@ -1,9 +1,9 @@
-# An index whose pages lie: every verb works or raises an error that asks for REINDEX, nothing goes on for ever, nothing crashes,
-# once.check names the damage, and REINDEX mends it with no message lost.
+# An index with damaged pages.  Every verb works, or raises an error that asks for REINDEX.  Nothing runs for ever, and nothing
+# crashes.  once.check finds the damage, and REINDEX repairs it without losing a message.
 #
-# Each page is zeroed, each field is set to values drawn from a seed, on copies of an index that has every kind of page.
+# On copies of an index that has every kind of page, each page is zeroed, and each field is set to values drawn from a seed.
 #
-#   ONCE_DAMAGE_SECONDS   how long (20)
+#   ONCE_DAMAGE_SECONDS   how long it runs (20)
 #   ONCE_DAMAGE_SEED      which rounds
 
 use strict;
@@ -25,7 +25,7 @@ my $node = once_node('main', 'shared_buffers = 32MB', 'restart_after_crash = off
 note("ONCE_DAMAGE_SEED=$seed");
 srand($seed);
 
-# VACUUM must not give the places of deleted rows away that slots of the image lead to.
+# VACUUM must not make the places of deleted rows free to be used again, because slots of the image lead to them.
 my $holder = $node->background_psql('postgres', timeout => $seconds + 600);
 $holder->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT pg_current_snapshot()');
 
@@ -55,7 +55,7 @@ my @schedule = ([ 'cursor', 0, 8 ], [ 'near_due', 8, 8 ], [ 'near.head', 16, 4 ]
 my @kinds = (undef, 'meta', 'lane', 'free', 'directory', 'bucket', 'groups', 'schedule');
 my @names = ('new', @kinds[ 1 .. 7 ]);
 
-# An image: its pages by block, their kinds, and the blocks of each kind
+# Read an image: its pages by block, their kinds, and the blocks of each kind.
 sub image_of
 {
 	my ($name) = @_;
@@ -69,7 +69,7 @@ sub image_of
 	return { name => $name, pages => \@pages, kind => \@kind, blocks => \%blocks };
 }
 
-# All fields of a page, as [name, place, size]; of slots, groups and links of the directory, some.
+# All fields of a page, as [name, place, size].  Of slots, groups and links of the directory, only some.
 sub fields_of
 {
 	my ($image, $block) = @_;
@@ -103,7 +103,7 @@ sub fields_of
 	return @fields;
 }
 
-# A value for a field: extreme, near what it was, something that is elsewhere, or anything at all
+# Draw a value for a field: an extreme one, one near the old value, one that is found elsewhere, or any value.
 sub damaged_value
 {
 	my ($image, $was, $size) = @_;
@@ -128,14 +128,14 @@ sub damaged_value
 my $session = $node->background_psql('postgres', on_error_stop => 0, timeout => 80);
 $session->set_query_timer_restart;
 my $round = 0;
-# What may be raised: the index is broken, or its page refused by the server itself; and what stale receipts are told
+# Errors that may be raised: the index is broken, the server itself refuses to read a page, or a receipt is stale
 my $broken = qr/^(XX002|55000 .*unsupported format|XX001 .*invalid page)/;
 my $expected = qr/$broken|^ON(003|004|010) /;
 my %count = (rounds => 0, named => 0, raised => 0, harmless => 0);
 
 sub bytea_array { return 'ARRAY[' . join(',', map { "'\\x" . unpack('H*', $_) . "'" } @_) . ']::bytea[]' }
 
-# What damage() and round() are told: an image, and [block, place, bytes], ...
+# Make the arguments of damage() and round() from an image and [block, place, bytes], ...
 sub arguments
 {
 	my ($image, @damage) = @_;
@@ -144,14 +144,14 @@ sub arguments
 		join(',', map { $_->[0] } @damage), join(',', map { $_->[1] } @damage), bytea_array(map { $_->[2] } @damage));
 }
 
-# Try a damage.
+# Try one damage.
 sub try_round
 {
 	my ($image, $what, @damage) = @_;
 	my $arguments = arguments($image, @damage);
 	my @wrong;
 
-	# What does not return is told by this line in the log.
+	# If a call does not return, this line in the log tells which one it was.
 	note("round " . ++$round . ": $image->{name}: $what") if $ENV{ONCE_DAMAGE_VERBOSE};
 	if ($round % 4 == 0)
 	{
@@ -165,7 +165,7 @@ sub try_round
 	$session->{stderr} = '';
 	unless ($answer =~ /^\{/)
 	{
-		# It went on for ever, or has crashed, and would again.
+		# The call ran for ever or has crashed, and would do so again.
 		die "$image->{name}: $what: no answer: $answer\n$error";
 	}
 	my $result = decode_json($answer);
@@ -196,7 +196,7 @@ sub try_round
 	return !@wrong;
 }
 
-# Images: as it was made, with a page of zeros at its end; and with the bucket that is due opened
+# Images: the index as it was made, with a page of zeros at its end; and the index after the bucket that is due was opened
 value("UPDATE image SET pages = pages || decode(repeat('00', 8192), 'hex') WHERE name = 'plain'");
 sleep(1);
 my $older = image_of('older');
@@ -224,7 +224,7 @@ my $opened = image_of('opened');
 is(join(' ', map { $_ . ' ' . @{ $plain->{blocks}{$_} // [] } } @names), join(' ', map { $_ . ' ' . @{ $opened->{blocks}{$_} // [] } } @names), 'images have the same pages');
 for (@names) { cmp_ok(scalar(@{ $plain->{blocks}{$_} // [] }), '>=', /groups|free|bucket|lane/ ? 2 : 1, "pages of kind $_") }
 
-# Without damage, what can be had becomes known, nothing is found and nothing raised.
+# Without damage, nothing is found and no error is raised.  This also shows which messages are offered.
 for my $image ($plain, $opened)
 {
 	value("CALL damage('$image->{name}', '{}', '{}', '{}')");
@@ -234,7 +234,7 @@ for my $image ($plain, $opened)
 	is($count{named} + $count{raised}, 0, "$image->{name}: nothing found, nothing raised");
 }
 
-# Each page lost, or an old version of itself
+# Each page is lost, or replaced by an old version of it.
 my $good = 1;
 for my $block (0 .. $#{ $plain->{pages} } - 1)
 {
@@ -244,7 +244,7 @@ for my $block (0 .. $#{ $plain->{pages} } - 1)
 }
 ok($good, 'pages zeroed, and old ones');
 
-# What has been met: a lane out of range in a bucket, and lists that share their pages
+# Damage that has been seen before: a lane out of range in a bucket, and lists that share their pages
 $good = 1;
 for my $block (@{ $plain->{blocks}{bucket} })
 {
@@ -256,7 +256,7 @@ for my $block (@{ $plain->{blocks}{bucket} })
 }
 ok($good, 'lanes out of range, and lists that share pages');
 
-# What and where: a field, or bytes, of a page of any kind; sometimes of several
+# Draw a damage: of a field or of some bytes, on a page of any kind, sometimes on several
 sub draw_damage
 {
 	my ($image) = @_;
@@ -301,7 +301,7 @@ sub draw_damage
 	return @damage ? (join('; ', @what), @damage) : draw_damage($image);
 }
 
-# Anything at all, until the time is over
+# Try random damage until the time is up.
 my $end = time() + $seconds;
 $good = 1;
 while (time() < $end)
@@ -312,7 +312,7 @@ while (time() < $end)
 ok($good, "$count{rounds} rounds: $count{named} named by once.check, $count{harmless} harmless, $count{raised} raised");
 note("$count{rounds} rounds: $count{named} named by once.check, $count{harmless} harmless, $count{raised} raised");
 
-# Several sessions at a broken index at once: nobody waits for ever for a page that another has.
+# Several sessions use a broken index at once.  None waits for ever for a page that another one has locked.
 my $several = 0;
 $end = time() + $seconds / 4;
 while (time() < $end)

@@ -1,5 +1,5 @@
-# Pages of an index that are lost in its file, or a file that is too short: every verb raises or works, the server can be shut
-# down, and REINDEX mends it.
+# The file of an index has lost pages, or is too short.  Every verb works or raises an error, the server can be shut down, and REINDEX
+# repairs the index.
 
 use strict;
 use warnings;
@@ -15,7 +15,7 @@ my $node = once_node('main', "statement_timeout = '60s'", 'fsync = off');
 
 sub value { return (split(/\n/, $node->safe_psql('postgres', $_[0]) // '', -1))[-1] // '' }
 
-# The second ack of a message is one also when the table has become shorter than where its row was.
+# The second ack of a message is recognized also if the table has become so short that the place of its row does not exist any more.
 value("SELECT once.create_queue('short')");
 value("SELECT count(*) FROM once.send_batch('short', array_fill('1'::jsonb, ARRAY[1000]))");
 value("CREATE TABLE acked AS SELECT receipt FROM once.lease('short', '1 day', 1000)");
@@ -30,7 +30,7 @@ clean($node, 'short', 'short table');
 
 damaged_queue($node);
 
-# So it is when it has become shorter since the session last looked, and a slot leads to where it was.
+# The same if the table has become shorter since the session last read its length, and a slot leads to a place that existed then.
 value("SELECT once.create_queue('cut')");
 value("SELECT count(*) FROM once.send_batch('cut', array_fill('1'::jsonb, ARRAY[1000]))");
 $node->safe_psql('postgres', 'DELETE FROM once.q_cut WHERE id > 1; VACUUM (TRUNCATE off) once.q_cut');
@@ -51,7 +51,7 @@ my %blocks = map { split(/\|/, $_) } split(/\n/, $node->safe_psql('postgres', "S
 my $nblocks = value("SELECT count(*) FROM once.pages('q')");
 is(join(' ', sort keys %blocks), 'bucket directory free groups lane meta schedule', 'pages of all kinds');
 
-# Change the index's file while the server is down, and see what comes of it.
+# Change the index's file while the server is down, and check what happens then.
 sub damage_file
 {
 	my ($what, $how) = @_;
@@ -69,13 +69,13 @@ sub damage_file
 	my ($status, $faults, $error) = $node->psql('postgres', "SELECT count(*) FROM once.check('q', strict => true)");
 	ok($status != 0 ? $error =~ /could not read block/ : $faults > 0, "$what: once.check names it");
 
-	# A part of the messages is no answer.
+	# Functions that show messages must not show only a part of them.
 	for my $look ("peek('q', 10000)", "slots('q')")
 	{
 		like(sqlstate_of($node, "SELECT count(*) FROM once.$look"), qr/^XX00[12]$/, "$what: $look raises an error") if $what =~ /^(meta|lane|bucket|schedule|\d) /;
 	}
 
-	# A backend that spins would keep it from that.
+	# A backend in an endless loop would prevent this.
 	$node->restart;
 	is(value('SELECT mend()'), '{"kept": true, "after": []}', "$what: REINDEX mends it");
 }

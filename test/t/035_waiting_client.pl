@@ -1,5 +1,5 @@
-# A call that waits takes nothing for a client that is gone, nor for one that has cancelled it: the message that comes then is as if
-# nobody had asked for it.
+# A call that waits claims nothing if its client is gone or has cancelled the call.  A message that comes then is left as if nobody had
+# asked for it.
 
 use strict;
 use warnings;
@@ -24,8 +24,8 @@ sub value { return (split(/\n/, $node->safe_psql('postgres', $_[0]) // '', -1))[
 
 value("SELECT once.create_queue('q', id_index => true)");
 
-# Start a client that waits for a message, as far as the state that the condition on pg_stat_activity describes.  With a debug
-# point, that is where its backend stops if another session holds the lock.
+# Start a client that waits for a message, and wait until its backend is in the state that a condition on pg_stat_activity describes.
+# With a debug point, the backend stops there if another session holds the lock.
 my $asleep = "wait_event_type = 'Extension'";
 my $locked = "wait_event_type = 'Lock'";
 sub start_client
@@ -43,7 +43,7 @@ sub start_client
 	return $client;
 }
 
-# kill -9 of the client, not of its backend
+# Kill the client with SIGKILL, but not its backend.
 sub kill_client
 {
 	my ($client) = @_;
@@ -52,7 +52,7 @@ sub kill_client
 	eval { IPC::Run::finish($client->{run}) };
 }
 
-# What the client has printed in the end
+# Return what the client has printed in the end.
 sub finish_client
 {
 	my ($client) = @_;
@@ -68,7 +68,7 @@ sub wait_until_gone
 	$node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $client->{backend}") or die 'it is still there';
 }
 
-# There is exactly one message, and nobody has had it.  Whatever there is is taken away for the next test.
+# Check that there is exactly one message, which was never delivered.  Then remove all messages for the next test.
 sub is_untouched
 {
 	my ($what) = @_;
@@ -90,8 +90,8 @@ sub hold
 
 for my $verb (sort keys %waiting)
 {
-	# The client dies while its backend sleeps: the backend looks when it wakes, also where the system does not report closed
-	# connections, and before it looks for messages.
+	# The client dies while its backend sleeps.  When the backend wakes, it checks the connection before it searches for messages, also
+	# where the system does not report closed connections.
 	for my $way ('', 'wait_client_input')
 	{
 		my $what = $verb . ($way ? ', by its input' : '');
@@ -107,7 +107,7 @@ for my $verb (sort keys %waiting)
 		is_untouched("$what, asleep");
 	}
 
-	# It dies between its backend's pause and the look for messages.
+	# The client dies after its backend has slept, but before the backend searches for messages.
 	my $holder = hold();
 	my $client = start_client($waiting{$verb}, $locked, 'wait_slept');
 	kill_client($client);
@@ -116,7 +116,7 @@ for my $verb (sort keys %waiting)
 	wait_until_gone($client);
 	is_untouched("$verb, between pause and claim");
 
-	# It dies while its backend waits for somebody who has locked the table, before it has looked once.
+	# The client dies while its backend waits for a lock on the table, before the first search.
 	my $locker = $node->background_psql('postgres');
 	$locker->query_safe('BEGIN; LOCK TABLE once.q_q IN ACCESS EXCLUSIVE MODE');
 	$client = start_client($waiting{$verb}, $locked);
@@ -127,7 +127,7 @@ for my $verb (sort keys %waiting)
 	wait_until_gone($client);
 	is_untouched("$verb, table locked");
 
-	# The call is cancelled or terminated when a message has come, but its backend has not looked yet.
+	# The call is cancelled or terminated after a message has come, and before its backend has searched.
 	for my $end (['pg_cancel_backend', '57014'], ['pg_terminate_backend', '57P01'])
 	{
 		$client = start_client($waiting{$verb}, $asleep);
@@ -148,7 +148,7 @@ for my $verb (sort keys %waiting)
 	}
 }
 
-# The same when the server does it by itself
+# The same if the server cancels the call by itself
 my $client = start_client("SET statement_timeout = '1 h'; SET statement_timeout = '300 ms'; $waiting{lease}", $asleep);
 kill 'STOP', $client->{backend};
 value("SELECT once.send('q', '1'), pg_sleep(0.5)");
@@ -156,7 +156,7 @@ kill 'CONT', $client->{backend};
 is(finish_client($client), 'ERROR:  57014', 'statement_timeout ends the call');
 is_untouched('statement_timeout');
 
-# Who is there gets the message, also who has sent more meanwhile that has not been read yet.
+# A client that is still there gets the message, also if it has sent more that has not been read yet.
 for my $way ('', 'wait_client_input')
 {
 	my $what = $way ? 'by its input' : 'as reported';
@@ -177,12 +177,12 @@ for my $way ('', 'wait_client_input')
 	is(value('SELECT count(*) FROM once.q_q'), '0', "$what: the message is gone");
 }
 
-# What comes while a transaction waits is younger than the transaction.
+# A message that comes while a transaction waits is younger than the transaction.
 $client = start_client("BEGIN; SELECT now() > enqueued_at, clock_timestamp() > enqueued_at FROM once.pop('q', wait => '60 s')", $asleep);
 value("SELECT once.send('q', '1')");
 is(finish_client($client), 'f|t', 'now() is older than the message, clock_timestamp() is not');
 
-# A process without a client waits like any other: here, one that applies what is replicated.
+# A process without a client can wait, too: here, one that applies replicated changes.
 value("CREATE TABLE asked (t text); CREATE PUBLICATION p FOR TABLE asked; SELECT pg_create_logical_replication_slot('s', 'pgoutput')");
 $node->safe_psql('postgres', 'CREATE DATABASE other');
 $node->safe_psql('other', <<END);
@@ -205,7 +205,7 @@ $node->safe_psql('other', 'DROP SUBSCRIPTION s');
 
 clean($node, 'q', 'in the end');
 
-# And one that is all there is of the server
+# So can a server in single-user mode.
 value("SELECT once.send('q', '1', delay => '2 s')");
 $node->stop;
 my $output = '';

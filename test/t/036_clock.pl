@@ -1,5 +1,5 @@
-# Somebody sets the server's clock.  How long a call waits does not depend on that; leases, delays and what is remembered for a time
-# do, as doc/pg_once-delivery.md says; and no message is lost.
+# Somebody sets the server's clock.  How long a call waits does not depend on that.  Leases, delays and remembered ids do, as
+# doc/pg_once-delivery.md says.  No message is lost.
 
 use strict;
 use warnings;
@@ -15,7 +15,7 @@ use Time::HiRes qw(clock_gettime CLOCK_MONOTONIC);
 
 plan skip_all => 'the clock is set in the way of Linux' if $^O ne 'linux';
 
-# A server whose clock we set: to so many seconds ahead of the machine's
+# A server whose clock we can set: to this many seconds ahead of the machine's clock
 my $clock = PostgreSQL::Test::Utils::tempdir . '/clock';
 my ($cc) = split(' ', `$ENV{PG_CONFIG} --cc`);
 system($cc, '-shared', '-fPIC', '-O2', '-o', "$clock.so", "$FindBin::RealBin/../lib/clock.c") == 0 or die 'the clock cannot be compiled';
@@ -43,7 +43,7 @@ set_clock(3600);
 cmp_ok(abs(value('SELECT extract(epoch FROM clock_timestamp())') - time - 3600), '<', 600, 'the clock can be set');
 set_clock(0);
 
-# A call that waits for so many seconds, while "meanwhile" happens.  Returns what it got, and how long that took.
+# Make a call that waits for this many seconds, while "meanwhile" happens.  Returns what it got, and how long that took.
 sub waited
 {
 	my ($seconds, $meanwhile) = @_;
@@ -78,7 +78,7 @@ for my $jump (-7200, 7200)
 	cmp_ok($took, '<', 40, "$what: in time");
 }
 
-# Delays are times of day.  What has become due is noticed by who waits already.
+# Delays are times of day.  A call that waits notices that a message has become due.
 set_clock(0);
 value("SELECT once.send('q', '2', delay => '1 h')");
 my ($got, $took) = waited(40, sub { set_clock(7200) });
@@ -92,7 +92,7 @@ is(value("SELECT state FROM once.peek('q')"), 'delayed', 'what was sent before i
 set_clock(3 * 3600);
 is(value("SELECT payload FROM once.pop('q', wait => '40 s')"), '3', 'and is due then');
 
-# A lease that the clock has ended is over.  The message is delivered once more, and the ack is refused.
+# A lease lapses if the clock is set past its end.  The message is delivered once more, and the ack is refused.
 set_clock(0);
 value("SELECT once.send('q', '5')");
 my $receipt = value("SELECT receipt FROM once.lease('q', '1 h')");
@@ -104,7 +104,7 @@ is(value("SELECT count(*) FROM once.pop('q')"), '0', 'set back: a lease lasts');
 set_clock(4 * 3600);
 is(value("SELECT attempt FROM once.pop('q', wait => '40 s')"), '3', 'until the clock says that it is over');
 
-# What is remembered for a time is forgotten if the clock passes that.
+# Ids are forgotten if the clock is set past their retention.
 set_clock(0);
 value("SELECT once.create_ledger('l', retention => '1 h')");
 value("SELECT once.mark_processed('l', 'a')");

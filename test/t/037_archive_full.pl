@@ -1,5 +1,5 @@
-# Where the archive cannot grow, acks fail with their transactions, as any INSERT there would: nothing is lost, the deliveries count,
-# and they go on as soon as there is room, or no archive.
+# If the archive cannot grow, acks fail with their transactions, as any INSERT into it would.  Nothing is lost, and the deliveries count.
+# Acks succeed again as soon as there is space, or no archive.
 
 use strict;
 use warnings;
@@ -20,7 +20,7 @@ $node->start;
 
 sub value { return (split(/\n/, $node->safe_psql('postgres', $_[0]) // '', -1))[-1] // '' }
 
-# No file may become larger than so much, for the sessions that begin from now on: to their server that is as if the disk were full.
+# Limit the size of files for sessions that begin from now on.  To their backends, this looks like a full disk.
 sub limit
 {
 	my ($size) = @_;
@@ -46,7 +46,7 @@ for my $queue ('archived', 'plain')
 }
 is(value("SELECT payload FROM once.pop('archived')"), '1', 'one message is archived');
 
-# Fill the partition with copies of that, until there is no room for one more.
+# Fill the partition with copies of that row, until there is no space for one more.
 limit(2 * 1024 * 1024);
 my $copies = 'INSERT INTO once.a_archived SELECT (a).* FROM (SELECT a FROM once.a_archived a LIMIT 1) s, generate_series(1, %d)';
 for my $n (4096, 512, 64, 8, 1)
@@ -67,7 +67,7 @@ is(value("SELECT string_agg(concat_ws(' ', payload, state, attempt), ', ') FROM 
 is(value("SELECT count(once.ack(receipt)) FROM once.receive('plain', 9)"), '9', 'a queue without an archive is consumed');
 is(value("SELECT count(*) FROM once.pop('plain')"), '1', 'to its end');
 
-# Without an archive, or with room for it, it goes on: the same claim can be acked.
+# Without an archive, or with space for it, the same claim can be acked.
 $node->poll_query_until('postgres', "SELECT ready_at IS NULL FROM once.peek('archived', 2) WHERE payload = '3'")
   or die 'its turn does not come again';
 value("SELECT once.alter_queue('archived', reset => ARRAY['archive'])");

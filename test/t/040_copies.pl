@@ -1,6 +1,6 @@
-# What a receipt is good for where the database is not the one that has handed it out.  In a copy by CREATE DATABASE .. TEMPLATE:
-# nothing, although all that is on its pages is the same.  On a promoted standby, which carries the database on: as before.  In a
-# base backup restored beside the original, which cannot be told from one: as there, and each of the two keeps count for itself.
+# What is a receipt worth in a copy of the database that has handed it out?  In a copy by CREATE DATABASE .. TEMPLATE it is refused,
+# although the copy's pages are the same.  On a promoted standby, which replaces the original, it is valid as before.  A base backup
+# that is restored beside the original cannot be told from a standby, so the receipt is valid on both, each on its own account.
 
 use strict;
 use warnings;
@@ -16,7 +16,7 @@ my $node = once_node('main');
 
 sub value { my ($sql, $on, $database) = @_; return (split(/\n/, ($on // $node)->safe_psql($database // 'postgres', $sql) // '', -1))[-1] // '' }
 
-# Leased messages, plain ones and two of a group, and one that is nobody's
+# Leased messages, plain ones and two of a group, and one that is not leased
 sub lease
 {
 	my ($database) = @_;
@@ -31,7 +31,7 @@ sub lease
 
 sub ids { my ($on, $database) = @_; return value("SELECT string_agg(id::text, ' ' ORDER BY id) FROM once.q_orders", $on, $database) }
 
-# CREATE DATABASE .. TEMPLATE, by either strategy
+# CREATE DATABASE .. TEMPLATE, with both strategies
 $node->safe_psql('postgres', 'CREATE DATABASE original');
 $node->safe_psql('original', 'CREATE EXTENSION pg_once');
 my @receipts = lease('original');
@@ -52,12 +52,12 @@ for my $strategy ('wal_log', 'file_copy')
 	is(ids($node, $strategy), '1 2 3 4 5 6 7 8', "$strategy: and not lost");
 	clean($node, 'orders', $strategy, database => $strategy);
 
-	# A receipt of its own is one.
+	# The copy's own receipts are valid.
 	value(q(SELECT once.send('orders', '"own"')), $node, $strategy);
 	is(value("SELECT count(once.ack(receipt)) FROM once.lease('orders', '1 day', 10)", $node, $strategy), '1', "$strategy: its own receipts are good");
 }
 
-# What is done to the original itself loses nothing.
+# Receipts stay valid when the original itself is altered.
 my $oid = value("SELECT oid FROM pg_database WHERE datname = 'original'");
 $node->safe_psql('postgres', 'ALTER DATABASE original RENAME TO renamed');
 is(value("SELECT once.try_ack('$receipts[0]')", $node, 'renamed'), 't', 'good in a database that has been renamed');
@@ -86,7 +86,7 @@ is(sqlstate_of($copy, "SELECT once.ack('$receipts[0]')"), 'ON004', 'a restored b
 is(ids($copy), '2 3 4 5 6 7 8 9', 'a restored backup: acknowledged');
 is(ids(), '1 2 3 4 5 6 7 8 9', 'the original: not');
 is(value("SELECT once.try_ack('$receipts[0]')"), 't', 'the original: good, too');
-# As soon as one of them goes on with a message, its receipts are its own.
+# After a message has been delivered again on one of them, the new receipt is valid only there.
 my ($second) = $receipts[1];
 value("SELECT once.release('$second')", $copy);
 value("SELECT once.release('$second')");
@@ -96,7 +96,7 @@ is(sqlstate_of($copy, "SELECT once.ack('$new')"), 'ON003', 'a restored backup: n
 is(value("SELECT once.try_ack('$new')"), 't', 'the original: its own is good');
 clean($_, 'orders', $_->name) for $node, $copy;
 
-# The standby has taken over.
+# The standby is promoted.
 catch_up($node, $standby);
 $node->stop('immediate');
 $standby->promote;
@@ -108,7 +108,7 @@ is(value("SELECT count(*) FROM once.try_ack_all(ARRAY['$receipts[6]', '$receipts
 is(ids($standby), '5 6 9', 'promoted: acknowledged');
 clean($standby, 'orders', 'promoted');
 
-# Where a dump is restored, all are free, and receipts for another index.
+# Where a dump is restored, no message is leased, and receipts are refused.
 $standby->safe_psql('postgres', 'CREATE DATABASE restored');
 $standby->command_ok([ 'pg_restore', '--exit-on-error', '--dbname', $standby->connstr('restored'), $dump ], 'pg_restore');
 like(sqlstate_of($standby, "SELECT once.ack('$receipts[0]')", 'restored'), qr/^ON00[13]$/, 'restored dump: no receipt is good');

@@ -1,5 +1,5 @@
-# pg_dump by the role that owns all queues of a database, and by one that may read everything, and by one that owns only some: it has the
-# dead letters and errors of the queues that the role may read, with any format, and none of others.  A superuser restores it.
+# pg_dump by a role that owns all queues of a database, by one that may read everything, and by one that owns only some queues.  In every
+# format, the dump has the dead letters and errors of the queues that the role may read, and no others.  A superuser restores it.
 
 use strict;
 use warnings;
@@ -24,7 +24,7 @@ sub dump_as
 	return ('pg_dump', '--username', $role, '--file', "$base/$file", @options, $node->connstr('postgres'));
 }
 
-# One that has dead letters, with an error and without, and a failure of a message that is alive
+# A queue that has dead letters, with an error and without, and a failure of a message that is alive
 sub make_queue
 {
 	my ($owner, $queue) = @_;
@@ -54,7 +54,7 @@ my %before = map { $_ => $node->safe_psql('postgres', $content{$_}) } keys %cont
 like($before{'dead letters'}, qr/attempts.*broken orders/, 'there are dead letters with an error');
 like($before{'failures'}, qr/not yet orders/, 'and failures');
 
-# restore NAME COMMAND...: into a new database, where all is as it was
+# restore NAME COMMAND...: restore into a new database, and check that everything is as it was.
 sub restored
 {
 	my ($name, @command) = @_;
@@ -86,8 +86,8 @@ for my $option ('--inserts', '--column-inserts', '--rows-per-insert=4', '--enabl
 	restored($name, 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '--username', $superuser, '--dbname', $name, '--file', "$base/$name.sql");
 }
 
-# Data alone, into what has been restored of the rest: a session that is a replica's fires the trigger as well.  What disables triggers
-# disables this one; then nothing is put where it does not belong.
+# Only the data, into a database to which the rest has been restored.  A session in replica mode fires the trigger as well.  If triggers
+# are disabled, so is this one, and then no row is put where it does not belong.
 $node->command_ok([ dump_as('shop', 'data.dump', '--format=custom', '--data-only') ], 'pg_dump --data-only as shop');
 $node->safe_psql('postgres', 'CREATE DATABASE bare');
 $node->command_ok([ @restore, 'bare', '--schema-only', "$base/shop.dump" ], 'schema');
@@ -101,7 +101,8 @@ $node->command_fails_like([ @restore, 'bare', '--data-only', '--disable-triggers
 	qr/violates check constraint "restored_without_disable_triggers"/, 'with triggers disabled, there is an error');
 is(value('SELECT count(*) FROM once.dead_letter_dump', 'bare'), '0', 'and nothing that everybody could read');
 
-# Another's queue in the same database: its table cannot be dumped, as any of another's; without it, nothing of it is in the dump.
+# Another role's queue in the same database.  As with any table of another role, its table cannot be dumped.  Without the table, nothing
+# of that queue is in the dump.
 make_queue('bank', 'accounts');
 $node->command_fails_like([ dump_as('shop', 'failed.sql') ], qr/permission denied for .*q_accounts/, 'a table of somebody else');
 $node->command_ok([ dump_as('shop', 'partly.sql', '--exclude-table=once.*accounts*') ], 'pg_dump without it');
@@ -112,14 +113,14 @@ unlike($dump, qr/of accounts/, 'of the other there is no payload');
 unlike($dump, qr/(broken|not yet) accounts/, 'nor an error');
 $node->command_ok([ dump_as('backup', 'all.sql') ], 'who may read everything has all of it');
 like(slurp_file("$base/all.sql"), qr/of accounts, 1.*not yet accounts/s, 'of both queues');
-# What a plain DROP TABLE has left over is shown to nobody, and dumped by who may read the table itself.
+# What a plain DROP TABLE leaves over is shown to nobody, and dumped only by roles that may read once.dead_letter itself.
 value('DROP TABLE once.q_accounts');
 $node->command_ok([ dump_as('shop', 'left.sql', '--exclude-table=once.*accounts*') ], 'pg_dump as shop, of a queue that is gone');
 unlike(slurp_file("$base/left.sql"), qr/of accounts/, 'nothing');
 $node->command_ok([ dump_as('backup', 'left_all.sql') ], 'pg_dump as backup');
 like(slurp_file("$base/left_all.sql"), qr/of accounts, 1/, 'all of it');
 
-# Restoring takes a superuser, since the extension does, and making tables in its schema.
+# Restoring requires a superuser, because creating the extension does, and making tables in its schema.
 $node->safe_psql('postgres', 'CREATE DATABASE own OWNER shop');
 my @as_shop = map { $_ eq $superuser ? 'shop' : $_ } @restore;
 $node->command_fails_like([ @as_shop, 'own', "$base/shop.dump" ], qr/permission denied to create extension/, 'the owner cannot restore the extension');

@@ -1,5 +1,5 @@
-# Parts of a dump: what holds where only the structure is restored, only the data, one section after the other, one queue, or all but
-# something.  Queues with archives, dedup_ids, dead letters and errors; ledgers.
+# Parts of a dump: what is true after only the structure is restored, only the data, one section after the other, one queue, or all
+# except something?  There are queues with archives, dedup_ids, dead letters and errors, and ledgers.
 
 use strict;
 use warnings;
@@ -32,10 +32,10 @@ value('CALL once.maintain()');
 value("SELECT once.mark_processed('payments', 'young')");
 is(value('SELECT (last_value & 3)::text || (last_value >> 2 & 1) FROM once.l_payments_state'), '21', 'the ledger has two generations that count');
 
-# What holds, in words: options of the queue; messages, dead letters, errors and archived messages that are there; whether a repeated
-# dedup_id is known, whether a new message has a new id, how many messages a pop gets, and how many are archived then; whether there is a
-# key on the id; faults that once.check finds; whether an id of the ledger is known, its result, an id of the other generation, and
-# whether a new one can be marked.  A SQLSTATE, if it is an error.
+# The facts to be compared: options of the queue; numbers of messages, dead letters, errors and archived messages; whether a repeated
+# dedup_id is known; whether a new message has a new id; how many messages a pop gets, and how many are archived then; whether there is a
+# key on the id; faults that once.check finds; whether an id of the ledger is known, its result, whether an id of the other generation is
+# known, and whether a new one can be marked.  If it is an error, its SQLSTATE.
 my @facts = (
 	[ options => q(SELECT coalesce(max(max_attempts || ' ' || (created_at IS NOT NULL)), 'none') FROM once.list_queues() WHERE queue = 'orders') ],
 	[ messages => 'SELECT count(*) FROM once.q_orders' ],
@@ -60,7 +60,7 @@ sub facts_of
 	return value("SET client_min_messages = error; $fact_function; SELECT string_agg(name || '=' || pg_temp.fact(sql), ' ' ORDER BY n) FROM (VALUES $values) AS f (n, name, sql)", $database);
 }
 
-# All that is in the dump, or nothing but structure; and what is different
+# The facts after the whole dump was restored, and after only the structure was.  Tests name what is different.
 my %all = (options => '2 true', messages => 18, dead => 1, failures => 3, archived => 1, repeat => 'true', send => 'true', pop => 1, archive => 2, key => 'false', check => 0, ledger => 't,1,t,t');
 my %bare = (%all, options => '10 false', messages => 0, dead => 0, failures => 0, archived => 0, repeat => 'false', send => 'false', archive => 0, ledger => 'ON011');
 
@@ -68,11 +68,11 @@ sub holds
 {
 	my ($what, $database, %expected) = @_;
 
-	# A message is there for others when it is committed.
+	# Other statements see a message only after it is committed.
 	is(facts_of($database, @facts[0 .. 6]) . ' ' . facts_of($database, @facts[7 .. $#facts]), join(' ', map { "$_->[0]=$expected{$_->[0]}" } @facts), $what);
 }
 
-# Give queue and ledger, which have no options there, those that they have in the dump.
+# Give the queue and the ledger, which have no options there, the options that they have in the dump.
 sub adopt
 {
 	my ($database) = @_;
@@ -89,7 +89,7 @@ sub dump_to
 	$node->command_ok([ 'pg_dump', '--file', "$base/$file", @options, $node->connstr('postgres') ], "pg_dump @options");
 }
 
-# A new database, and restore into it or another one
+# Make a new database; restore into it or another one.
 my $databases = 0;
 sub database
 {
@@ -127,36 +127,36 @@ dump_to('structure.sql', '--schema-only', '--no-owner', '--no-privileges');
 dump_to('data.dump', '--format=custom', '--data-only');
 dump_to('disabled.sql', '--data-only', '--disable-triggers');
 
-# All of it, one way or another
+# The whole dump, in several ways
 holds('everything', restore(database(), 'all.dump'), %all);
 holds('everything, in parallel', restore(database(), 'dir', '--jobs=2'), %all);
 my $restored = restore(database(), 'all.dump', '--no-owner', '--role=shop_admin');
 holds('everything, of another owner', $restored, %all);
 is(value("SELECT string_agg(DISTINCT pg_get_userbyid(relowner), ' ') FROM pg_class WHERE relname ~ '^[adql]_'", $restored), 'shop_admin', 'who has all of it');
 
-# The structure: a queue that works, with the options of any; and no ledger.
+# The structure: the queue works, with default options.  There is no ledger.
 my $structure = restore(database(), 'all.dump', '--schema-only');
 holds('structure', database($structure), %bare);
 holds('structure.sql', restore(database(), 'structure.sql'), %bare);
 my %adopted = (options => '2 true', archive => 1, ledger => 'f,f,t');
 holds('structure, adopted', adopt(database($structure)), %bare, %adopted);
-# It has options by then, which the data would be in the way of.
+# Then there are options, and the data of the dump cannot be added.
 $node->command_fails_like([ 'pg_restore', '--exit-on-error', '--dbname', $node->connstr(adopt(database($structure))), "$base/data.dump" ],
 	qr/duplicate key value violates unique constraint "(queue|ledger)_pkey"/, 'adopted, and then data');
 
-# And the data
+# Then the data
 holds('structure, and then data', restore(database($structure), 'data.dump'), %all);
 $restored = database($structure);
 restore($restored, 'disabled.sql', 'without ON_ERROR_STOP');
 holds('structure, and then data with triggers disabled', $restored, %all, dead => 0, failures => 0);
 
-# Section by section: before the last one there are no indexes and keys, and nothing is consumed or remembered.
+# Section by section.  Before the last one there are no indexes and keys, and nothing can be consumed or remembered.
 my $pre = restore(database(), 'all.dump', '--section=pre-data');
 my %unindexed = (repeat => 'ON013', pop => 'ON009', archive => 1, key => 'ON009', check => 'ON009');
 holds('before the data', database($pre), %bare, %unindexed, archive => 0);
 my $data = restore(database($pre), 'all.dump', '--section=data');
 holds('data without indexes', database($data), %all, %unindexed, ledger => 'ON013');
-# The index can be made; the keys of other tables come with the last section, if they come.
+# The index of the queue can be made.  The keys of other tables come only with the last section.
 $restored = database($data);
 value("DELETE FROM once.queue WHERE queue = 'orders'", $restored);
 value("SET ROLE shop; SET client_min_messages = error; SELECT once.create_queue('orders', max_attempts => 2, archive => '1 day', if_not_exists => true)", $restored);
@@ -165,7 +165,7 @@ like(($node->psql($pre, "SELECT once.create_ledger('payments', '1 day', if_not_e
 holds('indexes without data', restore(database($pre), 'all.dump', '--section=post-data'), %bare);
 holds('all sections', restore(database($data), 'all.dump', '--section=post-data'), %all);
 
-# All but something
+# All except something
 my @options = list_without('all.dump', qr/TABLE DATA once (queue|ledger) /);
 holds('all but options', restore(database(), 'all.dump', @options), %all, options => '10 false', archive => 1, ledger => 'ON011');
 holds('all but options, adopted', adopt(restore(database(), 'all.dump', @options)), %all);
@@ -192,8 +192,8 @@ dump_to('options.dump', '--format=custom', '--table=once.*_orders*', '--table=on
 holds('all tables of a queue, and options', restore(database($empty), 'options.dump'), %all, dead => 0, failures => 0, ledger => 'ON011');
 $node->command_fails_like([ 'pg_restore', '--exit-on-error', '--dbname', $node->connstr(database()), "$base/table.dump" ], qr/schema "once" does not exist/, 'without the extension');
 
-# The schema: pg_dump takes its own view of what is an extension's, and leaves out options, dead letters and failures, with the extension
-# itself.  Nobody is told, but it shows.
+# A dump of the schema.  pg_dump leaves out the extension, and with it the options, dead letters and failures.  It does not say so, but
+# the functions show what is missing.
 dump_to('schema.dump', '--format=custom', '--schema=once');
 $restored = restore(database($empty), 'schema.dump');
 holds('the schema', database($restored), %all, options => '10 false', dead => 0, failures => 0, archive => 1, ledger => 'ON011');
@@ -201,7 +201,7 @@ is(value("SELECT string_agg(queue, ' ' ORDER BY queue) FROM once.list_queues() W
 like(($node->psql($restored, "SELECT once.mark_processed('payments', 'new')"))[2], qr/without a retention.*HINT:.*once.create_ledger with if_not_exists/s, 'and the error of a ledger says what to do');
 holds('the schema, adopted', adopt($restored), %all, dead => 0, failures => 0);
 $node->command_fails_like([ 'pg_restore', '--exit-on-error', '--dbname', $node->connstr(database()), "$base/schema.dump" ], qr/schema "once" does not exist/, 'without the extension');
-# With the extension, or all tables by name, it has all of it.
+# With the extension, or with all tables by name, the dump has everything.
 dump_to('with_extension.dump', '--format=custom', '--schema=once', '--extension=pg_once');
 holds('the schema and the extension', restore(database(), 'with_extension.dump'), %all);
 $restored = database($empty);

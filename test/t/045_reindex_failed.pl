@@ -1,5 +1,5 @@
-# A REINDEX CONCURRENTLY that fails leaves an index behind that is not valid.  The queue goes on, purge deletes the rows one by one,
-# and what would make that index valid beside the other one is refused, with a hint that the owner can follow.
+# A REINDEX CONCURRENTLY that fails leaves an invalid index behind.  The queue goes on, and purge deletes the rows one by one.  Commands
+# that would make that index valid beside the other one are refused, with a hint that the owner can follow.
 
 use strict;
 use warnings;
@@ -18,7 +18,7 @@ sub value { return (split(/\n/, $node->safe_psql('postgres', $_[0]) // '', -1))[
 value('CREATE ROLE owner; GRANT EXECUTE ON FUNCTION once.create_queue TO owner; CREATE TABLE elsewhere ()');
 sub as_owner { return (split(/\n/, $node->safe_psql('postgres', "SET ROLE owner;\n$_[0]") // '', -1))[-1] // '' }
 
-# What the owner is told: SQLSTATE and hint
+# The error that the owner gets: SQLSTATE and hint
 sub told
 {
 	my ($statement) = @_;
@@ -32,8 +32,8 @@ sub told
 # The command in a hint
 sub command { return $_[0] =~ /((?:DROP|REINDEX) INDEX .*)\.$/ ? $1 : die "no command in: $_[0]" }
 
-# Cancel a REINDEX at one of its waits: for whoever has written to the table, for an old snapshot, or, after the swap, for whoever
-# may still use the old index.
+# Cancel a REINDEX at one of its waits: for transactions that have written to the table, for an old snapshot, or, after the swap, for
+# transactions that may still use the old index.
 my %wait_for = (
 	'before it is built' => sub { "BEGIN; SELECT once.send('$_[0]', '0')" },
 	'before the swap' => sub { 'BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT * FROM elsewhere' },
@@ -87,7 +87,7 @@ for my $case (@case)
 	is(value("SELECT count(*) FROM $table"), '0', "$what: and all is gone");
 	clean($node, $queue, $what);
 
-	# What would build it
+	# Commands that would build it
 	as_owner("SELECT once.send('$queue', '6')");
 	for my $statement ("TRUNCATE $table", "VACUUM FULL $table", "REINDEX TABLE $table", "REINDEX INDEX $left", "ALTER TABLE $table SET UNLOGGED")
 	{
@@ -112,7 +112,7 @@ for my $case (@case)
 	clean($node, $queue, "$what, in the end");
 }
 
-# Where there are two valid ones all the same, the error names the way out.
+# If there are two valid indexes nevertheless, the error says what to do.
 fail_reindex('q', 'before the swap');
 value("UPDATE pg_index SET indisvalid = true WHERE indexrelid = 'once.q_q_queue_idx_ccnew'::regclass; ALTER TABLE once.q_q ALTER payload SET STATISTICS -1");
 for my $call ("once.receive('q')", "once.peek('q')", "once.slots('q')")
@@ -124,7 +124,7 @@ for my $call ("once.receive('q')", "once.peek('q')", "once.slots('q')")
 as_owner(command((told("SELECT * FROM once.pop('q')"))[1]));
 is(as_owner("SELECT once.send('q', '1'); SELECT count(*) FROM once.pop('q')"), '1', 'two valid indexes: the owner can do what the hint says');
 
-# Without a valid one, but with another: DROP INDEX CONCURRENTLY was cancelled.
+# Without a valid index, but with an invalid one: DROP INDEX CONCURRENTLY was cancelled.
 my $holder = $node->background_psql('postgres');
 my $drop = $node->background_psql('postgres', on_error_stop => 0);
 $holder->query_safe('BEGIN; SELECT * FROM once.q_q LIMIT 0');
@@ -142,7 +142,7 @@ as_owner("SELECT once.send('q', '1')");
 as_owner(command($hint));
 is(as_owner("SELECT count(*) FROM once.pop('q')"), '1', 'no valid index: the owner can do what the hint says');
 
-# Without any: the owner cannot make one, and the hint says so.
+# Without any index: the owner cannot make one, and the hint says so.
 as_owner('DROP INDEX once.q_q_queue_idx');
 ($state, $hint) = told("SELECT * FROM once.receive('q')");
 is($state, 'ON009', 'no index: the error');
@@ -150,8 +150,8 @@ like($hint, qr/^CREATE INDEX ON once\.q_q USING once_queue \(id, priority, deliv
 value($hint =~ /^(CREATE INDEX .*\))/);
 is(as_owner("SELECT once.send('q', '1'); SELECT count(*) FROM once.pop('q')"), '1', 'no index: made by a superuser');
 
-# On a standby nobody waits for those who look, so an index that they have just seen may be gone: they look again.  (Feedback keeps
-# the primary from removing what their snapshots see, which would end their queries.)
+# On a standby, nothing waits for sessions that read, so an index that they have just seen may be gone.  Then they read the list of
+# indexes again.  (Feedback keeps the primary from removing what their snapshots see, which would cancel their queries.)
 my $standby = once_standby($node, 'standby', 'hot_standby_feedback = on', 'wal_receiver_status_interval = 1');
 $node->poll_query_until('postgres', 'SELECT count(*) = 1 FROM pg_stat_replication WHERE backend_xmin IS NOT NULL') or die 'no feedback';
 value("SELECT once.create_queue('s'); SELECT once.create_ledger('l', '1 day'); SELECT once.mark_processed('l', 'a')");

@@ -1,5 +1,5 @@
-# once.slots tells on a standby what it tells on the primary: of messages whose transactions are open there, and of claims that have
-# ended.
+# once.slots shows the same on a standby as on the primary, also for messages whose transactions are open there, and for claims that have
+# lapsed.
 
 use strict;
 use warnings;
@@ -37,7 +37,7 @@ is(value($now, $standby), $here{now}, 'open: the standby tells the same');
 is($here{now}, 'delayed claimed delayed claimed claimed claimed uncommitted dead', 'open: that is so');
 is($here{state}, 'ready claimed ready claimed claimed appended appended ready', 'open: as it is on disk');
 
-# All of them end, and nobody comes by.
+# All transactions and leases end, and no walk comes by.
 $session[0]->query_safe('COMMIT');
 $session[1]->query_safe('ROLLBACK');
 $session[2]->query_safe('COMMIT');

@@ -1,5 +1,5 @@
-# What becomes of once.unacked where the library that knows it is not loaded yet: a bad value is never obeyed.  And who may set it for
-# a role or a database.
+# The setting once.unacked in a session that has not loaded the library yet: a bad value never has an effect.  And who may set it for a
+# role or a database?
 
 use strict;
 use warnings;
@@ -12,7 +12,7 @@ use Test::More;
 
 my $node = once_node('main', 'fsync = off');
 
-# Run statements in one session, as a role; returns its output and what it was told.
+# Run statements in one session, as a role.  Returns its output and its messages.
 sub session
 {
 	my ($role, $sql, $database) = @_;
@@ -30,7 +30,7 @@ my $root = $node->safe_psql('postgres', 'SELECT current_user');
 $node->safe_psql('postgres', q(CREATE ROLE plain LOGIN; CREATE DATABASE other; GRANT EXECUTE ON FUNCTION once.create_queue TO plain));
 $node->safe_psql('postgres', q(SELECT once.create_queue('q', retry_delay => '0'); SELECT once.grant_queue('q', 'plain', 'consume'), once.grant_queue('q', 'plain', 'produce')));
 
-# A transaction that does not ack: with "error", it fails.
+# A transaction that does not ack.  With "error", it fails.
 my $load = "SELECT once.send('q', '1') > 0;";
 my $forget = "SELECT count(*) FROM once.receive('q');";
 my $show = 'SHOW once.unacked;';
@@ -71,7 +71,7 @@ is($out, "t\nerror\nredeliver\nerror", 'SET outlives its transaction, so the nex
 
 # ---- For a role, for a database ----
 
-# Returns the error, if it is refused.
+# Set it for a role or a database.  Returns the error, if that is refused.
 sub try_alter
 {
 	my ($role, $what, $before) = @_;
@@ -103,7 +103,7 @@ for my $preload (0, 1)
 	$node->safe_psql('postgres', 'ALTER ROLE plain RESET ALL; ALTER DATABASE other RESET ALL; ALTER DATABASE other OWNER TO ' . $root);
 }
 
-# A plain role may, too, when a call has loaded the library before; and if it was granted the right, before it is known what is set.
+# A plain role may do that, too, after a call has loaded the library, or before that if the right was granted to it.
 $node->adjust_conf('postgresql.conf', 'session_preload_libraries', "''");
 $node->reload;
 $node->poll_query_until('postgres', 'SHOW session_preload_libraries', '') or die;
@@ -111,7 +111,7 @@ is(try_alter('plain', 'ROLE plain', $load), '', 'loaded by a call: a plain role,
 $node->safe_psql('postgres', 'GRANT SET ON PARAMETER once.unacked TO plain');
 is(try_alter('plain', 'ROLE plain'), '', 'not loaded, but granted SET ON PARAMETER: a plain role, for itself');
 
-# A bad value, which a superuser can leave there where nothing is loaded
+# A bad value, which a superuser can set if the library is not loaded
 ($out, $told) = session($root, "ALTER ROLE plain SET once.unacked = 'redliver'");
 is(codes($told), '', 'not loaded: a superuser can set a bad value for a role');
 ($out, $told) = session('plain', "$load $show $forget");

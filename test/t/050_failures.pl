@@ -1,5 +1,5 @@
-# A failure belongs to a message, also where ids come again or rows move house: an unlogged queue after a crash, a dump and its
-# restore.
+# A failure belongs to a message, also if ids are used again or rows get another place: in an unlogged queue after a crash, and after a
+# dump and restore.
 
 use strict;
 use warnings;
@@ -16,7 +16,7 @@ my $node = once_node('main');
 sub value { my ($sql, $database) = @_; return (split(/\n/, $node->safe_psql($database // 'postgres', $sql) // '', -1))[-1] // '' }
 sub fail { my ($queue, $error) = @_; return value("SELECT count(once.nack(receipt, error => '$error')) FROM once.lease('$queue')") }
 
-# The failures are logged, and the queue is not: they outlive its messages.
+# The failures are logged and the queue is not, so failures outlive the messages.
 value("SELECT once.create_queue('u', unlogged => true, max_attempts => 2, retry_delay => '0 s')");
 my $id = value("SELECT once.send('u', '1')");
 fail('u', 'before the crash');
@@ -31,7 +31,7 @@ is(value('SELECT last_error IS NULL FROM once.dead_letters'), 't', 'nor does tha
 value('CALL once.maintain()');
 is(value('SELECT count(*) FROM once.failures'), '0', 'maintain sweeps it up');
 
-# A dump keeps the tie.
+# After a dump and restore, failures still belong to their messages.
 value("SELECT once.create_queue('d', max_attempts => 2, retry_delay => '0 s')");
 value("SELECT once.send('d', '$_')") for 1, 2;
 fail('d', $_) for 'first of 1', 'second of 1', 'first of 2';

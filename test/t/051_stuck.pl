@@ -1,6 +1,6 @@
-# Messages that cannot be taken away, where it takes more than a session to show: the state of a stuck message outlives a crash
-# and is the same on a standby; the pauses grow; a payload that is lost costs its message alone; and with consumers, obstacles
-# that come and go and calls that fail, nothing is delivered twice, lost, or counted that was not delivered.
+# Messages that cannot be taken away: what one session cannot show.  The state of a stuck message survives a crash, and is the same on a
+# standby.  The pauses grow.  If a payload is lost, only its own message is stuck.  With consumers, obstacles that come and go, and calls
+# that fail, no message is delivered twice or lost, and no attempt counts that was not delivered.
 
 use strict;
 use warnings;
@@ -17,7 +17,7 @@ my $standby = once_standby($node, 'standby');
 
 sub value { my ($sql, $on) = @_; return (split(/\n/, ($on // $node)->safe_psql('postgres', $sql) // '', -1))[-1] // '' }
 
-# Waits until what is stuck in a queue is due.
+# Wait until the stuck messages of a queue are due.
 sub sit_out { return value("SELECT pg_sleep(greatest(0, extract(epoch FROM max(ready_at) - clock_timestamp()) + 0.01)) FROM once.peek('$_[0]', 1000)") }
 
 # The pauses
@@ -48,7 +48,7 @@ value('CALL once.maintain()');
 is(value("SELECT count(*) FROM once.dead_letters WHERE queue = 'q'"), '1', 'without the obstacle it goes');
 same_structure($node, $standby, 'q', 'gone');
 
-# Values that cannot be read: chunks of two messages are gone, one of them dead.
+# Values that cannot be read: TOAST chunks of two messages are lost.  One of the messages is dead.
 SKIP:
 {
 	skip 'pg_surgery is not installed', 20
@@ -87,7 +87,8 @@ SKIP:
 	is(value("SELECT count(*) FROM once.q_t"), '0', 'nor does who drops what has expired');
 }
 
-# Under load: consumers by every verb, some of whose calls fail; a message refers to a third of the messages for a while.
+# Under load: consumers use every verb, and some of their calls fail.  For a while, rows of another table refer to a third of the
+# messages.
 value("SELECT once.create_queue('load', id_index => true, max_attempts => 3, retry_delay => '0 s', retry_delay_max => '0 s')");
 value('CREATE TABLE refers (message bigint REFERENCES once.q_load (id) DEFERRABLE INITIALLY DEFERRED)');
 value('CREATE TABLE effect (id bigint, attempt int, how text)');

@@ -1,4 +1,4 @@
-# A publication of all tables: dead letters and failures leave the publisher, and a subscriber that has them follows.
+# A publication of all tables.  Dead letters and failures can be deleted on the publisher, and a subscriber that has these tables follows.
 
 use strict;
 use warnings;
@@ -22,7 +22,7 @@ for my $node ($publisher, $subscriber)
 value('CREATE PUBLICATION everything FOR ALL TABLES');
 value("CREATE SUBSCRIPTION everything CONNECTION '" . $publisher->connstr . " dbname=postgres' PUBLICATION everything WITH (copy_data = false)", $subscriber);
 
-# same WHAT: both have the same rows of every table whose rows the extension deletes
+# same WHAT: check that both have the same rows of every table whose rows the extension deletes.
 sub same
 {
 	my ($what) = @_;

@@ -1,4 +1,4 @@
-# What gives the space of a drained backlog back, and what that costs: what doc/pg_once-operations.md says of it, one by one.
+# What gives back the space of a drained backlog, and what does that cost?  This checks each statement of doc/pg_once-operations.md.
 
 use strict;
 use warnings;
@@ -16,8 +16,8 @@ sub table_pages { return value(q(SELECT pg_relation_size('once.q_q') / 8192)) }
 sub toast_pages { return value(q(SELECT pg_relation_size(reltoastrelid) / 8192 FROM pg_class WHERE oid = 'once.q_q'::regclass)) }
 sub index_pages { return value(q(SELECT pg_relation_size('once.q_q_queue_idx') / 8192)) }
 
-# A backlog with two messages at its beginning that stay, one leased and one that has failed once and waits, and if wanted the one at its
-# end; all others are acked, or deleted, and the receipt of one is kept.
+# Make a backlog and drain it.  Two messages at its beginning stay: one is leased, and one has failed once and waits.  On request, the
+# last one stays, too.  All others are acked or deleted, and the receipt of one is kept.
 sub drain
 {
 	my ($last) = @_;
@@ -30,7 +30,7 @@ sub drain
 	value("SELECT once.send('q', (SELECT to_jsonb(string_agg(md5(g::text || i), '')) FROM generate_series(1, 300) g)) FROM generate_series(1, 100) i");
 	value("CREATE TABLE acked AS SELECT receipt FROM once.lease('q')");
 	value('SELECT once.ack(receipt) FROM acked');
-	# Somebody comes by and sees that it was acked, before its row is cleared away.
+	# A walk sees that it was acked, before its row is vacuumed.
 	value("SELECT once.release(receipt) FROM once.lease('q')");
 	value('DELETE FROM once.q_q WHERE id > 2 AND ctid <> (SELECT max(ctid) FROM once.q_q)') if $last;
 	value("SELECT count(once.ack(receipt)) FROM once.receive('q', 10000)") for $last ? () : 1 .. 4;
@@ -56,7 +56,7 @@ sub forgets
 	value('DROP TABLE leased, acked');
 }
 
-# VACUUM makes the space usable again, and gives none back.
+# VACUUM makes the space free to be used again, but gives none back.
 drain(1);
 my ($table, $toast, $index) = (table_pages(), toast_pages(), index_pages());
 cmp_ok($table, '>', 500, 'a large table');
@@ -64,14 +64,14 @@ cmp_ok($toast, '>', 50, 'and its values');
 value('VACUUM once.q_q');
 is(join(' ', table_pages(), toast_pages(), index_pages()), "$table $toast $index", 'VACUUM gives nothing back');
 
-# VACUUM (TRUNCATE) does: what is behind the last message.
+# VACUUM (TRUNCATE) gives back the space behind the last message.
 my $end = value('SELECT max((ctid::text::point)[0]) + 1 FROM once.q_q');
 cmp_ok($end, '>', $table / 2, 'a message is left near the end of the table');
 value('VACUUM (TRUNCATE, INDEX_CLEANUP ON) once.q_q');
 is(table_pages(), $end, 'what is before it is not given back');
 value('DELETE FROM once.q_q WHERE id > 2');
 
-# It waits for who uses the table, but not for more than 5 seconds.
+# It waits for transactions that use the table, but for 5 seconds at most.
 my $user = $node->background_psql('postgres');
 $user->query_safe("BEGIN; SELECT once.send('q', '4')");
 value('VACUUM (TRUNCATE, INDEX_CLEANUP ON) once.q_q');
@@ -98,7 +98,7 @@ cmp_ok(table_pages(), '<', 10, 'with vacuum_truncate = on, VACUUM gives it back'
 cmp_ok(toast_pages(), '<', 10, 'and that of the values');
 keeps('vacuum_truncate = on');
 
-# VACUUM FULL gives back all.
+# VACUUM FULL gives back everything.
 value('VACUUM FULL once.q_q');
 is(join(' ', map { $_ < 10 ? 'small' : $_ } table_pages(), toast_pages(), index_pages()), 'small small small', 'VACUUM FULL makes all of it small');
 is(sqlstate_of($node, 'SELECT once.ack(receipt) FROM leased'), 'ON003', 'and receipts are lost');

@@ -1,4 +1,4 @@
-# What a call that hands out many large messages keeps in memory: none of them, but what work_mem allows its result.
+# A call that hands out many large messages keeps none of them in memory, except what work_mem allows for its result.
 
 use strict;
 use warnings;
@@ -17,7 +17,7 @@ my $megabytes = 100;
 for my $queue ('plain', 'slow', 'archived')
 {
 	$node->safe_psql('postgres', "SELECT once.create_queue('$queue', retry_delay => '0'" . ($queue eq 'archived' ? ", archive => '36500 days')" : ')'));
-	# 8 kB that look random, again and again: more than the compression looks back
+	# 8 kB that look random, repeated: the compression does not search that far back
 	$node->safe_psql('postgres', "INSERT INTO once.q_$queue (payload) SELECT to_jsonb(repeat(block, 128)) FROM (SELECT string_agg(md5(i::text), '') AS block FROM generate_series(1, 256) i) b, generate_series(1, $megabytes)");
 }
 $node->safe_psql('postgres', 'CREATE FUNCTION pass() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN OLD; END $$;'

@@ -1,4 +1,4 @@
-# META.json is what the PGXN Meta Spec 1.0.0 wants (https://rfcs.pgxn.org/0001-meta-spec-v1.html), and says what the other files say.
+# META.json complies with the PGXN Meta Spec 1.0.0 (https://rfcs.pgxn.org/0001-meta-spec-v1.html), and agrees with other files.
 
 use strict;
 use warnings;
@@ -12,7 +12,7 @@ my $top = "$FindBin::RealBin/../..";
 
 # ---- The specification ----
 
-# Each kind of value is a function that returns what is wrong with one: nothing, or texts that begin with its path.
+# Each kind of value is a function that returns the faults of a value: texts that begin with its path.
 sub text { return !defined $_[1] || ref $_[1] || $_[1] eq '' ? "$_[0]: no text" : () }
 
 sub matching
@@ -40,7 +40,7 @@ my $uri = matching('no URI', qr/\A[A-Za-z][A-Za-z0-9+.-]*:\S+\z/);
 my $path = matching('no relative path of unix', qr/\A(?!\/)(?!.*\\)(?!.*(?:\A|\/)\.\.(?:\/|\z)).+\z/);
 my $lower = matching('not in lower case', qr/\A[[:lower:]]+\z/);
 
-# A text stands for a list of one.
+# A single value stands for a list of one.
 sub list_of
 {
 	my ($item, $least) = @_;
@@ -67,7 +67,7 @@ sub map_of
 	};
 }
 
-# A map with these keys, those with an exclamation mark must be there.  Others begin with x_.
+# A map with these keys.  Keys with an exclamation mark are required.  All other keys begin with x_.
 sub structure
 {
 	my %fields = @_;
@@ -156,7 +156,7 @@ refused(sub { $_[0]{licence} = 'postgresql' }, '.licence: unknown');
 	is(problems($meta), '', 'what else the specification has is not refused');
 }
 
-# ---- What the other files say ----
+# ---- Agreement with other files ----
 
 my $meta = meta();
 my $control = PostgreSQL::Test::Utils::slurp_file("$top/pg_once.control");

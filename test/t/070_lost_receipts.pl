@@ -1,5 +1,5 @@
-# What ends a lease whose receipt is lost survives a crash, and is replayed byte for byte: a release by ids, and the going on of
-# groups whose leased heads plain SQL has deleted or moved.
+# Leases whose receipts are lost can be ended by a release by ids.  Groups whose leased first message was deleted or moved by plain SQL go
+# on.  Both survive a crash, and are replayed byte for byte.
 
 use strict;
 use warnings;
@@ -17,7 +17,7 @@ my $standby = once_standby($node, 'standby');
 
 sub value { return $node->safe_psql('postgres', $_[0]) }
 
-# Several pages, everything leased, and hints on the pages that say so.
+# Several pages on which everything is leased, with hints that show that
 value("SELECT once.create_queue('$_', retry_delay => '0 s')") for qw(released headless);
 value("SELECT count(*) FROM once.send_batch('released', array_fill('1'::jsonb, ARRAY[700]))");
 is(value("SELECT count(*) FROM once.lease('released', '365 days', 700)"), '700', 'all messages are leased');
@@ -43,7 +43,7 @@ is(value("SELECT string_agg(id || ':' || attempt, ' ' ORDER BY id) FROM once.lea
 is(value("SELECT count(*) FROM once.lease('released')"), '0', 'other leases have survived');
 same_structure($node, $standby, 'released', 'released');
 
-# The leases that are moved are of one half of the groups, those that are deleted of the other.
+# Move the leased messages of one half of the groups, and delete those of the other half.
 value('DELETE FROM once.q_headless WHERE id <= 300 AND id % 2 = 0');
 value("UPDATE once.q_headless SET deliver_at = '2000-01-01' WHERE id <= 300 AND id % 2 = 1");
 value('CALL once.maintain()');

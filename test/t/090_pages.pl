@@ -1,9 +1,9 @@
-# The pages of the documentation, README.md and doc/*.md: their examples are executed, their links lead somewhere, and the
-# reference has everything that there is.  ONCE_PAGES="doc/pg_once.md ..." tries only these.
+# The pages of the documentation, README.md and doc/*.md.  Their examples are executed, their links must lead somewhere, and the
+# reference must be complete.  ONCE_PAGES="doc/pg_once.md ..." tries only these pages.
 #
-# A page is one psql session in a database of its own, which is empty (no extension either): its blocks are executed from top
-# to bottom, and each must succeed.  The roles that it creates are dropped at its end.  What the page says about a block stands
-# in a comment that no reader sees, on the line before the block:
+# A page is executed by one psql session in an empty database of its own, without the extension.  Its blocks are executed from top to
+# bottom, and each must succeed.  Roles that the page creates are dropped at its end.  On the line before a block, a comment that readers
+# do not see can say how to test it:
 #
 #   ```sql                               executed
 #   ```sh, ```ini, ```, ...              not executed
@@ -11,10 +11,10 @@
 #   <!-- test: not run, REASON -->       the next block is not executed here
 #   <!-- recipe: NAME -->                the next block is executed by 024_recipes.pl, with parameters
 #
-# A block without a language right after one that is executed is what psql prints: the last lines of the output (warnings and
-# errors too) must be these.  Spaces, the length of rules, times, uuids and addresses do not count; "..." stands for any lines.
+# A block without a language right after one that is executed is what psql prints.  The last lines of the output, with warnings and
+# errors, must be the same.  Spaces, the length of rules, times, uuids and addresses are not compared.  "..." stands for any lines.
 #
-# What the examples need and the reader does not, is executed where it stands, too:
+# Statements that the examples need but the reader does not see are executed as well:
 #
 #   <!-- test
 #   CREATE EXTENSION pg_once;
@@ -41,8 +41,8 @@ sub lines_of { return split(/\n/, slurp_file("$top/$_[0]"), -1) }
 
 # ---- The examples ----
 
-# psql's script of a page has its lines where the page has them, so that psql's errors name lines of the page.  Where a block
-# begins and ends it prints so.  Returns the script, and by the number of their first line the blocks: the SQLSTATE expected,
+# Make psql's script of a page.  Its lines have the same numbers as in the page, so that psql's errors name lines of the page.  It prints
+# a mark where a block begins and ends.  Returns the script, and the blocks by the number of their first line: the SQLSTATE expected, and
 # the output expected.
 sub script_of
 {
@@ -108,7 +108,7 @@ sub script_of
 	return (join("\n", @script) . "\n", \%block);
 }
 
-# What of an output counts
+# The part of an output that is compared
 sub essence
 {
 	my ($text) = @_;
@@ -167,7 +167,7 @@ sub execute
 
 # ---- The text ----
 
-# The text of a page outside of its blocks, each line with its number
+# Return the text of a page outside of its blocks, each line with its number.
 sub prose
 {
 	my ($block, $hidden) = (0, 0);
@@ -185,7 +185,7 @@ sub prose
 	return @prose;
 }
 
-# The anchors of a page, as GitHub makes them of its headings
+# Return the anchors of a page, as GitHub makes them from its headings.
 sub anchors
 {
 	my (%anchor, %seen);
@@ -234,7 +234,7 @@ sub long_lines
 
 # ---- The reference ----
 
-# The text below each heading
+# Return the text below each heading.
 sub sections
 {
 	my (%section, $heading);

@@ -18,8 +18,8 @@ our @EXPORT = qw(once_node once_standby catch_up clean same_structure start_stre
 
 my $stress = dirname(abs_path(__FILE__)) . '/../stress/run';
 
-# A primary with the extension in database postgres.  UTF-8, whatever the machine's locale; checksums on; autovacuum off, so that
-# nothing moves unasked.
+# Make a primary with the extension in database postgres.  It uses UTF-8, no matter what the machine's locale is.  Checksums are on, and
+# autovacuum is off, so that nothing changes by itself.
 sub once_node
 {
 	my ($name, @settings) = @_;
@@ -33,7 +33,7 @@ sub once_node
 	return $node;
 }
 
-# A streaming standby of it.
+# Make a streaming standby of a primary.
 sub once_standby
 {
 	my ($primary, $name, @settings) = @_;
@@ -46,7 +46,7 @@ sub once_standby
 	return $node;
 }
 
-# Have all WAL written so far on disk, also that of claims, which no commit waits for.
+# Flush all WAL that was written so far, also that of claims, which no commit waits for.
 sub flush_wal
 {
 	my ($node) = @_;
@@ -63,7 +63,7 @@ sub catch_up
 	$primary->wait_for_catchup($standby, 'replay', $primary->lsn('flush'));
 }
 
-# once.check finds nothing.
+# Check that once.check finds nothing.
 sub clean
 {
 	my ($node, $queue, $what, %args) = @_;
@@ -74,7 +74,7 @@ sub clean
 	return is($found, '', "$what: once.check finds nothing");
 }
 
-# Slots and pages of the queue's index are the same on both servers.
+# Check that slots and pages of the queue's index are the same on both servers.
 sub same_structure
 {
 	my ($primary, $standby, $queue, $what) = @_;
@@ -91,7 +91,7 @@ sub same_structure
 	return 0;
 }
 
-# Start the stress test on the node, or on a server of its own if there is none; end_stress waits for its end.
+# Start the stress test on a node, or on a server of its own if no node is given.  end_stress waits for its end.
 sub start_stress
 {
 	my ($node, @options) = @_;
@@ -128,19 +128,19 @@ sub run_stress
 	return end_stress(start_stress($node, @options), $what);
 }
 
-# kill -9 of the server and all its processes, and its start
+# Kill the server and all its processes with SIGKILL, and start it again.
 sub kill_server
 {
 	my ($node) = @_;
 	my ($server) = slurp_file($node->data_dir . '/postmaster.pid') =~ /^(\d+)/;
 
-	# Stopped, it starts no backend that would be left, waiting for what the dead have locked.
+	# Stop the postmaster first, so that it starts no backend that would be left over, waiting for locks of dead processes.
 	kill 'STOP', $server;
 	my @all = ($server, split(' ', `ps -o pid= --ppid $server`));
 
 	$node->kill9;
 	kill 'KILL', @all;
-	# What is dying still holds the server's memory.
+	# Dying processes still use the server's shared memory.
 	for (1 .. 600)
 	{
 		last unless grep { kill 0, $_ } @all;
@@ -149,7 +149,7 @@ sub kill_server
 	$node->start;
 }
 
-# Write pgbench scripts, given as NAME => [WEIGHT, TEXT], into a directory; returns the options that name them.
+# Write pgbench scripts, given as NAME => [WEIGHT, TEXT], into a directory.  Returns the options that name them.
 sub pgbench_scripts
 {
 	my ($directory, %script) = @_;
@@ -158,7 +158,7 @@ sub pgbench_scripts
 	return map { ('-f', "$directory/$_\@$script{$_}[0]") } sort keys %script;
 }
 
-# Start pgbench for some seconds; what it prints goes to where output refers to.
+# Start pgbench for some seconds.  Its output goes to the variable that "output" refers to.
 sub start_pgbench
 {
 	my ($node, $output, $seconds, @options) = @_;
@@ -168,7 +168,7 @@ sub start_pgbench
 		'<', \undef, '>&', $output, IPC::Run::timeout(120 + 4 * $seconds));
 }
 
-# Make queue q, which has pages of every kind, and what is needed to damage its index: see test/damage.
+# Make queue q, which has pages of every kind, and the functions that damage its index: see test/damage.
 sub damaged_queue
 {
 	my ($node) = @_;
@@ -183,7 +183,7 @@ sub damaged_queue
 		[ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-v', "library=$library", '-f', "$here/damage/damage.sql", '-d', $node->connstr('postgres') ], 'queue');
 }
 
-# The SQLSTATE that a statement ends with ('00000': none)
+# Return the SQLSTATE that a statement ends with ('00000': none).
 sub sqlstate_of
 {
 	my ($node, $statement, $database) = @_;

@@ -3,10 +3,11 @@
  * qam.h
  *	  The door to the queue index access method "once_queue".
  *
- * Everything above src/qam sees the index through the declarations below and
- * through nothing else: it offers rows, sets slot states and inspects itself.
- * The structures on disk are in qam_format.h, private to this directory; how
- * they work together is told in src/qam/README.
+ * The floors above src/qam know the index by the declarations below and by
+ * nothing else.  Through them they enqueue, claim and give back messages, and
+ * inspect and verify the index.  The structures on disk are in qam_format.h,
+ * which is private to this directory.  src/qam/README explains how they work
+ * together.
  *
  *-------------------------------------------------------------------------
  */
@@ -35,9 +36,9 @@
 #define QAM_NATTRS			4
 
 /*
- * The address of one delivery: where its slot is, and a keyed hash of what
- * the slot said when it was claimed.  An upper layer stores it in a receipt
- * and hands it back; it cannot be guessed, and goes stale with the claim.
+ * The address of one delivery: the place of its slot, and a keyed hash of what
+ * the slot said when it was claimed.  An upper layer stores it in a receipt and
+ * hands it back.  It cannot be guessed, and it goes stale with the claim.
  */
 typedef struct QamRef
 {
@@ -52,12 +53,12 @@ typedef struct QamRef
 /* The longest group_id, in bytes */
 #define QAM_MAX_GROUP_ID	1000
 
-/* How deliveries that fail are spaced, in microseconds, and how many there are */
+/* How failed deliveries are spaced, in microseconds, and how many there may be */
 typedef struct QamRetry
 {
 	int64		delay;
 	int64		delay_max;
-	int			max_attempts;	/* 0: no end */
+	int			max_attempts;	/* 0: no limit */
 } QamRetry;
 
 /* One row to enqueue */
@@ -74,11 +75,13 @@ typedef enum QamDeath
 {
 	QAM_ALIVE,
 	QAM_DEAD_ATTEMPTS,			/* it was delivered max_attempts times */
-	QAM_DEAD_EXPIRED			/* the caller's "expired" says so */
+	QAM_DEAD_EXPIRED			/* the request's "expired" says so */
 } QamDeath;
 
-/* What it takes to undo a claim: the slot's page and claim word, and what the
- * slot was before */
+/*
+ * What is needed to undo a claim: the number of the slot's page, the claim
+ * word, and what the slot was before
+ */
 typedef struct QamUndo
 {
 	uint64		seq;
@@ -97,13 +100,12 @@ typedef struct QamClaimed
 	QamRef		ref;
 	HeapTuple	tuple;			/* palloc'd copy; t_self is the live version */
 	uint32		group;			/* hash of its group, or 0 */
-	uint32		nth;			/* of all that the request has claimed, in
-								 * order */
-	uint16		attempt;		/* with a death: deliveries it has had */
+	uint32		nth;			/* how many the request had claimed before it */
+	uint16		attempt;		/* if it is dead: how often it was delivered */
 	bool		stuck;			/* taking it away has failed before */
-	bool		removed;		/* the caller's: its row is deleted */
+	bool		removed;		/* for the caller: its row is deleted */
 	QamDeath	death;
-	TimestampTz ready_at;		/* lease: its end.  By xid: time of the claim */
+	TimestampTz ready_at;		/* by lease: its end; by xid: time of claim */
 	QamUndo		undo;
 } QamClaimed;
 
@@ -114,16 +116,16 @@ typedef enum QamClaimKind
 } QamClaimKind;
 
 /*
- * Called for each claimed row with no page lock held, but with a pin on the
- * row's heap page (so that the row's line pointer stays what it is).  Returns
- * false when the row could not be had without waiting; the claim is then
- * undone, uncounted, and the message is not returned.
+ * Called for each claimed row with no page locked, but with the row's heap page
+ * pinned, so that the row's line pointer stays what it is.  Returns false if
+ * the row is not available without waiting.  Then the claim is undone, no
+ * attempt is counted, and the message is not returned.
  */
 typedef bool (*QamRemoveRow) (void *arg, QamClaimed *claimed);
 
 /*
- * Is a live row past its time?  Called under page locks: it reads fixed columns
- * of the tuple and the time given, and does nothing else.
+ * Is a live row past its time?  Called under page locks.  It may read fixed
+ * columns of the tuple, and the time given, and may do nothing else.
  */
 typedef bool (*QamExpired) (void *arg, HeapTuple tuple, TimestampTz now);
 
@@ -141,11 +143,12 @@ typedef enum QamPurpose
 /*
  * With QAM_TO_DELIVER: how messages are delivered.
  *
- * Messages that are not to be delivered any more (QamDeath) are claimed apart,
- * by transaction, for the caller to take away: no attempt is counted, and if the
- * transaction rolls back, they are dead again.  Beyond max_dead they are passed
- * by, and so are the messages of their groups; but as long as there is nothing to
- * deliver, they stand in the way, and up to max_dead_alone are taken.
+ * Messages that are not delivered any more (QamDeath) are claimed apart, by
+ * transaction, for the caller to take away.  No attempt is counted, and if the
+ * transaction rolls back, they are dead again.  At most max_dead are claimed;
+ * the others are passed by, and so are the messages of their groups.  But if
+ * there is nothing to deliver, dead messages may be what is in the way.  Then up
+ * to max_dead_alone are claimed.
  */
 typedef struct QamDelivery
 {
@@ -158,22 +161,22 @@ typedef struct QamDelivery
 	void	   *expired_arg;
 } QamDelivery;
 
-/* Which messages are wanted; taking away counts no attempt */
+/* Which messages are wanted.  Taking away counts no attempt. */
 typedef struct QamSelection
 {
 	QamPurpose	purpose;
-	int			max;			/* 0, to deliver: the dead only */
+	int			max;			/* 0, when delivering: the dead only */
 	Snapshot	snapshot;		/* only rows whose xmin it sees are offered */
 	QamDelivery delivery;		/* QAM_TO_DELIVER */
 	struct
 	{
-		ItemPointerData tid;	/* by the root of its HOT chain */
+		ItemPointerData tid;	/* root of its row's HOT chain */
 		int			lane;		/* the lane it is in */
 		TimestampTz ready_at;	/* its deliver_at, or 0 */
 	}			one;			/* QAM_TO_TAKE_ONE */
 } QamSelection;
 
-/* What has been claimed, in order of delivery; zero at first, but for context */
+/* What has been claimed, in order of delivery; at first all zero except context */
 typedef struct QamClaims
 {
 	MemoryContext context;		/* of the arrays; NULL: the current one */
@@ -189,8 +192,9 @@ typedef struct QamClaims
 /*
  * A request to qam_claim.
  *
- * It may be made again, for more: what is in "claims" stays.  That is up to date at
- * any time, so that the claims can be undone whatever happens on the way.
+ * The caller may pass it again to claim more: what is in "claims" stays there.
+ * "claims" is up to date at any time, so the claims can be undone whatever
+ * happens on the way.
  */
 typedef struct QamClaimRequest
 {
@@ -207,21 +211,23 @@ typedef struct QamClaimRequest
 extern void qam_claim(QamClaimRequest *req);
 
 /*
- * Undo a claim of whose message nobody has been told: the slot becomes what it
- * was, and no attempt is counted, unless somebody else has claimed the message
- * since.  stuck: nor is it to be offered again at once, but after a pause, which
- * is the longer the more often in a row that has happened.
+ * Undo a claim of a message that nobody has been told of.  The slot becomes what
+ * it was, and no attempt is counted, unless somebody else has claimed the
+ * message since.  With "stuck", the message is not offered again at once, but
+ * after a pause, which grows with the number of times in a row that this has
+ * happened.
  *
- * It may be called while a transaction is being aborted.
+ * May be called while a transaction is being aborted.
  */
 extern void qam_undo_claim(Relation index, const QamClaimed *claimed, bool stuck);
 
-/* What a receipt's slot says now; DESIGN calls it the receipt's state table. */
+/* What a receipt is worth, according to its slot and its row */
 typedef enum QamRefState
 {
 	QAM_REF_HELD,				/* claimed by this very delivery */
-	QAM_REF_LAPSED,				/* its claim is over, and nobody claimed since */
-	QAM_REF_LOST,				/* somebody else's now, or beyond recognition */
+	QAM_REF_LAPSED,				/* its claim has lapsed, and nobody has
+								 * claimed the message since */
+	QAM_REF_LOST,				/* claimed by somebody else, or not known */
 	QAM_REF_GONE,				/* row deleted, by a committed transaction or
 								 * by ours */
 	QAM_REF_BUSY				/* row is being deleted or updated by another
@@ -236,16 +242,18 @@ typedef struct QamLocated
 	uint32		group;			/* hash of its group, or 0 */
 	ItemPointerData tid;		/* HELD, LAPSED, BUSY: the row's newest
 								 * version */
-	Buffer		heap_pin;		/* HELD, LAPSED, BUSY: pinned; caller releases */
+	Buffer		heap_pin;		/* HELD, LAPSED, BUSY: pinned; released by
+								 * caller */
 } QamLocated;
 
 extern void qam_locate(Relation heap, Relation index, const QamRef *ref,
 					   QamLocated *out);
 
-/* qam_heap.c: what has become of a row that was live when a claim was made */
+/* qam_heap.c: what became of a row that was live when a claim was made */
 typedef enum QamTrace
 {
-	QAM_TRACE_THERE,			/* it, or what an UPDATE made of it */
+	QAM_TRACE_THERE,			/* it is there, or the newer version that an
+								 * UPDATE made */
 	QAM_TRACE_DELETED_BY_US,	/* by the current transaction */
 	QAM_TRACE_DELETED,			/* by another one, committed */
 	QAM_TRACE_NONE				/* no trace of it is left */
@@ -255,23 +263,23 @@ extern QamTrace qam_trace_row(Relation heap, ItemPointer tid, TransactionId xmin
 extern bool qam_confirm_ack(Relation index, const QamRef *ref);
 
 /*
- * Are all messages before this one in its group deleted, by committed
- * transactions or by ours?  Otherwise it must not be acked.  True for a message
- * without a group.
+ * Have the rows of all messages before this one in its group been deleted, by
+ * committed transactions or by ours?  If not, this one must not be acked.  True
+ * for a message without a group.
  */
 extern bool qam_first_in_group(Relation heap, Relation index, const QamRef *ref);
 
 /*
- * Giving back or prolonging a claim; acts at once, whatever the transaction
- * does.  Only HELD and LAPSED claims are changed.  A claim by xid cannot be
- * extended: then *when is set to DT_NOBEGIN and nothing is changed.  A negative
- * delay of QAM_NACK means the back-off; a message whose attempts are used up is
- * ready at once, to be taken away.
+ * Give back or prolong a claim.  This takes effect at once, whatever becomes of
+ * the transaction.  Only HELD and LAPSED claims are changed (QAM_END_LEASE: only
+ * HELD ones).  A claim by xid cannot be extended: *when is set to DT_NOBEGIN, and
+ * nothing is changed.  A negative delay of QAM_NACK means the back-off; a message
+ * whose attempts are used up is ready at once, to be taken away.  Only QAM_NACK
+ * needs "retry".
  *
- * In a group, those of the same claim that come after it and whose rows are
- * still there are given back as well, before it (not by QAM_EXTEND), uncounted:
- * their refs go to *mates, palloc'd; NULL if there are none.  Only QAM_NACK needs
- * retry.
+ * In a group, the later messages of the same claim whose rows are still there are
+ * given back first, and their attempts are not counted.  (QAM_EXTEND does not do
+ * that.)  Their refs go to *mates, palloc'd, or NULL if there are none.
  */
 typedef enum QamGiveBack
 {
@@ -288,63 +296,67 @@ extern QamRefState qam_give_back(Relation heap, Relation index, const QamRef *re
 								 QamRef **mates, int *nmates);
 
 /*
- * Give back, at once, the leases that are not over of the messages whose rows are
- * wanted; the attempts stay counted.  Those of the same claim that come after one in
- * its group are given back with it, uncounted.  Returns how many of those wanted.
+ * Give back the leases of the messages whose rows are wanted, if their time is
+ * not up; their attempts stay counted.  This takes effect at once.  Later messages
+ * of the same claim in the same group are given back as well, and their attempts
+ * are not counted.  Returns how many wanted leases were given back.
  *
- * "wanted" is called under page locks: it reads fixed columns of the tuple, and does
- * nothing else.
+ * "wanted" is called under page locks.  It may read fixed columns of the tuple, and
+ * may do nothing else.
  */
 typedef bool (*QamWanted) (void *arg, HeapTuple tuple);
 
 extern int64 qam_release_leases(Relation heap, Relation index, QamWanted wanted, void *arg);
 
-/* How far somebody has come in the directory of groups; begins with zeros */
+/* How far a tour of the directory of groups has come; all zero at first */
 typedef struct QamTour
 {
-	uint32		place;			/* in the directory; taken modulo their number */
-	uint32		from;			/* where to go on there, by hashes */
-	bool		over;			/* out: the end was reached; begins anew */
+	uint32		place;			/* in the directory, modulo the number of
+								 * places */
+	uint32		from;			/* the least hash at that place to go on with */
+	bool		over;			/* out: the end was reached, the next call
+								 * begins again */
 } QamTour;
 
 /*
- * Have groups go on whose first message, which is not to be had yet, has been deleted
- * or moved by plain SQL: from where the tour has come to, as far as *looks are enough,
- * which are what that costs, or to the end of the directory.  Tells whether any does.
+ * Make groups advance whose first message cannot be claimed yet, if plain SQL has
+ * deleted that message's row or moved it to another slot.  The tour goes on where it
+ * stopped, until *looks are used up or the end of the directory is reached.  Each
+ * slot that is looked at costs one of *looks.  Returns whether a slot was ended.
  */
 extern bool qam_settle_groups(Relation heap, Relation index, QamTour *tour, int *looks);
 
-/* Enqueueing: see contract at the definition. */
+/* Enqueueing: the contracts are at the definitions. */
 extern void qam_append(Relation index, const QamEntry *entries, int nentries);
 extern QamEntry qam_entry(Relation index, const Datum *values, const bool *isnull,
 						  ItemPointer tid);
 
 /*
- * Bring messages whose time has come into their lanes, at most about "max" of
- * them; walks do some of that by themselves.  Returns how many were moved.
+ * Move messages whose time is up into their lanes, about "max" of them at most.
+ * Walks do some of that by themselves.  Returns how many were moved.
  */
 extern int	qam_run_schedule(Relation heap, Relation index, int max);
 
-/* No more messages than that can be in the index now. */
+/* An upper bound of the number of messages in the index */
 extern int64 qam_capacity(Relation index);
 
-/* Inspection; all of it also works on a standby. */
+/* Inspection.  All of it works on a standby, too. */
 
-/* How a message stands for somebody who only looks. */
+/* The state of a message as inspection shows it */
 typedef enum QamPeekState
 {
 	QAM_PEEK_READY,
 	QAM_PEEK_DELAYED,
 	QAM_PEEK_CLAIMED,			/* also if an open transaction has its row
 								 * locked, or has deleted it */
-	QAM_PEEK_BLOCKED,			/* another of its group comes first */
+	QAM_PEEK_BLOCKED,			/* another message of its group comes first */
 	QAM_PEEK_UNCOMMITTED,		/* the transaction that sent it is open */
 	QAM_PEEK_GONE				/* its row is gone */
 } QamPeekState;
 
 typedef struct QamPeeked
 {
-	HeapTuple	tuple;			/* palloc'd copy, or NULL if DONE */
+	HeapTuple	tuple;			/* palloc'd copy, or NULL if GONE */
 	QamPeekState state;
 	uint16		attempts;
 	bool		stuck;			/* READY or DELAYED: taking it away has failed */
@@ -362,17 +374,16 @@ typedef struct QamSlotInfo
 	int			slot;
 	const char *state;			/* 'appended', 'ready', 'claimed', 'taken',
 								 * 'ended', 'done' */
-	uint64		group;			/* 63 bits, the same for all of its group; or
-								 * 0 */
-	bool		blocked;		/* there is one before it in its group */
+	uint64		group;			/* 63 bits, the same for all messages of the
+								 * group; 0: no group */
+	bool		blocked;		/* another one comes before it in its group */
 	const char *claim;			/* NULL, 'xid' or 'lease' */
 	uint64		claim_xid;		/* with 'xid' */
 	ItemPointerData tid;
 	int			attempts;
 	TimestampTz ready_at;		/* 0: at once */
-	int			stuck;			/* taking it away has failed so often in a row */
-	QamPeeked	now;			/* how its message stands; good during the
-								 * call */
+	int			stuck;			/* how often in a row taking away has failed */
+	QamPeeked	now;			/* state of its message; valid during the call */
 } QamSlotInfo;
 
 typedef struct QamPageInfo
@@ -380,7 +391,7 @@ typedef struct QamPageInfo
 	BlockNumber block;
 	const char *kind;			/* 'meta', 'lane', 'free', 'new', 'directory',
 								 * 'groups', 'schedule', 'bucket' */
-	int			lane;			/* -1 unless a lane's page */
+	int			lane;			/* -1 unless it is a lane's page */
 	uint64		seq;
 	BlockNumber next;
 	int			slots;
@@ -397,7 +408,7 @@ extern void qam_each_slot(Relation heap, Relation index, const QamRetry *retry,
 						  QamSlotSink sink, void *arg);
 extern void qam_each_page(Relation index, QamPageSink sink, void *arg);
 
-/* Verification: one call of sink per broken rule. */
+/* Verification: "sink" is called once for each breach of a rule. */
 typedef void (*QamFaultSink) (void *arg, const char *rule, BlockNumber block,
 							  int slot, const char *detail);
 

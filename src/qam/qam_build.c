@@ -1,12 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * qam_build.c
- *	  Building a queue index, of an empty table mostly: CREATE INDEX, REINDEX,
- *	  TRUNCATE, VACUUM FULL and the init fork of unlogged tables.
+ *	  Building a queue index, usually of an empty table: CREATE INDEX, REINDEX,
+ *	  TRUNCATE, VACUUM FULL, and the init fork of unlogged tables.
  *
- * The rows are sorted by id, which is the order they were sent in; every one
- * becomes READY, so that leases and attempts are forgotten.  Rows that are not
- * committed yet, or dead already, get a slot like the others: the heap tells.
+ * The rows are sorted by id, which is the order in which they were sent.  Every
+ * slot is READY, so leases and attempts are forgotten.  Rows that are not yet
+ * committed, or are already dead, get a slot as well: the heap decides later.
  *
  *-------------------------------------------------------------------------
  */
@@ -59,8 +59,9 @@ typedef struct QamBuild
 } QamBuild;
 
 /*
- * The index must be on (id int8, priority int2, deliver_at timestamptz,
- * group_id text) of a heap, whole.
+ * check_definition raises an error unless the index is on the columns (id int8,
+ * priority int2, deliver_at timestamptz, group_id text) of a heap table, and on
+ * all of its rows.
  */
 static void
 check_definition(Relation heap, Relation index, IndexInfo *info)
@@ -105,10 +106,10 @@ is_queue_index(Oid indexoid, bool *valid)
 }
 
 /*
- * Is an index about to hand over to the one that is built?
+ * Is an index about to be replaced by the one that is being built?
  *
- * REINDEX CONCURRENTLY has locked it for the session, and nobody else who builds
- * concurrently has.
+ * REINDEX CONCURRENTLY holds a session lock on it.  No other concurrent build
+ * has such a lock.
  */
 static bool
 is_replaced(Oid indexoid, IndexInfo *info)
@@ -127,11 +128,12 @@ qualified_name(Oid indexoid)
 }
 
 /*
- * A message must have one place only, so a table has one valid queue index.
+ * check_single raises an error if the table would have two valid queue indexes:
+ * a message must have one place only.
  *
- * Whatever builds an index that is not valid makes it so: not only REINDEX of it,
- * but also TRUNCATE and all that rewrites the table.  So if there is a valid one,
- * which is not replaced by this one, what has been left behind must go first.
+ * Any build of an invalid index makes it valid: not only its own REINDEX, but also
+ * TRUNCATE and everything that rewrites the table.  So if there is a valid index
+ * that this one does not replace, invalid ones must be dropped first.
  */
 static void
 check_single(Relation heap, Relation index, IndexInfo *info)
@@ -217,7 +219,7 @@ build_row(Relation index, ItemPointer tid, Datum *values, bool *isnull,
 }
 
 /*
- * Append the sorted rows.
+ * Append the sorted rows, in batches.
  */
 static void
 build_lanes(QamBuild *build)
@@ -250,7 +252,7 @@ build_lanes(QamBuild *build)
 }
 
 /*
- * Create the metapage of a fork that is empty so far.
+ * Create the metapage of an empty fork.
  */
 static void
 build_meta(Relation index, ForkNumber fork)
@@ -302,9 +304,9 @@ qambuild(Relation heap, Relation index, struct IndexInfo *info)
 /*
  * qambuildempty is ambuildempty.
  *
- * What the init fork holds is what the index begins with after each crash, the
- * nonce included, while page numbers and transaction ids begin again: so the
- * nonce is replaced when the first page is added (qam_extend).
+ * After each crash the index begins with what is in the init fork, including the
+ * nonce, and page numbers and transaction ids begin again.  So the nonce is
+ * replaced when the first page is added (qam_meta_renew_nonce).
  */
 void
 qambuildempty(Relation index)
@@ -313,8 +315,8 @@ qambuildempty(Relation index)
 }
 
 /*
- * qam_is_queue_am tells whether an access method of indexes is ours, whatever it
- * is called.
+ * qam_is_queue_am tells whether an index access method is ours, whatever its
+ * name.
  */
 bool
 qam_is_queue_am(Oid am)

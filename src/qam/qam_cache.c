@@ -4,7 +4,7 @@
  *	  What a backend remembers of an index's metapage and of the sizes of files,
  *	  so that it need not ask each time.
  *
- * It is kept in rd_amcache, and forgotten with the index's relcache entry.
+ * The cache is in rd_amcache, and goes with the index's relcache entry.
  *
  *-------------------------------------------------------------------------
  */
@@ -40,8 +40,8 @@ qam_cache_make(Relation index)
 }
 
 /*
- * qam_block_exists tells whether the index has such a data page, without
- * asking the file system each time.
+ * qam_block_exists tells whether the index has such a data page.  It asks the
+ * file system only if the block is beyond the known size.
  */
 bool
 qam_block_exists(Relation index, BlockNumber block)
@@ -58,10 +58,11 @@ qam_block_exists(Relation index, BlockNumber block)
 }
 
 /*
- * qam_heap_block_exists tells the same of the index's table, which is locked.
+ * qam_heap_block_exists tells the same of the index's table.  The caller has the
+ * table locked.
  *
- * VACUUM makes it shorter when nobody has it locked, so what is known of it is
- * forgotten with the transaction.
+ * VACUUM shortens the table when nobody has it locked, so the known size is
+ * forgotten at the end of the transaction.
  */
 bool
 qam_heap_block_exists(Relation heap, Relation index, BlockNumber block)

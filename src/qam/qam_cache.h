@@ -13,8 +13,8 @@
 #include "utils/rel.h"
 
 /*
- * rd_amcache: where each lane ended when we last looked, and what does not
- * change while the index keeps its file (whose change resets the cache).
+ * rd_amcache: where each lane ended when we last looked, and what does not change
+ * as long as the index keeps its file.  A new file resets the cache.
  */
 typedef struct QamCache
 {
@@ -23,10 +23,11 @@ typedef struct QamCache
 	bool		group_key_known;
 	uint64		nonce[2];
 	uint64		group_key[2];
-	BlockNumber nblocks;		/* at least so many blocks exist */
-	BlockNumber heap_nblocks;	/* likewise, of the table */
-	LocalTransactionId heap_lxid;	/* in this transaction */
-	BlockNumber directory;		/* once they exist, they stay where they are */
+	BlockNumber nblocks;		/* at least this many blocks exist */
+	BlockNumber heap_nblocks;	/* the same for the table */
+	LocalTransactionId heap_lxid;	/* heap_nblocks is of this transaction */
+	BlockNumber directory;		/* 0: not known.  Where these two are never
+								 * changes. */
 	BlockNumber schedule;
 } QamCache;
 
@@ -35,7 +36,7 @@ extern bool qam_block_exists(Relation index, BlockNumber block);
 extern bool qam_heap_block_exists(Relation heap, Relation index, BlockNumber block);
 
 /*
- * The index's cache.  Must be fetched again after anything that can process
+ * The index's cache.  It must be fetched again after anything that can process
  * invalidation messages.
  */
 static inline QamCache *

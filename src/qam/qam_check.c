@@ -8,26 +8,27 @@
  *	page			every page is of a known kind and sound in itself
  *	slot			every slot's state, claim and time are legal, and it leads to
  *					a line pointer that is in use
- *	row				what a slot says of a row's lane, group and time is so
+ *	row				a slot has the lane, group and time of its row
  *	hint			no page hint keeps a message from being offered
  *	list			every link leads to the page it means, and every list ends
  *					where the metapage says it does
  *	group			every group's chain leads from its first to its last slot,
- *					over all of its unfinished ones		(strict only)
+ *					through all that are not DONE			(strict only)
  *	schedule		no message is kept beyond its time	(strict only)
- *	missing slot	every live row that a snapshot taken before sees has a slot
- *	double slot		no row has two slots that are not DONE
+ *	missing slot	every live row has a slot, if a snapshot sees it that was
+ *					taken before the slots were read
+ *	double slot		no row has two slots that are not over
  *	lost page		every page is in exactly one list		(strict only)
  *	free list		the free list leads to free pages only	(strict only)
  *
- * The index is in use meanwhile.  There are no false alarms, because each rule
- * is judged on what cannot change while it is being judged: pages under their
- * lock; links with the page before them locked; rows that were visible before
- * the slots were read, and are still alive afterwards.  With "strict" the
- * caller holds a lock on the table that keeps writers out.
+ * The index may be in use meanwhile.  There are no false alarms, because each rule
+ * is checked on what cannot change during the check: pages under their lock; links
+ * with the page before them locked; rows that were visible before the slots were
+ * read, and are still live afterwards.  With "strict", the caller holds a lock on
+ * the table that keeps writers out.
  *
- * Nothing that is read here is trusted, and nothing is an error: damage is what
- * is looked for.
+ * Nothing that is read here is trusted, and damage does not raise an error: it is
+ * what this file searches for.
  *
  *-------------------------------------------------------------------------
  */
@@ -70,15 +71,14 @@ root_of(QamCheck *check, HeapTuple tuple, ItemPointer root)
 }
 
 /*
- * Third pass: every row that the snapshot sees and that is still alive has a
- * slot among those seen.
+ * Report the rows in "suspects" that still have no slot.  These are live rows that
+ * the snapshot sees, and whose slots were not met when the pages were read.
  *
- * A slot of the schedule may have moved, while the pages were read, from behind
- * us to before us.  It moves forward in time, so it does that less often than
- * there are digits and lists, and if it is not found after as many readings,
- * there is none.  Rows without a slot are collected in "suspects", of which
- * those found in each reading are dropped, until none is left or the readings
- * are used up.
+ * While the pages were read, a slot of the schedule may have moved from a page that
+ * we had not reached to one that we had passed.  Each move brings it nearer to its
+ * lane, so there are fewer moves than digits and lists.  If a slot is not found in
+ * that many readings, it does not exist.  Each reading removes from "suspects" the
+ * rows whose slots it meets.
  */
 #define QAM_READINGS	(QAM_DIGITS + 3)
 
@@ -114,7 +114,7 @@ check_suspects(QamCheck *check)
 	{
 		QamRow		row;
 
-		/* The snapshot still keeps its line pointer; the row may have gone */
+		/* The snapshot still keeps its line pointer; the row may be gone */
 		check->heap_buffer = ReleaseAndReadBuffer(check->heap_buffer, check->heap,
 												  ItemPointerGetBlockNumber(tid));
 		LockBuffer(check->heap_buffer, BUFFER_LOCK_SHARE);
@@ -128,10 +128,10 @@ check_suspects(QamCheck *check)
 }
 
 /*
- * Is what its slot says of a row so?
+ * Report a slot that does not have the lane, group and time of its row.
  *
- * The slot was unfinished after the snapshot was taken that sees the row; so it is
- * the row's own, and that cannot have changed.
+ * The snapshot sees the row, and the slot was not over after the snapshot was
+ * taken.  So the slot is this row's, and none of these can have changed.
  */
 static void
 check_seen(QamCheck *check, HeapTuple tuple, const QamSeenSlot *seen)
@@ -155,7 +155,7 @@ check_seen(QamCheck *check, HeapTuple tuple, const QamSeenSlot *seen)
 }
 
 /*
- * Third pass, "sound": the metapage is.
+ * Check every row that the snapshot sees.  "sound": the metapage is sound.
  */
 static void
 check_rows(QamCheck *check, Snapshot snapshot, bool sound)
@@ -181,7 +181,7 @@ check_rows(QamCheck *check, Snapshot snapshot, bool sound)
 			continue;
 		}
 
-		/* Visible to our snapshot, so nobody has let go of the line pointer */
+		/* Visible to our snapshot, so its line pointer is not reused */
 		check->heap_buffer = ReleaseAndReadBuffer(check->heap_buffer, check->heap,
 												  ItemPointerGetBlockNumber(&root));
 		LockBuffer(check->heap_buffer, BUFFER_LOCK_SHARE);
@@ -197,9 +197,9 @@ check_rows(QamCheck *check, Snapshot snapshot, bool sound)
 /*
  * qam_check verifies the index against its own rules and against its table.
  *
- * Both relations are locked at least AccessShare; with strict, the table is
- * locked Share or stronger.  sink is called with no page locked, and may
- * allocate; it should not write.
+ * Both relations are locked at least in AccessShareLock mode; with strict, the table
+ * in ShareLock mode or a stronger one.  "sink" is called with no page locked.  It may
+ * allocate memory, but should not write.
  */
 void
 qam_check(Relation heap, Relation index, bool strict, QamFaultSink sink, void *arg)
@@ -220,7 +220,7 @@ qam_check(Relation heap, Relation index, bool strict, QamFaultSink sink, void *a
 	check.suspects = hash_create("once.check suspects", 64, &hash,
 								 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 
-	/* The snapshot first: the rows it sees have had their slots by now */
+	/* The snapshot first: every row that it sees has had its slot by now */
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	check.nblocks = RelationGetNumberOfBlocks(index);
 	if (strict)

@@ -2,10 +2,10 @@
  *
  * qam_check_lists.c
  *	  Verifying a queue index: its lists, the directory of groups and the
- *	  schedule.  The rules are told at the head of qam_check.c.
+ *	  schedule.  The rules are listed at the head of qam_check.c.
  *
- * Everything here looks at pages that may be damaged: a link is followed only
- * if it leads into the file, and only once.
+ * The pages may be damaged.  So a link is followed only if it leads into the file,
+ * and no page is visited twice in a list.
  *
  *-------------------------------------------------------------------------
  */
@@ -25,11 +25,13 @@
 #include "storage/bufmgr.h"
 
 /*
- * Go from a lane's page (or, with an invalid one, from its head) to the next.
+ * Step from one page of a lane (or, if *link is invalid, from the lane's head) to
+ * the next one.
  *
- * Both are locked together, so a link that does not lead where it should is a
- * fault and not somebody's work.  Sets *link to the next page, invalid at the
- * end.  Returns false if the page we come from has left the list.
+ * Both pages are locked together, so a link that does not lead where it should is
+ * a fault, and not the work of another backend.  Sets *link to the next page, or
+ * to invalid at the end.  Returns false if the page that we come from has left the
+ * list.
  */
 static bool
 check_step(QamCheck *check, int lane, QamLink *link)
@@ -63,7 +65,7 @@ check_step(QamCheck *check, int lane, QamLink *link)
 		{
 			Buffer		to = ReadBuffer(check->index, next.block);
 
-			/* As in qam_follow, it is looked at before it is waited for */
+			/* As in qam_follow, look at it before waiting for its lock */
 			if (qam_seems_to_be(BufferGetPage(to), QAM_PAGE_LANE, next.seq, PG_UINT64_MAX))
 			{
 				LockBuffer(to, BUFFER_LOCK_SHARE);
@@ -84,7 +86,7 @@ check_step(QamCheck *check, int lane, QamLink *link)
 	}
 	else if (!QamLinkIsValid(&next) && !at_head)
 	{
-		/* Nobody but the tail ends the list; it may have grown since */
+		/* Only the tail ends the list.  The list may have grown since. */
 		Buffer		meta = ReadBuffer(check->index, QAM_METAPAGE);
 		Buffer		last = ReadBuffer(check->index, link->block);
 
@@ -106,7 +108,7 @@ check_step(QamCheck *check, int lane, QamLink *link)
 }
 
 /*
- * qam_check_lists verifies the lanes' lists.
+ * qam_check_lists verifies the lists of the lanes.
  */
 void
 qam_check_lists(QamCheck *check)
@@ -122,7 +124,7 @@ qam_check_lists(QamCheck *check)
 			CHECK_FOR_INTERRUPTS();
 			if (!check_step(check, lane, &link))
 			{
-				link = qam_no_link();	/* unlinked meanwhile: once more */
+				link = qam_no_link();	/* unlinked meanwhile: begin again */
 				continue;
 			}
 			if (!QamLinkIsValid(&link))
@@ -134,8 +136,8 @@ qam_check_lists(QamCheck *check)
 }
 
 /*
- * qam_check_free verifies, with strict, the free list, and that no page is in no
- * list.  Writers are kept out, so nothing needs to be locked together.
+ * qam_check_free verifies the free list, and that each page is in some list.  For
+ * strict only: writers are kept out, so nothing needs to be locked together.
  */
 void
 qam_check_free(QamCheck *check)
@@ -179,7 +181,7 @@ qam_check_free(QamCheck *check)
 }
 
 /*
- * Copy the slot at a place of a group's chain.  False if there is none.
+ * Copy the slot at a place in a group's chain.  False if there is no such slot.
  */
 static bool
 check_place(QamCheck *check, const QamPlace *place, QamSlot *slot)
@@ -205,7 +207,7 @@ check_place(QamCheck *check, const QamPlace *place, QamSlot *slot)
 }
 
 /*
- * Strict: follow a group's chain.  Returns the number of its slots.
+ * Follow a group's chain (strict only).  Returns the number of its slots.
  */
 static uint64
 check_chain(QamCheck *check, const QamGroup *group)
@@ -246,8 +248,8 @@ check_chain(QamCheck *check, const QamGroup *group)
 }
 
 /*
- * Copy a page of the directory or the schedule's root, which is in no list yet.
- * False, and a fault, if it is not of that kind.
+ * Copy a page of the directory, or a root, and note that it is in use.  Reports a
+ * fault and returns false if the page is of another kind or already in a list.
  */
 static bool
 check_copy(QamCheck *check, const char *rule, BlockNumber block, uint16 kind,
@@ -276,8 +278,8 @@ check_copy(QamCheck *check, const char *rule, BlockNumber block, uint16 kind,
 }
 
 /*
- * Strict: the groups of a page of the directory, and their chains.  Returns the
- * number of their slots.
+ * Check the groups on a page of the directory, and their chains (strict only).
+ * Returns the number of their slots.
  */
 static uint64
 check_groups_page(QamCheck *check, BlockNumber block, Page page, uint32 part)
@@ -299,8 +301,8 @@ check_groups_page(QamCheck *check, BlockNumber block, Page page, uint32 part)
 }
 
 /*
- * qam_check_groups verifies, with strict, the directory of groups, and that all
- * their unfinished slots are in their chains.
+ * qam_check_groups verifies the directory of groups, and that all unfinished slots
+ * that have a group are in the chains.  For strict only.
  */
 void
 qam_check_groups(QamCheck *check)
@@ -323,7 +325,7 @@ qam_check_groups(QamCheck *check)
 			QamLink		link = qam_link(directory->pages[part], 0);
 			uint32		i = 0;
 
-			/* Shared with a part before? */
+			/* Is this the part of an earlier place as well? */
 			while (directory->pages[i] != link.block)
 				i++;
 			if (i < part)
@@ -352,7 +354,7 @@ qam_check_groups(QamCheck *check)
 }
 
 /*
- * Strict: a list of the schedule, none of whose messages is due before "start".
+ * Check a list of the schedule (strict only).  Nothing in it is due before "start".
  */
 static void
 check_schedule_list(QamCheck *check, QamListEnds ends, int64 start)
@@ -397,7 +399,7 @@ check_schedule_list(QamCheck *check, QamListEnds ends, int64 start)
 }
 
 /*
- * Strict: a bucket of the schedule.
+ * Check a bucket of the schedule (strict only).
  */
 static void
 check_bucket(QamCheck *check, BlockNumber root, const QamScheduleData *schedule,
@@ -415,7 +417,7 @@ check_bucket(QamCheck *check, BlockNumber root, const QamScheduleData *schedule,
 }
 
 /*
- * qam_check_schedule verifies, with strict, the schedule.
+ * qam_check_schedule verifies the schedule.  For strict only.
  */
 void
 qam_check_schedule(QamCheck *check)

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * qam_check_lists.h
- *	  Verifying lists, groups and the schedule.
+ *	  Verifying the lists of a queue index, its groups and its schedule.
  *
  *-------------------------------------------------------------------------
  */

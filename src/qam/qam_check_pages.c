@@ -2,7 +2,7 @@
  *
  * qam_check_pages.c
  *	  Verifying a queue index: its pages, and the slots on them.  The rules are
- *	  told in qam_check.c.
+ *	  listed in qam_check.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -20,11 +20,11 @@
 #include "storage/bufmgr.h"
 #include "utils/timestamp.h"
 
-/* Nothing makes a message wait longer than that, once it is in its lane */
+/* In a lane, no message has to wait longer than this */
 #define QAM_CHECK_FAR	(10 * 366 * USECS_PER_DAY)
 
 /*
- * qam_check_report reports a fault.  No page is locked.
+ * qam_check_report reports a fault.  No page is locked by us.
  */
 void
 qam_check_report(QamCheck *check, const char *rule, BlockNumber block, int slotno,
@@ -40,7 +40,7 @@ qam_check_report(QamCheck *check, const char *rule, BlockNumber block, int slotn
 }
 
 /*
- * Is a copied page sound in itself?  Returns whether its slots are to be looked at.
+ * Is a copied page sound in itself?  Returns whether its slots should be checked.
  */
 static bool
 check_page(QamCheck *check, const QamCopiedPage *copy)
@@ -76,8 +76,8 @@ check_page(QamCheck *check, const QamCopiedPage *copy)
 }
 
 /*
- * Is a copied slot, not DONE, kept from being offered by its page's hints?  "now"
- * is a time after the page was copied.
+ * Do its page's hints keep a copied slot from being offered?  The slot is not DONE.
+ * "now" is a time after the page was copied.
  */
 static void
 check_hint(QamCheck *check, const QamCopiedPage *copy, int slotno, TimestampTz now)
@@ -88,7 +88,7 @@ check_hint(QamCheck *check, const QamCopiedPage *copy, int slotno, TimestampTz n
 	bool		timed = state == QAM_SLOT_READY ||
 		(state == QAM_SLOT_CLAIMED && QamClaimKindOf(slot->claim) == QAM_CLAIM_BY_LEASE);
 
-	/* With an owner, the hint may rest on a delete or lock of its */
+	/* A hint with an owner counts only while that transaction is open */
 	if (opaque->kind != QAM_PAGE_LANE || QamSlotIsBlocked(slot) ||
 		opaque->owner != 0 || opaque->earliest == 0)
 		return;
@@ -98,8 +98,8 @@ check_hint(QamCheck *check, const QamCopiedPage *copy, int slotno, TimestampTz n
 						 slot->ready_at, opaque->earliest);
 
 	/*
-	 * A transaction that has claimed it since has found the page worth a
-	 * visit
+	 * A transaction claims a slot only if it has found the page worth a
+	 * visit.  So the claim is older than a hint that is not up yet.
 	 */
 	if (!timed && opaque->earliest > now &&
 		(state != QAM_SLOT_APPENDED || slot->ready_at < opaque->earliest))
@@ -109,7 +109,7 @@ check_hint(QamCheck *check, const QamCopiedPage *copy, int slotno, TimestampTz n
 }
 
 /*
- * Is a copied slot, not DONE, legal?  Returns whether its row is to be looked at.
+ * Is a copied slot, not DONE, legal?  Returns whether its row should be judged.
  */
 static bool
 check_slot(QamCheck *check, const QamCopiedPage *copy, int slotno, TimestampTz now)
@@ -139,7 +139,7 @@ check_slot(QamCheck *check, const QamCopiedPage *copy, int slotno, TimestampTz n
 }
 
 /*
- * Is the slot seen before still there, and not DONE?
+ * Is a slot that was seen before still there, and not over?
  */
 static bool
 still_in_use(QamCheck *check, const QamSeenSlot *seen)
@@ -163,9 +163,9 @@ still_in_use(QamCheck *check, const QamSeenSlot *seen)
 /*
  * Enter a slot into the table of those seen.
  *
- * If its row has one already, the older may have ended and the line pointer
- * been used again before we came to the younger.  DONE is final, so if the
- * older one is unfinished even now, they overlap.
+ * The table may have another slot for the same row.  That one may have ended, and
+ * the line pointer been reused, before we came to this slot.  But what is over stays
+ * so; if the other slot is not over even now, both have been in use at one time.
  */
 static void
 see_slot(QamCheck *check, const QamCopiedPage *copy, int slotno)
@@ -189,7 +189,7 @@ see_slot(QamCheck *check, const QamCopiedPage *copy, int slotno)
 }
 
 /*
- * The slots of a copied page, and their rows.
+ * Check the slots of a copied page, and judge their rows.
  */
 static void
 check_slots(QamCheck *check, const QamCopiedPage *copy)
@@ -220,8 +220,8 @@ check_slots(QamCheck *check, const QamCopiedPage *copy)
 }
 
 /*
- * qam_check_metapage tells whether the metapage is sound, and fit to be asked for the
- * rest.
+ * qam_check_metapage tells whether the metapage is sound, so that the rest of the
+ * index can be found from it.
  */
 bool
 qam_check_metapage(QamCheck *check)
@@ -270,8 +270,8 @@ qam_check_pages(QamCheck *check)
 }
 
 /*
- * qam_check_numbers checks that no numbers have been given that the metapage will give
- * again.
+ * qam_check_numbers checks that the metapage will not give a number to a page that
+ * another page already has.
  */
 void
 qam_check_numbers(QamCheck *check)

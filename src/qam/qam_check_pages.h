@@ -18,13 +18,14 @@ typedef struct QamCheck
 	Relation	index;
 	QamFaultSink sink;
 	void	   *arg;
-	HTAB	   *seen;			/* unfinished slots, by row */
-	HTAB	   *suspects;		/* rows without a slot so far */
+	HTAB	   *seen;			/* slots that are not over, by row */
+	HTAB	   *suspects;		/* rows whose slot was not seen yet */
 	Buffer		heap_buffer;	/* pinned, or invalid */
-	bool	   *in_list;		/* strict: per block */
+	bool	   *in_list;		/* strict: for each block, was it met in a
+								 * list? */
 	BlockNumber nblocks;
 	uint64		max_seq;		/* largest number of a page seen */
-	uint64		in_groups;		/* unfinished slots seen that have a group */
+	uint64		in_groups;		/* slots not DONE that have a group */
 } QamCheck;
 
 /* Where a row's slot was seen */
@@ -34,7 +35,7 @@ typedef struct QamSeenSlot
 	uint16		slotno;
 	BlockNumber block;
 	uint64		seq;
-	/* what it says of the row */
+	/* what the slot says of the row */
 	int			lane;
 	bool		scheduled;
 	uint32		group;

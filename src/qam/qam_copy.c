@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * qam_copy.c
- *	  Pages copied, to be looked at without a lock, and the rows of their slots.
+ *	  Copies of pages, to be read without a lock, and judging the rows of their
+ *	  slots.
  *
  *-------------------------------------------------------------------------
  */
@@ -18,7 +19,8 @@
 #include "storage/bufmgr.h"
 
 /*
- * qam_copy_page copies a data page's content and leaves the page pinned.
+ * qam_copy_page copies a page's special space and its slots, if it has any.  The
+ * page stays pinned; no lock on entry or exit.
  */
 void
 qam_copy_page(Relation index, BlockNumber block, QamCopiedPage *copy)
@@ -49,11 +51,12 @@ qam_copy_page(Relation index, BlockNumber block, QamCopiedPage *copy)
 }
 
 /*
- * qam_judge_copied judges the row of a copied slot that is still unfinished.
+ * qam_judge_copied judges the row of a copied slot.
  *
- * *heap_buffer is kept pinned from call to call.  Returns false if the slot
- * has ended since it was copied.  Sets *unused if the slot leads to no line
- * pointer, which is a fault.  No locks on entry or exit.
+ * Returns false if the slot is over by now; then the row is not judged.  Sets
+ * *unused if the slot leads to no line pointer in use, which is a fault.
+ * *heap_buffer is the row's page, which stays pinned until the next call.  No locks
+ * on entry or exit.
  */
 bool
 qam_judge_copied(Relation heap, Relation index, const QamCopiedPage *copy, int slotno,

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * qam_copy.h
- *	  Pages copied, to be looked at without a lock.
+ *	  Copies of pages, to be read without a lock.
  *
  *-------------------------------------------------------------------------
  */
@@ -16,7 +16,7 @@ typedef struct QamCopiedPage
 	Buffer		buffer;			/* pinned */
 	BlockNumber block;
 	const char *fault;			/* see qam_page_fault */
-	bool		zeros;			/* which is a fault in a list only */
+	bool		zeros;			/* a fault only if the page is in a list */
 	QamOpaqueData opaque;		/* kind = 0 for a page of zeros */
 	int			nslots;			/* 0 if there is a fault */
 	QamSlot		slots[(BLCKSZ / sizeof(QamSlot)) + 1];

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * qam_damage.h
- *	  Pages that are not what they should be, and the way to a page.
+ *	  Pages that are not what they should be, and following links.
  *
  *-------------------------------------------------------------------------
  */

@@ -3,11 +3,11 @@
  * qam_directory.c
  *	  The directory of ordered groups: where the chain of each begins and ends.
  *
- * It is a hash table that grows by splitting: its root has a place for each value
- * of the last "depth" bits of a hash, and these lead to the parts, which are lists
- * of pages.  A part of less depth than the root is in several places.
+ * It is a hash table that grows by splitting.  Its root has a place for each value
+ * of the low "depth" bits of a hash.  The places lead to the parts, which are lists
+ * of pages.  A part that has less depth than the root is in several places.
  *
- * The lock of the first page of a part is that of the whole part.
+ * The lock of a part's first page protects the whole part.
  *
  *-------------------------------------------------------------------------
  */
@@ -27,8 +27,8 @@
 /*
  * qam_directory_hash returns the hash by which a group is known; never 0.
  *
- * Senders choose the names of groups.  Without the key they cannot choose which
- * groups share a part of the directory, or a whole hash.
+ * Senders choose the names of groups.  Since they do not know the key, they cannot
+ * choose which groups share a part of the directory, or the whole hash.
  */
 uint32
 qam_directory_hash(const uint64 *key, const char *group_id, int len)
@@ -39,12 +39,12 @@ qam_directory_hash(const uint64 *key, const char *group_id, int len)
 }
 
 /*
- * qam_directory_label returns what those may see of a group's hash who can look at
- * the index; not 0, nor more than a bigint holds.
+ * qam_directory_label returns what callers may see of a group's hash if they can look
+ * at the index; not 0, and not more than a bigint holds.
  *
- * The hash itself would tell them which names go to the same part of the
- * directory.  It is hashed with the same key, together with bytes of zero, which
- * no name contains.
+ * The hash itself would tell them which names go to the same part of the directory.
+ * So it is hashed with the same key, together with zero bytes, which no name
+ * contains.
  */
 uint64
 qam_directory_label(const uint64 *key, uint32 hash)
@@ -56,7 +56,7 @@ qam_directory_label(const uint64 *key, uint32 hash)
 }
 
 /*
- * qam_directory_create makes the directory, unless somebody else just has.  No locks
+ * qam_directory_create makes the directory, unless it exists by now.  No locks
  * on entry or exit.
  */
 void
@@ -97,8 +97,8 @@ qam_directory_create(Relation index)
 }
 
 /*
- * Pin and lock the directory's root; the first page of a part, with the root
- * locked; and the next one, with that locked.
+ * Three steps, each of which pins and locks a page: to the directory's root; from the
+ * locked root to the first page of a part; from a locked page to the next one.
  */
 static Buffer
 directory_root(Relation index, BlockNumber block, int mode)
@@ -123,7 +123,7 @@ directory_next(Relation index, QamLink next, int mode)
 }
 
 /*
- * Does the page hold groups of the same part as this hash, as far as can be seen?
+ * Is the page of the part that a hash belongs to, going by its first group?
  */
 static bool
 page_has_part(Page page, uint32 hash)
@@ -135,11 +135,14 @@ page_has_part(Page page, uint32 hash)
 }
 
 /*
- * qam_directory_lock finds a group.  The directory must exist.  On exit the first page of its part
- * is locked in the given mode, and the page of the entry too; with none found,
- * and locked exclusively, a page with room.
+ * qam_directory_lock finds a group.  The directory must exist.
  *
- * The pages of a part have ascending numbers, so there is an end of them.
+ * On exit, the first page of the group's part is locked in the given mode, and so is
+ * out->page.  If the group is found, that is the page of its entry.  If not, it is a
+ * page with room for an entry; out->entry is -1 if no page has room.  The caller
+ * unlocks with qam_directory_unlock.
+ *
+ * The pages of a part have ascending numbers, so the loop ends.
  */
 void
 qam_directory_lock(Relation index, uint32 hash, int mode, QamGroupEntry *out)
@@ -196,8 +199,9 @@ qam_directory_unlock(QamGroupEntry *entry)
 }
 
 /*
- * qam_directory_agrees tells whether the places that the depth of a page of groups
- * says, and no others, lead to it.  One of its hashes, or places, is "hash".
+ * qam_directory_agrees tells whether a page of groups is in all those places of the
+ * directory that its depth says, and in no others.  "hash" is the hash of one of its
+ * groups, or one of its places.
  */
 bool
 qam_directory_agrees(QamDirectory directory, BlockNumber block, Page page, uint32 hash)
@@ -213,9 +217,10 @@ qam_directory_agrees(QamDirectory directory, BlockNumber block, Page page, uint3
 }
 
 /*
- * qam_directory_grow makes room for another group of this hash's part: by
- * splitting the part, or if that is as small as it can be, by one more page for
- * it.  No locks on entry or exit.  Once may not be enough, if all went to one side.
+ * qam_directory_grow makes room for another group in the part of a hash.  It splits
+ * the part, or adds a page if the part cannot be split any more.  No locks on entry or
+ * exit.  The caller may have to repeat it, because all groups may have gone to one
+ * side.
  */
 void
 qam_directory_grow(Relation index, uint32 hash)
@@ -239,7 +244,7 @@ qam_directory_grow(Relation index, uint32 hash)
 	while ((next = QamPageGetOpaque(BufferGetPage(page_buffer))->next,
 			QamLinkIsValid(&next)))
 	{
-		/* With the root locked, nobody else comes as far as the first page */
+		/* While the root is locked, nobody else gets to the first page */
 		UnlockReleaseBuffer(page_buffer);
 		page_buffer = directory_next(index, next, BUFFER_LOCK_EXCLUSIVE);
 	}
@@ -291,13 +296,13 @@ compare_groups(const void *a, const void *b)
 }
 
 /*
- * qam_directory_copy_groups copies the groups of the part that is in a place of the directory,
- * those whose hashes are not less than "from", in the order of these; returns how
- * many, and *groups is palloc'd.  None if the part is in more than one place, and
- * this is not the first.
+ * qam_directory_copy_groups copies the groups of one part of the directory, given by a
+ * place of it: those whose hashes are not less than "from", in the order of the
+ * hashes.  Returns how many there are; *groups is palloc'd.  If the part is in several
+ * places, it counts for the first of them only, and the others have no groups.
  *
- * The place is taken modulo their number, which is *nplaces then: 0 if there is no
- * directory.  No locks on entry or exit.
+ * The place is taken modulo the number of places, which goes to *nplaces; 0 if there
+ * is no directory.  No locks on entry or exit.
  */
 int
 qam_directory_copy_groups(Relation index, uint32 place, uint32 from, QamGroup **groups,

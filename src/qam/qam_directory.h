@@ -12,12 +12,12 @@
 #include "storage/buf.h"
 #include "utils/relcache.h"
 
-/* A group's entry in the directory, with its page locked */
+/* A group's entry in the directory; its page is locked */
 typedef struct QamGroupEntry
 {
-	Buffer		first;			/* first page of its part: locks them all */
+	Buffer		first;			/* first page of its part */
 	Buffer		page;			/* where the entry is, or could be put */
-	int			entry;			/* -1: there is no page with room for it */
+	int			entry;			/* -1: no page has room for it */
 	bool		found;
 	QamGroup	group;			/* if found */
 } QamGroupEntry;

@@ -1,14 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * qam_due.c
- *	  What runs the schedule when time comes: opens buckets, and moves slots to
- *	  finer ones, and when they are due, to the ends of their lanes and groups.
+ *	  Running the schedule as time passes: opening buckets, and moving their slots
+ *	  to finer ones or, if they are due, to the ends of their lanes and groups.
  *
- * Slots move here, and nowhere else.  Which of a page's slots go is decided in
- * qam_move.c.
+ * Nothing else makes slots move.  qam_move.c decides which slots of a page move.
  *
- * Lock order: metapage, groups, lane pages, the schedule's root, page that slots
- * go to, page that they come from, heap page.
+ * Lock order: metapage, groups, lane pages, the schedule's root, the page that
+ * slots go to, the page that they come from, heap page.
  *
  *-------------------------------------------------------------------------
  */
@@ -32,7 +31,8 @@
 #include "utils/timestamp.h"
 
 /*
- * Move due slots to the end of a lane.  Returns whether it is done with all.
+ * Move due slots to the end of a lane.  Returns true when there is nothing left to
+ * move; otherwise the caller repeats the call.
  */
 static bool
 move_to_lane(QamMove *move, int lane)
@@ -76,13 +76,13 @@ move_to_lane(QamMove *move, int lane)
 	if (!judged)
 		return !qam_move_wait(move);
 
-	/* With room left, all were looked at, if only to find them gone */
+	/* If room is left, all slots were judged, and some may have been gone */
 	return room > 0 && (room >= move->nslots || move->nmoved < room);
 }
 
 /*
- * Move slots of the first page of "opened" to the list where the earliest of
- * them belongs; those that belong elsewhere are left out.
+ * Move slots of the first page of "opened" to the list where the earliest of them
+ * belongs.  Slots that belong to another list stay.
  */
 static void
 move_to_list(QamMove *move)
@@ -97,7 +97,7 @@ move_to_list(QamMove *move)
 	int			kept = 0;
 	int			i;
 
-	/* The earliest may have to be made known, if they are near */
+	/* If they go to "near", the root must know when the earliest is due */
 	for (i = 0; i < move->nslots; i++)
 		earliest = Min(earliest, move->from->slots[move->slots[i]].ready_at);
 	move->nleaving = 0;
@@ -105,7 +105,10 @@ move_to_list(QamMove *move)
 	schedule = QamPageGetSchedule(BufferGetPage(root));
 	if (schedule->opened.head != move->from->block)
 	{
-		/* Somebody was faster; it may be the very page that we have locked */
+		/*
+		 * Somebody else was faster; "tail" may even be the page that we move
+		 * from
+		 */
 		UnlockReleaseBuffer(tail);
 		UnlockReleaseBuffer(root);
 		return;
@@ -143,7 +146,7 @@ move_to_list(QamMove *move)
 }
 
 /*
- * By time, and as they were sent.
+ * Order for qsort_arg: by time, and then as they were sent.
  */
 static int
 compare_due(const void *a, const void *b, void *arg)
@@ -158,8 +161,8 @@ compare_due(const void *a, const void *b, void *arg)
 }
 
 /*
- * Move the slots of a copied page that are due into their lanes and groups.
- * Returns how many there were.  No locks on entry or exit.
+ * Move the slots of a copied page that are due into their lanes and groups.  Returns
+ * how many were due.  No locks on entry or exit.
  */
 static int
 move_due(QamMove *move, int64 now)
@@ -211,9 +214,9 @@ move_due(QamMove *move, int64 now)
 }
 
 /*
- * Is there something to do on a page of "near": slots that are due, or none left,
- * or has it left its list?  Otherwise *next becomes the page after it.  No locks on
- * entry or exit.
+ * Does a page of "near" need work?  It does if slots on it are due, if none are left,
+ * or if it is not in the list any more.  If the page is still there, *next becomes the
+ * page after it.  No locks on entry or exit.
  */
 static bool
 page_due(Relation index, const QamLink *link, int64 now, QamLink *next)
@@ -238,7 +241,7 @@ page_due(Relation index, const QamLink *link, int64 now, QamLink *next)
 }
 
 /*
- * Move what is due of the list "near".  Returns how many there were.
+ * Move what is due in the list "near".  Returns how many slots were due.
  */
 static int
 run_near(QamMove *move, int64 now, int max)
@@ -261,7 +264,7 @@ run_near(QamMove *move, int64 now, int max)
 		}
 		if (!qam_move_from(move, &link))
 		{
-			/* Freed pages lead elsewhere; who has freed one sees to the rest */
+			/* A freed page leads elsewhere; its freer does the rest */
 			if (!QamLinkIsValid(&pred) ||
 				!qam_lane_next_again(move->index, QAM_SCHEDULED, &pred, &link, &next))
 				return moved;
@@ -283,8 +286,8 @@ run_near(QamMove *move, int64 now, int max)
 }
 
 /*
- * Distribute the first page of the list "opened".  Returns how many slots of it
- * were moved.
+ * Distribute the slots of the first page of the list "opened".  Returns how many
+ * slots of it were moved.
  */
 static int
 run_opened(QamMove *move, int64 now)
@@ -327,7 +330,7 @@ run_opened(QamMove *move, int64 now)
 		qam_move_unpin(move);
 		moved += move->nleaving;
 
-		/* What is over is not looked at again, whoever moved it */
+		/* Read the page again, so that slots that are over are left out */
 		ReleaseBuffer(from->buffer);
 		if (!qam_move_from(move, &link))
 			return moved;
@@ -340,8 +343,8 @@ run_opened(QamMove *move, int64 now)
 }
 
 /*
- * qam_run_schedule: see qam.h.  No locks on entry or exit; both relations are
- * open, and the index is the one that claims go through.
+ * qam_run_schedule: see qam.h.  No locks on entry or exit.  Both relations are open,
+ * and the index is the valid one.
  */
 int
 qam_run_schedule(Relation heap, Relation index, int max)

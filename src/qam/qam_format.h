@@ -4,10 +4,10 @@
  *	  What the queue index looks like on disk: page structs and their macros,
  *	  nothing else.
  *
- * An index is one metapage (block 0) followed by data pages.  Each data page
- * belongs to a lane's list, to the directory of groups, to the schedule, to the
- * free list, or is new (all zeros, after a crash during extension).  See README
- * in this directory.
+ * An index is one metapage (block 0), followed by data pages.  Each data page
+ * belongs to the list of a lane, to the directory of groups, to the schedule or
+ * to the free list, or it is new (all zeros, after a crash during extension).
+ * See the README in this directory.
  *
  *-------------------------------------------------------------------------
  */
@@ -22,20 +22,20 @@
 /*
  * Format history.
  *
- * 1	first format.  Slots are 40 bytes; the successor link and the group
+ * 1	First format.  Slots are 40 bytes; the successor link and the group
  *		hash are reserved and zero.  Never released.
- * 2	ordered groups and the schedule; the metapage counts wake-ups by range.
- * 3	the metapage has a key for the hash of groups, which is another hash.
+ * 2	Ordered groups and the schedule.  The metapage counts wake-ups by range.
+ * 3	The metapage has a key for the hash of groups, which is another hash.
  *		Slots count how often their message was stuck.
  *
- * A server that meets another version refuses the index and asks for REINDEX,
- * which costs leases and attempts, never messages.
+ * A server that meets another version refuses the index and asks for REINDEX.
+ * That loses leases and attempts, but never messages.
  */
 #define QAM_MAGIC			0x4f4e4351	/* "QCNO" */
 #define QAM_VERSION			3
 #define QAM_METAPAGE		0
 
-/* Last two bytes of every page, for pg_filedump and friends */
+/* In the last two bytes of every page, for pg_filedump and the like */
 #define QAM_PAGE_ID			0xFF9C
 
 /* Priority lanes: 9 is served first. */
@@ -43,9 +43,9 @@
 #define QAM_DEFAULT_LANE	4
 
 /*
- * A link says which block follows and which page it expects to find there:
- * a page gets a new sequence number each time it enters a list, so a walker
- * that arrives late sees that the page it wanted is gone.
+ * A link names a block, and the page that is expected there.  A page gets a new
+ * sequence number each time it enters a list, so a walk that arrives late sees
+ * that the page meant is gone.
  */
 typedef struct QamLink
 {
@@ -54,7 +54,7 @@ typedef struct QamLink
 	uint64		seq;			/* sequence number of the page meant */
 } QamLink;
 
-/* No number is larger, so that none wraps around */
+/* No sequence number is larger than this, so numbers never wrap around */
 #define QAM_MAX_SEQ			(UINT64CONST(1) << 56)
 
 #define QamLinkIsValid(link) ((link)->block != InvalidBlockNumber)
@@ -80,17 +80,17 @@ qam_same_link(const QamLink *a, const QamLink *b)
 }
 
 /*
- * Special space of every page but the metapage's, where only kind and page_id
- * count.
+ * Special space of every page.  On the metapage, only kind and page_id count.
  */
 typedef struct QamOpaqueData
 {
 	QamLink		next;			/* next page of the lane, or of the free list */
 	uint64		seq;			/* this page's number */
-	/* page hints: not WAL-logged unless lowered, see README, "Hints" */
-	int64		earliest;		/* 0, or no slot but owner's is ready before */
-	uint64		owner;			/* 0, or full xid whose slots "earliest"
-								 * ignores */
+	/* page hints; README, "Hints", tells when they are logged */
+	int64		earliest;		/* 0: unknown.  No slot is ready before,
+								 * except those that depend on owner */
+	uint64		owner;			/* 0: none.  Full id of a transaction; while
+								 * it is open, its slots are not offered */
 	uint16		first_unfinished;	/* all slots before it are DONE */
 	uint8		lane;
 	uint8		unused;
@@ -114,9 +114,9 @@ StaticAssertDecl(sizeof(QamOpaqueData) == 48, "page format");
 #define QAM_SCHEDULED		QAM_LANES
 
 /*
- * What a page holds lies between these offsets.  Nothing that is read from a
- * page leads out of it: the special space is where it must be, and counts are
- * never more than there is room for, whatever the header says.
+ * The content of a page lies between these offsets.  Nothing that is read from a
+ * page leads out of it: the special space is taken to be where it must be, and
+ * counts are cut to what there is room for, whatever the header says.
  */
 #define QAM_PAGE_BEGIN		((int) MAXALIGN(SizeOfPageHeaderData))
 #define QAM_PAGE_END		((int) (BLCKSZ - MAXALIGN(sizeof(QamOpaqueData))))
@@ -145,7 +145,7 @@ typedef struct QamLane
 
 /*
  * Wake-ups are counted for ranges of page numbers, so that a backend can tell
- * whether a run of pages that it remembers is concerned.
+ * whether they concern a run of pages that it remembers.
  */
 #define QAM_WAKE_CELLS		256
 #define QAM_WAKE_CELL(seq)	((int) (((seq) >> 6) % QAM_WAKE_CELLS))
@@ -161,7 +161,7 @@ typedef struct QamMetaData
 	BlockNumber directory;		/* root of the groups' directory, 0 = none yet */
 	BlockNumber schedule;		/* root of the schedule, 0 = none yet */
 	QamLane		lanes[QAM_LANES];
-	uint32		wakeups[QAM_WAKE_CELLS];	/* hint: bumped when a slot
+	uint32		wakeups[QAM_WAKE_CELLS];	/* hint: incremented when a slot
 											 * becomes ready early */
 } QamMetaData;
 
@@ -170,13 +170,14 @@ typedef QamMetaData *QamMeta;
 #define QamPageGetMeta(page) ((QamMeta) PageGetContents(page))
 
 /*
- * A slot: one index entry, appended with its row, and in a lane never moved.
+ * A slot: one entry of the index, appended together with its row.  In a lane it is
+ * never moved.
  *
- * Everything from "attempts" on changes during the slot's life; of the part
- * before it, the successor is written once more, when there is one.
+ * Everything from "attempts" on changes during the life of the slot.  The
+ * successor is written once more, when there is one.  The rest never changes.
  *
- * A message due later has its slot in a bucket of the schedule first, where
- * next_slot says which lane it is for.
+ * The slot of a message due later is in a bucket of the schedule first.  There,
+ * next_slot tells for which lane it is.
  */
 typedef struct QamSlot
 {
@@ -187,8 +188,7 @@ typedef struct QamSlot
 	uint32		group_hash;		/* 0 = no group */
 	uint16		attempts;		/* deliveries so far, saturating */
 	uint8		state;			/* QAM_SLOT_xxx, see QamSlotState() */
-	uint8		hints;			/* QAM_HINT_xxx, WAL-logged only when set in a
-								 * group */
+	uint8		hints;			/* QAM_HINT_xxx, see there */
 	int64		ready_at;		/* see README, "Slot life" */
 	uint64		claim;			/* kind in the top bits, see below */
 } QamSlot;
@@ -200,25 +200,26 @@ StaticAssertDecl(sizeof(QamSlot) == 40, "slot format");
 #define QAM_SLOT_CLAIMED	3	/* by an xid, or by a lease until ready_at */
 #define QAM_SLOT_DONE		4	/* row gone for good; final */
 #define QAM_SLOT_TAKEN		5	/* by an xid that takes the message away and
-								 * delivers it to nobody; if that fails, as
+								 * delivers it to nobody; if that fails, like
 								 * READY */
 
 #define QAM_SLOT_ENDED		6	/* row gone for good, but its group does not
-								 * know yet; then DONE.  ready_at = full id of
-								 * who did away with it, or 0 */
+								 * know yet; DONE comes next.  ready_at = full
+								 * id of the transaction that removed the row,
+								 * or 0 */
 
 /*
- * With the state: there is another unfinished slot before it in its group, so
- * it is not offered.  Never with DONE.
+ * Set in addition to the state: another unfinished slot comes before this one in
+ * its group, so it is not offered.  Never set with DONE.
  */
 #define QAM_SLOT_BLOCKED	0x80
 
-/* The block of the row; the tid has not been looked at yet */
+/* The block of the row.  The tid need not have been checked. */
 #define QamSlotGetBlock(slot)	ItemPointerGetBlockNumberNoCheck(&(slot)->tid)
 
 /*
- * With READY and TAKEN: how often in a row it has come to nothing to take the
- * message away.  Saturating.
+ * Set in addition to READY and TAKEN: how often in a row the message could not be
+ * taken away.  Saturating.
  */
 #define QAM_SLOT_STUCK			0x70
 #define QAM_SLOT_STUCK_SHIFT	4
@@ -233,22 +234,27 @@ StaticAssertDecl(sizeof(QamSlot) == 40, "slot format");
 #define QamSlotIsOver(slot) \
 	(QamSlotState(slot) == QAM_SLOT_DONE || QamSlotState(slot) == QAM_SLOT_ENDED)
 
-/* Somebody deleted the row of a lease: look at the heap before its time */
+/*
+ * An ack has deleted the row of a lease, or of a lapsed claim: judge the row
+ * before the slot's time.  Setting this is not logged, except in a group, where
+ * other messages wait for it.
+ */
 #define QAM_HINT_ACKED		0x01
 
 /*
- * The claim word.  A slot keeps the word of its last claim after that claim
- * has lapsed, so that a late ack can still be told from a stale one, and after
- * its row was deleted, so that a second ack can be told; giving the message
- * back clears it.
+ * The claim word.  A slot keeps the word of its last claim after that claim has
+ * lapsed, so that a late ack can be told from a stale one.  It keeps the word
+ * after its row was deleted, so that a second ack can be recognized.  Giving the
+ * message back clears the word.
  */
 #define QAM_CLAIM_SHIFT		62
 #define QAM_CLAIM_NONE		UINT64CONST(0)
 #define QAM_CLAIM_BY_LEASE	UINT64CONST(1)	/* 62 random bits */
 #define QAM_CLAIM_BY_XID	UINT64CONST(2)	/* transaction id and a salt */
-#define QAM_CLAIM_GONE_BY	UINT64CONST(3)	/* nobody's: READY, and for those
-											 * only who see this transaction,
-											 * which did away with the one
+#define QAM_CLAIM_GONE_BY	UINT64CONST(3)	/* no claim: the slot is READY,
+											 * but offered only to snapshots
+											 * that see this transaction,
+											 * which removed the message
 											 * before it in the group */
 #define QamClaimKindOf(claim)	((claim) >> QAM_CLAIM_SHIFT)
 #define QamClaimValueOf(claim)	((claim) & ((UINT64CONST(1) << QAM_CLAIM_SHIFT) - 1))
@@ -257,9 +263,10 @@ StaticAssertDecl(sizeof(QamSlot) == 40, "slot format");
 
 /*
  * A claim by transaction: the low 48 bits of the full transaction id, and above
- * them 14 random bits.  An id can be assigned again after a crash, if nothing
- * that names it had reached the disk; the salt tells the receipts of the two
- * apart.  The other bits of the id follow from the present one: qam_claim_xid.
+ * them 14 random bits, the salt.  After a crash an id can be assigned again, if
+ * nothing that names it had reached the disk; the salt tells the receipts of the
+ * two transactions apart.  The high bits of the id follow from the current id
+ * (qam_claim_xid).
  */
 #define QAM_CLAIM_XID_BITS	48
 #define QAM_CLAIM_XID_MASK	((UINT64CONST(1) << QAM_CLAIM_XID_BITS) - 1)
@@ -267,7 +274,7 @@ StaticAssertDecl(sizeof(QamSlot) == 40, "slot format");
 	QamMakeClaim(QAM_CLAIM_BY_XID, \
 				 ((salt) << QAM_CLAIM_XID_BITS) | ((fullxid) & QAM_CLAIM_XID_MASK))
 
-/* Where a slot is; the number's low half tells a page used again */
+/* The place of a slot.  The low half of the number tells if the page was reused. */
 typedef struct QamPlace
 {
 	BlockNumber block;			/* 0: nowhere */
@@ -276,10 +283,10 @@ typedef struct QamPlace
 } QamPlace;
 
 /*
- * The directory of groups: which slot is the first of a group, and which the
- * last.  Extendible hashing: the root has a block number for each value of the
- * hash's low "depth" bits; the page there holds all groups whose low "depth" of
- * its own bits are the same.
+ * The directory of groups: which slot is the first of a group, and which is the
+ * last.  This is extendible hashing.  The root has a block number for each value of
+ * the low "depth" bits of a hash.  A page of groups has a depth of its own.  All
+ * groups on it have the same low bits, as many as that depth.
  */
 #define QAM_DIRECTORY_MAX_DEPTH		10
 
@@ -306,7 +313,7 @@ typedef struct QamGroup
 
 StaticAssertDecl(sizeof(QamGroup) == 24, "group format");
 
-/* A page of groups has its depth in "lane", and further pages by "next" */
+/* A page of groups has its depth in "lane"; "next" leads to further pages */
 #define QamPageGetGroups(page) ((QamGroup *) PageGetContents(page))
 #define QamPageGetGroupCount(page) \
 	qam_page_count(page, sizeof(QamGroup), QAM_GROUPS_PER_PAGE)
@@ -316,12 +323,12 @@ StaticAssertDecl(sizeof(QamGroup) == 24, "group format");
 /*
  * The schedule: messages due later, in buckets that grow coarser with distance.
  *
- * Time is counted in ticks of 2^QAM_TICK_BITS microseconds, and a tick is
- * written in digits of QAM_DIGIT_BITS bits.  "cursor" is the tick up to which
- * buckets have been opened.  A message whose tick differs from it first in
- * digit d is in bucket (d, its value of that digit); one whose tick is not
- * after it is in the list "near".  Opening a bucket makes it the list "opened",
- * whose messages go to finer buckets.
+ * Time is counted in ticks of 2^QAM_TICK_BITS microseconds, and a tick is written
+ * in digits of QAM_DIGIT_BITS bits.  "cursor" is the tick up to which buckets have
+ * been opened.  A message belongs to bucket (d, v) if d is the highest digit in
+ * which its tick differs from the cursor, and v is the value of that digit.  If
+ * its tick is not after the cursor, it belongs to the list "near".  Opening a
+ * bucket makes it the list "opened", whose messages then go to finer buckets.
  */
 #define QAM_TICK_BITS		17
 #define QAM_MAX_TICK		((uint64) PG_INT64_MAX >> QAM_TICK_BITS)
@@ -338,7 +345,7 @@ typedef struct QamListEnds
 typedef struct QamScheduleData
 {
 	uint64		cursor;			/* a tick */
-	int64		near_due;		/* nothing in "near" is due before */
+	int64		near_due;		/* nothing in "near" is due before this */
 	QamListEnds near;
 	QamListEnds opened;
 	QamListEnds buckets[QAM_DIGITS][QAM_DIGIT_VALUES];

@@ -3,26 +3,26 @@
  * qam_group.c
  *	  Ordered groups: the chains of their slots.
  *
- * The slots of a group that are not DONE form a chain, in the order in which
- * they were appended, linked by their successor fields.  The directory has an
- * entry for each chain: its first and its last slot.  All slots but the first
- * are BLOCKED, and walkers offer only what is not.
+ * The slots of a group that are not DONE form a chain, in the order in which they
+ * were appended.  Each has a link to its successor.  The directory has an entry for
+ * each chain: its first and its last slot.  All slots except the first are BLOCKED,
+ * and walks do not offer these.
  *
- * A chain changes in two places.  Senders append to its end.  At its beginning,
- * slots whose row is gone (ENDED) are taken out: they become DONE, and the first
- * one that is not ENDED is unblocked (qam_group_advance).  Each of these is one
- * record with the directory's entry, whose page's exclusive lock is held, so
- * that a chain has one first slot at any time.
+ * A chain changes at its two ends.  Senders append to its end.  At its beginning,
+ * slots whose row is gone (ENDED) are taken out: they become DONE, and the first one
+ * that is not ENDED is unblocked (qam_group_advance).  Each of these changes is one
+ * record together with the directory's entry.  The page of the entry is locked
+ * exclusively, so a chain has exactly one first slot at any time.
  *
- * A slot in a chain is never DONE, so its page stays in its list, and what a
- * link of the chain or the directory means cannot be recycled.
+ * A slot in a chain is never DONE, so its page stays in its list, and no link of a
+ * chain or of the directory leads to a page that was used again.
  *
- * Groups are told by a 32-bit hash with a key of the index.  Two that share one
- * are one chain: each may have to wait for the other, and each is still in order.
+ * A group is known by a 32-bit hash, whose key belongs to the index.  Two groups with
+ * the same hash are one chain: they may wait for each other, and each is in order.
  *
  * Lock order: metapage, directory's root, page of groups, lane page, next lane
- * page.  All chains are in the default lane, where the successor is always
- * further along the list.
+ * page.  All chains are in the default lane, and a successor is always further along
+ * the list.
  *
  *-------------------------------------------------------------------------
  */
@@ -50,8 +50,10 @@
 #include "storage/proc.h"
 #include "utils/timestamp.h"
 
-/* Where qam_first_in_group can begin: a message that is deleted, in this
- * transaction */
+/*
+ * Where qam_first_in_group can begin: a message whose row this transaction has
+ * deleted
+ */
 typedef struct QamGroupMemo
 {
 	LocalTransactionId lxid;
@@ -82,8 +84,8 @@ successor(const QamSlot *slot)
 }
 
 /*
- * The slot that a place means, on its locked page; NULL if the page has been
- * used again since, or if the slot does not lead onwards.
+ * The slot that a place means, on its locked page.  NULL if the page was used again,
+ * or if the slot is not of this group or does not lead onwards.
  */
 static QamSlot *
 slot_at(Page page, const QamPlace *place, uint32 hash)
@@ -113,19 +115,20 @@ chain_broken(Relation index, const QamPlace *place)
  * ---- The end of a chain ----
  */
 
-/* Why a try to append a slot must be made again */
+/* The result of one try to append a slot; except for APPEND_DONE, try again */
 typedef enum AppendResult
 {
-	APPEND_DONE,				/* it need not: all is done */
+	APPEND_DONE,				/* nothing is left to do */
 	APPEND_NO_ENTRY,			/* the directory has no room for the group */
-	APPEND_NOT_LAST,			/* the lane goes on behind the page */
+	APPEND_NOT_LAST,			/* the page is not the lane's last one */
 	APPEND_FULL,				/* the page has no room */
-	APPEND_BUSY,				/* the page is locked by somebody */
-	APPEND_SOURCE_BUSY			/* the page that the slot comes from is */
+	APPEND_BUSY,				/* the page is locked by somebody else */
+	APPEND_SOURCE_BUSY			/* so is the page that the slot comes from */
 } AppendResult;
 
 /*
- * Is a page still what a link means, and the last one of the default lane?  Locked.
+ * Is a page still the one that a link means, and the last one of the default lane?
+ * The page is locked.
  */
 static bool
 is_last(Page page, const QamLink *tail)
@@ -135,8 +138,9 @@ is_last(Page page, const QamLink *tail)
 }
 
 /*
- * Append a slot behind the last one of its group.  One record: page of groups, old
- * last slot's page (unless it is the lane's last page), lane's last page, source.
+ * Append a slot behind the last one of its group.  One record: page of groups, page of
+ * the old last slot (unless that is the lane's last page), the lane's last page, and
+ * the page that the slot comes from, if any.
  *
  * All of them are locked exclusively, and there is room.
  */
@@ -187,11 +191,11 @@ link_slot(Relation index, QamGroupEntry *entry, Buffer old_buffer, Buffer buffer
 }
 
 /*
- * Append a slot, if what "tail" means is the lane's last page.  The page of groups is
+ * Append a slot, if "tail" still means the lane's last page.  The page of groups is
  * locked, and has room.
  *
- * That page may have been used again for anything, even as a page that we have
- * locked, so it is not waited for.
+ * The page of "tail" may have been used again for anything, even as a page that we
+ * have locked ourselves, so we do not wait for its lock.
  */
 static AppendResult
 append_to_page(Relation index, QamGroupEntry *entry, const QamLink *tail,
@@ -239,7 +243,7 @@ append_to_page(Relation index, QamGroupEntry *entry, const QamLink *tail,
 }
 
 /*
- * One try to append a slot.  No locks on entry or exit.
+ * Try once to append a slot.  No locks on entry or exit.
  */
 static AppendResult
 try_append(Relation index, const QamLink *tail, const QamSlot *slot, QamSource *source)
@@ -251,7 +255,7 @@ try_append(Relation index, const QamLink *tail, const QamSlot *slot, QamSource *
 	if (entry.entry < 0)
 		result = APPEND_NO_ENTRY;
 	else if (entry.found && (int32) (entry.group.tail_seq - (uint32) tail->seq) > 0)
-		result = APPEND_NOT_LAST;	/* it is not even the group's last page */
+		result = APPEND_NOT_LAST;	/* the group's last page comes after it */
 	else
 		result = append_to_page(index, &entry, tail, slot, source);
 	qam_directory_unlock(&entry);
@@ -259,8 +263,8 @@ try_append(Relation index, const QamLink *tail, const QamSlot *slot, QamSource *
 }
 
 /*
- * Wait until nobody has the lane's last page locked.  Returns whether it is that
- * still.  No locks on entry or exit.
+ * Wait until nobody else has the lane's last page locked.  Returns whether it is still
+ * the last one.  No locks on entry or exit.
  */
 static bool
 wait_for_last(Relation index, const QamLink *tail)
@@ -275,12 +279,12 @@ wait_for_last(Relation index, const QamLink *tail)
 }
 
 /*
- * qam_group_append puts a slot behind the last one of its group, and at the end
- * of the default lane.
+ * qam_group_append puts a slot behind the last one of its group, and at the end of
+ * the default lane.
  *
- * With a source, the slot comes from there, a page of the schedule: it is made
- * DONE in the same record, if there is still something to move
- * (see qam_source_lock).
+ * With a source, the slot comes from a page of the schedule, and is made DONE there in
+ * the same record.  Nothing is appended if there is nothing to move any more (see
+ * qam_source_lock).
  *
  * No locks on entry or exit.
  */
@@ -325,8 +329,8 @@ qam_group_append(Relation index, const QamSlot *slot, QamSource *source)
  */
 
 /*
- * Has nobody a claim on a slot, not even one that is over, and is its inserter
- * done?  Its page is locked.
+ * Does nobody have a claim on a slot, not even a lapsed one, and has its inserter
+ * ended?  The slot's page is locked.
  */
 static bool
 slot_idle(const QamSlot *slot)
@@ -340,13 +344,13 @@ slot_idle(const QamSlot *slot)
 }
 
 /*
- * One step of qam_group_advance: takes the slots out of the chain that are ENDED
- * and on the same page as the first one.
+ * One step of qam_group_advance: takes slots out of the chain that are ENDED and on
+ * the same page as the first one.
  *
- * The page of the entry is locked exclusively.  Returns whether there may be
- * more to take out; *woken is the number of the page on which a slot has been
- * unblocked, or 0.  *gone_by is the last transaction known that did away with a
- * message taken out so far.
+ * The page of the entry is locked exclusively.  Returns whether there may be more to
+ * take out.  *woken is the number of the page on which a slot was unblocked, or 0.
+ * *gone_by is set to the transaction that removed the last message taken out, if it
+ * is known.
  */
 static bool
 group_step(Relation index, QamGroupEntry *entry, uint64 *gone_by, uint64 *woken)
@@ -403,7 +407,7 @@ group_step(Relation index, QamGroupEntry *entry, uint64 *gone_by, uint64 *woken)
 		for (i = 0; i < nended; i++)
 			qam_page_set_done(&log, page, ended[i]);
 
-		/* It may be finished now */
+		/* The page may be spent now */
 		qam_page_unset_earliest(&log, page);
 		if (place.block != 0)
 		{
@@ -432,11 +436,11 @@ group_step(Relation index, QamGroupEntry *entry, uint64 *gone_by, uint64 *woken)
 }
 
 /*
- * qam_group_advance takes the slots that are ENDED out of the beginning of a
- * group's chain, and unblocks the one that is first then.
+ * qam_group_advance takes the slots that are ENDED out of the beginning of a group's
+ * chain, and unblocks the slot that is then the first.
  *
- * No locks on entry or exit.  Anybody may call it at any time.  In the bitmap
- * "cells", if there is one, the ranges are noted in which a slot was unblocked.
+ * No locks on entry or exit.  Anybody may call it at any time.  "cells" is NULL, or a
+ * bitmap in which the ranges are noted where a slot was unblocked.
  */
 void
 qam_group_advance(Relation index, uint32 hash, uint64 *cells)
@@ -454,7 +458,7 @@ qam_group_advance(Relation index, uint32 hash, uint64 *cells)
 		if (qam_meta_directory(index) == 0)
 			return;
 
-		/* Once it is unblocked, nobody may be kept from noticing */
+		/* Once a slot is unblocked, no interrupt may prevent the wake-up */
 		HOLD_INTERRUPTS();
 		qam_directory_lock(index, hash, BUFFER_LOCK_EXCLUSIVE, &entry);
 		again = entry.found && group_step(index, &entry, &gone_by, &woken);
@@ -472,11 +476,12 @@ qam_group_advance(Relation index, uint32 hash, uint64 *cells)
 }
 
 /*
- * qam_gone_by tells whose effects the next message of a group must be able to
- * see, after a slot whose row is gone.
+ * qam_gone_by tells which transaction a snapshot must see before the next message of
+ * a group is offered to it.  The row of the given slot is gone.  Returns 0 if any
+ * snapshot will do.
  *
- * Of whoever deleted it, if somebody had claimed it.  Otherwise it was deleted by
- * the way, and it is as with this one.
+ * If the message was claimed, it is the transaction that deleted the row.  Otherwise
+ * plain SQL deleted the row, and what holds for this message holds for the next one.
  */
 uint64
 qam_gone_by(const QamSlot *slot, const QamRow *row)
@@ -495,12 +500,13 @@ qam_gone_by(const QamSlot *slot, const QamRow *row)
 }
 
 /*
- * Is the row of the slot at a place gone, or deleted by this transaction?  No
- * locks on entry or exit.  *known is false if the slot is not there any more,
- * which means that the group has gone on.  *next becomes its successor.
+ * Is the row of the slot at a place gone, or deleted by this transaction?  No locks
+ * on entry or exit.
  *
- * A row that is gone ends its slot; *ended tells so.  *own: it is deleted by this
- * transaction, and not gone yet.
+ * *known is false if the slot is not there any more, which means that the group has
+ * advanced.  Otherwise *next becomes its successor.  If the row is gone, the slot is
+ * ended; *ended tells whether this call has done it.  *own is true if this
+ * transaction has deleted the row, so that it is not gone yet.
  */
 static bool
 place_deleted(Relation heap, Relation index, uint32 hash, const QamPlace *place,
@@ -539,7 +545,7 @@ place_deleted(Relation heap, Relation index, uint32 hash, const QamPlace *place,
 		*own = row.state == QAM_ROW_OWN_DELETE;
 		deleted = row.state == QAM_ROW_GONE || *own;
 
-		/* So that the next who asks need not come by here; that is final */
+		/* End the slot, so that the next call need not judge: GONE is final */
 		if (row.state == QAM_ROW_GONE)
 		{
 			LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
@@ -566,8 +572,8 @@ place_deleted(Relation heap, Relation index, uint32 hash, const QamPlace *place,
 }
 
 /*
- * Where a group's chain begins; nowhere if it has none.  No locks on entry or
- * exit.
+ * Where does a group's chain begin?  Nowhere if the group has none.  No locks on entry
+ * or exit.
  */
 static QamPlace
 group_head(Relation index, uint32 hash)
@@ -589,8 +595,8 @@ group_head(Relation index, uint32 hash)
 /*
  * qam_first_in_group: see qam.h.  No locks on entry or exit.
  *
- * It follows the chain from its beginning, or from the last message of the
- * group that this transaction has acked, up to this one.
+ * It follows the chain up to this message, from the chain's beginning or from the
+ * message of the group that this transaction has asked about last.
  */
 bool
 qam_first_in_group(Relation heap, Relation index, const QamRef *ref)
@@ -640,7 +646,7 @@ qam_first_in_group(Relation heap, Relation index, const QamRef *ref)
 			any_ended |= ended;
 			if (!known)
 			{
-				/* Who makes a slot DONE tells the directory */
+				/* When a slot becomes DONE, the directory changes with it */
 				next = group_head(index, hash);
 				if (next.block == place.block && next.slot == place.slot &&
 					next.seq == place.seq)
@@ -660,7 +666,7 @@ qam_first_in_group(Relation heap, Relation index, const QamRef *ref)
 }
 
 /*
- * Does a group wait for its first message, while that cannot be had yet?
+ * Does a group wait for a first message that cannot be claimed yet?
  */
 static bool
 head_waits(Relation index, const QamGroup *group, const QamPlace *head, TimestampTz now)
@@ -680,10 +686,10 @@ head_waits(Relation index, const QamGroup *group, const QamPlace *head, Timestam
 }
 
 /*
- * Have a group go on that waits for a first message whose row is gone; *settled if it
- * does.  Each slot that is looked at takes one of *looks.  False: they have run out
- * before the group's first message was reached that is still there.  No locks on entry
- * or exit.
+ * Make a group advance if it waits for a first message whose row is gone.  *settled
+ * is set if a slot was ended.  Each slot that is looked at takes one of *looks.
+ * Returns false if these are used up before the first message was reached whose row is
+ * not gone.  No locks on entry or exit.
  */
 static bool
 settle_group(Relation heap, Relation index, const QamGroup *group, TimestampTz now,
@@ -758,8 +764,8 @@ qam_settle_groups(Relation heap, Relation index, QamTour *tour, int *looks)
 }
 
 /*
- * Where the slots are that come after one in its group, as long as they are of the
- * same claim; in order, palloc'd.  No locks on entry or exit.
+ * Returns the places of the slots that come after a slot in its group, as long as they
+ * are of the same claim; in order, palloc'd.  No locks on entry or exit.
  */
 static QamPlace *
 claimed_after(Relation index, const QamSlot *slot, int *n)
@@ -781,7 +787,7 @@ claimed_after(Relation index, const QamSlot *slot, int *n)
 		mate = slot_at(BufferGetPage(buffer), &place, slot->group_hash);
 		if (mate != NULL)
 		{
-			/* A claim goes past those whose rows are gone, and dead ones */
+			/* A claim passes slots whose rows are gone, and dead messages */
 			over = QamSlotIsOver(mate) ||
 				(QamSlotState(mate) == QAM_SLOT_TAKEN && mate->claim == slot->claim);
 			if (over || (QamSlotState(mate) == QAM_SLOT_CLAIMED && mate->claim == slot->claim))
@@ -808,8 +814,9 @@ claimed_after(Relation index, const QamSlot *slot, int *n)
 }
 
 /*
- * Give back the slot at a place, uncounted, if it is of the same claim as another
- * one; its ref goes to *ref.  No locks on entry or exit.
+ * Give back the slot at a place, if it is of the same claim as "slot".  Its attempt is
+ * not counted.  Its ref goes to *ref.  Returns false if it is of another claim.  No
+ * locks on entry or exit.
  */
 static bool
 give_back_mate(Relation index, const QamPlace *place, const QamSlot *slot, QamRef *ref)
@@ -822,7 +829,7 @@ give_back_mate(Relation index, const QamPlace *place, const QamSlot *slot, QamRe
 	bool		ready = false;
 	uint64		seq = 0;
 
-	/* Once it is ready, nobody may be kept from noticing */
+	/* Once the slot is ready, no interrupt may prevent the wake-up */
 	HOLD_INTERRUPTS();
 	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
 	mate = slot_at(page, place, slot->group_hash);
@@ -860,12 +867,12 @@ give_back_mate(Relation index, const QamPlace *place, const QamSlot *slot, QamRe
 }
 
 /*
- * qam_group_give_back gives back the slots that come after one in its group, as
- * long as they are of the same claim; uncounted.
+ * qam_group_give_back gives back the slots that come after a slot in its group, as
+ * long as they are of the same claim.  Their attempts are not counted.
  *
- * "slot" is a copy of the first one as it is claimed, on a page of the lane.  The
- * last one goes first: see "Groups" in the README.  No locks on entry or exit.
- * Their refs go to *mates, palloc'd; NULL if there are none.
+ * "slot" is a copy of the first one, made while it was claimed.  The last one is given
+ * back first; see "Groups" in the README.  The refs go to *mates, palloc'd, or NULL if
+ * there are none.  No locks on entry or exit.
  */
 void
 qam_group_give_back(Relation index, const QamSlot *slot, QamRef **mates, int *nmates)

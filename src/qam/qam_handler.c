@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * qam_handler.c
- *	  The access method's handler, options, validation and cost.
+ *	  The handler of the access method, its options, validation and cost.
  *
  *-------------------------------------------------------------------------
  */
@@ -31,8 +31,8 @@
 PG_FUNCTION_INFO_V1(once_queue_handler);
 
 /*
- * qamcostestimate: there is no way to scan, and the planner never gets here,
- * as neither amgettuple nor amgetbitmap is offered.
+ * qamcostestimate: a queue index cannot be scanned.  The planner never calls this,
+ * because there is neither an amgettuple nor an amgetbitmap.
  */
 static void
 qamcostestimate(struct PlannerInfo *root, struct IndexPath *path,
@@ -55,8 +55,8 @@ qamoptions(Datum reloptions, bool validate)
 }
 
 /*
- * qamvalidate: an operator class has neither operators nor functions, so any
- * that names one of the four column types is sound.
+ * qamvalidate: an operator class has neither operators nor functions, so it is valid
+ * if it is for one of the four column types.
  */
 static bool
 qamvalidate(Oid opclassoid)
@@ -78,7 +78,7 @@ qamvalidate(Oid opclassoid)
 }
 
 /*
- * A queue index cannot be scanned; these stand where NULL is not allowed.
+ * A queue index cannot be scanned.  These exist where NULL is not allowed.
  */
 static IndexScanDesc
 qambeginscan(Relation index, int nkeys, int norderbys)

@@ -1,12 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * qam_heap.c
- *	  How the heap row of a slot stands: the only judge of whether a message
- *	  is to be offered, is being taken, or is gone.
+ *	  Judging the heap row of a slot: may its message be offered, is somebody
+ *	  changing it, or is it gone?  Nothing else decides this.
  *
- * A row is judged by its own state, as VACUUM does it, never by a snapshot:
- * "my snapshot does not see it" does not mean that it is gone, and a snapshot
- * that sees one's own deletes would take a message for finished whose
+ * A row is judged by its own state, as VACUUM does it, and never by a snapshot.  That
+ * a snapshot does not see a row does not mean that the row is gone.  And a snapshot
+ * that sees our own deletions would tell us that a message is done, although the
  * transaction may still roll back.
  *
  *-------------------------------------------------------------------------
@@ -30,8 +30,8 @@
 /*
  * Does another transaction hold a lock on this live tuple?
  *
- * Any strength counts, as for SELECT FOR UPDATE SKIP LOCKED; our own locks do
- * not.  *locker is set if there is but one.
+ * Locks of any strength count, as for SELECT FOR UPDATE SKIP LOCKED; our own do not.
+ * *locker is set if there is only one locker.
  */
 static bool
 row_locked(HeapTupleHeader tuple, TransactionId *locker)
@@ -65,8 +65,8 @@ row_locked(HeapTupleHeader tuple, TransactionId *locker)
 }
 
 /*
- * Was a tuple that is dead or dying deleted, and not updated to elsewhere, nor
- * inserted in vain?
+ * Was a dead or dying tuple deleted, rather than moved by an UPDATE or never
+ * committed?
  */
 static bool
 tuple_deleted(HeapTuple tuple)
@@ -77,13 +77,12 @@ tuple_deleted(HeapTuple tuple)
 }
 
 /*
- * qam_judge finds out how the row stands whose HOT chain begins at tid.
+ * qam_judge finds out the state of the row whose HOT chain begins at tid.
  *
- * The heap buffer is pinned and at least share-locked, before and after.  The
- * caller holds the lock of the slot's page too, or else knows in another way
- * that vacuum has not let the line pointer be used again.  Follows the chain:
- * a version replaced by a HOT update, committed or our own, hands on to its
- * successor.
+ * The heap buffer is pinned and locked, shared at least, on entry and exit.  The
+ * caller also holds the lock of the slot's page, or knows in another way that VACUUM
+ * has not made the line pointer reusable.  The HOT chain is followed: if a HOT update,
+ * committed or our own, has replaced a version, the next version is judged instead.
  */
 void
 qam_judge(Relation heap, Buffer heap_buffer, ItemPointer tid, QamRow *row)
@@ -123,7 +122,7 @@ qam_judge(Relation heap, Buffer heap_buffer, ItemPointer tid, QamRow *row)
 		tuple->t_tableOid = RelationGetRelid(heap);
 		ItemPointerSet(&tuple->t_self, block, offset);
 
-		/* A chain's start must be a root; a later member must follow on */
+		/* The chain must start at a root, and each xmin match the xmax before */
 		if (TransactionIdIsValid(prior_xmax) &&
 			!TransactionIdEquals(prior_xmax, HeapTupleHeaderGetXmin(tuple->t_data)))
 			return;
@@ -183,16 +182,16 @@ qam_judge(Relation heap, Buffer heap_buffer, ItemPointer tid, QamRow *row)
 				break;
 		}
 
-		/* Replaced by a HOT update: the successor answers for the row */
+		/* Replaced by a HOT update: go on with the next version */
 		prior_xmax = HeapTupleHeaderGetUpdateXid(tuple->t_data);
 		offset = ItemPointerGetOffsetNumber(&tuple->t_data->t_ctid);
 	}
 }
 
 /*
- * trace_step is one step of qam_trace_row: it looks at the version in a
- * place, and sets *tid and *xmin to those of the next one.  False: there is no
- * next one, and *trace is the verdict.
+ * trace_step is one step of qam_trace_row.  It looks at the version at a place, and
+ * sets *tid and *xmin to those of the next version.  It returns false if there is no
+ * next version; then *trace is the result.
  */
 static bool
 trace_step(Relation heap, Buffer buffer, ItemPointer tid, TransactionId *xmin,
@@ -239,7 +238,7 @@ trace_step(Relation heap, Buffer buffer, ItemPointer tid, TransactionId *xmin,
 		return false;
 	}
 
-	/* Gone to another partition, it is another row there */
+	/* Moved to another partition: that is another row */
 	if (HeapTupleHeaderIndicatesMovedPartitions(tuple.t_data))
 		return false;
 	*xmin = HeapTupleHeaderGetUpdateXid(tuple.t_data);
@@ -248,13 +247,13 @@ trace_step(Relation heap, Buffer buffer, ItemPointer tid, TransactionId *xmin,
 }
 
 /*
- * qam_trace_row tells what has become of a row that was live at a place, put
- * there by a transaction.
+ * qam_trace_row tells what became of a row that was live at a place, where it was
+ * inserted by transaction xmin.
  *
- * The two together tell a version for ever, as long as the table keeps its file:
- * a transaction that had ended puts nothing into a place that is used again.
- * Where the row has been updated, the new version is looked at, wherever it is.
- * No index is needed for that, and no locks are held on entry or exit.
+ * Place and transaction together identify a version for ever, as long as the table
+ * keeps its file: a transaction that has ended inserts nothing where a place is used
+ * again.  If the row was updated, the newer version is looked at, wherever it is.  The
+ * index is not needed.  No locks on entry or exit.
  */
 QamTrace
 qam_trace_row(Relation heap, ItemPointer tid, TransactionId xmin)
@@ -276,11 +275,11 @@ qam_trace_row(Relation heap, ItemPointer tid, TransactionId xmin)
 }
 
 /*
- * qam_row_visible tells whether the snapshot sees the transaction that put a
- * row there; the row is LIVE or BUSY.
+ * qam_row_visible tells whether the snapshot sees the transaction that inserted a
+ * row.  The row is LIVE or BUSY.
  *
- * Without this rule, one statement could claim a message whose companion rows
- * its own join does not see, and lose their effect while it acks.
+ * Without this rule, a statement could claim a message without seeing the rows that
+ * were sent along with it, find nothing to do, and ack the message.
  */
 bool
 qam_row_visible(const QamRow *row, Snapshot snapshot)
@@ -294,8 +293,8 @@ qam_row_visible(const QamRow *row, Snapshot snapshot)
 }
 
 /*
- * qam_xid_visible tells whether the snapshot sees a transaction that has ended;
- * it sees 0.
+ * qam_xid_visible tells whether the snapshot sees a transaction that has ended.  True
+ * if fullxid is 0.
  */
 bool
 qam_xid_visible(uint64 fullxid, Snapshot snapshot)

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * qam_heap.h
- *	  How the row of a slot stands.
+ *	  The state of a slot's row.
  *
  *-------------------------------------------------------------------------
  */
@@ -13,7 +13,7 @@
 #include "utils/relcache.h"
 #include "utils/snapshot.h"
 
-/* How the row of a slot stands */
+/* The state of a slot's row */
 typedef enum QamRowState
 {
 	QAM_ROW_GONE,				/* deleted by a committed, or inserted by an
@@ -27,16 +27,18 @@ typedef enum QamRowState
 typedef struct QamRow
 {
 	QamRowState state;
-	bool		locked_only;	/* BUSY for a row lock alone */
-	bool		inserting;		/* BUSY, as it is being inserted */
-	bool		deleted;		/* GONE, OWN_DELETE: the row is still there to
-								 * say so; otherwise an UPDATE may have moved
-								 * it, to a slot of its own */
-	TransactionId xid;			/* BUSY, OWN_xxx: whose doing, if it is one's.
-								 * GONE: the same, or invalid if that is so
-								 * long ago that every snapshot sees it */
-	ItemPointerData tid;		/* unless GONE: the version meant */
-	HeapTupleData tuple;		/* likewise; points into the page */
+	bool		locked_only;	/* BUSY because of a row lock only */
+	bool		inserting;		/* BUSY because it is being inserted */
+	bool		deleted;		/* GONE, OWN_DELETE: the row is still there
+								 * and shows that it was deleted.  If false,
+								 * an UPDATE may have moved it to another slot */
+	TransactionId xid;			/* BUSY, OWN_xxx: the transaction that does
+								 * it, or invalid if there are several.  GONE:
+								 * the transaction that did it, or invalid if
+								 * it was never committed, or if every
+								 * snapshot sees that it is gone */
+	ItemPointerData tid;		/* unless GONE: the version judged */
+	HeapTupleData tuple;		/* unless GONE; points into the page */
 } QamRow;
 
 extern void qam_judge(Relation heap, Buffer heap_buffer, ItemPointer tid, QamRow *row);

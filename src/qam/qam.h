@@ -53,7 +53,7 @@ typedef struct QamRef
 /* The longest group_id, in bytes */
 #define QAM_MAX_GROUP_ID	1000
 
-/* How failed deliveries are spaced, in microseconds, and how many there may be */
+/* How failed deliveries are spaced (microseconds), and how many there may be */
 typedef struct QamRetry
 {
 	int64		delay;
@@ -101,7 +101,8 @@ typedef struct QamClaimed
 	HeapTuple	tuple;			/* palloc'd copy; t_self is the live version */
 	uint32		group;			/* hash of its group, or 0 */
 	uint32		nth;			/* how many the request had claimed before it */
-	uint16		attempt;		/* if it is dead: how often it was delivered */
+	uint16		attempt;		/* number of this delivery; dead: of the last
+								 * one */
 	bool		stuck;			/* taking it away has failed before */
 	bool		removed;		/* for the caller: its row is deleted */
 	QamDeath	death;
@@ -147,8 +148,8 @@ typedef enum QamPurpose
  * transaction, for the caller to take away.  No attempt is counted, and if the
  * transaction rolls back, they are dead again.  At most max_dead are claimed;
  * the others are passed by, and so are the messages of their groups.  But if
- * there is nothing to deliver, dead messages may be what is in the way.  Then up
- * to max_dead_alone are claimed.
+ * there is nothing to deliver, dead messages may be what is in the way.  Then
+ * up to max_dead_alone are claimed.
  */
 typedef struct QamDelivery
 {
@@ -176,7 +177,7 @@ typedef struct QamSelection
 	}			one;			/* QAM_TO_TAKE_ONE */
 } QamSelection;
 
-/* What has been claimed, in order of delivery; at first all zero except context */
+/* What has been claimed, in order of delivery.  Zero at first, except context. */
 typedef struct QamClaims
 {
 	MemoryContext context;		/* of the arrays; NULL: the current one */
@@ -211,8 +212,8 @@ typedef struct QamClaimRequest
 extern void qam_claim(QamClaimRequest *req);
 
 /*
- * Undo a claim of a message that nobody has been told of.  The slot becomes what
- * it was, and no attempt is counted, unless somebody else has claimed the
+ * Undo a claim of a message that nobody has been told of.  The slot becomes
+ * what it was, and no attempt is counted, unless somebody else has claimed the
  * message since.  With "stuck", the message is not offered again at once, but
  * after a pause, which grows with the number of times in a row that this has
  * happened.
@@ -270,16 +271,16 @@ extern bool qam_confirm_ack(Relation index, const QamRef *ref);
 extern bool qam_first_in_group(Relation heap, Relation index, const QamRef *ref);
 
 /*
- * Give back or prolong a claim.  This takes effect at once, whatever becomes of
- * the transaction.  Only HELD and LAPSED claims are changed (QAM_END_LEASE: only
- * HELD ones).  A claim by xid cannot be extended: *when is set to DT_NOBEGIN, and
- * nothing is changed.  A negative delay of QAM_NACK means the back-off; a message
- * whose attempts are used up is ready at once, to be taken away.  Only QAM_NACK
- * needs "retry".
+ * Give back or prolong a claim.  This takes effect at once, whatever becomes
+ * of the transaction.  Only HELD and LAPSED claims are changed (QAM_END_LEASE:
+ * only HELD ones).  A claim by xid cannot be extended: *when is set to
+ * DT_NOBEGIN, and nothing is changed.  A negative delay of QAM_NACK means the
+ * back-off; a message whose attempts are used up is ready at once, to be taken
+ * away.  Only QAM_NACK needs "retry".
  *
- * In a group, the later messages of the same claim whose rows are still there are
- * given back first, and their attempts are not counted.  (QAM_EXTEND does not do
- * that.)  Their refs go to *mates, palloc'd, or NULL if there are none.
+ * In a group, the later messages of the same claim whose rows are still there
+ * are given back first, and their attempts are not counted.  (QAM_EXTEND does
+ * not do that.)  Their refs go to *mates, palloc'd, or NULL if there are none.
  */
 typedef enum QamGiveBack
 {
@@ -297,12 +298,13 @@ extern QamRefState qam_give_back(Relation heap, Relation index, const QamRef *re
 
 /*
  * Give back the leases of the messages whose rows are wanted, if their time is
- * not up; their attempts stay counted.  This takes effect at once.  Later messages
- * of the same claim in the same group are given back as well, and their attempts
- * are not counted.  Returns how many wanted leases were given back.
+ * not up; their attempts stay counted.  This takes effect at once.  Later
+ * messages of the same claim in the same group are given back as well, and
+ * their attempts are not counted.  Returns how many wanted leases were given
+ * back.
  *
- * "wanted" is called under page locks.  It may read fixed columns of the tuple, and
- * may do nothing else.
+ * "wanted" is called under page locks.  It may read fixed columns of the
+ * tuple, and may do nothing else.
  */
 typedef bool (*QamWanted) (void *arg, HeapTuple tuple);
 
@@ -319,10 +321,11 @@ typedef struct QamTour
 } QamTour;
 
 /*
- * Make groups advance whose first message cannot be claimed yet, if plain SQL has
- * deleted that message's row or moved it to another slot.  The tour goes on where it
- * stopped, until *looks are used up or the end of the directory is reached.  Each
- * slot that is looked at costs one of *looks.  Returns whether a slot was ended.
+ * Make groups advance whose first message cannot be claimed yet, if plain SQL
+ * has deleted that message's row or moved it to another slot.  The tour goes
+ * on where it stopped, until *looks are used up or the end of the directory is
+ * reached.  Each slot that is looked at costs one of *looks.  Returns whether
+ * a slot was ended.
  */
 extern bool qam_settle_groups(Relation heap, Relation index, QamTour *tour, int *looks);
 

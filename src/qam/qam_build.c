@@ -131,9 +131,10 @@ qualified_name(Oid indexoid)
  * check_single raises an error if the table would have two valid queue indexes:
  * a message must have one place only.
  *
- * Any build of an invalid index makes it valid: not only its own REINDEX, but also
- * TRUNCATE and everything that rewrites the table.  So if there is a valid index
- * that this one does not replace, invalid ones must be dropped first.
+ * Any build of an invalid index makes it valid: not only its own REINDEX, but
+ * also TRUNCATE and everything that rewrites the table.  So if there is a
+ * valid index that this one does not replace, invalid ones must be dropped
+ * first.
  */
 static void
 check_single(Relation heap, Relation index, IndexInfo *info)
@@ -304,9 +305,9 @@ qambuild(Relation heap, Relation index, struct IndexInfo *info)
 /*
  * qambuildempty is ambuildempty.
  *
- * After each crash the index begins with what is in the init fork, including the
- * nonce, and page numbers and transaction ids begin again.  So the nonce is
- * replaced when the first page is added (qam_meta_renew_nonce).
+ * After each crash the index begins with what is in the init fork, including
+ * the nonce, and page numbers and transaction ids begin again.  So the nonce
+ * is replaced when the first page is added (qam_meta_renew_nonce).
  */
 void
 qambuildempty(Relation index)

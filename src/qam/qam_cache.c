@@ -58,8 +58,8 @@ qam_block_exists(Relation index, BlockNumber block)
 }
 
 /*
- * qam_heap_block_exists tells the same of the index's table.  The caller has the
- * table locked.
+ * qam_heap_block_exists tells the same of the index's table.  The caller has
+ * the table locked.
  *
  * VACUUM shortens the table when nobody has it locked, so the known size is
  * forgotten at the end of the transaction.

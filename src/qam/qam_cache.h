@@ -13,8 +13,8 @@
 #include "utils/rel.h"
 
 /*
- * rd_amcache: where each lane ended when we last looked, and what does not change
- * as long as the index keeps its file.  A new file resets the cache.
+ * rd_amcache: where each lane ended when we last looked, and what does not
+ * change as long as the index keeps its file.  A new file resets the cache.
  */
 typedef struct QamCache
 {

@@ -21,14 +21,14 @@
  *	lost page		every page is in exactly one list		(strict only)
  *	free list		the free list leads to free pages only	(strict only)
  *
- * The index may be in use meanwhile.  There are no false alarms, because each rule
- * is checked on what cannot change during the check: pages under their lock; links
- * with the page before them locked; rows that were visible before the slots were
- * read, and are still live afterwards.  With "strict", the caller holds a lock on
- * the table that keeps writers out.
+ * The index may be in use meanwhile.  There are no false alarms, because each
+ * rule is checked on what cannot change during the check: pages under their
+ * lock; links with the page before them locked; rows that were visible before
+ * the slots were read, and are still live afterwards.  With "strict", the
+ * caller holds a lock on the table that keeps writers out.
  *
- * Nothing that is read here is trusted, and damage does not raise an error: it is
- * what this file searches for.
+ * Nothing that is read here is trusted, and damage does not raise an error: it
+ * is what this file searches for.
  *
  *-------------------------------------------------------------------------
  */
@@ -71,14 +71,15 @@ root_of(QamCheck *check, HeapTuple tuple, ItemPointer root)
 }
 
 /*
- * Report the rows in "suspects" that still have no slot.  These are live rows that
- * the snapshot sees, and whose slots were not met when the pages were read.
+ * Report the rows in "suspects" that still have no slot.  These are live rows
+ * that the snapshot sees, and whose slots were not met when the pages were
+ * read.
  *
- * While the pages were read, a slot of the schedule may have moved from a page that
- * we had not reached to one that we had passed.  Each move brings it nearer to its
- * lane, so there are fewer moves than digits and lists.  If a slot is not found in
- * that many readings, it does not exist.  Each reading removes from "suspects" the
- * rows whose slots it meets.
+ * While the pages were read, a slot of the schedule may have moved from a page
+ * that we had not reached to one that we had passed.  Each move brings it
+ * nearer to its lane, so there are fewer moves than digits and lists.  If a
+ * slot is not found in that many readings, it does not exist.  Each reading
+ * removes from "suspects" the rows whose slots it meets.
  */
 #define QAM_READINGS	(QAM_DIGITS + 3)
 
@@ -197,9 +198,9 @@ check_rows(QamCheck *check, Snapshot snapshot, bool sound)
 /*
  * qam_check verifies the index against its own rules and against its table.
  *
- * Both relations are locked at least in AccessShareLock mode; with strict, the table
- * in ShareLock mode or a stronger one.  "sink" is called with no page locked.  It may
- * allocate memory, but should not write.
+ * Both relations are locked at least in AccessShareLock mode; with strict, the
+ * table in ShareLock mode or a stronger one.  "sink" is called with no page
+ * locked.  It may allocate memory, but should not write.
  */
 void
 qam_check(Relation heap, Relation index, bool strict, QamFaultSink sink, void *arg)

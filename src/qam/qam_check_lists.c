@@ -4,8 +4,8 @@
  *	  Verifying a queue index: its lists, the directory of groups and the
  *	  schedule.  The rules are listed at the head of qam_check.c.
  *
- * The pages may be damaged.  So a link is followed only if it leads into the file,
- * and no page is visited twice in a list.
+ * The pages may be damaged.  So a link is followed only if it leads into the
+ * file, and no page is visited twice in a list.
  *
  *-------------------------------------------------------------------------
  */
@@ -25,13 +25,13 @@
 #include "storage/bufmgr.h"
 
 /*
- * Step from one page of a lane (or, if *link is invalid, from the lane's head) to
- * the next one.
+ * Step from one page of a lane (or, if *link is invalid, from the lane's head)
+ * to the next one.
  *
- * Both pages are locked together, so a link that does not lead where it should is
- * a fault, and not the work of another backend.  Sets *link to the next page, or
- * to invalid at the end.  Returns false if the page that we come from has left the
- * list.
+ * Both pages are locked together, so a link that does not lead where it should
+ * is a fault, and not the work of another backend.  Sets *link to the next
+ * page, or to invalid at the end.  Returns false if the page that we come from
+ * has left the list.
  */
 static bool
 check_step(QamCheck *check, int lane, QamLink *link)
@@ -136,8 +136,9 @@ qam_check_lists(QamCheck *check)
 }
 
 /*
- * qam_check_free verifies the free list, and that each page is in some list.  For
- * strict only: writers are kept out, so nothing needs to be locked together.
+ * qam_check_free verifies the free list, and that each page is in some list.
+ * For strict only: writers are kept out, so nothing needs to be locked
+ * together.
  */
 void
 qam_check_free(QamCheck *check)
@@ -248,8 +249,9 @@ check_chain(QamCheck *check, const QamGroup *group)
 }
 
 /*
- * Copy a page of the directory, or a root, and note that it is in use.  Reports a
- * fault and returns false if the page is of another kind or already in a list.
+ * Copy a page of the directory, or a root, and note that it is in use.
+ * Reports a fault and returns false if the page is of another kind or already
+ * in a list.
  */
 static bool
 check_copy(QamCheck *check, const char *rule, BlockNumber block, uint16 kind,
@@ -301,8 +303,8 @@ check_groups_page(QamCheck *check, BlockNumber block, Page page, uint32 part)
 }
 
 /*
- * qam_check_groups verifies the directory of groups, and that all unfinished slots
- * that have a group are in the chains.  For strict only.
+ * qam_check_groups verifies the directory of groups, and that all unfinished
+ * slots that have a group are in the chains.  For strict only.
  */
 void
 qam_check_groups(QamCheck *check)
@@ -354,7 +356,8 @@ qam_check_groups(QamCheck *check)
 }
 
 /*
- * Check a list of the schedule (strict only).  Nothing in it is due before "start".
+ * Check a list of the schedule (strict only).  Nothing in it is due before
+ * "start".
  */
 static void
 check_schedule_list(QamCheck *check, QamListEnds ends, int64 start)

@@ -40,7 +40,8 @@ qam_check_report(QamCheck *check, const char *rule, BlockNumber block, int slotn
 }
 
 /*
- * Is a copied page sound in itself?  Returns whether its slots should be checked.
+ * Is a copied page sound in itself?  Returns whether its slots should be
+ * checked.
  */
 static bool
 check_page(QamCheck *check, const QamCopiedPage *copy)
@@ -76,8 +77,8 @@ check_page(QamCheck *check, const QamCopiedPage *copy)
 }
 
 /*
- * Do its page's hints keep a copied slot from being offered?  The slot is not DONE.
- * "now" is a time after the page was copied.
+ * Do its page's hints keep a copied slot from being offered?  The slot is not
+ * DONE.  "now" is a time after the page was copied.
  */
 static void
 check_hint(QamCheck *check, const QamCopiedPage *copy, int slotno, TimestampTz now)
@@ -98,8 +99,9 @@ check_hint(QamCheck *check, const QamCopiedPage *copy, int slotno, TimestampTz n
 						 slot->ready_at, opaque->earliest);
 
 	/*
-	 * A transaction claims a slot only if it has found the page worth a
-	 * visit.  So the claim is older than a hint that is not up yet.
+	 * A page is visited, and its slots claimed, only when the time of its
+	 * hint is up.  If that is not up yet, the claim is older than the hint,
+	 * which should have allowed for it.
 	 */
 	if (!timed && opaque->earliest > now &&
 		(state != QAM_SLOT_APPENDED || slot->ready_at < opaque->earliest))
@@ -163,9 +165,10 @@ still_in_use(QamCheck *check, const QamSeenSlot *seen)
 /*
  * Enter a slot into the table of those seen.
  *
- * The table may have another slot for the same row.  That one may have ended, and
- * the line pointer been reused, before we came to this slot.  But what is over stays
- * so; if the other slot is not over even now, both have been in use at one time.
+ * The table may have another slot for the same row.  That one may have ended,
+ * and the line pointer been reused, before we came to this slot.  But what is
+ * over stays so; if the other slot is not over even now, both have been in use
+ * at one time.
  */
 static void
 see_slot(QamCheck *check, const QamCopiedPage *copy, int slotno)
@@ -220,8 +223,8 @@ check_slots(QamCheck *check, const QamCopiedPage *copy)
 }
 
 /*
- * qam_check_metapage tells whether the metapage is sound, so that the rest of the
- * index can be found from it.
+ * qam_check_metapage tells whether the metapage is sound, so that the rest of
+ * the index can be found from it.
  */
 bool
 qam_check_metapage(QamCheck *check)
@@ -270,8 +273,8 @@ qam_check_pages(QamCheck *check)
 }
 
 /*
- * qam_check_numbers checks that the metapage will not give a number to a page that
- * another page already has.
+ * qam_check_numbers checks that the metapage will not give a number to a page
+ * that another page already has.
  */
 void
 qam_check_numbers(QamCheck *check)

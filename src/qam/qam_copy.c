@@ -19,8 +19,8 @@
 #include "storage/bufmgr.h"
 
 /*
- * qam_copy_page copies a page's special space and its slots, if it has any.  The
- * page stays pinned; no lock on entry or exit.
+ * qam_copy_page copies a page's special space and its slots, if it has any.
+ * The page stays pinned; no lock on entry or exit.
  */
 void
 qam_copy_page(Relation index, BlockNumber block, QamCopiedPage *copy)
@@ -55,8 +55,8 @@ qam_copy_page(Relation index, BlockNumber block, QamCopiedPage *copy)
  *
  * Returns false if the slot is over by now; then the row is not judged.  Sets
  * *unused if the slot leads to no line pointer in use, which is a fault.
- * *heap_buffer is the row's page, which stays pinned until the next call.  No locks
- * on entry or exit.
+ * *heap_buffer is the row's page, which stays pinned until the next call.  No
+ * locks on entry or exit.
  */
 bool
 qam_judge_copied(Relation heap, Relation index, const QamCopiedPage *copy, int slotno,

@@ -3,11 +3,11 @@
  * qam_damage.c
  *	  Damaged pages: the checks that come before anything on a page is trusted.
  *
- * A page may be lost, be an old version of itself, or hold anything at all.  No
- * such page may crash the server, or keep a backend busy or waiting for ever.  A
- * backend that comes to one raises an error that asks for REINDEX, which makes a
- * new index of the table.  README, "Damage", explains this; the functions here
- * are what the other files call for it.
+ * A page may be lost, be an old version of itself, or hold anything at all.
+ * No such page may crash the server, or keep a backend busy or waiting for
+ * ever.  A backend that comes to one raises an error that asks for REINDEX,
+ * which makes a new index of the table.  README, "Damage", explains this; the
+ * functions here are what the other files call for it.
  *
  *-------------------------------------------------------------------------
  */
@@ -24,8 +24,8 @@
 
 /*
  * qam_broken raises the error that the index is broken.  "block" is where, or
- * invalid if it is no block in particular; the rest tells how.  Page locks may be
- * held.
+ * invalid if it is no block in particular; the rest tells how.  Page locks may
+ * be held.
  */
 void
 qam_broken(Relation index, BlockNumber block, const char *format,...)
@@ -106,9 +106,9 @@ meta_fault(QamMeta meta)
 /*
  * qam_page_fault tells what is wrong with a page in itself; NULL if nothing.
  *
- * The page is locked.  If there is no fault, its header, kind, lane and counts can
- * be relied on, and the order of its number and its link.  Where links lead, and
- * what slots say, is not checked here.
+ * The page is locked.  If there is no fault, its header, kind, lane and counts
+ * can be relied on, and the order of its number and its link.  Where links
+ * lead, and what slots say, is not checked here.
  */
 const char *
 qam_page_fault(Page page)
@@ -174,8 +174,8 @@ qam_page_fault(Page page)
 }
 
 /*
- * qam_require_page raises an error if a page is not sound in itself.  The page is
- * locked.
+ * qam_require_page raises an error if a page is not sound in itself.  The page
+ * is locked.
  */
 void
 qam_require_page(Relation index, Buffer buffer)
@@ -187,8 +187,8 @@ qam_require_page(Relation index, Buffer buffer)
 }
 
 /*
- * qam_slot_fault tells what is wrong with a slot in itself, on a page of this kind;
- * NULL if nothing.
+ * qam_slot_fault tells what is wrong with a slot in itself, on a page of this
+ * kind; NULL if nothing.
  */
 const char *
 qam_slot_fault(const QamSlot *slot, uint16 kind)
@@ -241,8 +241,8 @@ qam_require_slot(Relation index, BlockNumber block, int slotno, const QamSlot *s
 }
 
 /*
- * qam_successor_is_later tells whether a slot, on the page with number "seq", leads
- * to one further along the lane, or to none.
+ * qam_successor_is_later tells whether a slot, on the page with number "seq",
+ * leads to one further along the lane, or to none.
  */
 bool
 qam_successor_is_later(const QamSlot *slot, BlockNumber block, uint64 seq, int slotno)
@@ -255,9 +255,9 @@ qam_successor_is_later(const QamSlot *slot, BlockNumber block, uint64 seq, int s
 }
 
 /*
- * qam_page_is tells whether a page is the one that a link means, and is still in
- * the list of the lane, or in the schedule.  The page is locked.  It may be any page
- * of the index.
+ * qam_page_is tells whether a page is the one that a link means, and is still
+ * in the list of the lane, or in the schedule.  The page is locked.  It may be
+ * any page of the index.
  */
 bool
 qam_page_is(Page page, const QamLink *link, int lane)
@@ -271,10 +271,10 @@ qam_page_is(Page page, const QamLink *link, int lane)
 }
 
 /*
- * qam_require_block raises an error if the index does not have the data page that a
- * link leads to.  "what" names the list of the link.  Without this check, reading a
- * block beyond the end of the index would add it to the file, or raise an error that
- * does not tell what to do.
+ * qam_require_block raises an error if the index does not have the data page
+ * that a link leads to.  "what" names the list of the link.  Without this
+ * check, reading a block beyond the end of the index would add it to the file,
+ * or raise an error that does not tell what to do.
  */
 void
 qam_require_block(Relation index, BlockNumber block, const char *what)
@@ -284,8 +284,8 @@ qam_require_block(Relation index, BlockNumber block, const char *what)
 }
 
 /*
- * qam_pin_block pins a block that a link leads to, or raises an error if it does not
- * exist.
+ * qam_pin_block pins a block that a link leads to, or raises an error if it
+ * does not exist.
  */
 Buffer
 qam_pin_block(Relation index, BlockNumber block, const char *what)
@@ -295,8 +295,8 @@ qam_pin_block(Relation index, BlockNumber block, const char *what)
 }
 
 /*
- * qam_pin_row pins the page of the table where the row of a slot is, or raises an
- * error if the page does not exist.  No page is locked.
+ * qam_pin_row pins the page of the table where the row of a slot is, or raises
+ * an error if the page does not exist.  No page is locked.
  */
 Buffer
 qam_pin_row(Relation heap, Relation index, BlockNumber block)
@@ -309,8 +309,8 @@ qam_pin_row(Relation heap, Relation index, BlockNumber block)
 }
 
 /*
- * qam_seems_to_be tells whether a page is of a kind, and has a number in those bits
- * that are in the mask.  The page need not be locked.
+ * qam_seems_to_be tells whether a page is of a kind, and has a number in those
+ * bits that are in the mask.  The page need not be locked.
  */
 bool
 qam_seems_to_be(Page page, uint16 kind, uint64 seq, uint64 mask)
@@ -322,7 +322,8 @@ qam_seems_to_be(Page page, uint16 kind, uint64 seq, uint64 mask)
 }
 
 /*
- * Pin and lock the page that a link leads to, comparing its number as the mask says.
+ * Pin and lock the page that a link leads to, comparing its number as the mask
+ * says.
  */
 static Buffer
 follow_masked(Relation index, const char *what, BlockNumber block, uint16 kind,
@@ -343,14 +344,15 @@ follow_masked(Relation index, const char *what, BlockNumber block, uint16 kind,
 }
 
 /*
- * qam_follow pins and locks the page that a link leads to.  It raises an error if the
- * page is not of this kind, or does not have the number of the link.  (If the link has
- * no number (0), any number will do.)  "what" names the list of the link.
+ * qam_follow pins and locks the page that a link leads to.  It raises an error
+ * if the page is not of this kind, or does not have the number of the link.
+ * (If the link has no number (0), any number will do.)  "what" names the list
+ * of the link.
  *
- * The link was read from a page that is still locked.  So if the link is good, the
- * page is the one meant even before we lock it, and we look at it then.  We do not
- * wait for the lock of another page: it may be one that we have locked ourselves, or
- * one whose owner waits for one of ours.
+ * The link was read from a page that is still locked.  So if the link is good,
+ * the page is the one meant even before we lock it, and we look at it then.
+ * We do not wait for the lock of another page: it may be one that we have
+ * locked ourselves, or one whose owner waits for one of ours.
  */
 Buffer
 qam_follow(Relation index, const char *what, QamLink link, uint16 kind, int mode)

@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * qam_delivery.c
- *	  Functions that depend on a delivery and on nothing else: its proof, and when
- *	  its message is ready again if it fails.
+ *	  Functions that depend on a delivery and on nothing else: its proof, and
+ *	  when its message is ready again if it fails.
  *
  *-------------------------------------------------------------------------
  */
@@ -18,7 +18,7 @@
 #include "qam/qam_format.h"
 #include "utils/timestamp.h"
 
-/* Pause between two tries to take a stuck message away: 1 s, 4 s, 16 s, .. 15 min */
+/* Pause between tries to take a stuck message away: 1 s, 4 s, 16 s, .. 15 min */
 #define QAM_STUCK_PAUSE			USECS_PER_SEC
 #define QAM_STUCK_PAUSE_MAX		(15 * USECS_PER_MINUTE)
 
@@ -68,9 +68,9 @@ backoff(const QamRetry *retry, int attempts)
  * qam_pause returns the pause after a delivery has failed: between 80 and 100 % of
  * the back-off, so that messages that failed together do not come back together.
  *
- * No random number is drawn.  The pause is computed from the delivery, so everybody
- * who looks at the slot gets the same time.  There is no pause if the message's
- * attempts are used up: it is to be taken away.
+ * No random number is drawn.  The pause is computed from the delivery, so
+ * everybody who looks at the slot gets the same time.  There is no pause if
+ * the message's attempts are used up: it is to be taken away.
  */
 int64
 qam_pause(const QamRetry *retry, uint64 seq, int slotno, const QamSlot *slot)
@@ -92,8 +92,8 @@ qam_pause(const QamRetry *retry, uint64 seq, int slotno, const QamSlot *slot)
 }
 
 /*
- * qam_ready_again tells when a message whose delivery has failed is ready again: a
- * pause after the time of its claim, or after the end of its lease.
+ * qam_ready_again tells when a message whose delivery has failed is ready
+ * again: a pause after the time of its claim, or after the end of its lease.
  */
 int64
 qam_ready_again(const QamRetry *retry, uint64 seq, int slotno, const QamSlot *slot)
@@ -106,9 +106,9 @@ qam_ready_again(const QamRetry *retry, uint64 seq, int slotno, const QamSlot *sl
 }
 
 /*
- * qam_stuck_pause returns the pause after a message could not be taken away for the
- * n-th time in a row.  It does not depend on the queue's retry delay, which is meant
- * for consumers that fail, and not for what keeps a row.
+ * qam_stuck_pause returns the pause after a message could not be taken away
+ * for the n-th time in a row.  It does not depend on the queue's retry delay,
+ * which is meant for consumers that fail, and not for what keeps a row.
  */
 int64
 qam_stuck_pause(int stuck)

@@ -3,9 +3,10 @@
  * qam_directory.c
  *	  The directory of ordered groups: where the chain of each begins and ends.
  *
- * It is a hash table that grows by splitting.  Its root has a place for each value
- * of the low "depth" bits of a hash.  The places lead to the parts, which are lists
- * of pages.  A part that has less depth than the root is in several places.
+ * It is a hash table that grows by splitting.  Its root has a place for each
+ * value of the low "depth" bits of a hash.  The places lead to the parts,
+ * which are lists of pages.  A part that has less depth than the root is in
+ * several places.
  *
  * The lock of a part's first page protects the whole part.
  *
@@ -27,8 +28,8 @@
 /*
  * qam_directory_hash returns the hash by which a group is known; never 0.
  *
- * Senders choose the names of groups.  Since they do not know the key, they cannot
- * choose which groups share a part of the directory, or the whole hash.
+ * Senders choose the names of groups.  Since they do not know the key, they
+ * cannot choose which groups share a part of the directory, or the whole hash.
  */
 uint32
 qam_directory_hash(const uint64 *key, const char *group_id, int len)
@@ -39,12 +40,12 @@ qam_directory_hash(const uint64 *key, const char *group_id, int len)
 }
 
 /*
- * qam_directory_label returns what callers may see of a group's hash if they can look
- * at the index; not 0, and not more than a bigint holds.
+ * qam_directory_label returns what callers may see of a group's hash if they
+ * can look at the index; not 0, and not more than a bigint holds.
  *
- * The hash itself would tell them which names go to the same part of the directory.
- * So it is hashed with the same key, together with zero bytes, which no name
- * contains.
+ * The hash itself would tell them which names go to the same part of the
+ * directory.  So it is hashed with the same key, together with zero bytes,
+ * which no name contains.
  */
 uint64
 qam_directory_label(const uint64 *key, uint32 hash)
@@ -97,8 +98,9 @@ qam_directory_create(Relation index)
 }
 
 /*
- * Three steps, each of which pins and locks a page: to the directory's root; from the
- * locked root to the first page of a part; from a locked page to the next one.
+ * Three steps, each of which pins and locks a page: to the directory's root;
+ * from the locked root to the first page of a part; from a locked page to the
+ * next one.
  */
 static Buffer
 directory_root(Relation index, BlockNumber block, int mode)
@@ -137,10 +139,10 @@ page_has_part(Page page, uint32 hash)
 /*
  * qam_directory_lock finds a group.  The directory must exist.
  *
- * On exit, the first page of the group's part is locked in the given mode, and so is
- * out->page.  If the group is found, that is the page of its entry.  If not, it is a
- * page with room for an entry; out->entry is -1 if no page has room.  The caller
- * unlocks with qam_directory_unlock.
+ * On exit, the first page of the group's part is locked in the given mode, and
+ * so is out->page.  If the group is found, that is the page of its entry.  If
+ * not, it is a page with room for an entry; out->entry is -1 if no page has
+ * room.  The caller unlocks with qam_directory_unlock.
  *
  * The pages of a part have ascending numbers, so the loop ends.
  */
@@ -199,9 +201,9 @@ qam_directory_unlock(QamGroupEntry *entry)
 }
 
 /*
- * qam_directory_agrees tells whether a page of groups is in all those places of the
- * directory that its depth says, and in no others.  "hash" is the hash of one of its
- * groups, or one of its places.
+ * qam_directory_agrees tells whether a page of groups is in all those places
+ * of the directory that its depth says, and in no others.  "hash" is the hash
+ * of one of its groups, or one of its places.
  */
 bool
 qam_directory_agrees(QamDirectory directory, BlockNumber block, Page page, uint32 hash)
@@ -217,10 +219,10 @@ qam_directory_agrees(QamDirectory directory, BlockNumber block, Page page, uint3
 }
 
 /*
- * qam_directory_grow makes room for another group in the part of a hash.  It splits
- * the part, or adds a page if the part cannot be split any more.  No locks on entry or
- * exit.  The caller may have to repeat it, because all groups may have gone to one
- * side.
+ * qam_directory_grow makes room for another group in the part of a hash.  It
+ * splits the part, or adds a page if the part cannot be split any more.  No
+ * locks on entry or exit.  The caller may have to repeat it, because all
+ * groups may have gone to one side.
  */
 void
 qam_directory_grow(Relation index, uint32 hash)
@@ -296,13 +298,14 @@ compare_groups(const void *a, const void *b)
 }
 
 /*
- * qam_directory_copy_groups copies the groups of one part of the directory, given by a
- * place of it: those whose hashes are not less than "from", in the order of the
- * hashes.  Returns how many there are; *groups is palloc'd.  If the part is in several
- * places, it counts for the first of them only, and the others have no groups.
+ * qam_directory_copy_groups copies the groups of one part of the directory,
+ * given by a place of it: those whose hashes are not less than "from", in the
+ * order of the hashes.  Returns how many there are; *groups is palloc'd.  If
+ * the part is in several places, it counts for the first of them only, and the
+ * others have no groups.
  *
- * The place is taken modulo the number of places, which goes to *nplaces; 0 if there
- * is no directory.  No locks on entry or exit.
+ * The place is taken modulo the number of places, which goes to *nplaces; 0 if
+ * there is no directory.  No locks on entry or exit.
  */
 int
 qam_directory_copy_groups(Relation index, uint32 place, uint32 from, QamGroup **groups,

@@ -1,10 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * qam_due.c
- *	  Running the schedule as time passes: opening buckets, and moving their slots
- *	  to finer ones or, if they are due, to the ends of their lanes and groups.
+ *	  Running the schedule as time passes: opening buckets, and moving their
+ *	  slots to finer ones or, if they are due, to the ends of their lanes and
+ *	  groups.
  *
- * Nothing else makes slots move.  qam_move.c decides which slots of a page move.
+ * Nothing else makes slots move.  qam_move.c decides which slots of a page
+ * move.
  *
  * Lock order: metapage, groups, lane pages, the schedule's root, the page that
  * slots go to, the page that they come from, heap page.
@@ -31,8 +33,8 @@
 #include "utils/timestamp.h"
 
 /*
- * Move due slots to the end of a lane.  Returns true when there is nothing left to
- * move; otherwise the caller repeats the call.
+ * Move due slots to the end of a lane.  Returns true when there is nothing
+ * left to move; otherwise the caller repeats the call.
  */
 static bool
 move_to_lane(QamMove *move, int lane)
@@ -81,8 +83,8 @@ move_to_lane(QamMove *move, int lane)
 }
 
 /*
- * Move slots of the first page of "opened" to the list where the earliest of them
- * belongs.  Slots that belong to another list stay.
+ * Move slots of the first page of "opened" to the list where the earliest of
+ * them belongs.  Slots that belong to another list stay.
  */
 static void
 move_to_list(QamMove *move)
@@ -161,8 +163,8 @@ compare_due(const void *a, const void *b, void *arg)
 }
 
 /*
- * Move the slots of a copied page that are due into their lanes and groups.  Returns
- * how many were due.  No locks on entry or exit.
+ * Move the slots of a copied page that are due into their lanes and groups.
+ * Returns how many were due.  No locks on entry or exit.
  */
 static int
 move_due(QamMove *move, int64 now)
@@ -214,9 +216,9 @@ move_due(QamMove *move, int64 now)
 }
 
 /*
- * Does a page of "near" need work?  It does if slots on it are due, if none are left,
- * or if it is not in the list any more.  If the page is still there, *next becomes the
- * page after it.  No locks on entry or exit.
+ * Does a page of "near" need work?  It does if slots on it are due, if none
+ * are left, or if it is not in the list any more.  If the page is still there,
+ * *next becomes the page after it.  No locks on entry or exit.
  */
 static bool
 page_due(Relation index, const QamLink *link, int64 now, QamLink *next)
@@ -264,7 +266,7 @@ run_near(QamMove *move, int64 now, int max)
 		}
 		if (!qam_move_from(move, &link))
 		{
-			/* A freed page leads elsewhere; its freer does the rest */
+			/* Go on from the last good page, or let the caller begin again */
 			if (!QamLinkIsValid(&pred) ||
 				!qam_lane_next_again(move->index, QAM_SCHEDULED, &pred, &link, &next))
 				return moved;
@@ -286,8 +288,8 @@ run_near(QamMove *move, int64 now, int max)
 }
 
 /*
- * Distribute the slots of the first page of the list "opened".  Returns how many
- * slots of it were moved.
+ * Distribute the slots of the first page of the list "opened".  Returns how
+ * many slots of it were moved.
  */
 static int
 run_opened(QamMove *move, int64 now)
@@ -343,8 +345,8 @@ run_opened(QamMove *move, int64 now)
 }
 
 /*
- * qam_run_schedule: see qam.h.  No locks on entry or exit.  Both relations are open,
- * and the index is the valid one.
+ * qam_run_schedule: see qam.h.  No locks on entry or exit.  Both relations are
+ * open, and the index is the valid one.
  */
 int
 qam_run_schedule(Relation heap, Relation index, int max)

@@ -114,9 +114,9 @@ StaticAssertDecl(sizeof(QamOpaqueData) == 48, "page format");
 #define QAM_SCHEDULED		QAM_LANES
 
 /*
- * The content of a page lies between these offsets.  Nothing that is read from a
- * page leads out of it: the special space is taken to be where it must be, and
- * counts are cut to what there is room for, whatever the header says.
+ * The content of a page lies between these offsets.  Nothing that is read from
+ * a page leads out of it: the special space is taken to be where it must be,
+ * and counts are cut to what there is room for, whatever the header says.
  */
 #define QAM_PAGE_BEGIN		((int) MAXALIGN(SizeOfPageHeaderData))
 #define QAM_PAGE_END		((int) (BLCKSZ - MAXALIGN(sizeof(QamOpaqueData))))
@@ -170,8 +170,8 @@ typedef QamMetaData *QamMeta;
 #define QamPageGetMeta(page) ((QamMeta) PageGetContents(page))
 
 /*
- * A slot: one entry of the index, appended together with its row.  In a lane it is
- * never moved.
+ * A slot: one entry of the index, appended together with its row.  In a lane
+ * it is never moved.
  *
  * Everything from "attempts" on changes during the life of the slot.  The
  * successor is written once more, when there is one.  The rest never changes.
@@ -209,8 +209,8 @@ StaticAssertDecl(sizeof(QamSlot) == 40, "slot format");
 								 * or 0 */
 
 /*
- * Set in addition to the state: another unfinished slot comes before this one in
- * its group, so it is not offered.  Never set with DONE.
+ * Set in addition to the state: another unfinished slot comes before this one
+ * in its group, so it is not offered.  Never set with DONE.
  */
 #define QAM_SLOT_BLOCKED	0x80
 
@@ -218,8 +218,8 @@ StaticAssertDecl(sizeof(QamSlot) == 40, "slot format");
 #define QamSlotGetBlock(slot)	ItemPointerGetBlockNumberNoCheck(&(slot)->tid)
 
 /*
- * Set in addition to READY and TAKEN: how often in a row the message could not be
- * taken away.  Saturating.
+ * Set in addition to READY and TAKEN: how often in a row the message could not
+ * be taken away.  Saturating.
  */
 #define QAM_SLOT_STUCK			0x70
 #define QAM_SLOT_STUCK_SHIFT	4
@@ -242,10 +242,10 @@ StaticAssertDecl(sizeof(QamSlot) == 40, "slot format");
 #define QAM_HINT_ACKED		0x01
 
 /*
- * The claim word.  A slot keeps the word of its last claim after that claim has
- * lapsed, so that a late ack can be told from a stale one.  It keeps the word
- * after its row was deleted, so that a second ack can be recognized.  Giving the
- * message back clears the word.
+ * The claim word.  A slot keeps the word of its last claim after that claim
+ * has lapsed, so that a late ack can be told from a stale one.  It keeps the
+ * word after its row was deleted, so that a second ack can be recognized.
+ * Giving the message back clears the word.
  */
 #define QAM_CLAIM_SHIFT		62
 #define QAM_CLAIM_NONE		UINT64CONST(0)
@@ -262,11 +262,11 @@ StaticAssertDecl(sizeof(QamSlot) == 40, "slot format");
 	(((kind) << QAM_CLAIM_SHIFT) | QamClaimValueOf(value))
 
 /*
- * A claim by transaction: the low 48 bits of the full transaction id, and above
- * them 14 random bits, the salt.  After a crash an id can be assigned again, if
- * nothing that names it had reached the disk; the salt tells the receipts of the
- * two transactions apart.  The high bits of the id follow from the current id
- * (qam_claim_xid).
+ * A claim by transaction: the low 48 bits of the full transaction id, and
+ * above them 14 random bits, the salt.  After a crash an id can be assigned
+ * again, if nothing that names it had reached the disk; the salt tells the
+ * receipts of the two transactions apart.  The high bits of the id follow from
+ * the current id (qam_claim_xid).
  */
 #define QAM_CLAIM_XID_BITS	48
 #define QAM_CLAIM_XID_MASK	((UINT64CONST(1) << QAM_CLAIM_XID_BITS) - 1)
@@ -274,7 +274,7 @@ StaticAssertDecl(sizeof(QamSlot) == 40, "slot format");
 	QamMakeClaim(QAM_CLAIM_BY_XID, \
 				 ((salt) << QAM_CLAIM_XID_BITS) | ((fullxid) & QAM_CLAIM_XID_MASK))
 
-/* The place of a slot.  The low half of the number tells if the page was reused. */
+/* The place of a slot.  The number's low half tells if the page was reused. */
 typedef struct QamPlace
 {
 	BlockNumber block;			/* 0: nowhere */
@@ -283,10 +283,10 @@ typedef struct QamPlace
 } QamPlace;
 
 /*
- * The directory of groups: which slot is the first of a group, and which is the
- * last.  This is extendible hashing.  The root has a block number for each value of
- * the low "depth" bits of a hash.  A page of groups has a depth of its own.  All
- * groups on it have the same low bits, as many as that depth.
+ * The directory of groups: which slot is the first of a group, and which is
+ * the last.  This is extendible hashing.  The root has a block number for each
+ * value of the low "depth" bits of a hash.  A page of groups has a depth of
+ * its own.  All groups on it have the same low bits, as many as that depth.
  */
 #define QAM_DIRECTORY_MAX_DEPTH		10
 
@@ -323,12 +323,13 @@ StaticAssertDecl(sizeof(QamGroup) == 24, "group format");
 /*
  * The schedule: messages due later, in buckets that grow coarser with distance.
  *
- * Time is counted in ticks of 2^QAM_TICK_BITS microseconds, and a tick is written
- * in digits of QAM_DIGIT_BITS bits.  "cursor" is the tick up to which buckets have
- * been opened.  A message belongs to bucket (d, v) if d is the highest digit in
- * which its tick differs from the cursor, and v is the value of that digit.  If
- * its tick is not after the cursor, it belongs to the list "near".  Opening a
- * bucket makes it the list "opened", whose messages then go to finer buckets.
+ * Time is counted in ticks of 2^QAM_TICK_BITS microseconds, and a tick is
+ * written in digits of QAM_DIGIT_BITS bits.  "cursor" is the tick up to which
+ * buckets have been opened.  A message belongs to bucket (d, v) if d is the
+ * highest digit in which its tick differs from the cursor, and v is the value
+ * of that digit.  If its tick is not after the cursor, it belongs to the list
+ * "near".  Opening a bucket makes it the list "opened", whose messages then go
+ * to finer buckets.
  */
 #define QAM_TICK_BITS		17
 #define QAM_MAX_TICK		((uint64) PG_INT64_MAX >> QAM_TICK_BITS)

@@ -3,26 +3,28 @@
  * qam_group.c
  *	  Ordered groups: the chains of their slots.
  *
- * The slots of a group that are not DONE form a chain, in the order in which they
- * were appended.  Each has a link to its successor.  The directory has an entry for
- * each chain: its first and its last slot.  All slots except the first are BLOCKED,
- * and walks do not offer these.
+ * The slots of a group that are not DONE form a chain, in the order in which
+ * they were appended.  Each has a link to its successor.  The directory has an
+ * entry for each chain: its first and its last slot.  All slots except the
+ * first are BLOCKED, and walks do not offer these.
  *
- * A chain changes at its two ends.  Senders append to its end.  At its beginning,
- * slots whose row is gone (ENDED) are taken out: they become DONE, and the first one
- * that is not ENDED is unblocked (qam_group_advance).  Each of these changes is one
- * record together with the directory's entry.  The page of the entry is locked
- * exclusively, so a chain has exactly one first slot at any time.
+ * A chain changes at its two ends.  Senders append to its end.  At its
+ * beginning, slots whose row is gone (ENDED) are taken out: they become DONE,
+ * and the first one that is not ENDED is unblocked (qam_group_advance).  Each
+ * of these changes is one record together with the directory's entry.  The
+ * page of the entry is locked exclusively, so a chain has exactly one first
+ * slot at any time.
  *
- * A slot in a chain is never DONE, so its page stays in its list, and no link of a
- * chain or of the directory leads to a page that was used again.
+ * A slot in a chain is never DONE, so its page stays in its list, and no link
+ * of a chain or of the directory leads to a page that was used again.
  *
- * A group is known by a 32-bit hash, whose key belongs to the index.  Two groups with
- * the same hash are one chain: they may wait for each other, and each is in order.
+ * A group is known by a 32-bit hash, whose key belongs to the index.  Two
+ * groups with the same hash are one chain: they may wait for each other, and
+ * each is in order.
  *
  * Lock order: metapage, directory's root, page of groups, lane page, next lane
- * page.  All chains are in the default lane, and a successor is always further along
- * the list.
+ * page.  All chains are in the default lane, and a successor is always further
+ * along the list.
  *
  *-------------------------------------------------------------------------
  */
@@ -84,8 +86,8 @@ successor(const QamSlot *slot)
 }
 
 /*
- * The slot that a place means, on its locked page.  NULL if the page was used again,
- * or if the slot is not of this group or does not lead onwards.
+ * The slot that a place means, on its locked page.  NULL if the page was used
+ * again, or if the slot is not of this group or does not lead onwards.
  */
 static QamSlot *
 slot_at(Page page, const QamPlace *place, uint32 hash)
@@ -127,8 +129,8 @@ typedef enum AppendResult
 } AppendResult;
 
 /*
- * Is a page still the one that a link means, and the last one of the default lane?
- * The page is locked.
+ * Is a page still the one that a link means, and the last one of the default
+ * lane?  The page is locked.
  */
 static bool
 is_last(Page page, const QamLink *tail)
@@ -138,9 +140,9 @@ is_last(Page page, const QamLink *tail)
 }
 
 /*
- * Append a slot behind the last one of its group.  One record: page of groups, page of
- * the old last slot (unless that is the lane's last page), the lane's last page, and
- * the page that the slot comes from, if any.
+ * Append a slot behind the last one of its group.  One record: page of groups,
+ * page of the old last slot (unless that is the lane's last page), the lane's
+ * last page, and the page that the slot comes from, if any.
  *
  * All of them are locked exclusively, and there is room.
  */
@@ -191,11 +193,11 @@ link_slot(Relation index, QamGroupEntry *entry, Buffer old_buffer, Buffer buffer
 }
 
 /*
- * Append a slot, if "tail" still means the lane's last page.  The page of groups is
- * locked, and has room.
+ * Append a slot, if "tail" still means the lane's last page.  The page of
+ * groups is locked, and has room.
  *
- * The page of "tail" may have been used again for anything, even as a page that we
- * have locked ourselves, so we do not wait for its lock.
+ * The page of "tail" may have been used again for anything, even as a page
+ * that we have locked ourselves, so we do not wait for its lock.
  */
 static AppendResult
 append_to_page(Relation index, QamGroupEntry *entry, const QamLink *tail,
@@ -263,8 +265,8 @@ try_append(Relation index, const QamLink *tail, const QamSlot *slot, QamSource *
 }
 
 /*
- * Wait until nobody else has the lane's last page locked.  Returns whether it is still
- * the last one.  No locks on entry or exit.
+ * Wait until nobody else has the lane's last page locked.  Returns whether it
+ * is still the last one.  No locks on entry or exit.
  */
 static bool
 wait_for_last(Relation index, const QamLink *tail)
@@ -279,12 +281,12 @@ wait_for_last(Relation index, const QamLink *tail)
 }
 
 /*
- * qam_group_append puts a slot behind the last one of its group, and at the end of
- * the default lane.
+ * qam_group_append puts a slot behind the last one of its group, and at the
+ * end of the default lane.
  *
- * With a source, the slot comes from a page of the schedule, and is made DONE there in
- * the same record.  Nothing is appended if there is nothing to move any more (see
- * qam_source_lock).
+ * With a source, the slot comes from a page of the schedule, and is made DONE
+ * there in the same record.  Nothing is appended if there is nothing to move
+ * any more (see qam_source_lock).
  *
  * No locks on entry or exit.
  */
@@ -329,8 +331,8 @@ qam_group_append(Relation index, const QamSlot *slot, QamSource *source)
  */
 
 /*
- * Does nobody have a claim on a slot, not even a lapsed one, and has its inserter
- * ended?  The slot's page is locked.
+ * Does nobody have a claim on a slot, not even a lapsed one, and has its
+ * inserter ended?  The slot's page is locked.
  */
 static bool
 slot_idle(const QamSlot *slot)
@@ -344,13 +346,13 @@ slot_idle(const QamSlot *slot)
 }
 
 /*
- * One step of qam_group_advance: takes slots out of the chain that are ENDED and on
- * the same page as the first one.
+ * One step of qam_group_advance: takes slots out of the chain that are ENDED
+ * and on the same page as the first one.
  *
- * The page of the entry is locked exclusively.  Returns whether there may be more to
- * take out.  *woken is the number of the page on which a slot was unblocked, or 0.
- * *gone_by is set to the transaction that removed the last message taken out, if it
- * is known.
+ * The page of the entry is locked exclusively.  Returns whether there may be
+ * more to take out.  *woken is the number of the page on which a slot was
+ * unblocked, or 0.  *gone_by is set to the transaction that removed the last
+ * message taken out, if it is known.
  */
 static bool
 group_step(Relation index, QamGroupEntry *entry, uint64 *gone_by, uint64 *woken)
@@ -436,11 +438,11 @@ group_step(Relation index, QamGroupEntry *entry, uint64 *gone_by, uint64 *woken)
 }
 
 /*
- * qam_group_advance takes the slots that are ENDED out of the beginning of a group's
- * chain, and unblocks the slot that is then the first.
+ * qam_group_advance takes the slots that are ENDED out of the beginning of a
+ * group's chain, and unblocks the slot that is then the first.
  *
- * No locks on entry or exit.  Anybody may call it at any time.  "cells" is NULL, or a
- * bitmap in which the ranges are noted where a slot was unblocked.
+ * No locks on entry or exit.  Anybody may call it at any time.  "cells" is
+ * NULL, or a bitmap in which the ranges are noted where a slot was unblocked.
  */
 void
 qam_group_advance(Relation index, uint32 hash, uint64 *cells)
@@ -476,12 +478,13 @@ qam_group_advance(Relation index, uint32 hash, uint64 *cells)
 }
 
 /*
- * qam_gone_by tells which transaction a snapshot must see before the next message of
- * a group is offered to it.  The row of the given slot is gone.  Returns 0 if any
- * snapshot will do.
+ * qam_gone_by tells which transaction a snapshot must see before the next
+ * message of a group is offered to it.  The row of the given slot is gone.
+ * Returns 0 if any snapshot will do.
  *
- * If the message was claimed, it is the transaction that deleted the row.  Otherwise
- * plain SQL deleted the row, and what holds for this message holds for the next one.
+ * If the message was claimed, it is the transaction that deleted the row.
+ * Otherwise plain SQL deleted the row, and what holds for this message holds
+ * for the next one.
  */
 uint64
 qam_gone_by(const QamSlot *slot, const QamRow *row)
@@ -500,13 +503,13 @@ qam_gone_by(const QamSlot *slot, const QamRow *row)
 }
 
 /*
- * Is the row of the slot at a place gone, or deleted by this transaction?  No locks
- * on entry or exit.
+ * Is the row of the slot at a place gone, or deleted by this transaction?  No
+ * locks on entry or exit.
  *
- * *known is false if the slot is not there any more, which means that the group has
- * advanced.  Otherwise *next becomes its successor.  If the row is gone, the slot is
- * ended; *ended tells whether this call has done it.  *own is true if this
- * transaction has deleted the row, so that it is not gone yet.
+ * *known is false if the slot is not there any more, which means that the
+ * group has advanced.  Otherwise *next becomes its successor.  If the row is
+ * gone, the slot is ended; *ended tells whether this call has done it.  *own
+ * is true if this transaction has deleted the row, so that it is not gone yet.
  */
 static bool
 place_deleted(Relation heap, Relation index, uint32 hash, const QamPlace *place,
@@ -572,8 +575,8 @@ place_deleted(Relation heap, Relation index, uint32 hash, const QamPlace *place,
 }
 
 /*
- * Where does a group's chain begin?  Nowhere if the group has none.  No locks on entry
- * or exit.
+ * Where does a group's chain begin?  Nowhere if the group has none.  No locks
+ * on entry or exit.
  */
 static QamPlace
 group_head(Relation index, uint32 hash)
@@ -595,8 +598,8 @@ group_head(Relation index, uint32 hash)
 /*
  * qam_first_in_group: see qam.h.  No locks on entry or exit.
  *
- * It follows the chain up to this message, from the chain's beginning or from the
- * message of the group that this transaction has asked about last.
+ * It follows the chain up to this message, from the chain's beginning or from
+ * the message of the group that this transaction has asked about last.
  */
 bool
 qam_first_in_group(Relation heap, Relation index, const QamRef *ref)
@@ -686,10 +689,10 @@ head_waits(Relation index, const QamGroup *group, const QamPlace *head, Timestam
 }
 
 /*
- * Make a group advance if it waits for a first message whose row is gone.  *settled
- * is set if a slot was ended.  Each slot that is looked at takes one of *looks.
- * Returns false if these are used up before the first message was reached whose row is
- * not gone.  No locks on entry or exit.
+ * Make a group advance if it waits for a first message whose row is gone.
+ * *settled is set if a slot was ended.  Each slot that is looked at takes one
+ * of *looks.  Returns false if these are used up before the first message was
+ * reached whose row is not gone.  No locks on entry or exit.
  */
 static bool
 settle_group(Relation heap, Relation index, const QamGroup *group, TimestampTz now,
@@ -764,8 +767,9 @@ qam_settle_groups(Relation heap, Relation index, QamTour *tour, int *looks)
 }
 
 /*
- * Returns the places of the slots that come after a slot in its group, as long as they
- * are of the same claim; in order, palloc'd.  No locks on entry or exit.
+ * Returns the places of the slots that come after a slot in its group, as long
+ * as they are of the same claim; in order, palloc'd.  No locks on entry or
+ * exit.
  */
 static QamPlace *
 claimed_after(Relation index, const QamSlot *slot, int *n)
@@ -814,9 +818,9 @@ claimed_after(Relation index, const QamSlot *slot, int *n)
 }
 
 /*
- * Give back the slot at a place, if it is of the same claim as "slot".  Its attempt is
- * not counted.  Its ref goes to *ref.  Returns false if it is of another claim.  No
- * locks on entry or exit.
+ * Give back the slot at a place, if it is of the same claim as "slot".  Its
+ * attempt is not counted.  Its ref goes to *ref.  Returns false if it is of
+ * another claim.  No locks on entry or exit.
  */
 static bool
 give_back_mate(Relation index, const QamPlace *place, const QamSlot *slot, QamRef *ref)
@@ -867,12 +871,13 @@ give_back_mate(Relation index, const QamPlace *place, const QamSlot *slot, QamRe
 }
 
 /*
- * qam_group_give_back gives back the slots that come after a slot in its group, as
- * long as they are of the same claim.  Their attempts are not counted.
+ * qam_group_give_back gives back the slots that come after a slot in its
+ * group, as long as they are of the same claim.  Their attempts are not
+ * counted.
  *
- * "slot" is a copy of the first one, made while it was claimed.  The last one is given
- * back first; see "Groups" in the README.  The refs go to *mates, palloc'd, or NULL if
- * there are none.  No locks on entry or exit.
+ * "slot" is a copy of the first one, made while it was claimed.  The last one
+ * is given back first; see "Groups" in the README.  The refs go to *mates,
+ * palloc'd, or NULL if there are none.  No locks on entry or exit.
  */
 void
 qam_group_give_back(Relation index, const QamSlot *slot, QamRef **mates, int *nmates)

@@ -31,8 +31,8 @@
 PG_FUNCTION_INFO_V1(once_queue_handler);
 
 /*
- * qamcostestimate: a queue index cannot be scanned.  The planner never calls this,
- * because there is neither an amgettuple nor an amgetbitmap.
+ * qamcostestimate: a queue index cannot be scanned.  The planner never calls
+ * this, because there is neither an amgettuple nor an amgetbitmap.
  */
 static void
 qamcostestimate(struct PlannerInfo *root, struct IndexPath *path,
@@ -55,8 +55,8 @@ qamoptions(Datum reloptions, bool validate)
 }
 
 /*
- * qamvalidate: an operator class has neither operators nor functions, so it is valid
- * if it is for one of the four column types.
+ * qamvalidate: an operator class has neither operators nor functions, so it is
+ * valid if it is for one of the four column types.
  */
 static bool
 qamvalidate(Oid opclassoid)

@@ -4,10 +4,10 @@
  *	  Judging the heap row of a slot: may its message be offered, is somebody
  *	  changing it, or is it gone?  Nothing else decides this.
  *
- * A row is judged by its own state, as VACUUM does it, and never by a snapshot.  That
- * a snapshot does not see a row does not mean that the row is gone.  And a snapshot
- * that sees our own deletions would tell us that a message is done, although the
- * transaction may still roll back.
+ * A row is judged by its own state, as VACUUM does it, and never by a
+ * snapshot.  That a snapshot does not see a row does not mean that the row is
+ * gone.  And a snapshot that sees our own deletions would tell us that a
+ * message is done, although the transaction may still roll back.
  *
  *-------------------------------------------------------------------------
  */
@@ -30,8 +30,8 @@
 /*
  * Does another transaction hold a lock on this live tuple?
  *
- * Locks of any strength count, as for SELECT FOR UPDATE SKIP LOCKED; our own do not.
- * *locker is set if there is only one locker.
+ * Locks of any strength count, as for SELECT FOR UPDATE SKIP LOCKED; our own
+ * do not.  *locker is set if there is only one locker.
  */
 static bool
 row_locked(HeapTupleHeader tuple, TransactionId *locker)
@@ -79,10 +79,11 @@ tuple_deleted(HeapTuple tuple)
 /*
  * qam_judge finds out the state of the row whose HOT chain begins at tid.
  *
- * The heap buffer is pinned and locked, shared at least, on entry and exit.  The
- * caller also holds the lock of the slot's page, or knows in another way that VACUUM
- * has not made the line pointer reusable.  The HOT chain is followed: if a HOT update,
- * committed or our own, has replaced a version, the next version is judged instead.
+ * The heap buffer is pinned and locked, shared at least, on entry and exit.
+ * The caller also holds the lock of the slot's page, or knows in another way
+ * that VACUUM has not made the line pointer reusable.  The HOT chain is
+ * followed: if a HOT update, committed or our own, has replaced a version, the
+ * next version is judged instead.
  */
 void
 qam_judge(Relation heap, Buffer heap_buffer, ItemPointer tid, QamRow *row)
@@ -189,9 +190,9 @@ qam_judge(Relation heap, Buffer heap_buffer, ItemPointer tid, QamRow *row)
 }
 
 /*
- * trace_step is one step of qam_trace_row.  It looks at the version at a place, and
- * sets *tid and *xmin to those of the next version.  It returns false if there is no
- * next version; then *trace is the result.
+ * trace_step is one step of qam_trace_row.  It looks at the version at a
+ * place, and sets *tid and *xmin to those of the next version.  It returns
+ * false if there is no next version; then *trace is the result.
  */
 static bool
 trace_step(Relation heap, Buffer buffer, ItemPointer tid, TransactionId *xmin,
@@ -247,13 +248,13 @@ trace_step(Relation heap, Buffer buffer, ItemPointer tid, TransactionId *xmin,
 }
 
 /*
- * qam_trace_row tells what became of a row that was live at a place, where it was
- * inserted by transaction xmin.
+ * qam_trace_row tells what became of a row that was live at a place, where it
+ * was inserted by transaction xmin.
  *
- * Place and transaction together identify a version for ever, as long as the table
- * keeps its file: a transaction that has ended inserts nothing where a place is used
- * again.  If the row was updated, the newer version is looked at, wherever it is.  The
- * index is not needed.  No locks on entry or exit.
+ * Place and transaction together identify a version for ever, as long as the
+ * table keeps its file: a transaction that has ended inserts nothing where a
+ * place is used again.  If the row was updated, the newer version is looked
+ * at, wherever it is.  The index is not needed.  No locks on entry or exit.
  */
 QamTrace
 qam_trace_row(Relation heap, ItemPointer tid, TransactionId xmin)
@@ -275,11 +276,11 @@ qam_trace_row(Relation heap, ItemPointer tid, TransactionId xmin)
 }
 
 /*
- * qam_row_visible tells whether the snapshot sees the transaction that inserted a
- * row.  The row is LIVE or BUSY.
+ * qam_row_visible tells whether the snapshot sees the transaction that
+ * inserted a row.  The row is LIVE or BUSY.
  *
- * Without this rule, a statement could claim a message without seeing the rows that
- * were sent along with it, find nothing to do, and ack the message.
+ * Without this rule, a statement could claim a message without seeing the rows
+ * that were sent along with it, find nothing to do, and ack the message.
  */
 bool
 qam_row_visible(const QamRow *row, Snapshot snapshot)
@@ -293,8 +294,8 @@ qam_row_visible(const QamRow *row, Snapshot snapshot)
 }
 
 /*
- * qam_xid_visible tells whether the snapshot sees a transaction that has ended.  True
- * if fullxid is 0.
+ * qam_xid_visible tells whether the snapshot sees a transaction that has
+ * ended.  True if fullxid is 0.
  */
 bool
 qam_xid_visible(uint64 fullxid, Snapshot snapshot)

@@ -34,8 +34,8 @@ typedef struct QamRow
 								 * an UPDATE may have moved it to another slot */
 	TransactionId xid;			/* BUSY, OWN_xxx: the transaction that does
 								 * it, or invalid if there are several.  GONE:
-								 * the transaction that did it, or invalid if
-								 * it was never committed, or if every
+								 * the transaction that did it; invalid if the
+								 * row was never committed, or if every
 								 * snapshot sees that it is gone */
 	ItemPointerData tid;		/* unless GONE: the version judged */
 	HeapTupleData tuple;		/* unless GONE; points into the page */

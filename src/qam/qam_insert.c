@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * qam_insert.c
- *	  Enqueueing: what a slot is like when it is new, and whether it belongs in
- *	  a lane, in its group, or in the schedule.
+ *	  Enqueueing: what a new slot says, and whether it goes to a lane, to its
+ *	  group or to the schedule.
  *
  *-------------------------------------------------------------------------
  */
@@ -35,8 +35,9 @@ goes_to_lane(const QamEntry *entry, TimestampTz now)
 }
 
 /*
- * Append entries in the given state, lane by lane where neighbours share one.
- * Those due later go to the schedule, those of groups to the end of these.
+ * Append entries in the given state.  Entries due later go to the schedule,
+ * and those of groups to the end of their chains.  The others go to their
+ * lanes, those that follow one another in the same lane together.
  */
 static void
 append_entries(Relation index, const QamEntry *entries, int nentries,
@@ -80,10 +81,11 @@ append_entries(Relation index, const QamEntry *entries, int nentries,
  * qam_append enqueues rows that the current transaction has put into the heap.
  * They are offered in this order.
  *
- * A slot is born APPENDED, with the top-level transaction id of its inserter:
- * walkers then pass it by without looking at the heap until that transaction
- * has ended.  A transaction without an id is indexing rows of others (the last
- * step of a concurrent build), so their slots are READY.
+ * A new slot is APPENDED, and has the top-level transaction id of its
+ * inserter.  So walks pass it by, without looking at the heap, until that
+ * transaction has ended.  A transaction without an id has inserted nothing: it
+ * indexes rows of others, in the last step of a concurrent build.  Their slots
+ * are READY.
  */
 void
 qam_append(Relation index, const QamEntry *entries, int nentries)
@@ -98,8 +100,8 @@ qam_append(Relation index, const QamEntry *entries, int nentries)
 }
 
 /*
- * qam_append_ready enqueues rows that a build has found in the heap, whoever
- * put them there.
+ * qam_append_ready enqueues rows that are in the heap, whichever transactions
+ * have inserted them.
  */
 void
 qam_append_ready(Relation index, const QamEntry *entries, int nentries)
@@ -108,7 +110,8 @@ qam_append_ready(Relation index, const QamEntry *entries, int nentries)
 }
 
 /*
- * The hash of a message's group, or an error if it cannot have that group.
+ * Returns the hash of a message's group.  Raises an error if the message
+ * cannot have that group.
  */
 static uint32
 entry_group(Relation index, Datum value, int lane)
@@ -138,8 +141,8 @@ entry_group(Relation index, Datum value, int lane)
 }
 
 /*
- * qam_entry makes an entry of the index columns' values, or raises if they
- * are not what a queue takes.
+ * qam_entry makes an entry from the values of the index columns.  Raises an
+ * error if a queue does not accept them.
  */
 QamEntry
 qam_entry(Relation index, const Datum *values, const bool *isnull, ItemPointer tid)
@@ -173,7 +176,8 @@ qam_entry(Relation index, const Datum *values, const bool *isnull, ItemPointer t
 }
 
 /*
- * qaminsert is aminsert: any INSERT, COPY or UPDATE of the table comes here.
+ * qaminsert is aminsert.  It is called for any INSERT, COPY or UPDATE of the
+ * table.
  */
 bool
 qaminsert(Relation index, Datum *values, bool *isnull, ItemPointer tid,

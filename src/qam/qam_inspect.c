@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * qam_inspect.c
- *	  Looking at a queue index without changing it, also on a standby.
+ *	  Inspecting a queue index without changing it; works on a standby, too.
  *
  *-------------------------------------------------------------------------
  */
@@ -84,7 +84,7 @@ qam_capacity(Relation index)
 }
 
 /*
- * A time on a page as one that can be shown, whatever it is.
+ * Returns a time from a page as one that can be shown, whatever it is.
  */
 static TimestampTz
 shown_time(int64 time)
@@ -133,7 +133,7 @@ qam_each_page(Relation index, QamPageSink sink, void *arg)
 /* The first message of a group */
 typedef struct QamGroupHead
 {
-	uint32		group;			/* key */
+	uint32		group;			/* hash key */
 	BlockNumber block;
 	int			slot;
 } QamGroupHead;
@@ -151,8 +151,8 @@ group_heads(const char *name)
 }
 
 /*
- * Note that a message is there, of whose group all that come before it were noted
- * before.  Is it the first?
+ * Note that a message is there.  All that come before it in its group have
+ * been noted before.  Returns whether it is the first.
  */
 static bool
 note_head(HTAB *heads, const QamCopiedPage *copy, int slotno)
@@ -172,7 +172,7 @@ note_head(HTAB *heads, const QamCopiedPage *copy, int slotno)
 }
 
 /*
- * Is a message the first of its group, going by what has been noted?
+ * Is a message the first of its group, according to what was noted?
  */
 static bool
 is_head(HTAB *heads, const QamCopiedPage *copy, int slotno)
@@ -184,16 +184,17 @@ is_head(HTAB *heads, const QamCopiedPage *copy, int slotno)
 		return true;
 	head = hash_search(heads, &slot->group_hash, HASH_FIND, NULL);
 	if (head == NULL)
-		return !QamSlotIsBlocked(slot); /* it has come since */
+		return !QamSlotIsBlocked(slot); /* the group has come since */
 	return head->block == copy->block && head->slot == slotno;
 }
 
 /*
  * Does a copied slot's claim keep its message from others?
  *
- * As for a walker, this comes before the row is judged.  The other way round, a row
- * found alive may be deleted by its consumer's commit before the claim is found over,
- * and a message seems to be ready that never was.
+ * As in a walk, this is asked before the row is judged.  In the other order, a
+ * row found live may be deleted by its consumer's commit before we find that
+ * the claim has lapsed.  Then the message would seem to be ready, which it
+ * never was.
  */
 static bool
 claim_holds(const QamSlot *slot, TimestampTz now)
@@ -211,9 +212,10 @@ claim_holds(const QamSlot *slot, TimestampTz now)
 }
 
 /*
- * How does a message stand, going by its slot, by whether the claim held before its
- * row was judged, by its row, and by whether there is one before it in its group?
- * That the slot is BLOCKED may be out of date.
+ * What is the state of a message?  "held" tells whether the claim held before
+ * the row was judged, "row" what was judged then, and "first" whether the
+ * message is the first of its group.  (That the slot is BLOCKED may be out of
+ * date.)
  */
 static QamPeekState
 peek_state(const QamCopiedPage *copy, int slotno, bool held, const QamRow *row,
@@ -239,8 +241,8 @@ peek_state(const QamCopiedPage *copy, int slotno, bool held, const QamRow *row,
 }
 
 /*
- * Look at a message whose row was judged, and whose heap page, if there is one, is
- * still pinned and locked.
+ * Describe a message whose row was judged.  If there is a row, its heap page
+ * is still pinned and locked.
  */
 static void
 peek_slot(const QamCopiedPage *copy, int slotno, bool held, QamRow *row,
@@ -253,24 +255,24 @@ peek_slot(const QamCopiedPage *copy, int slotno, bool held, QamRow *row,
 	out->tuple = row->state == QAM_ROW_GONE ? NULL : heap_copytuple(&row->tuple);
 }
 
-/* A look along the lists */
+/* State of one look along the lists */
 typedef struct QamPeek
 {
 	Relation	heap;
 	Relation	index;
 	Snapshot	snapshot;
 	const QamRetry *retry;
-	HTAB	   *heads;			/* of groups; NULL: there are none */
-	QamPeeked  *out;			/* NULL: only heads are noted, and pages
-								 * looked at */
-	int			n;				/* messages in out */
+	HTAB	   *heads;			/* first messages of groups; NULL: no groups */
+	QamPeeked  *out;			/* NULL: heads are noted and pages checked,
+								 * and nothing else */
+	int			n;				/* messages in "out" */
 	int			max;
 	QamCopiedPage *copy;
 	Buffer		heap_buffer;
 } QamPeek;
 
 /*
- * Peek at the messages of the page that was copied.
+ * Peek at the messages of the copied page.
  */
 static void
 peek_page(QamPeek *peek)
@@ -304,7 +306,7 @@ peek_page(QamPeek *peek)
 		if (peek->out == NULL || (row.state != QAM_ROW_LIVE && row.state != QAM_ROW_BUSY))
 			continue;
 
-		/* Pinned, so the version we judged is still there */
+		/* The page is pinned, so the version that we judged is still there */
 		LockBuffer(peek->heap_buffer, BUFFER_LOCK_SHARE);
 		if (qam_row_visible(&row, peek->snapshot))
 		{
@@ -317,8 +319,9 @@ peek_page(QamPeek *peek)
 }
 
 /*
- * Peek at the page that a link leads to, unless it comes before "from", the number
- * of the first page that has not been looked at.  False: it is not the page meant.
+ * Peek at the page that a link leads to, and set *link to the next page.  A
+ * page whose number is less than "from" was looked at before, and is only
+ * passed.  Returns false if it is not the page meant.
  */
 static bool
 peek_link(QamPeek *peek, int lane, QamLink *link, uint64 *from)
@@ -347,9 +350,9 @@ peek_link(QamPeek *peek, int lane, QamLink *link, uint64 *from)
 /*
  * Peek at a lane.
  *
- * A page may be recycled under our feet, and the way has to be found again, perhaps
- * from the beginning: this is a look, not an account.  Numbers grow along a list, so
- * no page is looked at twice.
+ * A page may be used again while we are on our way.  Then the way has to be
+ * found again, perhaps from the beginning of the lane, so messages may be
+ * missed.  Numbers grow along a list, so no page is looked at twice.
  */
 static void
 peek_lane(QamPeek *peek, int lane, const QamMetaData *meta)
@@ -373,8 +376,8 @@ peek_lane(QamPeek *peek, int lane, const QamMetaData *meta)
 }
 
 /*
- * Peek at a list of the schedule.  What is moved to another one meanwhile may be
- * missed, or met there.
+ * Peek at a list of the schedule.  Messages that move to another list
+ * meanwhile may be missed, or be met there.
  */
 static void
 peek_list(QamPeek *peek, int list)
@@ -398,7 +401,7 @@ peek_list(QamPeek *peek, int list)
 }
 
 /*
- * Look along the lanes, urgent ones first, and then along the schedule.
+ * Look along the lanes, urgent ones first, and then along the schedule's lists.
  */
 static void
 peek_along(QamPeek *peek)
@@ -428,8 +431,8 @@ peek_along(QamPeek *peek)
 
 /*
  * qam_peek copies up to max messages that the snapshot sees, in the order in
- * which they would be handed out if all were ready; those that are due later
- * come last.  Returns how many.
+ * which they would be handed out if all were ready.  Messages that are due
+ * later come last.  Returns how many there are.
  */
 int
 qam_peek(Relation heap, Relation index, Snapshot snapshot,
@@ -453,7 +456,7 @@ qam_peek(Relation heap, Relation index, Snapshot snapshot,
 }
 
 /*
- * What a slot says
+ * Tell what a slot says.
  */
 static void
 slot_info(const QamCopiedPage *copy, int slotno, const uint64 *group_key,
@@ -484,7 +487,7 @@ slot_info(const QamCopiedPage *copy, int slotno, const uint64 *group_key,
 }
 
 /*
- * Look at the message of any slot.
+ * Look at the message of any slot, and describe its state.
  */
 static void
 peek_any_slot(Relation heap, Relation index, const QamCopiedPage *copy, int slotno,
@@ -511,8 +514,8 @@ peek_any_slot(Relation heap, Relation index, const QamCopiedPage *copy, int slot
 }
 
 /*
- * Look along all lists, so that a broken one is an error, and note which messages
- * are the first of their groups.
+ * Look along all lists, so that a broken one raises an error, and note which
+ * messages are the first of their groups.
  */
 static HTAB *
 find_heads(Relation heap, Relation index, QamCopiedPage *copy)
@@ -533,9 +536,9 @@ find_heads(Relation heap, Relation index, QamCopiedPage *copy)
 }
 
 /*
- * qam_each_slot calls sink for every slot of every page of a lane or of the
- * schedule, in physical order, with what the slot says, and with how its message
- * stands now.
+ * qam_each_slot calls sink for every slot on a page of a lane or of the
+ * schedule, in physical order.  It tells what the slot says, and the state of
+ * its message now.
  */
 void
 qam_each_slot(Relation heap, Relation index, const QamRetry *retry,

@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * qam_lane.c
- *	  Lanes: where each ends, appending slots, and taking spent pages out again.
+ *	  Lanes: where each ends, appending slots, and unlinking spent pages.
  *
- * Lock order, as far as this file goes: metapage, lane page, next lane page; the
- * whole of it is in README.
+ * Lock order, as far as this file goes: metapage, lane page, next lane page.
+ * The README has all of it.
  *
  *-------------------------------------------------------------------------
  */
@@ -23,11 +23,11 @@
 #include "storage/bufmgr.h"
 
 /*
- * Give a lane a new last page, unless somebody else has done so since the
- * caller saw "seen" (invalid: an empty lane) as its tail.  Returns the tail.
+ * Give a lane a new last page, unless it has another one by now than "seen"
+ * (invalid: the lane was empty).  Returns the last page.
  *
- * No locks on entry or exit.  One record: metapage, old tail, new page; so
- * that after a crash either all of it has happened or none.
+ * No locks on entry or exit.  One record: metapage, old last page, new page.
+ * So after a crash either all of it has happened, or nothing.
  */
 static QamLink
 extend(Relation index, int lane, const QamLink *seen)
@@ -85,7 +85,7 @@ extend(Relation index, int lane, const QamLink *seen)
 }
 
 /*
- * Where does a lane end, according to the metapage?  No locks on entry or exit.
+ * Read from the metapage where a lane ends.  No locks on entry or exit.
  */
 static QamLink
 read_lane_tail(Relation index, int lane)
@@ -97,8 +97,9 @@ read_lane_tail(Relation index, int lane)
 }
 
 /*
- * qam_lane_tail returns where a lane ends, or ended when this backend last
- * looked; it gets its first page if need be.  No locks on entry or exit.
+ * qam_lane_tail returns where a lane ends, or where it ended when this backend
+ * last looked.  A lane that has no pages gets its first one.  No locks on
+ * entry or exit.
  */
 QamLink
 qam_lane_tail(Relation index, int lane)
@@ -116,11 +117,12 @@ qam_lane_tail(Relation index, int lane)
 }
 
 /*
- * qam_lane_tail_gone is called when the page that qam_lane_tail has returned is
- * not the lane's last any more, and has been unlocked.
+ * qam_lane_tail_gone is called when the page that qam_lane_tail has returned
+ * is not the lane's last one any more.  That page is not locked.
  *
- * The metapage has been changed with the page locked.  If it does not know of
- * another last page by now, there is none.
+ * When the lane got another last page, the metapage was changed while this
+ * page was locked.  So if the metapage still names this page, the list is
+ * broken.
  */
 void
 qam_lane_tail_gone(Relation index, int lane, const QamLink *tail)
@@ -136,12 +138,13 @@ qam_lane_tail_gone(Relation index, int lane, const QamLink *tail)
 }
 
 /*
- * qam_lane_next_again tells which page follows "pred" in a lane or in the schedule,
- * after the link that it had has led nowhere.  No locks on entry or exit.
+ * qam_lane_next_again returns in *next the page that follows "pred" in a lane
+ * or in the schedule, after the link "failed" has led to another page than the
+ * one meant.  Returns false if pred itself has left the list.  No locks on
+ * entry or exit.
  *
- * False: pred has left the list itself.  A page leaves a list with the page before
- * it locked, and its number is not used again.  So a link that is still there after
- * it has led nowhere is broken.
+ * A page leaves a list with the page before it locked, and its number is not
+ * used again.  So if pred still has the link that failed, the link is broken.
  */
 bool
 qam_lane_next_again(Relation index, int lane, const QamLink *pred, const QamLink *failed,
@@ -162,13 +165,13 @@ qam_lane_next_again(Relation index, int lane, const QamLink *pred, const QamLink
 }
 
 /*
- * qam_lane_find_way finds the way again after a link has led nowhere: from the last
- * good page if it is still in the list, else from the lane's head.  No locks on
- * exit.
+ * qam_lane_find_way tells where to go on after a link has led to another page
+ * than the one meant: from the last good page if that is still in the list,
+ * otherwise from the lane's head.  No locks on entry or exit.
  *
- * Each time this is needed, somebody has finished and unlinked a page, so the
- * walk is held up by others' progress only; or the link is broken, which is an
- * error.
+ * Each time this is needed, somebody else has unlinked a page, so others'
+ * progress is all that can hold up the walk.  If the link is broken, an error
+ * is raised.
  */
 QamLink
 qam_lane_find_way(Relation index, int lane, QamLink *pred, const QamLink *failed)
@@ -189,9 +192,9 @@ qam_lane_find_way(Relation index, int lane, QamLink *pred, const QamLink *failed
 }
 
 /*
- * qam_lane_ended raises an error if a lane has ended with a page that is not as far
- * along as its last one was, when the metapage was read: the list did not end before
- * that, so it does not now.
+ * qam_lane_ended raises an error if the lane seems to end before the page that
+ * was its last one when the metapage was read.  The list did not end earlier
+ * then, so it does not now.
  */
 void
 qam_lane_ended(Relation index, int lane, const QamMetaData *meta, const QamLink *last)
@@ -202,7 +205,8 @@ qam_lane_ended(Relation index, int lane, const QamMetaData *meta, const QamLink 
 }
 
 /*
- * qam_lane_extend is called when the lane's last page is full.  No locks.
+ * qam_lane_extend is called when the lane's last page is full.  No locks on
+ * entry or exit.
  */
 void
 qam_lane_extend(Relation index, int lane, const QamLink *full)
@@ -213,8 +217,8 @@ qam_lane_extend(Relation index, int lane, const QamLink *full)
 }
 
 /*
- * Append slots to one lane.  No locks on entry or exit; during it only the
- * last page's, except when the list must grow.
+ * qam_lane_append appends slots to a lane.  No locks on entry or exit.
+ * Meanwhile it locks the last page only, except when the list must grow.
  */
 void
 qam_lane_append(Relation index, int lane, const QamSlot *slots, int nslots)
@@ -233,7 +237,7 @@ qam_lane_append(Relation index, int lane, const QamSlot *slots, int nslots)
 		if (!qam_page_is(page, &tail, lane) ||
 			QamLinkIsValid(&QamPageGetOpaque(page)->next))
 		{
-			/* not the last page any more */
+			/* It is not the last page any more. */
 			UnlockReleaseBuffer(buffer);
 			qam_lane_tail_gone(index, lane, &tail);
 			continue;
@@ -257,7 +261,8 @@ qam_lane_append(Relation index, int lane, const QamSlot *slots, int nslots)
 }
 
 /*
- * Lock a buffer exclusively, at once or not at all unless wait.
+ * Lock a buffer exclusively.  Unless "wait", returns false if that takes
+ * waiting.
  */
 static bool
 lock_exclusive(Buffer buffer, bool wait)
@@ -269,11 +274,11 @@ lock_exclusive(Buffer buffer, bool wait)
 }
 
 /*
- * qam_lane_lock_if pins and locks a page exclusively if it is the one that a link
- * means, in a lane or in the schedule, and unless wait, if it is not busy.  Else it
- * returns an invalid buffer.
+ * qam_lane_lock_if pins and exclusively locks the page that a link means, in a
+ * lane or in the schedule.  Returns an invalid buffer if it is another page by
+ * now, or (unless "wait") if it is busy.
  *
- * The page is looked at before it is waited for, as by qam_follow.
+ * As in qam_follow, the page is looked at before its lock is waited for.
  */
 Buffer
 qam_lane_lock_if(Relation index, const QamLink *link, int lane, bool wait)
@@ -294,8 +299,9 @@ qam_lane_lock_if(Relation index, const QamLink *link, int lane, bool wait)
 }
 
 /*
- * Unlink a page whose predecessor (or invalid: the metapage's head) is locked
- * exclusively, like the metapage.  Returns false when it is not to be had.
+ * Unlink a page.  The metapage is locked exclusively, and so is the page
+ * before it (invalid: the page is the lane's head).  Returns false if the page
+ * is not spent, or not available.
  */
 static bool
 unlink_locked(Relation index, int lane, Buffer meta_buffer,
@@ -305,7 +311,7 @@ unlink_locked(Relation index, int lane, Buffer meta_buffer,
 	Buffer		buffer;
 	bool		done = false;
 
-	/* A last page that leads on is broken; who appends will tell */
+	/* A last page that leads on is broken; an append will find that */
 	if (qam_same_link(&meta->lanes[lane].tail, link))
 		return false;
 	buffer = qam_lane_lock_if(index, link, lane, wait);
@@ -334,12 +340,14 @@ unlink_locked(Relation index, int lane, Buffer meta_buffer,
 }
 
 /*
- * qam_lane_unlink takes a finished page out of its lane, onto the free list.
+ * qam_lane_unlink takes a spent page out of its lane and puts it onto the free
+ * list.
  *
- * pred is the page before it, or NULL for the lane's head.  No locks on entry
- * or exit.  False: it is not finished, not behind pred any more, or (unless
- * wait) one of the pages is busy; nothing has changed, and somebody else or
- * vacuum will do it.  One record: metapage, predecessor, page.
+ * pred is the page before it, or NULL if it is the lane's head.  No locks on
+ * entry or exit.  Returns false if the page is not spent, or not behind pred
+ * any more, or (unless "wait") if one of the pages is busy.  Then nothing has
+ * changed, and another walk or VACUUM will do it.  One record: metapage,
+ * predecessor, page.
  */
 bool
 qam_lane_unlink(Relation index, int lane, const QamLink *pred, const QamLink *link,

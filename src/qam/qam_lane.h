@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * qam_lane.h
- *	  Lanes: their ends, the way along them, appending, unlinking.
+ *	  Lanes: their ends, following them, appending, unlinking.
  *
  *-------------------------------------------------------------------------
  */

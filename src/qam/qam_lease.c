@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * qam_lease.c
- *	  Leases whose receipts are lost, given back by their rows.
+ *	  Giving back leases whose receipts are lost, by the rows of their messages.
  *
- * There is no way from a row to its slot, but from each slot to its row.  So the
- * whole file is gone through, once for however many are wanted; see "Lost receipts"
- * in the README.
+ * A slot leads to its row, but a row does not lead to its slot.  So the whole
+ * file is read, once for all leases that are wanted; see "Lost receipts" in
+ * the README.
  *
  *-------------------------------------------------------------------------
  */
@@ -56,7 +56,7 @@ is_leased(const QamSlot *slot, TimestampTz now)
 }
 
 /*
- * Is the row of a copied slot one that is wanted?  No locks on entry or exit.
+ * Does the caller want the row of a copied slot?  No locks on entry or exit.
  */
 static bool
 is_wanted(QamRelease *release, int slotno)
@@ -70,7 +70,7 @@ is_wanted(QamRelease *release, int slotno)
 		row.state == QAM_ROW_GONE || row.state == QAM_ROW_OWN_DELETE)
 		return false;
 
-	/* Pinned, so the version we judged is still there */
+	/* The page is pinned, so the version that we judged is still there */
 	LockBuffer(release->heap_buffer, BUFFER_LOCK_SHARE);
 	wanted = release->wanted(release->arg, &row.tuple);
 	LockBuffer(release->heap_buffer, BUFFER_LOCK_UNLOCK);
@@ -97,7 +97,7 @@ note_lease(QamRelease *release, int slotno)
 }
 
 /*
- * Note the leases that are wanted, of the whole file.
+ * Note all leases in the file that are wanted.
  */
 static void
 find_leases(QamRelease *release)
@@ -127,7 +127,7 @@ find_leases(QamRelease *release)
 }
 
 /*
- * Order for qsort: the last of a list first
+ * Order for qsort: from the end of the lane to its beginning.
  */
 static int
 compare_leases(const void *a, const void *b)

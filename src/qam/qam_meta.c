@@ -3,9 +3,9 @@
  * qam_meta.c
  *	  The metapage: what it says of the index, free pages, wake-ups.
  *
- * Relation extension happens under the metapage's exclusive lock, so that every
- * page of zeros found under that lock is a leftover of a crash.  A page that comes
- * from the free list is locked last.
+ * The file is extended only while the metapage is locked exclusively.  So a
+ * page of zeros that is found under that lock was left by a crash.  A page
+ * that is taken from the free list is locked last.
  *
  *-------------------------------------------------------------------------
  */
@@ -23,8 +23,8 @@
 #include "utils/rel.h"
 
 /*
- * qam_meta_check returns the metapage's content, or raises if it is not one
- * that we can read.  The page is locked.
+ * qam_meta_check returns the content of the metapage, or raises an error if we
+ * cannot read it.  The page is locked.
  */
 QamMeta
 qam_meta_check(Relation index, Page page)
@@ -56,7 +56,7 @@ qam_meta_check(Relation index, Page page)
 }
 
 /*
- * qam_meta_read copies the metapage's content.  No lock on entry or exit.
+ * qam_meta_read copies the content of the metapage.  No locks on entry or exit.
  */
 void
 qam_meta_read(Relation index, QamMetaData *meta)
@@ -69,7 +69,7 @@ qam_meta_read(Relation index, QamMetaData *meta)
 }
 
 /*
- * Remember the random words of the metapage.
+ * Read the random words of the metapage into the cache.
  */
 static QamCache *
 cache_random(Relation index)
@@ -83,14 +83,14 @@ cache_random(Relation index)
 	memcpy(cache->group_key, meta.group_key, sizeof(cache->group_key));
 	cache->group_key_known = true;
 
-	/* Of an empty unlogged index, it will be replaced: qam_meta_renew_nonce */
+	/* In an empty unlogged index it will be replaced: qam_meta_renew_nonce */
 	cache->nonce_known = (meta.next_seq > 1);
 	return cache;
 }
 
 /*
- * qam_meta_nonce returns the random words that tell this build of the index from
- * all others.  Valid until the next thing that can process invalidations.
+ * qam_meta_nonce returns the random words that tell this build of the index
+ * from all others.  The result is valid until invalidations may be processed.
  */
 const uint64 *
 qam_meta_nonce(Relation index)
@@ -103,8 +103,8 @@ qam_meta_nonce(Relation index)
 }
 
 /*
- * qam_meta_group_key returns the key of this index for qam_directory_hash.  Valid until
- * the next thing that can process invalidations.
+ * qam_meta_group_key returns this index's key for qam_directory_hash.  The
+ * result is valid until invalidations may be processed.
  */
 const uint64 *
 qam_meta_group_key(Relation index)
@@ -117,7 +117,8 @@ qam_meta_group_key(Relation index)
 }
 
 /*
- * qam_meta_directory returns where the root of the groups' directory is, or 0.
+ * qam_meta_directory returns the block of the directory's root; 0 if there is
+ * none.
  */
 BlockNumber
 qam_meta_directory(Relation index)
@@ -133,7 +134,8 @@ qam_meta_directory(Relation index)
 }
 
 /*
- * qam_meta_schedule returns where the root of the schedule is, or 0.
+ * qam_meta_schedule returns the block of the schedule's root; 0 if there is
+ * none.
  */
 BlockNumber
 qam_meta_schedule(Relation index)
@@ -149,12 +151,13 @@ qam_meta_schedule(Relation index)
 }
 
 /*
- * qam_meta_get_page gets a page for use, pinned and locked exclusively: the first of
- * the free list that begins with *free, or a new one.  *free becomes what the
- * list begins with afterwards.
+ * qam_meta_get_page returns a page for use, pinned and locked exclusively: the
+ * first page of the free list, which begins with *free, or a new page if that
+ * is empty.  *free becomes the new beginning of the list.
  *
- * The metapage is locked exclusively.  Nothing is changed yet; the caller stores
- * *free in the metapage.  A page that somebody may still need is not used.
+ * The metapage is locked exclusively.  Nothing is changed yet; the caller
+ * stores *free in the metapage.  A free page with a slot that is not DONE
+ * raises an error.
  */
 Buffer
 qam_meta_get_page(Relation index, QamLink *free)
@@ -176,7 +179,7 @@ qam_meta_get_page(Relation index, QamLink *free)
 }
 
 /*
- * qam_meta_random makes two random words, such as tell builds of indexes apart.
+ * qam_meta_random makes two random words, for a nonce or a key of groups.
  * No page is locked.
  */
 void
@@ -189,8 +192,9 @@ qam_meta_random(uint64 *nonce)
 }
 
 /*
- * qam_meta_renew_nonce replaces the nonce if this change takes the first page number
- * of an unlogged index: a crash resets that, with the same old nonce each time.
+ * qam_meta_renew_nonce replaces the nonce if this change takes the first page
+ * number of an unlogged index.  A crash empties such an index, and brings back
+ * the same old nonce each time.
  */
 void
 qam_meta_renew_nonce(QamLog *log, Page page, const uint64 *nonce)
@@ -200,8 +204,9 @@ qam_meta_renew_nonce(QamLog *log, Page page, const uint64 *nonce)
 }
 
 /*
- * qam_meta_adopt_page puts a page onto the free list that a crash left all zeros,
- * and returns whether it is one.  It is pinned; no locks on entry or exit.
+ * qam_meta_adopt_page puts a page that a crash has left all zeros onto the
+ * free list.  Returns false if it is not such a page.  The page is pinned; no
+ * locks on entry or exit.
  */
 bool
 qam_meta_adopt_page(Relation index, Buffer buffer)
@@ -212,7 +217,7 @@ qam_meta_adopt_page(Relation index, Buffer buffer)
 	LockBuffer(meta_buffer, BUFFER_LOCK_EXCLUSIVE);
 	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
 
-	/* With the metapage locked, nobody is about to initialise it */
+	/* While the metapage is locked, nobody is about to initialise the page */
 	is_new = PageIsNew(BufferGetPage(buffer));
 	if (is_new)
 	{
@@ -237,9 +242,9 @@ qam_meta_adopt_page(Relation index, Buffer buffer)
 }
 
 /*
- * qam_meta_wake tells the walkers that remember pages as not worth a visit that
- * a slot on page number "seq" has become ready before its time.  No locks on
- * entry or exit; the change of the slot has been made.
+ * qam_meta_wake tells walks that remember runs of quiet pages that a slot on
+ * the page with number "seq" has become ready before its time.  The slot has
+ * been changed already.  No locks on entry or exit.
  */
 void
 qam_meta_wake(Relation index, uint64 seq)

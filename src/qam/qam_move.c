@@ -4,17 +4,18 @@
  *	  Slots on their way out of a page of the schedule: which of them go, and
  *	  what becomes of that page.
  *
- * What slots go to is locked by others: the end of a lane (qam_due.c), of a group
- * (qam_group.c), or a finer bucket (qam_due.c).  A slot is appended there and made
- * DONE on the old page in one record, so that at any time there is one.
+ * Others lock the page that slots go to: the end of a lane or a finer bucket
+ * (qam_due.c), or the end of a group (qam_group.c).  In one record, a slot is
+ * appended there and made DONE on the old page.  So at any time there is one
+ * slot.
  *
- * The interlock with VACUUM needs no lock beyond the pages'.  VACUUM goes
- * through the pages in physical order, so it could miss a slot that moves from
- * before it to behind it.  It searches for slots whose rows were dead before it
- * began, and a slot is moved only if its row has just been judged, with the old
- * page locked, not to be gone: for such a row that would be the answer, because
- * its line pointer stays dead until ambulkdelete has come back.  So none that
- * it searches for moves.  (The last step of a concurrent build wants to see every
+ * The interlock with VACUUM needs no lock except those of the pages.  VACUUM
+ * reads the pages in physical order, so it could miss a slot that moves from a
+ * page ahead of it to a page behind it.  But it searches only for slots whose
+ * rows were dead before it began, and their line pointers stay dead until
+ * ambulkdelete has returned.  A slot is moved only if its row has just been
+ * judged not to be gone, with the old page locked.  So no slot moves that
+ * VACUUM searches for.  (The last step of a concurrent build has to see every
  * slot.  But nobody moves slots in an index that is not valid yet.)
  *
  *-------------------------------------------------------------------------
@@ -34,8 +35,8 @@
 #include "storage/bufmgr.h"
 
 /*
- * qam_move_pin pins the pages of the rows of a move, and leaves those out that are too many.
- * No locks.
+ * qam_move_pin pins the heap pages of a move's rows.  If these are too many,
+ * the last slots are left out of the move.  No page is locked.
  */
 void
 qam_move_pin(QamMove *move)
@@ -71,8 +72,9 @@ qam_move_unpin(QamMove *move)
 }
 
 /*
- * qam_move_from copies the page that a link leads to, for moving slots from it, and
- * keeps it pinned.  False, and no pin: it has left its list.  No locks on entry or exit.
+ * qam_move_from copies the page that a link leads to, so that slots can be
+ * moved from it, and keeps it pinned.  Returns false, with no pin, if the page
+ * has left its list.  No locks on entry or exit.
  */
 bool
 qam_move_from(QamMove *move, const QamLink *link)
@@ -93,7 +95,7 @@ qam_move_from(QamMove *move, const QamLink *link)
 }
 
 /*
- * Is the page that slots come from still what it was?  Locked.
+ * Is the page that slots come from still what it was?  The page is locked.
  */
 static bool
 page_is(QamMove *move)
@@ -104,8 +106,8 @@ page_is(QamMove *move)
 }
 
 /*
- * qam_move_wait waits until the page that slots come from is free.  Returns whether it is still
- * what it was.  No locks on entry or exit.
+ * qam_move_wait waits until nobody else has the page locked that slots come
+ * from.  Returns whether it is still what it was.  No locks on entry or exit.
  */
 bool
 qam_move_wait(QamMove *move)
@@ -120,9 +122,10 @@ qam_move_wait(QamMove *move)
 }
 
 /*
- * qam_move_emptied tells whether the page that slots come from is still what it was,
- * and none of them is left.  No locks on entry or exit; only a look, before others
- * are kept from the metapage.
+ * qam_move_emptied tells whether the page that slots come from is still what
+ * it was, and all of its slots are DONE.  The answer may be out of date at
+ * once: it tells whether locking the metapage is worthwhile.  No locks on
+ * entry or exit.
  */
 bool
 qam_move_emptied(QamMove *move)
@@ -136,14 +139,15 @@ qam_move_emptied(QamMove *move)
 }
 
 /*
- * qam_move_judge locks the page that slots come from, and decides which of them go,
- * at most "room": those that are still there and whose rows are not gone.
+ * qam_move_judge locks the page that slots come from, and decides which of
+ * them go: at most "room" of those that are still there and whose rows are not
+ * gone.
  *
- * The pages that they go to are locked.  So the lock is not waited for: the page
- * may have been emptied by somebody else, and used again for anything, even as
- * one of those that we have locked.  False: it is not to be had; the caller gives
- * up its locks, waits (qam_move_wait) and begins again.  True: the page is
- * locked exclusively.
+ * The pages that they go to are locked.  So we do not wait for the lock: the
+ * page may have been emptied by somebody else and used again for anything,
+ * even as one of those that we have locked.  Returns false if it is busy; the
+ * caller unlocks everything, waits (qam_move_wait) and begins again.  If true,
+ * the page is locked exclusively.  (If it is not what it was, no slots go.)
  */
 bool
 qam_move_judge(QamMove *move, int room)
@@ -175,8 +179,8 @@ qam_move_judge(QamMove *move, int room)
 }
 
 /*
- * qam_move_log adds to a change that the slots judged are over on the page they come
- * from.
+ * qam_move_log adds to a change that the judged slots are DONE on the page
+ * that they come from.
  */
 void
 qam_move_log(QamMove *move, QamLog *log)
@@ -189,12 +193,13 @@ qam_move_log(QamMove *move, QamLog *log)
 }
 
 /*
- * qam_source_lock, for qam_group_append, locks the page that a slot comes from, without
- * waiting.
+ * qam_source_lock, for qam_group_append, locks the page that a slot comes
+ * from.  It does not wait.
  *
- * QAM_SOURCE_READY: the slot may go, and source->slot is what it is now; the page
- * is locked.  QAM_SOURCE_GONE: there is nothing to move any more.
- * QAM_SOURCE_BUSY: see qam_source_wait.  Without a source, it is always ready.
+ * QAM_SOURCE_READY: the slot may go, source->slot is what it is now, and the
+ * page is locked.  QAM_SOURCE_GONE: there is nothing to move any more.
+ * QAM_SOURCE_BUSY: the page is busy; see qam_source_wait.  Without a source,
+ * the result is READY.
  */
 QamSourceState
 qam_source_lock(Relation index, QamSource *source)
@@ -223,8 +228,9 @@ qam_source_lock(Relation index, QamSource *source)
 }
 
 /*
- * qam_source_wait waits for the page that a slot comes from, with no locks.
- * False: it is another page now.
+ * qam_source_wait waits until nobody else has the page locked that a slot
+ * comes from.  Returns false if it is another page by now.  No locks on entry
+ * or exit.
  */
 bool
 qam_source_wait(QamSource *source)
@@ -233,7 +239,8 @@ qam_source_wait(QamSource *source)
 }
 
 /*
- * qam_source_log adds to a change that the slot has gone.
+ * qam_source_log adds to a change that the slot is DONE on the page it comes
+ * from.
  */
 void
 qam_source_log(QamLog *log, QamSource *source)

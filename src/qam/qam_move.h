@@ -11,33 +11,35 @@
 #include "qam/qam_copy.h"
 #include "qam/qam_xlog.h"
 
-/* Heap pages pinned at a time by a move */
+/* Heap pages that a move keeps pinned at a time */
 #define QAM_MOVE_PINS		128
 
-/* Some slots of a page that are to be moved together */
+/* Some slots of a page, to be moved together */
 typedef struct QamMove
 {
 	Relation	heap;
 	Relation	index;
-	QamCopiedPage *from;		/* as it was; pinned */
+	QamCopiedPage *from;		/* copy of the page they come from; pinned */
 	int			nslots;
-	uint16		slots[(BLCKSZ / sizeof(QamSlot)) + 1];	/* in the order wanted */
+	uint16		slots[(BLCKSZ / sizeof(QamSlot)) + 1];	/* in the order in which
+														 * they go */
 	int			npins;
-	Buffer		pins[QAM_MOVE_PINS];	/* their rows' pages */
-	uint8		pin_of[(BLCKSZ / sizeof(QamSlot)) + 1]; /* per slot */
+	Buffer		pins[QAM_MOVE_PINS];	/* heap pages of their rows */
+	uint8		pin_of[(BLCKSZ / sizeof(QamSlot)) + 1]; /* for each slot, its
+														 * page in pins */
 
 	/* set by qam_move_judge, for qam_move_log */
-	int			nmoved;
+	int			nmoved;			/* slots that go to the other page */
 	QamSlot		moved[(BLCKSZ / sizeof(QamSlot)) + 1];
-	int			nleaving;
+	int			nleaving;		/* those, and slots whose rows are gone */
 	uint16		leaving[(BLCKSZ / sizeof(QamSlot)) + 1];
 } QamMove;
 
-/* Where a slot comes from that goes from the schedule to its group */
+/* The source of a slot that goes from the schedule to its group */
 typedef struct QamSource
 {
 	QamMove    *move;			/* of this slot alone */
-	QamSlot		slot;			/* as it is now, once ready */
+	QamSlot		slot;			/* as it is now; set by qam_source_lock */
 } QamSource;
 
 typedef enum QamSourceState

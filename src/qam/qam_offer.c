@@ -1,20 +1,20 @@
 /*-------------------------------------------------------------------------
  *
  * qam_offer.c
- *	  What one slot has to offer to a walk, and its claim.
+ *	  What one slot has to offer to a walk, and claiming it.
  *
- * A slot is read first, by itself; then its row is judged, and if it may be had,
- * claimed.  Changes are only noted: qam_visit.c applies them, all of a page in one
- * record.
+ * First the slot alone is read.  Then its row is judged, and if the message is
+ * available, it is claimed.  Changes are only noted here; qam_visit.c applies
+ * all changes to a page in one record.
  *
  * Invariants:
  *
- * - Claim first, heap second: a claim's transaction is seen to have ended
- *   before its row is judged.  The other order would offer a message again
- *   whose consumer commits in between.
- * - A row is judged with the slot's page locked, so that ambulkdelete cannot
- *   have let go of its line pointer, and stays pinned until it has been copied
- *   or, for pop, deleted.
+ * - Claim first, heap second: first we see that a claim's transaction has
+ *   ended, and then we judge the row.  In the other order we could offer a
+ *   message again whose consumer commits in between.
+ * - A row is judged with the slot's page locked, so its line pointer has not
+ *   been reused (see qam_vacuum.c).  The heap page stays pinned until the row
+ *   was copied or, for pop, deleted.
  *
  *-------------------------------------------------------------------------
  */
@@ -46,7 +46,7 @@ qam_pin_find(QamWalk *walk, BlockNumber block)
 {
 	int			i;
 
-	/* Most recent first: rows of neighbours are neighbours mostly */
+	/* Most recent first: neighbours have their rows close together, usually */
 	for (i = walk->npins - 1; i >= 0; i--)
 		if (walk->pinned[i] == block)
 			return walk->pins[i];
@@ -61,8 +61,8 @@ qam_unpin_all(QamWalk *walk)
 }
 
 /*
- * qam_pin pins up to max_pins heap pages that are not pinned yet.  No page is locked.
- * Earlier pins are given up if there is no room.
+ * qam_pin pins heap pages that are not pinned yet, at most max_pins of them.
+ * If there is no room, all earlier pins are released.  No page is locked.
  */
 void
 qam_pin(QamWalk *walk, const BlockNumber *blocks, int nblocks)
@@ -85,11 +85,12 @@ qam_pin(QamWalk *walk, const BlockNumber *blocks, int nblocks)
  */
 
 /*
- * Expect the successor of a slot of a group: if it comes up in this walk, it may
- * be treated as the first of its group.
+ * Expect the successor of a slot of a group: if this walk comes to it, it may
+ * treat it as the first of its group.
  *
- * For the slot is ENDED, which is for ever, or in the hands of this call, which
- * may take several messages of a group.  Not all that are noted are remembered.
+ * It may, because the slot is ENDED, which is final, or claimed by this call,
+ * which may take several messages of a group.  The memory is small, and some
+ * are forgotten.
  */
 static void
 expect(QamWalk *walk, const QamSlot *slot)
@@ -118,7 +119,7 @@ is_expected(const QamWalk *walk, const QamLink *link, int slotno)
 }
 
 /*
- * Is a slot the one that is wanted, if it is one only?
+ * Is a slot the wanted one, if only one message is wanted?
  */
 static inline bool
 selects_slot(const QamSelection *selection, const QamSlot *slot)
@@ -128,7 +129,7 @@ selects_slot(const QamSelection *selection, const QamSlot *slot)
 }
 
 /*
- * Is a slot's time up, or does it not matter to the purpose?
+ * Is a slot's time up, or does its time not matter for this purpose?
  */
 static inline bool
 selects_now(const QamSelection *selection, const QamSlot *slot, TimestampTz now)
@@ -148,8 +149,9 @@ selects_now(const QamSelection *selection, const QamSlot *slot, TimestampTz now)
 }
 
 /*
- * qam_read_slot tells what the slot alone says.  For QAM_READ_RUNNING, *xid and *own tell by
- * whom.  The page, which link leads to, is locked in any mode.
+ * qam_read_slot tells what the slot alone says.  For QAM_READ_RUNNING, *xid is
+ * the transaction that keeps it, and *own tells whether that is ours.  link
+ * leads to the page, which is locked in any mode.
  */
 QamReading
 qam_read_slot(QamWalk *walk, const QamLink *link, int slotno, const QamSlot *slot,
@@ -185,7 +187,7 @@ qam_read_slot(QamWalk *walk, const QamLink *link, int slotno, const QamSlot *slo
 
 		case QAM_SLOT_APPENDED:
 
-			/* A delay need not wait for its sender */
+			/* If the message is delayed, its sender does not matter yet */
 			if (!selects_now(selection, slot, now))
 				return QAM_READ_LATER;
 			break;
@@ -200,8 +202,8 @@ qam_read_slot(QamWalk *walk, const QamLink *link, int slotno, const QamSlot *slo
 }
 
 /*
- * qam_note_reading adds what a slot that is not offered means for its page's being
- * quiet.
+ * qam_note_reading adds to the reasons why a page is quiet what one of its
+ * slots means for them.
  */
 void
 qam_note_reading(QamQuiet *quiet, const QamSlot *slot, QamReading reading, uint64 xid, bool own)
@@ -221,7 +223,7 @@ qam_note_reading(QamQuiet *quiet, const QamSlot *slot, QamReading reading, uint6
 			break;
 		case QAM_READ_BLOCKED:
 
-			/* Not by itself, but the page is not finished */
+			/* This alone is no reason to visit the page, but it is not spent */
 			quiet->earliest = Min(quiet->earliest, DT_NOEND - 1);
 			break;
 		case QAM_READ_DONE:
@@ -246,7 +248,8 @@ note_change(QamPass *pass, const QamSlot *slot)
 }
 
 /*
- * Judge a candidate's row, keeping its heap page share-locked for the next.
+ * Judge a candidate's row.  Its heap page stays locked, shared, for the next
+ * one.
  */
 static void
 judge_candidate(QamWalk *walk, QamPass *pass, Buffer heap_buffer,
@@ -263,8 +266,8 @@ judge_candidate(QamWalk *walk, QamPass *pass, Buffer heap_buffer,
 }
 
 /*
- * Make room for another claim in an array of the request.  It counts only when the
- * claim is complete.
+ * Make room for another claim in an array of the request.  The caller counts
+ * it when the claim is complete.
  */
 static QamClaimed *
 next_claimed(QamClaimRequest *req, QamClaimed **claims, int n, int *room)
@@ -285,7 +288,7 @@ next_claimed(QamClaimRequest *req, QamClaimed **claims, int n, int *room)
 }
 
 /*
- * Is a message claimed by transaction?  All that is taken away is.
+ * Is a message claimed by transaction?  All that are taken away are.
  */
 static inline bool
 is_by_xid(const QamClaimRequest *req, QamDeath death)
@@ -295,8 +298,8 @@ is_by_xid(const QamClaimRequest *req, QamDeath death)
 }
 
 /*
- * What a slot becomes whose message is taken away.  If that comes to nothing,
- * everything is as before but the claim.
+ * Compute what the slot of a message that is taken away becomes.  If taking
+ * away comes to nothing, all of it except the claim is as before.
  */
 static void
 take_away_slot(QamWalk *walk, const QamSlot *slot, QamSlot *new)
@@ -309,7 +312,7 @@ take_away_slot(QamWalk *walk, const QamSlot *slot, QamSlot *new)
 }
 
 /*
- * What a slot becomes whose message is delivered.
+ * Compute what the slot of a message that is delivered becomes.
  */
 static void
 deliver_slot(QamWalk *walk, const QamSlot *slot, QamSlot *new)
@@ -332,8 +335,8 @@ deliver_slot(QamWalk *walk, const QamSlot *slot, QamSlot *new)
 }
 
 /*
- * Claim a live row for the request: to be delivered, or, being dead or because
- * the request is for taking messages away, TAKEN.
+ * Claim the message of a live row for the request: to be delivered, or TAKEN
+ * if it is dead or the request takes messages away.
  */
 static void
 claim_slot(QamWalk *walk, QamPass *pass, const QamSlot *slot, QamRow *row,
@@ -387,7 +390,7 @@ claim_slot(QamWalk *walk, QamPass *pass, const QamSlot *slot, QamRow *row,
 	else
 		claims->nclaimed++;
 
-	/* What is ours is not to be offered as long as it is */
+	/* What we have claimed is not offered while we hold it */
 	if (is_by_xid(req, death))
 		qam_quiet_add_xid(pass->quiet, qam_claim_xid(walk->claim_xid, walk->view.next_xid), true);
 	else
@@ -395,7 +398,8 @@ claim_slot(QamWalk *walk, QamPass *pass, const QamSlot *slot, QamRow *row,
 }
 
 /*
- * Is a message that is ready beyond delivery?
+ * Why must a message that is ready not be delivered any more?  QAM_ALIVE: it
+ * may.
  */
 static QamDeath
 death_of(QamWalk *walk, const QamSlot *slot, QamRow *row)
@@ -414,7 +418,8 @@ death_of(QamWalk *walk, const QamSlot *slot, QamRow *row)
 }
 
 /*
- * Note that a live row becomes ready at a time, its claim having ended.
+ * Note that a message whose row is live, and whose claim has lapsed, becomes
+ * ready at a time.
  */
 static void
 set_ready(QamPass *pass, const QamSlot *slot, int64 ready_at)
@@ -427,9 +432,10 @@ set_ready(QamPass *pass, const QamSlot *slot, int64 ready_at)
 }
 
 /*
- * A live row, not locked by others: is it to be had now?
+ * Claim a message whose row is live and not locked by others, if it is
+ * available now.
  *
- * Returns QAM_STOP_XID if only a transaction id is missing.
+ * Returns QAM_STOP_XID if a transaction id must be assigned before that.
  */
 static QamStop
 offer(QamWalk *walk, QamPass *pass, const QamSlot *slot, QamRow *row)
@@ -440,7 +446,7 @@ offer(QamWalk *walk, QamPass *pass, const QamSlot *slot, QamRow *row)
 	const QamClaims *claims = &req->claims;
 	QamDeath	death;
 
-	/* An ack of a lease was rolled back: the lease holds on */
+	/* The ack of a lease was rolled back, so the lease holds on */
 	if ((slot->hints & QAM_HINT_ACKED) &&
 		!selects_now(selection, slot, walk->view.now))
 	{
@@ -452,7 +458,7 @@ offer(QamWalk *walk, QamPass *pass, const QamSlot *slot, QamRow *row)
 		return QAM_STOP_END;
 	}
 
-	/* A delivery failed, with its transaction or by its time's running out */
+	/* A delivery has failed: its transaction has ended, or its time is up */
 	if (QamSlotState(slot) == QAM_SLOT_CLAIMED && qam_delivers(req))
 	{
 		int64		ready_at = qam_ready_again(&delivery->retry, pass->link->seq,
@@ -465,7 +471,7 @@ offer(QamWalk *walk, QamPass *pass, const QamSlot *slot, QamRow *row)
 		}
 	}
 
-	/* Somebody took it away, but did not commit that */
+	/* Somebody took it away, but rolled back */
 	if (QamSlotState(slot) == QAM_SLOT_TAKEN &&
 		!selects_now(selection, slot, walk->view.now))
 	{
@@ -489,7 +495,7 @@ offer(QamWalk *walk, QamPass *pass, const QamSlot *slot, QamRow *row)
 		claims->ndead >= (claims->nclaimed > 0 ? delivery->max_dead :
 						  Max(delivery->max_dead, delivery->max_dead_alone)))
 	{
-		/* ready, but not for us */
+		/* It is ready, but not for us. */
 		pass->quiet->earliest = 0;
 		return QAM_STOP_END;
 	}
@@ -500,11 +506,12 @@ offer(QamWalk *walk, QamPass *pass, const QamSlot *slot, QamRow *row)
 }
 
 /*
- * A slot of a group is over: if it is the first, have the group told when the
- * page is unlocked, and expect its successor.
+ * Note that a slot of a group is over.  If it is the group's first, the group
+ * is to advance when the page is unlocked, and its successor is expected.
  *
- * But not if the caller's snapshot does not see who did away with it: the caller
- * would have the next message of the group without the effects of this one.
+ * The successor is not expected if the caller's snapshot does not see the
+ * transaction that removed this message.  The caller would get the next
+ * message of the group without the effects of this one.
  */
 static void
 note_ended(QamWalk *walk, QamPass *pass, const QamSlot *slot, uint64 gone_by)
@@ -512,7 +519,7 @@ note_ended(QamWalk *walk, QamPass *pass, const QamSlot *slot, uint64 gone_by)
 	bool		first = !QamSlotIsBlocked(slot) ||
 		is_expected(walk, pass->link, pass->slotno);
 
-	/* Until the group has been told, the page must be looked at */
+	/* Until the group has advanced, the page must be visited */
 	pass->all_done = pass->prefix_open = false;
 	pass->quiet->earliest = Min(pass->quiet->earliest,
 								QamSlotIsBlocked(slot) ? DT_NOEND - 1 : 0);
@@ -575,7 +582,7 @@ qam_visit_slot(QamWalk *walk, QamPass *pass, const QamSlot *slot)
 	if (row.state == QAM_ROW_LIVE)
 		return offer(walk, pass, slot, &row);
 
-	/* Somebody is at it: nothing to be had before that transaction ends */
+	/* Another transaction keeps the row: nothing to claim before that ends */
 	if (TransactionIdIsValid(row.xid))
 	{
 		qam_quiet_add_xid(pass->quiet, qam_full_xid(row.xid),

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * qam_offer.h
- *	  What one slot has to offer, and the state of a walk that takes it.
+ *	  What one slot has to offer, and the state of a walk that claims it.
  *
  *-------------------------------------------------------------------------
  */
@@ -15,13 +15,13 @@
 #include "qam/qam_quiet.h"
 #include "storage/buf.h"
 
-/* Heap pages a walk keeps pinned at a time, buffers permitting */
+/* Heap pages that a walk keeps pinned at a time, if there are enough buffers */
 #define QAM_MAX_PINS		128
 
 /* Slots that a walk expects at a time; a power of two */
 #define QAM_EXPECTED		256
 
-/* A change to a slot, decided on but not applied yet */
+/* A change of a slot, decided but not applied yet */
 typedef struct QamChange
 {
 	int			slotno;
@@ -42,7 +42,7 @@ typedef struct QamWalk
 	QamClaimRequest *req;
 	Relation	index;
 	QamView		view;			/* how things were when it began */
-	uint64		claim_xid;		/* claim word for claims by xid, 0 = none yet */
+	uint64		claim_xid;		/* claim word for claims by xid, 0: no id yet */
 	int			npins;
 	int			max_pins;
 	BlockNumber pinned[QAM_MAX_PINS];
@@ -50,7 +50,7 @@ typedef struct QamWalk
 	uint64		lease_claim;	/* claim word for leases */
 	XLogRecPtr	lsn;			/* end of the last record written */
 
-	/* Slots whose predecessors in their groups are ours now, or ENDED */
+	/* Slots whose predecessors in their groups are claimed by us, or ENDED */
 	bool		expecting;
 	BlockNumber expected_block; /* of the last one noted */
 	QamPlace	expected[QAM_EXPECTED];
@@ -61,18 +61,18 @@ typedef struct QamWalk
  */
 typedef struct QamPass
 {
-	int			lane;			/* the visit's */
-	const QamLink *link;		/* likewise: to the page */
-	QamQuiet   *quiet;			/* likewise: what has been noted so far */
+	int			lane;			/* as in the visit */
+	const QamLink *link;		/* as in the visit: to the page */
+	QamQuiet   *quiet;			/* the visit's: what has been noted so far */
 	int			slotno;			/* the slot that it has come to */
-	int			done_prefix;	/* slots before it are DONE */
-	bool		prefix_open;	/* is done_prefix still growing? */
+	int			done_prefix;	/* all slots before this one are DONE */
+	bool		prefix_open;	/* may done_prefix still grow? */
 	bool		all_done;
 	Buffer		locked_heap;	/* share-locked, or invalid */
 	int			nchanges;
 	QamChange	changes[QAM_SLOTS_PER_PAGE];
 
-	/* Those whose first slot is ENDED: told when the page is unlocked */
+	/* Groups whose first slot is ENDED: advanced when the page is unlocked */
 	int			ngroups;
 	uint32		groups[QAM_SLOTS_PER_PAGE];
 } QamPass;
@@ -84,9 +84,9 @@ typedef enum QamReading
 	QAM_READ_LATER,				/* not before its ready_at */
 	QAM_READ_RUNNING,			/* not while its transaction is open */
 	QAM_READ_OTHER,				/* not the row that is wanted */
-	QAM_READ_BLOCKED,			/* not while there is one before it in its
-								 * group */
-	QAM_READ_ENDED,				/* over, and its group should be told */
+	QAM_READ_BLOCKED,			/* not while another slot comes before it in
+								 * its group */
+	QAM_READ_ENDED,				/* over, and its group should advance */
 	QAM_READ_CANDIDATE			/* ask the heap */
 } QamReading;
 
@@ -95,12 +95,12 @@ typedef enum QamStop
 {
 	QAM_STOP_END,				/* all slots looked at */
 	QAM_STOP_ENOUGH,			/* as many messages as were asked for */
-	QAM_STOP_PIN,				/* heap page of slotno must be pinned */
+	QAM_STOP_PIN,				/* the heap page of slotno must be pinned */
 	QAM_STOP_XID				/* a transaction id is needed to claim slotno */
 } QamStop;
 
 /*
- * Are messages wanted to be handed out, or else to be taken away?
+ * Are messages to be delivered?  Otherwise they are taken away.
  */
 static inline bool
 qam_delivers(const QamClaimRequest *req)
@@ -109,7 +109,7 @@ qam_delivers(const QamClaimRequest *req)
 }
 
 /*
- * Is it one message only that is wanted?
+ * Is only one message wanted?
  */
 static inline bool
 qam_wants_one(const QamClaimRequest *req)

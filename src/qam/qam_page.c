@@ -3,10 +3,16 @@
  * qam_page.c
  *	  The only file that changes the bytes of a queue index's pages.
  *
- * Every verb edits the page it is given and reports to qam_xlog.c which bytes
- * it touched, or that they are but a hint.  The page belongs to a change that
- * is under way (see qam_xlog.h), except for the two init verbs, whose
- * pages are logged whole.  None of them can fail.
+ * Each function that changes a page also tells qam_xlog.c which bytes it has
+ * touched, and whether they are only a hint.  The page belongs to a change
+ * that is under way (see qam_xlog.h).  The functions that fill a fresh page
+ * (qam_page_init...) have nothing to tell, because such pages are logged
+ * whole.
+ *
+ * None of the functions raises an error: they may run in critical sections.
+ * What they need has been checked by their callers before the change began:
+ * that there is room, that a slot or group has the number given, and that a
+ * directory agrees with the page that is to be split.
  *
  *-------------------------------------------------------------------------
  */
@@ -63,7 +69,7 @@ qam_page_init_meta(Page page, const uint64 *nonce, const uint64 *group_key)
 }
 
 /*
- * qam_page_append adds slots behind the last one.  There must be room.
+ * qam_page_append adds slots behind the last one.  There is room for them.
  */
 void
 qam_page_append(QamLog *log, Page page, const QamSlot *slots, int nslots)
@@ -79,7 +85,8 @@ qam_page_append(QamLog *log, Page page, const QamSlot *slots, int nslots)
 }
 
 /*
- * qam_page_set_slot gives a slot a new state, attempts, ready_at and claim.
+ * qam_page_set_slot gives a slot new attempts, state, hints, ready_at and
+ * claim.
  */
 void
 qam_page_set_slot(QamLog *log, Page page, int slotno, const QamSlot *new)
@@ -96,12 +103,13 @@ qam_page_set_slot(QamLog *log, Page page, int slotno, const QamSlot *new)
 }
 
 /*
- * qam_page_set_over ends a slot's life: its row is gone.  In a group, it becomes
- * DONE only when the group has gone on to the next (qam_page_set_done).
+ * qam_page_set_over notes that the row of a slot is gone: the slot becomes
+ * DONE or, in a group, ENDED.  Then it becomes DONE when the group advances
+ * (qam_page_set_done).
  *
- * With keep_claim, the row is known to have been deleted, and a second ack can
- * be told that it is one.  Otherwise an UPDATE may have moved it, and all that
- * can be said to a late receipt is that its claim is lost.
+ * With keep_claim, the row is known to have been deleted, so a second ack can
+ * be recognized as one.  Otherwise an UPDATE may have moved the row, and a
+ * late receipt is merely lost.
  */
 void
 qam_page_set_over(QamLog *log, Page page, int slotno, bool keep_claim, uint64 gone_by)
@@ -114,7 +122,7 @@ qam_page_set_over(QamLog *log, Page page, int slotno, bool keep_claim, uint64 go
 		slot->ready_at = (int64) gone_by;
 		qam_log_bytes(log, page, &slot->ready_at, sizeof(slot->ready_at));
 
-		/* Somebody must tell its group, if not we */
+		/* If we do not make its group advance, somebody else must see it */
 		if (!QamSlotIsBlocked(slot))
 			qam_page_lower_earliest(log, page, 0);
 	}
@@ -129,8 +137,8 @@ qam_page_set_over(QamLog *log, Page page, int slotno, bool keep_claim, uint64 go
 }
 
 /*
- * qam_page_set_done makes a slot DONE: one that is ENDED when its group has gone
- * on, or one that has been moved elsewhere.
+ * qam_page_set_done makes a slot DONE: an ENDED one when its group advances,
+ * or one that moves to another page.
  */
 void
 qam_page_set_done(QamLog *log, Page page, int slotno)
@@ -142,11 +150,11 @@ qam_page_set_done(QamLog *log, Page page, int slotno)
 }
 
 /*
- * qam_page_unblock makes a slot the first of its group.  The page must be looked
- * at from the time on at which it can be offered.
+ * qam_page_unblock makes a slot the first of its group, and has the page
+ * visited from the time on at which the slot can be offered.
  *
- * If nobody has a claim on it (idle), it is offered to those only who see the
- * transaction gone_by.
+ * If nobody has a claim on the slot ("idle"), it is offered only to snapshots
+ * that see the transaction gone_by.
  */
 void
 qam_page_unblock(QamLog *log, Page page, int slotno, bool idle, uint64 gone_by)
@@ -166,7 +174,7 @@ qam_page_unblock(QamLog *log, Page page, int slotno, bool idle, uint64 gone_by)
 }
 
 /*
- * qam_page_set_successor says which slot follows in the group of this one.
+ * qam_page_set_successor notes which slot follows this one in its group.
  */
 void
 qam_page_set_successor(QamLog *log, Page page, int slotno, const QamPlace *next)
@@ -181,7 +189,7 @@ qam_page_set_successor(QamLog *log, Page page, int slotno, const QamPlace *next)
 }
 
 /*
- * qam_page_set_slot_hint replaces a slot's hints; not logged.
+ * qam_page_set_slot_hint replaces a slot's hints.  Not logged.
  */
 void
 qam_page_set_slot_hint(QamLog *log, Page page, int slotno, uint8 hints)
@@ -193,7 +201,8 @@ qam_page_set_slot_hint(QamLog *log, Page page, int slotno, uint8 hints)
 }
 
 /*
- * qam_page_set_acked sets a slot's hint that its row has been deleted, logged.
+ * qam_page_set_acked sets the hint that a slot's row has been deleted, and has
+ * the page visited.  Logged.
  */
 void
 qam_page_set_acked(QamLog *log, Page page, int slotno)
@@ -206,8 +215,8 @@ qam_page_set_acked(QamLog *log, Page page, int slotno)
 }
 
 /*
- * qam_page_set_hints replaces a page's hints by what a walker found; not
- * logged.  It must hold for the slots as they are, see README, "Hints".
+ * qam_page_set_hints replaces a page's hints.  Not logged.  They must hold for
+ * the slots as they are now; see README, "Hints".
  */
 void
 qam_page_set_hints(QamLog *log, Page page, int64 earliest, uint64 owner,
@@ -223,9 +232,9 @@ qam_page_set_hints(QamLog *log, Page page, int64 earliest, uint64 owner,
 }
 
 /*
- * qam_page_lower_earliest makes the page be looked at from "earliest" on, as
- * a slot becomes ready then.  Logged, with the change of the slot; so is the
- * owner, as the two are true together.
+ * qam_page_lower_earliest has the page visited from "earliest" on, because a
+ * slot becomes ready then.  Logged together with the change of the slot.  The
+ * owner is logged, too, because the two hints are true only together.
  */
 void
 qam_page_lower_earliest(QamLog *log, Page page, int64 earliest)
@@ -238,8 +247,8 @@ qam_page_lower_earliest(QamLog *log, Page page, int64 earliest)
 }
 
 /*
- * qam_page_unset_earliest makes the page be looked at; not logged, because
- * nothing becomes ready by it.
+ * qam_page_unset_earliest has the page visited.  Not logged, because no slot
+ * becomes ready earlier.
  */
 void
 qam_page_unset_earliest(QamLog *log, Page page)
@@ -265,8 +274,8 @@ qam_page_set_next(QamLog *log, Page page, QamLink next)
 /*
  * qam_page_set_free turns a page into an entry of the free list.
  *
- * Its slots and its number stay until it is used again: a late ack may still
- * learn from them that it is the second one.
+ * Its slots and its number stay until it is used again, because they can still
+ * show that a late ack is the second one.
  */
 void
 qam_page_set_free(QamLog *log, Page page, QamLink next_free)
@@ -280,8 +289,9 @@ qam_page_set_free(QamLog *log, Page page, QamLink next_free)
 }
 
 /*
- * The metapage's verbs: lane heads and tails, the free list's head, the nonce,
- * the page number counter, and the hint that something became ready early.
+ * Changes of the metapage: the ends of lanes, the head of the free list, the
+ * nonce, the number of the next page, the count of wake-ups (a hint), and the
+ * roots of directory and schedule.
  */
 void
 qam_page_set_lane_head(QamLog *log, Page page, int lane, QamLink head)
@@ -357,8 +367,8 @@ qam_page_set_schedule(QamLog *log, Page page, BlockNumber block)
 }
 
 /*
- * qam_page_init_directory fills a fresh page as the root of a directory with one
- * page of groups.
+ * qam_page_init_directory makes a fresh page the root of a directory that has
+ * one page of groups.
  */
 void
 qam_page_init_directory(Page page, uint64 seq, BlockNumber groups)
@@ -373,9 +383,9 @@ qam_page_init_directory(Page page, uint64 seq, BlockNumber groups)
 }
 
 /*
- * qam_page_split_groups makes a page of groups two: those whose hash has the next
- * bit set, of "depth" bits so far, go to the fresh page, for which the root, a
- * level deeper if need be, gets the links.
+ * qam_page_split_groups splits a page of groups.  The groups with the next bit
+ * of their hash set, after the page's "depth" bits, go to the fresh page, and
+ * the root gets the links to that.  The depth of the root grows if it has to.
  */
 void
 qam_page_split_groups(QamLog *log, Page root, Page old, Page new, BlockNumber new_block,
@@ -426,7 +436,8 @@ qam_page_split_groups(QamLog *log, Page root, Page old, Page new, BlockNumber ne
 }
 
 /*
- * qam_page_set_group stores a group: a new one, or over an old one of the page.
+ * qam_page_set_group stores a group as entry i: a new entry, or in place of an
+ * old one.
  */
 void
 qam_page_set_group(QamLog *log, Page page, int i, const QamGroup *group)
@@ -444,7 +455,8 @@ qam_page_set_group(QamLog *log, Page page, int i, const QamGroup *group)
 }
 
 /*
- * qam_page_remove_group takes a group off its page; the last one takes its place.
+ * qam_page_remove_group removes entry i from its page.  The last entry takes
+ * its place.
  */
 void
 qam_page_remove_group(QamLog *log, Page page, int i)
@@ -459,12 +471,12 @@ qam_page_remove_group(QamLog *log, Page page, int i)
 	if (i < last)
 		qam_log_bytes(log, page, &groups[i], sizeof(QamGroup));
 
-	/* Replay leaves nothing between content and special space either */
+	/* Replay clears what is between content and special space, too */
 	memset(&groups[last], 0, sizeof(QamGroup));
 }
 
 /*
- * qam_page_init_schedule fills a fresh page as the root of an empty schedule.
+ * qam_page_init_schedule makes a fresh page the root of an empty schedule.
  */
 void
 qam_page_init_schedule(Page page, uint64 seq, uint64 cursor)
@@ -480,8 +492,8 @@ qam_page_init_schedule(Page page, uint64 seq, uint64 cursor)
 }
 
 /*
- * The verbs of the schedule's root: the cursor, when something near is due, and
- * the ends of a list.
+ * Changes of the schedule's root: the cursor, the time when something near is
+ * due, and the ends of a list.
  */
 void
 qam_page_set_cursor(QamLog *log, Page page, uint64 cursor)
@@ -511,10 +523,11 @@ qam_page_set_ends(QamLog *log, Page page, int offset, QamListEnds ends)
 }
 
 /*
- * qam_page_is_removable tells whether all slots of a lane's page are DONE and the
- * page is not the list's last one, so that it may be unlinked.  Locked.
+ * qam_page_is_removable tells whether a page of a lane may be unlinked: all
+ * slots are DONE, and it is not the last page of the list.  The page is
+ * locked.
  *
- * All are looked at, whatever the page's hint says.
+ * All slots are looked at, whatever the page's hint says.
  */
 bool
 qam_page_is_removable(Page page)
@@ -523,7 +536,8 @@ qam_page_is_removable(Page page)
 }
 
 /*
- * qam_page_is_spent tells whether no slot of a page is in use any more.  Locked.
+ * qam_page_is_spent tells whether all slots of a page are DONE.  The page is
+ * locked.
  */
 bool
 qam_page_is_spent(Page page)

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * qam_page.h
- *	  The verbs that change the bytes of pages.
+ *	  The functions that change the bytes of pages.
  *
  *-------------------------------------------------------------------------
  */

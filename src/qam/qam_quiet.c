@@ -3,9 +3,9 @@
  * qam_quiet.c
  *	  Why pages need not be visited, and what a backend remembers of that.
  *
- * A walk collects, for each page whose slots it has all looked at, the reasons
- * why it offers nothing (QamQuiet).  Neighbours with such reasons make a run,
- * which the next walk passes by at once, for as long as the reasons hold.
+ * When a walk has looked at all slots of a page, it knows the reasons why the
+ * page offers nothing (QamQuiet).  Neighbouring pages with such reasons make
+ * up a run.  The next walk skips a run as long as its reasons hold.
  *
  *-------------------------------------------------------------------------
  */
@@ -21,7 +21,7 @@
 #include "storage/proc.h"
 #include "utils/timestamp.h"
 
-/* Passed-by pages worth remembering, for how long, and how many runs of them */
+/* Runs: least length, length of a long one, how long and how many are kept */
 #define QAM_RUN_MIN_PAGES	4
 #define QAM_RUN_LONG		32
 #define QAM_RUN_LIFETIME	(5 * USECS_PER_SEC)
@@ -30,11 +30,12 @@
 static QamRun runs[QAM_RUNS];
 static int	next_run = 0;
 
-/* Subtransactions of this backend rolled back so far */
+/* How many subtransactions of this backend have been rolled back so far */
 static uint64 rollbacks = 0;
 
 /*
- * qam_quiet_init makes reasons that last for ever: those of no slot at all.
+ * qam_quiet_init makes the reasons of a page without slots, which hold for
+ * ever.
  */
 void
 qam_quiet_init(QamQuiet *quiet)
@@ -44,7 +45,8 @@ qam_quiet_init(QamQuiet *quiet)
 }
 
 /*
- * qam_quiet_add_xid notes that something depends on a transaction's being open.
+ * qam_quiet_add_xid notes that a page is quiet only while a transaction is
+ * open.
  */
 void
 qam_quiet_add_xid(QamQuiet *quiet, uint64 fullxid, bool own)
@@ -70,7 +72,7 @@ qam_quiet_add_xid(QamQuiet *quiet, uint64 fullxid, bool own)
 }
 
 /*
- * Add the reasons of another page.
+ * Add the reasons of another page to those of a run.
  */
 static void
 quiet_add(QamQuiet *quiet, const QamQuiet *more)
@@ -90,8 +92,8 @@ quiet_add(QamQuiet *quiet, const QamQuiet *more)
 }
 
 /*
- * Wake-ups so far in the range of a run's pages, whose numbers grow along it.
- * *woken: was there one by this very walk?
+ * Count the wake-ups so far in the range of a run's pages, whose numbers grow
+ * along it.  *woken tells whether this walk itself has caused one.
  */
 static uint32
 run_wakeups(const QamView *view, const QamRun *run, bool *woken)
@@ -112,7 +114,8 @@ run_wakeups(const QamView *view, const QamRun *run, bool *woken)
 }
 
 /*
- * Is a remembered run, of this index as this walk found it, still quiet?
+ * Is a remembered run still quiet?  It is of the index that this walk goes
+ * through.
  */
 static bool
 run_valid(QamView *view, QamRun *run)
@@ -133,12 +136,13 @@ run_valid(QamView *view, QamRun *run)
 }
 
 /*
- * qam_run_find finds a remembered run of quiet pages that begins with this one.
+ * qam_run_find finds a remembered run of quiet pages that begins with this
+ * page.
  *
- * A run is good as long as its reasons hold and nothing has become ready
- * before its time (the metapage's "wakeups").  Pages of it may have been
- * unlinked since; if that befell the page behind it, its link fails when it
- * is followed.
+ * A run is valid as long as its reasons hold and no slot on its pages has
+ * become ready before its time (the metapage's "wakeups").  Pages of it may
+ * have been unlinked since.  If the page behind it was unlinked, the link to
+ * that fails when it is followed.
  */
 QamRun *
 qam_run_find(QamView *view, int lane, const QamLink *link)
@@ -164,7 +168,7 @@ qam_run_find(QamView *view, int lane, const QamLink *link)
 }
 
 /*
- * Begin a run at a page.
+ * Begin a run that has no pages yet.
  */
 static void
 run_begin(QamView *view, QamRun *run, int lane)
@@ -179,7 +183,7 @@ run_begin(QamView *view, QamRun *run, int lane)
 }
 
 /*
- * qam_run_end remembers a run, if it is long enough, and leaves an empty one.
+ * qam_run_end remembers a run, if it is long enough, and makes it empty.
  */
 void
 qam_run_end(QamView *view, QamRun *run)
@@ -208,8 +212,8 @@ qam_run_end(QamView *view, QamRun *run)
 /*
  * Would the page's reasons end sooner than those of the run so far?
  *
- * They name transactions that those do not name, or a time that will come while
- * the run may still be remembered.
+ * They would if they name transactions that the run's reasons do not name, or
+ * a time that comes while the run may still be remembered.
  */
 static bool
 run_shortened(QamView *view, const QamRun *run, const QamQuiet *quiet)
@@ -234,10 +238,11 @@ run_shortened(QamView *view, const QamRun *run, const QamQuiet *quiet)
 }
 
 /*
- * qam_run_add adds a quiet page to a run, or ends the run if the page's reasons are too many.
+ * qam_run_add adds a quiet page to a run.  If the reasons become too many, the
+ * run ends instead.
  *
- * A long run is not spoilt by a page that is quiet for but a moment, such as
- * one that other consumers are just emptying: that begins a run of its own.
+ * A long run is not spoilt by a page that is quiet for a moment only, such as
+ * one that other consumers are just emptying.  Such a page begins a new run.
  */
 void
 qam_run_add(QamView *view, QamRun *run, int lane, const QamLink *link,
@@ -274,7 +279,7 @@ count_rollback(SubXactEvent event, SubTransactionId mine,
 }
 
 /*
- * qam_rollbacks returns how often something was rolled back to a savepoint.
+ * qam_rollbacks returns how many subtransactions have been rolled back so far.
  */
 uint64
 qam_rollbacks(void)

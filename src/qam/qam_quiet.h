@@ -18,22 +18,24 @@ typedef struct QamView
 	TimestampTz now;
 	uint64		next_xid;
 	QamXidCache xids;			/* of transactions looked up since */
-	uint64		woken[QAM_WAKE_CELLS / 64]; /* wake-ups by the walk itself */
+	uint64		woken[QAM_WAKE_CELLS / 64]; /* cells that the walk has woken
+											 * itself */
 } QamView;
 
 /*
- * Why a page, or a run of pages, need not be visited: none of its messages can
- * become ready before "earliest" as long as the transactions "owners" are open
- * and (own) the current transaction has not rolled anything back.
+ * Why a page, or a run of pages, need not be visited.  None of its messages
+ * can become ready before "earliest", as long as the transactions "owners" are
+ * open and, with "own", as long as the current transaction has neither ended
+ * nor rolled back a subtransaction.
  */
 #define QAM_MAX_OWNERS		8
 
 typedef struct QamQuiet
 {
 	int64		earliest;		/* 0: not quiet at all */
-	bool		by_row;			/* some owner is known from a heap row only */
+	bool		by_row;			/* an owner may be known from a heap row only */
 	bool		own;			/* some slots depend on this transaction */
-	uint64		own_xid;		/* the one (sub)transaction, 0 if several */
+	uint64		own_xid;		/* its (sub)transaction; 0: several */
 	int			nowners;
 	uint64		owners[QAM_MAX_OWNERS];
 } QamQuiet;
@@ -49,7 +51,7 @@ typedef struct QamRun
 	int			npages;			/* 0: no run */
 	QamQuiet	quiet;
 	TimestampTz seen;
-	uint32		wakeups;		/* in the range of its pages */
+	uint32		wakeups;		/* wake-ups in the range of its pages */
 	LocalTransactionId lxid;
 	uint64		rollbacks;
 } QamRun;

@@ -1,14 +1,14 @@
 /*-------------------------------------------------------------------------
  *
  * qam_ref.c
- *	  What a delivery's address (QamRef) is worth now, and giving it back.
+ *	  What the address of a delivery (QamRef) is worth now, and giving back.
  *
- * A ref is good for as long as the slot says what it said at the claim: same
- * database, same build of the index, same page incarnation, same claim word,
- * same number of attempts.  All of that is in the proof, a keyed hash.  Whoever
- * claims the message anew, gives it back or rebuilds the index changes one of
- * them; and in a copy of the database, made by CREATE DATABASE with this one as
- * its template, nothing but the first is another.
+ * A ref is good as long as the slot says what it said at the claim: same
+ * database, same build of the index, same page number, same claim word, same
+ * number of attempts.  All of these are in the proof, a keyed hash.  When the
+ * message is claimed again or given back, or the index is rebuilt, one of them
+ * changes.  In a copy of the database that CREATE DATABASE has made, using
+ * this one as the template, only the first is different.
  *
  *-------------------------------------------------------------------------
  */
@@ -32,7 +32,7 @@
 #include "utils/timestamp.h"
 
 /*
- * Find the slot a ref means on a locked page; NULL if the ref is stale.
+ * Find the slot that a ref means on a locked page; NULL if the ref is stale.
  */
 static QamSlot *
 ref_slot(Relation index, Page page, const QamRef *ref)
@@ -40,7 +40,10 @@ ref_slot(Relation index, Page page, const QamRef *ref)
 	QamOpaque	opaque = QamPageGetOpaque(page);
 	QamSlot    *slot;
 
-	/* On a free page, slots are DONE and still tell a second ack */
+	/*
+	 * Slots on a free page are DONE, and still show that an ack is a second
+	 * one
+	 */
 	if (qam_page_fault(page) != NULL ||
 		(opaque->kind != QAM_PAGE_LANE && opaque->kind != QAM_PAGE_FREE) ||
 		ref->slot >= QamPageGetSlotCount(page))
@@ -53,7 +56,7 @@ ref_slot(Relation index, Page page, const QamRef *ref)
 }
 
 /*
- * How the claim of a slot stands, going by the slot alone.
+ * What is the state of a slot's claim, according to the slot alone?
  */
 static QamRefState
 claim_state(const QamSlot *slot, TimestampTz now)
@@ -83,12 +86,13 @@ claim_state(const QamSlot *slot, TimestampTz now)
 }
 
 /*
- * Find the slot a ref means, judge claim and row together, and leave the
- * slot's page locked in the given mode, and the row's page pinned.
+ * Find the slot that a ref means, and judge its claim and its row together.
  *
- * Returns the slot, or NULL with nothing locked or pinned, if the ref is
- * stale.  *row is set unless the claim's state alone decides.  Of a slot that is
- * over, no row is pinned, and the page may be but share-locked.
+ * Returns the slot, with its page locked in the given mode and the row's page
+ * pinned; or NULL if the ref is stale, with nothing locked or pinned.  If the
+ * slot is over, no row is pinned, and the slot's page may be locked only
+ * shared.  *row is set unless the state of the claim alone decides (LOST and
+ * GONE).
  */
 static QamSlot *
 resolve(Relation heap, Relation index, const QamRef *ref, int mode,
@@ -100,12 +104,12 @@ resolve(Relation heap, Relation index, const QamRef *ref, int mode,
 	*state = QAM_REF_LOST;
 	*heap_buffer = InvalidBuffer;
 
-	/* Anything that reads the metapage or the file's size comes first */
+	/* What reads the metapage or the size of the file comes before any lock */
 	(void) qam_meta_nonce(index);
 	if (!qam_block_exists(index, ref->block))
 		return NULL;
 
-	/* A slot's TID never changes: pin its page before we lock for good */
+	/* A slot's TID never changes: pin the row's page, and then lock for good */
 	*buffer = ReadBuffer(index, ref->block);
 	LockBuffer(*buffer, BUFFER_LOCK_SHARE);
 	slot = ref_slot(index, BufferGetPage(*buffer), ref);
@@ -154,9 +158,9 @@ resolve(Relation heap, Relation index, const QamRef *ref, int mode,
 /*
  * qam_locate tells what a ref is worth, and where its row is.
  *
- * No locks on exit.  For HELD, LAPSED and BUSY the row's heap page is pinned,
- * so that its line pointer cannot be used again before the caller has deleted
- * the row; the caller releases the pin.
+ * No locks on exit.  For HELD, LAPSED and BUSY, the row's heap page is pinned,
+ * so that its line pointer is not reused before the caller has deleted the
+ * row.  The caller releases the pin.
  */
 void
 qam_locate(Relation heap, Relation index, const QamRef *ref, QamLocated *out)
@@ -185,12 +189,13 @@ qam_locate(Relation heap, Relation index, const QamRef *ref, QamLocated *out)
 }
 
 /*
- * qam_confirm_ack tells, after the row has been deleted, whether the claim
- * was still the ref's all along; if not, the deleter must roll back.
+ * qam_confirm_ack is called after the row has been deleted.  It tells whether
+ * the ref is still good.  If not, the message was claimed again or given back
+ * meanwhile, and the deleter must roll back.
  *
- * If so, leaves a hint on the slot that there is something to see in the heap,
- * so that an acked lease does not stay until its time.  The claim is kept: an
- * ack that rolls back still holds its lease.
+ * If it is good, a hint on the slot tells walks to look at the row, so that
+ * the slot of an acked lease does not stay until the lease's time.  The claim
+ * is kept: if the ack rolls back, the lease still holds.
  */
 bool
 qam_confirm_ack(Relation index, const QamRef *ref)
@@ -212,8 +217,8 @@ qam_confirm_ack(Relation index, const QamRef *ref)
 		Page		page;
 
 		/*
-		 * In a group, others wait for it, and a crash shall not keep them
-		 * waiting
+		 * In a group, other messages wait for this one, and a crash must not
+		 * keep them waiting
 		 */
 		if (slot->group_hash != 0)
 		{
@@ -239,7 +244,7 @@ qam_confirm_ack(Relation index, const QamRef *ref)
 }
 
 /*
- * What giving back makes of a slot.
+ * Compute what giving back makes of a slot.
  */
 static void
 give_back_slot(QamSlot *new, QamGiveBack how, int64 delay, const QamRetry *retry,
@@ -276,18 +281,19 @@ give_back_slot(QamSlot *new, QamGiveBack how, int64 delay, const QamRetry *retry
 }
 
 /*
- * What a slot becomes again whose claim is undone.
+ * Compute what a slot becomes again when its claim is undone.
  *
- * Stuck, it is READY later, and keeps the word of the last claim, so that a late
- * ack is still accepted.  Words of those who inserted or tried to take away are
- * none.
+ * If its message is stuck, the slot is READY after a pause.  It keeps the word
+ * of its last claim, so that a late ack is still accepted.  The word of a
+ * transaction that inserted the row, or tried to take it away, is not that of
+ * a delivery, and is cleared.
  */
 static void
 undo_slot(QamSlot *new, const QamUndo *undo, bool stuck, TimestampTz now)
 {
 	uint8		blocked = new->state & QAM_SLOT_BLOCKED;
 
-	/* Its group may have come to it since */
+	/* The group may have advanced to it since */
 	new->state = (undo->old_state & ~QAM_SLOT_BLOCKED) | blocked;
 	new->attempts = undo->old_attempts;
 	new->hints = undo->old_hints;
@@ -308,8 +314,8 @@ undo_slot(QamSlot *new, const QamUndo *undo, bool stuck, TimestampTz now)
 /*
  * qam_undo_claim: see qam.h.  No locks on entry or exit.
  *
- * What may have been made of the slot if its transaction has ended meanwhile is
- * undone as well, as long as the word of our claim is there.
+ * If our transaction has ended, a walk may have changed the slot since.  That
+ * is undone as well, as long as the slot has the word of our claim.
  */
 void
 qam_undo_claim(Relation index, const QamClaimed *claimed, bool stuck)
@@ -328,8 +334,8 @@ qam_undo_claim(Relation index, const QamClaimed *claimed, bool stuck)
 	slot = QamPageGetSlots(page) + claimed->ref.slot;
 
 	/*
-	 * It may have moved out of the schedule: then the claim stays till the
-	 * end
+	 * The slot may have moved out of the schedule.  Then the claim stays
+	 * until the transaction ends.
 	 */
 	if (qam_page_is(page, &link, undo->lane) &&
 		claimed->ref.slot < QamPageGetSlotCount(page) &&
@@ -353,8 +359,8 @@ qam_undo_claim(Relation index, const QamClaimed *claimed, bool stuck)
 }
 
 /*
- * resolve with the page locked exclusively, if the slot's claim can be given
- * back, or prolonged; otherwise NULL with nothing locked or pinned.
+ * Call resolve with the page locked exclusively.  Returns NULL, with nothing
+ * locked or pinned, if the slot's claim cannot be given back or prolonged.
  */
 static QamSlot *
 resolve_to_give_back(Relation heap, Relation index, const QamRef *ref, QamGiveBack how,
@@ -367,7 +373,7 @@ resolve_to_give_back(Relation heap, Relation index, const QamRef *ref, QamGiveBa
 	if (slot == NULL)
 		return NULL;
 
-	/* A row that somebody is deleting may come back, so its slot counts */
+	/* If a row is just being deleted, that may roll back: the slot decides */
 	if (*state == QAM_REF_BUSY)
 		*state = claim_state(slot, GetCurrentTimestamp());
 	if (*state == QAM_REF_HELD || (*state == QAM_REF_LAPSED && how != QAM_END_LEASE))
@@ -381,9 +387,9 @@ resolve_to_give_back(Relation heap, Relation index, const QamRef *ref, QamGiveBa
 /*
  * qam_give_back nacks, releases, ends or extends; see qam.h for the contract.
  *
- * The change of the slot and the lowering of its page's "earliest" hint are
- * one record: if a crash brought back a page whose hint was raised without
- * the record, the message would be passed by until then.
+ * The change of the slot, and the lowering of its page's "earliest" hint, are
+ * one record.  Without that, a crash could bring back a page with a raised
+ * hint, and walks would pass the message by until then.
  */
 QamRefState
 qam_give_back(Relation heap, Relation index, const QamRef *ref, QamGiveBack how,
@@ -405,7 +411,7 @@ qam_give_back(Relation heap, Relation index, const QamRef *ref, QamGiveBack how,
 	slot = resolve_to_give_back(heap, index, ref, how, &buffer, &heap_buffer, &state);
 	if (slot != NULL && how != QAM_EXTEND && slot->group_hash != 0)
 	{
-		/* Those behind it come first; see "Groups" in the README */
+		/* The later ones of the group come first; see "Groups" in the README */
 		new = *slot;
 		UnlockReleaseBuffer(buffer);
 		ReleaseBuffer(heap_buffer);
@@ -427,7 +433,7 @@ qam_give_back(Relation heap, Relation index, const QamRef *ref, QamGiveBack how,
 	give_back_slot(&new, how, delay, retry, seq, ref->slot);
 	*when = new.ready_at;
 
-	/* Once it is ready, nobody may be kept from noticing */
+	/* Once the slot is ready, no interrupt may prevent the wake-up */
 	HOLD_INTERRUPTS();
 	qam_log_begin(&log, index);
 	page = qam_log_page(&log, buffer, false);

@@ -3,18 +3,19 @@
  * qam_schedule.c
  *	  Messages due later: the schedule itself.
  *
- * A message with a delivery time in the future has its slot in the schedule, a
- * timing wheel (see QamScheduleData): buckets by time, each a list of pages,
- * growing coarser with distance.  So a million messages for tomorrow are in a
- * few buckets that nobody opens today.  When the first bucket's time comes, it
- * is opened: its slots go to finer buckets, to the list "near", or, if due, to
- * the ends of their lanes and groups.  "near" holds what is due within a
- * tick; its slots go to the lanes when each is due.  What does so is qam_due.c.
+ * A message whose delivery time is in the future has its slot in the schedule,
+ * a timing wheel (see QamScheduleData).  It has buckets by time, each a list
+ * of pages, which grow coarser with distance.  So a million messages for
+ * tomorrow are in a few buckets that nobody opens today.  When the time of the
+ * first bucket is up, it is opened: its slots go to finer buckets, to the list
+ * "near" or, if they are due, to the ends of their lanes and groups.  "near"
+ * holds what is due within a tick; its slots go to the lanes when each is due.
+ * All of that is done by qam_due.c.
  *
- * Lock order: metapage, groups, lane pages, the schedule's root, page that slots
- * go to, page that they come from, heap page.  The root is locked exclusively to
- * change it, and shared to append to a list, which keeps lists from being opened
- * or freed meanwhile.
+ * Lock order: metapage, groups, lane pages, the schedule's root, the page that
+ * slots go to, the page that they come from, heap page.  The root is locked
+ * exclusively to change it, and shared to append to a list.  A shared lock
+ * keeps the lists from being opened or freed meanwhile.
  *
  *-------------------------------------------------------------------------
  */
@@ -45,7 +46,7 @@ tick_of(int64 time)
 }
 
 /*
- * qam_schedule_list tells in which list of the schedule a time belongs.
+ * qam_schedule_list tells which list of the schedule a time belongs to.
  */
 int
 qam_schedule_list(const QamScheduleData *schedule, int64 ready_at)
@@ -62,12 +63,12 @@ qam_schedule_list(const QamScheduleData *schedule, int64 ready_at)
 }
 
 /*
- * The bucket that is to be opened first, and the tick at which it begins, which
- * is later than the cursor.  Returns 0 if all are empty, as far as they begin
+ * Which bucket is to be opened first?  *start is the tick at which it begins,
+ * which is later than the cursor.  Returns 0 if there is none that begins
  * before the end of time.
  *
- * Lower digits come first: their buckets are in the cursor's own cell of the
- * next digit.
+ * Lower digits come first, because all of their buckets lie before the next
+ * bucket of the next higher digit.
  */
 static int
 first_bucket(const QamScheduleData *schedule, uint64 *start)
@@ -92,7 +93,8 @@ first_bucket(const QamScheduleData *schedule, uint64 *start)
 }
 
 /*
- * qam_schedule_next tells when there is something to do next (DT_NOEND: never).
+ * qam_schedule_next tells when the schedule has to be run next (DT_NOEND:
+ * never).
  */
 int64
 qam_schedule_next(const QamScheduleData *schedule)
@@ -110,7 +112,7 @@ qam_schedule_next(const QamScheduleData *schedule)
 }
 
 /*
- * Pin and lock the schedule's root.  It exists.
+ * Pin and lock the schedule's root, which exists.
  */
 static Buffer
 schedule_root(Relation index, int mode)
@@ -120,7 +122,7 @@ schedule_root(Relation index, int mode)
 }
 
 /*
- * The ends of a list.  It has both or none.
+ * The ends of a list.  It must have both or neither.
  */
 static QamListEnds
 ends_of(Relation index, const QamScheduleData *schedule, int list)
@@ -135,8 +137,8 @@ ends_of(Relation index, const QamScheduleData *schedule, int list)
 }
 
 /*
- * Pin and lock a page that a list of the schedule begins or ends with, according
- * to the root, which is locked.
+ * Pin and lock the first or last page of a list, as the root says.  The root
+ * is locked.
  */
 static Buffer
 schedule_page(Relation index, BlockNumber block, int mode)
@@ -145,7 +147,7 @@ schedule_page(Relation index, BlockNumber block, int mode)
 }
 
 /*
- * The same of the last page of a list.
+ * Do the same for the last page of a list, and check that it is the last.
  */
 static Buffer
 schedule_tail(Relation index, BlockNumber block, int mode)
@@ -158,11 +160,12 @@ schedule_tail(Relation index, BlockNumber block, int mode)
 }
 
 /*
- * qam_schedule_head returns a link to the first page of a list, which exists;
- * invalid if there is none.  No locks on entry or exit.
+ * qam_schedule_head returns a link to the first page of a list; invalid if the
+ * list is empty.  The schedule exists.  No locks on entry or exit.
  *
- * Numbers grow along a list, up to that of its last page.  So who follows a list to
- * which nothing is appended, and makes new pages for others, does not meet these.
+ * Numbers grow along a list, up to that of its last page.  So a backend that
+ * follows a list to which nothing is appended does not come to pages that it
+ * makes for other lists meanwhile.
  */
 QamLink
 qam_schedule_head(Relation index, int list)
@@ -190,10 +193,11 @@ qam_schedule_head(Relation index, int list)
 }
 
 /*
- * qam_schedule_ended raises an error if a page that led nowhere is not the last one
- * of a list, which may have been opened since.  No locks on entry or exit.
+ * qam_schedule_ended raises an error if a page leads nowhere and is still in a
+ * list, but is not the list's last page.  The list may have been opened since.
+ * No locks on entry or exit.
  *
- * A list changes its ends with the root locked exclusively.
+ * The ends of a list change only while the root is locked exclusively.
  */
 void
 qam_schedule_ended(Relation index, int list, const QamLink *last)
@@ -219,7 +223,8 @@ qam_schedule_ended(Relation index, int list, const QamLink *last)
 }
 
 /*
- * qam_schedule_find_way is qam_lane_find_way of a list of the schedule.
+ * qam_schedule_find_way does for a list of the schedule what qam_lane_find_way
+ * does for a lane.
  */
 QamLink
 qam_schedule_find_way(Relation index, int list, QamLink *pred, const QamLink *failed)
@@ -238,8 +243,8 @@ qam_schedule_find_way(Relation index, int list, QamLink *pred, const QamLink *fa
 }
 
 /*
- * qam_schedule_read copies the schedule's root.  False: there is none.  No locks
- * on entry or exit.
+ * qam_schedule_read copies the schedule's root.  Returns false if it does not
+ * exist.  No locks on entry or exit.
  */
 bool
 qam_schedule_read(Relation index, QamScheduleData *schedule)
@@ -255,8 +260,8 @@ qam_schedule_read(Relation index, QamScheduleData *schedule)
 }
 
 /*
- * qam_schedule_due tells when the schedule wants to be run next (DT_NOEND:
- * never).  No locks on entry or exit.
+ * qam_schedule_due tells the same for an index: when its schedule has to be
+ * run next (DT_NOEND: never).  No locks on entry or exit.
  */
 int64
 qam_schedule_due(Relation index)
@@ -278,7 +283,7 @@ qam_schedule_due(Relation index)
  */
 
 /*
- * Make the schedule, unless somebody else just has.  No locks on entry or exit.
+ * Make the schedule, unless it exists by now.  No locks on entry or exit.
  */
 static void
 schedule_create(Relation index, int64 now)
@@ -364,10 +369,12 @@ schedule_extend(Relation index, int64 ready_at)
 }
 
 /*
- * qam_schedule_lock locks the root and the last page of the list that a time belongs
- * to, with room for a slot; the root exclusively if it has to be changed for that time.
+ * qam_schedule_lock locks the root, and the last page of the list that a time
+ * belongs to.  That page has room for a slot.  The root is locked shared, or
+ * exclusively if it has to be changed for that time.
  *
- * Returns the page, locked exclusively.  *near_due: the root's must become this.
+ * Returns the page, locked exclusively.  *near_due tells whether the root's
+ * near_due must become ready_at.
  */
 Buffer
 qam_schedule_lock(Relation index, int64 ready_at, Buffer *root, int *list, bool *near_due)
@@ -405,8 +412,8 @@ qam_schedule_lock(Relation index, int64 ready_at, Buffer *root, int *list, bool 
 }
 
 /*
- * Let the cursor keep up with time as long as no bucket is passed by it, so that
- * a message goes to as fine a bucket as can be.  No locks on entry or exit.
+ * Let the cursor keep up with time as long as it passes no bucket, so that
+ * messages go to the finest bucket possible.  No locks on entry or exit.
  */
 static void
 schedule_keep_up(Relation index, int64 now)
@@ -437,7 +444,8 @@ schedule_keep_up(Relation index, int64 now)
 }
 
 /*
- * qam_schedule_append puts a slot into the schedule.  No locks on entry or exit.
+ * qam_schedule_append puts a slot into the schedule.  "lane" is where it goes
+ * when it is due.  No locks on entry or exit.
  */
 void
 qam_schedule_append(Relation index, const QamSlot *slot, int lane, int64 now)
@@ -469,8 +477,8 @@ qam_schedule_append(Relation index, const QamSlot *slot, int lane, int64 now)
  */
 
 /*
- * Take a page out of a list, onto the free list.  Metapage, root, page and its
- * predecessor, if it has one, are locked exclusively.
+ * Take a page out of a list and put it onto the free list.  These are locked
+ * exclusively: metapage, root, page, and the page before it, if any.
  */
 static void
 schedule_unlink(Relation index, Buffer meta_buffer, Buffer root, Buffer pred,
@@ -499,10 +507,11 @@ schedule_unlink(Relation index, Buffer meta_buffer, Buffer root, Buffer pred,
 }
 
 /*
- * Which list is a page in that was seen in "list", which may have been opened
- * since?  Metapage, root, page and the page before it, if any (behind), are locked.
+ * Which list is a page in?  It was seen in "list", which may have been opened
+ * since.  Metapage, root and page are locked, and (with "behind") the page
+ * before it.
  *
- * It is the list's last page if and only if it leads nowhere.
+ * It must be the list's last page if and only if it leads nowhere.
  */
 static int
 schedule_list_of(Relation index, const QamScheduleData *schedule, Buffer buffer,
@@ -520,10 +529,12 @@ schedule_list_of(Relation index, const QamScheduleData *schedule, Buffer buffer,
 }
 
 /*
- * qam_schedule_remove_page takes a page out of the schedule that is spent, if it is
- * still behind "pred" (NULL: at the beginning of a list).  No locks on entry or exit.
+ * qam_schedule_remove_page takes a spent page out of the schedule, if it is
+ * still behind "pred" (NULL: at the beginning of a list).  Returns whether it
+ * has.  No locks on entry or exit.
  *
- * Lists may have been opened since, so which list it is in is asked of the root.
+ * The list may have been opened since, so the root tells which list the page
+ * is in.
  */
 bool
 qam_schedule_remove_page(Relation index, const QamLink *pred, const QamLink *link, int list)
@@ -569,7 +580,8 @@ qam_schedule_remove_page(Relation index, const QamLink *pred, const QamLink *lin
 }
 
 /*
- * qam_schedule_open opens the first bucket, if its time has come.  No locks on entry or exit.
+ * qam_schedule_open opens the first bucket, if its time is up and no opened
+ * one is left.  No locks on entry or exit.
  */
 void
 qam_schedule_open(Relation index, int64 now)
@@ -597,10 +609,11 @@ qam_schedule_open(Relation index, int64 now)
 }
 
 /*
- * qam_schedule_renew_near finds out when something near is due next.  No locks on entry or exit.
+ * qam_schedule_renew_near finds out when something in the list "near" is due
+ * next.  No locks on entry or exit.
  *
- * With the root locked exclusively, nothing is appended to the list.  Its pages
- * have ascending numbers, so there is an end of them.
+ * While the root is locked exclusively, nothing is appended to the list.  Its
+ * pages have ascending numbers, so the loop ends.
  */
 void
 qam_schedule_renew_near(Relation index)
@@ -636,11 +649,12 @@ qam_schedule_renew_near(Relation index)
 }
 
 /*
- * qam_schedule_clean takes pages out of the schedule whose slots are all over
- * before their time has come.  For VACUUM; no locks on entry or exit.
+ * qam_schedule_clean takes pages out of the schedule whose slots are all DONE
+ * although their time is not up.  It is for VACUUM.  No locks on entry or
+ * exit.
  *
- * A page that is not where it was, because somebody is at the same list, ends
- * the work on it: there is always a next VACUUM.
+ * If a page is not where it was, because somebody else works on the same list,
+ * the rest of the list is left to the next VACUUM.
  */
 void
 qam_schedule_clean(Relation index, BufferAccessStrategy strategy)

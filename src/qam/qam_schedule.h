@@ -13,7 +13,7 @@
 #include "utils/relcache.h"
 
 /*
- * A list of the schedule is known by where its ends are in the root.
+ * A list of the schedule is named by the offset of its ends in the root.
  */
 #define QAM_NEAR			((int) offsetof(QamScheduleData, near))
 #define QAM_OPENED			((int) offsetof(QamScheduleData, opened))

@@ -3,15 +3,17 @@
  * qam_siphash.c
  *	  SipHash-2-4, a hash with a secret key.
  *
- * The hashes of PostgreSQL are made to be fast: whoever chooses the input can
- * choose the hash.  With this one he cannot, unless he knows the key: without
- * it, the hashes of any number of inputs tell nothing about those of others.
+ * The hashes of PostgreSQL are made to be fast: those who choose the input can
+ * choose the hash.  With SipHash they cannot, unless they know the key.
+ * Without the key, the hashes of any number of inputs tell nothing about the
+ * hashes of other inputs.
  *
- * Source: J.-P. Aumasson and D. J. Bernstein, "SipHash: a fast short-input PRF",
- * INDOCRYPT 2012; names are those of the paper.  test/t/030_group_key.pl compares
- * it with the values published there.
+ * Source: J.-P. Aumasson and D. J. Bernstein, "SipHash: a fast short-input
+ * PRF", INDOCRYPT 2012; the names are those of the paper.
+ * test/t/030_group_key.pl compares the results with the values published
+ * there.
  *
- * This file needs nothing of the server, so that the test can compile it alone.
+ * This file needs nothing from the server, so the test can compile it alone.
  *
  *-------------------------------------------------------------------------
  */
@@ -59,7 +61,7 @@ sip_compress(Sip *sip, uint64 word)
 }
 
 /*
- * Up to eight bytes as a word, the first one lowest whatever the machine.
+ * Up to eight bytes as a word.  The first one is the lowest, on any machine.
  */
 static inline uint64
 sip_word(const unsigned char *data, int n)

@@ -3,11 +3,12 @@
  * qam_vacuum.c
  *	  What VACUUM does to a queue index.
  *
- * Interlock with walkers: VACUUM lets go of a row's line pointer only after
- * ambulkdelete has returned, and ambulkdelete makes every slot DONE that points
- * to such a row, with the slot's page locked exclusively.  A walker judges a
- * row with the slot's page locked and the slot not DONE; so what it sees there
- * is the slot's row, and not another that came after it.
+ * Interlock with walks: VACUUM makes a row's line pointer reusable only after
+ * ambulkdelete has returned.  Before that, ambulkdelete has made every slot
+ * that leads to such a row DONE, or ENDED if it is in a group, with the slot's
+ * page locked exclusively.  A walk judges a row with the slot's page locked,
+ * and only if the slot is not over.  So what it finds there is the slot's row,
+ * and not another that came later.
  *
  *-------------------------------------------------------------------------
  */
@@ -33,8 +34,8 @@
  * End the slots of one page whose rows are dead.  The page is locked
  * exclusively.
  *
- * Returns the number of groups that have lost their first slot by this; their
- * hashes go to "groups".
+ * Returns how many groups have lost their first slot by this; their hashes go
+ * to "groups".
  */
 static int
 vacuum_page(Relation index, Buffer buffer, IndexBulkDeleteResult *stats,
@@ -82,11 +83,12 @@ vacuum_page(Relation index, Buffer buffer, IndexBulkDeleteResult *stats,
 /*
  * qambulkdelete is ambulkdelete.
  *
- * Pages are taken in physical order.  A slot appended after we have passed does
- * not belong to a row that was dead before; nor does one that moves from the
- * schedule to where we have passed (see qam_move.c).
+ * Pages are read in physical order.  A slot that is appended behind us, where
+ * we have already been, does not belong to a row that was dead before.
+ * Neither does a slot that moves from the schedule to such a page (see
+ * qam_move.c).
  *
- * Pages of zeros are put onto the free list by the way.
+ * Pages of zeros that we come by are put onto the free list.
  */
 IndexBulkDeleteResult *
 qambulkdelete(IndexVacuumInfo *info, IndexBulkDeleteResult *stats,
@@ -132,10 +134,10 @@ qambulkdelete(IndexVacuumInfo *info, IndexBulkDeleteResult *stats,
 }
 
 /*
- * Unlink all finished pages of a lane, waiting for busy ones.
+ * Unlink all spent pages of a lane, waiting for busy ones.
  *
- * A page that somebody else unlinks under our feet ends the pass: there is
- * always a next VACUUM.  Numbers grow along a list, so there is an end of it.
+ * If somebody else unlinks a page on our way, the rest of the lane is left to
+ * the next VACUUM.  Numbers grow along a list, so the loop ends.
  */
 static void
 vacuum_lane(Relation index, int lane, QamLink link, BufferAccessStrategy strategy)
@@ -172,9 +174,10 @@ vacuum_lane(Relation index, int lane, QamLink link, BufferAccessStrategy strateg
 }
 
 /*
- * Put the pages of zeros onto the free list that a crash has left; returns how many.
+ * Put the pages of zeros that a crash has left onto the free list.  Returns
+ * how many there were.
  *
- * Nothing tells where they are but looking at each page of the index.
+ * To find them, each page of the index has to be read.
  */
 static BlockNumber
 vacuum_new_pages(Relation index, BufferAccessStrategy strategy)
@@ -203,7 +206,7 @@ vacuum_new_pages(Relation index, BufferAccessStrategy strategy)
 /*
  * qamvacuumcleanup is amvacuumcleanup.
  *
- * If there was an ambulkdelete, that has looked at each page already.
+ * If ambulkdelete was called, it has looked at each page already.
  */
 IndexBulkDeleteResult *
 qamvacuumcleanup(IndexVacuumInfo *info, IndexBulkDeleteResult *stats)

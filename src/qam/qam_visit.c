@@ -3,13 +3,15 @@
  * qam_visit.c
  *	  The visit of one page by a walk.
  *
- * A page is first looked at under a share lock, which tells whether it is worth
- * more, and which heap pages will be needed; these are pinned with nothing locked.
- * Then the page is locked exclusively, and slot after slot is judged together with
- * its row (qam_offer.c), changed in memory of ours, and finally applied in one
- * record.  Whatever must not happen under a page lock (reading a heap page, assigning
- * a transaction id, deleting a popped row) makes the visit apply what it has, unlock,
- * do it, lock again and go on at the same slot, which cannot have moved.
+ * First the page is looked at under a share lock (the glance), which tells
+ * whether it is worth more, and which heap pages will be needed.  These are
+ * pinned with nothing locked.  Then the page is locked exclusively.  One slot
+ * after the other is judged together with its row (qam_offer.c).  The changes
+ * are noted in our memory, and in the end applied in one record.  Some things
+ * must not happen under a page lock: reading a heap page, assigning a
+ * transaction id, deleting a popped row.  For these, the visit applies what it
+ * has noted, unlocks the page, does the thing, locks again, and goes on at the
+ * same slot, which cannot have moved.
  *
  *-------------------------------------------------------------------------
  */
@@ -35,12 +37,17 @@
 #include "qam/qam_xlog.h"
 #include "storage/bufmgr.h"
 
-/* Finished slots that are rather looked at twice than logged by themselves */
+/*
+ * When a pass stops because it needs a transaction id, it drops the changes
+ * noted so far and finds them again, if there are no more than this.
+ * Otherwise they are logged in a record of their own.
+ */
 #define QAM_MAX_REPEAT		16
 
 /*
- * Collect heap pages that candidates from slotno on will need and that are
- * not pinned yet.  The slots' page is locked in any mode.
+ * Collect the heap pages that the candidates from slotno on will need and that
+ * are not pinned yet.  Returns how many there are.  The slots' page is locked
+ * in any mode.
  */
 static int
 gather(QamWalk *walk, const QamLink *link, Page page, int slotno,
@@ -78,13 +85,13 @@ gather(QamWalk *walk, const QamLink *link, Page page, int slotno,
 }
 
 /*
- * Are the page's hints enough to pass it by?  Then they become the visit's
- * result.  The page is locked in any mode.
+ * Do the page's hints tell that it can be passed by?  Then they become the
+ * visit's result.  The page is locked in any mode.
  */
 static bool
 hints_say_quiet(QamWalk *walk, QamVisit *visit, QamOpaque opaque)
 {
-	/* When time does not matter, only what rests on transactions does */
+	/* If time does not matter, only a hint without a time counts */
 	if (qam_wants_one(walk->req) || !QamLinkIsValid(&opaque->next) ||
 		walk->expected_block == visit->link.block ||
 		opaque->earliest <= (qam_delivers(walk->req) ? walk->view.now : DT_NOEND - 1))
@@ -104,10 +111,11 @@ hints_say_quiet(QamWalk *walk, QamVisit *visit, QamOpaque opaque)
 }
 
 /*
- * The look under a share lock.
+ * The look under a share lock, which the page has on entry.
  *
- * Returns true if that is all the page deserves; visit's results are set.
- * Otherwise the heap pages that it will take are pinned.  No locks on exit.
+ * Returns true if the page needs no more than that; then the visit's results
+ * are set.  Otherwise the heap pages that are needed are pinned.  No lock on
+ * exit.
  */
 static bool
 glance(QamWalk *walk, QamVisit *visit, Buffer buffer)
@@ -145,7 +153,7 @@ glance(QamWalk *walk, QamVisit *visit, Buffer buffer)
 	{
 		bool		is_last = !QamLinkIsValid(&opaque->next);
 
-		/* A hint is worth a lock only if it tells what it did not before */
+		/* Only its hint is left to be raised, if that can express the reasons */
 		visit->removable = all_done && !is_last;
 		if (is_last || visit->removable || visit->quiet.earliest <= walk->view.now ||
 			visit->quiet.nowners + (visit->quiet.own ? 1 : 0) > 1 ||
@@ -164,7 +172,8 @@ glance(QamWalk *walk, QamVisit *visit, Buffer buffer)
 }
 
 /*
- * Go through the page's slots from pass->slotno on.  Locked exclusively.
+ * Go through the page's slots from pass->slotno on.  The page is locked
+ * exclusively.
  */
 static QamStop
 visit_slots(QamWalk *walk, QamPass *pass, Page page)
@@ -191,12 +200,12 @@ visit_slots(QamWalk *walk, QamPass *pass, Page page)
 }
 
 /*
- * Apply the changes noted, and the page's hints if every slot was looked at.
+ * Apply the noted changes and, if every slot was looked at, the page's hints.
  *
- * The page is locked exclusively.  A hint is only raised on a page that is not
- * the last one: nothing is appended behind its back.  It may name as its owner
- * only a transaction that some slot names: for those, the page's LSN sees to it
- * that the id is not assigned again after a crash.
+ * The page is locked exclusively.  Hints are raised only on a page that is not
+ * the last one, to which nothing is appended any more.  The owner must be a
+ * transaction that some slot names: then the page's LSN ensures that its id is
+ * not assigned again after a crash.
  */
 static void
 apply(QamWalk *walk, const QamPass *pass, Buffer buffer, bool complete)
@@ -259,7 +268,7 @@ apply(QamWalk *walk, const QamPass *pass, Buffer buffer, bool complete)
 	if (set_hints)
 		qam_page_set_hints(&log, page, earliest, owner, pass->done_prefix);
 
-	/* Those for whom time does not matter claim what the hint covers, too */
+	/* Taking away claims slots that the hint covers, too */
 	if (logged && !qam_delivers(walk->req) && (!complete || qam_wants_one(walk->req)))
 		qam_page_lower_earliest(&log, page, 0);
 	if (logged)
@@ -268,7 +277,7 @@ apply(QamWalk *walk, const QamPass *pass, Buffer buffer, bool complete)
 		qam_log_finish(&log);
 }
 
-/* Messages of groups whose rows could not be had */
+/* Messages of groups whose rows were not available */
 typedef struct QamGivenUp
 {
 	int			n;
@@ -280,7 +289,7 @@ typedef struct QamGivenUp
 } QamGivenUp;
 
 /*
- * Has a message been given up that comes before this one in its group?
+ * Was a message given up that comes before this one in its group?
  */
 static bool
 given_up_before(const QamGivenUp *given_up, const QamClaimed *claimed)
@@ -295,9 +304,9 @@ given_up_before(const QamGivenUp *given_up, const QamClaimed *claimed)
 }
 
 /*
- * Call the callback for the claims from "first" on, and undo those that it cannot
- * have, with those that come after them in their groups.  No page is locked; the
- * rows' heap pages are still pinned.
+ * Call the request's "remove" for the claims from "first" on.  Undo those
+ * whose rows are not available, and those that come after them in their
+ * groups.  No page is locked.  The heap pages of the rows are still pinned.
  */
 static void
 remove_rows(QamWalk *walk, QamVisit *visit, int first)
@@ -338,7 +347,8 @@ remove_rows(QamWalk *walk, QamVisit *visit, int first)
 }
 
 /*
- * qam_assign_xid assigns the innermost transaction an id to claim by.  No page is locked.
+ * qam_assign_xid assigns the innermost transaction an id, to claim by.  No
+ * page is locked.
  */
 void
 qam_assign_xid(QamWalk *walk)
@@ -348,12 +358,13 @@ qam_assign_xid(QamWalk *walk)
 	walk->claim_xid = QamMakeXidClaim(U64FromFullTransactionId(xid),
 									  pg_prng_uint64(&pg_global_prng_state));
 
-	/* It may have been looked up before it was ours */
+	/* The id may have been looked up before it was ours */
 	walk->view.xids.n = 0;
 }
 
 /*
- * Lock the visited page exclusively, at once or not at all unless wait.
+ * Lock the visited page exclusively.  Unless "wait", return BUSY if that takes
+ * waiting.
  */
 static QamVisitResult
 visit_lock(const QamVisit *visit, Buffer buffer, bool wait)
@@ -385,8 +396,8 @@ begin_pass(QamPass *pass, QamVisit *visit, Page page)
 }
 
 /*
- * The part of a visit that claims.  The page is pinned, not locked, on entry
- * and exit.
+ * The part of a visit that claims.  The page is pinned, and not locked, on
+ * entry and exit.
  */
 static QamVisitResult
 visit_exclusive(QamWalk *walk, QamVisit *visit, Buffer buffer, bool wait)
@@ -412,9 +423,9 @@ visit_exclusive(QamWalk *walk, QamVisit *visit, Buffer buffer, bool wait)
 		visit->next = QamPageGetOpaque(page)->next;
 
 		/*
-		 * The first claim of a transaction: assign its id before anything is
-		 * written, and take it from the top, so that all goes into one
-		 * record.
+		 * This is the first claim of a transaction.  Assign its id before
+		 * anything is written, and begin the pass again, so that all goes
+		 * into one record.
 		 */
 		if (stop == QAM_STOP_XID && !interrupted &&
 			req->claims.nclaimed == first && pass.nchanges <= QAM_MAX_REPEAT)
@@ -430,9 +441,9 @@ visit_exclusive(QamWalk *walk, QamVisit *visit, Buffer buffer, bool wait)
 		}
 
 		/*
-		 * Hints must hold for the slots as they are now.  If the lock was
-		 * given up on the way, slots seen before that may have been given
-		 * back since; only DONE is for ever.
+		 * Hints must hold for the slots as they are now.  If the page was
+		 * unlocked on the way, slots seen before that may have been given
+		 * back since; only DONE is final.
 		 */
 		visit->complete = (stop == QAM_STOP_END && !interrupted);
 		visit->removable = stop == QAM_STOP_END && pass.all_done &&
@@ -458,7 +469,7 @@ visit_exclusive(QamWalk *walk, QamVisit *visit, Buffer buffer, bool wait)
 		CHECK_FOR_INTERRUPTS();
 		once_debug_point("walk_unlocked");
 
-		/* We were let in once, so we wait to finish */
+		/* We had the lock once, so we wait for it in order to finish */
 		interrupted = true;
 		result = visit_lock(visit, buffer, true);
 		if (result != QAM_VISIT_OK)
@@ -467,8 +478,9 @@ visit_exclusive(QamWalk *walk, QamVisit *visit, Buffer buffer, bool wait)
 }
 
 /*
- * qam_visit visits one page: claims what it has to offer, ends slots whose rows are
- * gone, improves its hints.  No locks on entry or exit.
+ * qam_visit visits one page: it claims what the page has to offer, ends slots
+ * whose rows are gone, and updates the page's hints.  No locks on entry or
+ * exit.
  */
 QamVisitResult
 qam_visit(QamWalk *walk, QamVisit *visit, bool wait)

@@ -10,7 +10,7 @@
 
 #include "qam/qam_offer.h"
 
-/* What a walk tells of a page, and comes to know of it */
+/* What a walk tells the visit of a page, and what it learns from it */
 typedef struct QamVisit
 {
 	int			lane;

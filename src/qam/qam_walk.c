@@ -1,15 +1,16 @@
 /*-------------------------------------------------------------------------
  *
  * qam_walk.c
- *	  Claiming: the walk along the lanes that finds messages to hand out.
+ *	  Claiming: the walk along the lanes that finds messages.
  *
- * A walk goes through a lane page by page, urgent lanes first.  What it does on a page
- * is in qam_visit.c, and what on a slot in qam_offer.c; here is the way from page to
- * page, past those that are known to have nothing (qam_quiet.c).  Who wants messages
- * whatever their time goes through the schedule before.
+ * A walk goes through a lane page by page, urgent lanes first.  qam_visit.c
+ * tells what it does on a page, and qam_offer.c what it does on a slot.  Here
+ * is the way from page to page, which skips pages that are known to have
+ * nothing (qam_quiet.c).  If messages are taken away whatever their time, the
+ * walk goes through the schedule first.
  *
- * A walk that returns less than it was asked for has looked at every page, if
- * necessary waiting for it.
+ * A walk that returns less than it was asked for has looked at every page, and
+ * has waited for busy ones.
  *
  *-------------------------------------------------------------------------
  */
@@ -41,17 +42,20 @@
 /* once.flush_claims: are claims on disk before they are handed out? */
 bool		qam_flush_claims = false;
 
-/* Slots that have become due and that one walk moves before it goes on */
+/* How many slots that have become due one walk moves before it goes on */
 #define QAM_MOVES_PER_WALK	4000
 
-/* Groups that a walk looks at which has found nothing else; and the pause after each
- * that was looked at in vain, in microseconds, about ten times what it has taken */
+/*
+ * How many groups a walk judges if it has found nothing; and the pause for
+ * each group judged in vain, in microseconds, which is about ten times what
+ * that takes.
+ */
 #define QAM_SETTLES_PER_WALK	64
 #define QAM_SETTLE_PAUSE		20
 
 /*
- * Walk along a lane.  Unless wait, busy pages are left out.  Returns whether
- * any was.
+ * Walk along a lane.  Unless "wait", busy pages are left out.  Returns whether
+ * any page was left out.
  */
 static bool
 walk_lane(QamWalk *walk, int lane, bool wait)
@@ -60,8 +64,8 @@ walk_lane(QamWalk *walk, int lane, bool wait)
 	bool		plain = qam_delivers(req);
 	QamLink		pred = qam_no_link();
 	bool		skipped = false;
-	QamRun	   *known = NULL;	/* the remembered run we came by, if any */
-	bool		jumped = false; /* did we come by it just now? */
+	QamRun	   *known = NULL;	/* the remembered run that we came to last */
+	bool		jumped = false; /* have we come to it just now? */
 	QamRun		run;
 	QamVisit	visit;
 
@@ -85,8 +89,7 @@ walk_lane(QamWalk *walk, int lane, bool wait)
 		{
 			QamRun		next = *known;
 
-			qam_run_end(&walk->view, &run); /* may put the run in the known
-											 * one's place */
+			qam_run_end(&walk->view, &run); /* may overwrite *known */
 			run = next;
 			pred = run.last;
 			visit.link = run.next;
@@ -99,7 +102,7 @@ walk_lane(QamWalk *walk, int lane, bool wait)
 			case QAM_VISIT_GONE:
 				visit.link = qam_lane_find_way(walk->index, lane, &pred, &visit.link);
 
-				/* Behind a run, pages come and go; it ends with its last one */
+				/* Pages behind a run come and go; the run ends with its last */
 				if (run.npages > 0 && qam_same_link(&pred, &run.last))
 					run.next = visit.link;
 				else
@@ -145,8 +148,7 @@ walk_lane(QamWalk *walk, int lane, bool wait)
 }
 
 /*
- * Go through a list of the schedule, for those who want messages whatever their
- * time.
+ * Go through a list of the schedule, for requests that do not care about time.
  */
 static void
 walk_list(QamWalk *walk, int list)
@@ -161,7 +163,7 @@ walk_list(QamWalk *walk, int list)
 		CHECK_FOR_INTERRUPTS();
 		if (qam_visit(walk, &visit, true) == QAM_VISIT_GONE)
 		{
-			/* What was moved from where we are is found where it is now */
+			/* A slot that was moved meanwhile is met where it is now */
 			visit.link = qam_schedule_find_way(walk->index, list, &pred, &visit.link);
 			continue;
 		}
@@ -173,9 +175,9 @@ walk_list(QamWalk *walk, int list)
 }
 
 /*
- * Go through the schedule, as far as the message wanted may be in it, in the
- * direction in which slots move: what is moved to another list, or to a lane, as
- * we look, is found there.
+ * Go through the schedule, or through those lists of it where the wanted
+ * message may be.  This is done in the direction in which slots move.  So a
+ * slot that moves to another list meanwhile, or to a lane, is met there.
  */
 static void
 walk_schedule(QamWalk *walk)
@@ -193,7 +195,7 @@ walk_schedule(QamWalk *walk)
 			TimestampTz ready_at = req->selection.one.ready_at;
 			int			list;
 
-			/* It may go to a finer bucket as we look */
+			/* The message may move to a finer bucket as we look */
 			do
 			{
 				CHECK_FOR_INTERRUPTS();
@@ -234,19 +236,21 @@ walk_lanes(QamWalk *walk)
 		if (qam_wants_one(req) && lane != req->selection.one.lane)
 			continue;
 
-		/* Nothing of a lower lane goes out while a page of this one is unseen */
+		/* Do not serve a lower lane while a page of this one is unseen */
 		if (walk_lane(walk, lane, false) && !qam_enough(req))
 			walk_lane(walk, lane, true);
 	}
 }
 
 /*
- * Has the walk found nothing, and then some group that can go on after all?
+ * If a walk has found nothing, judge some groups.  Returns whether a slot was
+ * ended, so that the walk should be repeated.
  *
- * Each walk of a backend goes on in the directory where the one before has stopped,
- * in whatever index that was.  The first begins anywhere, for those who connect for
- * each.  Who asks again and again, and finds nothing, looks at groups for a small part
- * of the time only.
+ * Each walk of a backend goes on in the directory where the last one stopped,
+ * in whatever index that was.  The first one begins at a random place, because
+ * some clients connect anew for each call.  The pause keeps a backend that
+ * asks again and again, and finds nothing, from spending more than a small
+ * part of its time on groups.
  */
 static bool
 settle_some(QamWalk *walk)
@@ -287,13 +291,14 @@ settle_some(QamWalk *walk)
 }
 
 /*
- * qam_claim claims messages until as many as wanted are in req->claims.claimed, in
- * the order in which they were sent, urgent lanes first; and, to deliver, up to
- * max_dead that are not to be delivered any more in req->claims.dead.
+ * qam_claim claims messages until req->claims.claimed has as many as are
+ * wanted: urgent lanes first, and within a lane in the order in which they
+ * were sent.  When delivering, up to max_dead messages that are not delivered
+ * any more go to req->claims.dead.
  *
- * Both relations are open and locked RowExclusive.  Claims take effect at once
- * and do not depend on whether the transaction commits; those by xid end with
- * it.
+ * Both relations are open and locked in RowExclusiveLock mode.  Claims take
+ * effect at once, whether or not the transaction commits.  Claims by xid end
+ * with it.
  */
 void
 qam_claim(QamClaimRequest *req)
@@ -312,7 +317,7 @@ qam_claim(QamClaimRequest *req)
 	walk.expected_block = InvalidBlockNumber;
 	req->earliest = DT_NOEND;
 
-	/* The planner never scans this index, which does not make it useless */
+	/* So that the index, which the planner never scans, does not look unused */
 	pgstat_count_index_scan(req->index);
 	if ((!qam_delivers(req) || req->selection.delivery.kind == QAM_CLAIM_XID) &&
 		TransactionIdIsValid(GetCurrentTransactionIdIfAny()))
@@ -350,7 +355,7 @@ qam_claim(QamClaimRequest *req)
 	req->earliest = Min(req->earliest, due);
 	qam_unpin_all(&walk);
 
-	/* Attempts shall count after a crash too: on disk soon, or at once */
+	/* Attempts shall count after a crash, too: flush soon, or at once */
 	if (req->claims.nclaimed > 0 && !XLogRecPtrIsInvalid(walk.lsn))
 	{
 		if (qam_flush_claims)

@@ -3,9 +3,10 @@
  * qam_xid.c
  *	  Whether the transaction that a claim names is still open.
  *
- * Claims carry 64-bit transaction ids, which never wrap.  How a transaction
- * ended is never asked here, nor anywhere in this directory: only the heap row
- * tells, and it is looked at after the transaction was seen to have ended.
+ * A claim carries the low 48 bits of a 64-bit transaction id, and
+ * qam_claim_xid tells the whole id from them.  How a transaction ended is not
+ * asked here, nor anywhere else in this directory.  Only the heap row tells
+ * that, and it is judged after the transaction was seen to have ended.
  *
  *-------------------------------------------------------------------------
  */
@@ -20,9 +21,9 @@
 #include "storage/procarray.h"
 
 /*
- * qam_xid_state tells how the (sub)transaction with this full id stands.
+ * qam_xid_state tells the state of the (sub)transaction with this full id.
  *
- * May be called under page locks.
+ * It may be called under page locks.
  */
 QamXidState
 qam_xid_state(uint64 fullxid)
@@ -31,7 +32,7 @@ qam_xid_state(uint64 fullxid)
 	uint64		next = U64FromFullTransactionId(ReadNextFullTransactionId());
 	TransactionId xid = XidFromFullTransactionId(full);
 
-	/* Not of this half of the circle, so the 32 bits would mislead */
+	/* If it is more than half the circle old, the low 32 bits would mislead */
 	if (fullxid >= next || next - fullxid >= UINT64CONST(0x7fffffff))
 		return QAM_XID_ENDED;
 	if (TransactionIdIsCurrentTransactionId(xid))
@@ -40,7 +41,8 @@ qam_xid_state(uint64 fullxid)
 }
 
 /*
- * qam_full_xid widens the id of a transaction that is still open.
+ * qam_full_xid widens the id of a transaction that a heap row names.  It is
+ * less than half the circle old.
  */
 uint64
 qam_full_xid(TransactionId xid)
@@ -65,8 +67,8 @@ qam_next_xid(void)
 /*
  * qam_claim_xid returns the full id of the transaction that a claim names.
  *
- * The claim holds its low bits; it is the id with these bits that is nearest
- * to "next", which may have been read some time ago.
+ * The claim has the low bits of the id.  Among the ids with these bits, it is
+ * the one nearest to "next", which may have been read some time ago.
  */
 uint64
 qam_claim_xid(uint64 claim, uint64 next)
@@ -77,7 +79,7 @@ qam_claim_xid(uint64 claim, uint64 next)
 }
 
 /*
- * qam_xid_state_cached is qam_xid_state with a memory for a walk, in which
+ * qam_xid_state_cached is qam_xid_state with a cache for one walk, in which
  * the same few transactions come up again and again.
  */
 QamXidState

@@ -11,13 +11,14 @@
 typedef enum QamXidState
 {
 	QAM_XID_ENDED,
-	QAM_XID_OTHERS,				/* another transaction's, open or prepared */
-	QAM_XID_OWN					/* the current transaction's or a child's */
+	QAM_XID_OTHERS,				/* another transaction, open or prepared */
+	QAM_XID_OWN					/* the current transaction, or its
+								 * subtransaction */
 } QamXidState;
 
 #define QAM_XID_CACHE		8
 
-/* Verdicts of one walk; a transaction seen open may have ended since. */
+/* Results of one walk.  A transaction found open may have ended since. */
 typedef struct QamXidCache
 {
 	int			n;

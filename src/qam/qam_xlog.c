@@ -3,25 +3,26 @@
  * qam_xlog.c
  *	  The only file that writes WAL for the queue index.
  *
- * Changes are logged as records of the Generic resource manager, so that
- * replay needs no library: on a standby, and in crash recovery before
- * anything of ours is loaded.  A generic record carries, for each page, the
- * changed regions as (offset, length, bytes); generic_redo() copies them in
- * and clears the hole between pd_lower and pd_upper.
+ * Changes are logged as records of the Generic resource manager, so replay
+ * does not need this library.  Standbys need that, and so does crash recovery,
+ * which runs before any library of ours is loaded.  For each page, a generic
+ * record has the changed regions as (offset, length, bytes).  generic_redo()
+ * copies them in, and clears the hole between pd_lower and pd_upper.
  *
  * GenericXLogFinish() finds those regions by comparing the page with a copy,
  * which costs two passes over 8 kB for a change of 20 bytes.  We know what we
- * changed, so by default the same record is put together here from the
- * regions that qam_page.c reports, with the page edited in place inside a
- * critical section.  Compile with -DONCE_GENERIC_XLOG to go through GenericXLog
+ * have changed.  So by default we edit the page in place, inside a critical
+ * section, and put the same record together here from the regions that
+ * qam_page.c reports.  Compile with -DONCE_GENERIC_XLOG to use GenericXLog
  * instead; both ways must pass the same replay tests.
  *
- * Hints are edited in place and not logged.  once.log_hints logs them too, so
- * that primary and standby can be compared byte by byte.  GenericXLog always
- * logs them: it records just the bytes in which a field differs from what it
- * was, and replay puts these into the field as it is there.  Had it been
- * changed without a record in between, the two would mix into a third value.
- * A region of ours always has the whole of a field.
+ * Hints are edited in place and not logged.  once.log_hints logs them, too, so
+ * that primary and standby can be compared byte by byte.  With GenericXLog
+ * they are always logged.  It records only those bytes of a field that differ
+ * from the old value, and replay puts them into the field as the standby has
+ * it.  If the field had changed without a record in between, old and new bytes
+ * would mix into a third value.  Our own regions always consist of whole
+ * fields.
  *
  *-------------------------------------------------------------------------
  */
@@ -49,23 +50,23 @@ bool		qam_log_hints = false;
 #else
 #define QAM_LOGS_HINTS		qam_log_hints
 
-/* A changed region; bytes are taken from the page when the record is made */
+/* A changed region; its bytes are taken from the page in the end */
 typedef struct QamRegion
 {
 	OffsetNumber offset;
 	OffsetNumber length;
 } QamRegion;
 
-/* Two regions closer than a region's header are cheaper as one */
+/* Two regions that are closer than the size of a region's header become one */
 #define QAM_REGION_HEADER	(2 * sizeof(OffsetNumber))
 
-/* Beyond this a full image is not larger, and no buffer can overflow */
+/* If there is more than this, a full image is hardly larger: log that */
 #define QAM_MAX_REGIONS		(2 * QAM_SLOTS_PER_PAGE)
 #define QAM_MAX_DELTA		(BLCKSZ / 2 + BLCKSZ / 4)
 
 /*
- * Workspace of the change being made; there is one at a time.  Static because
- * nothing may be allocated in a critical section.
+ * Workspace for the change being made.  There is one change at a time.  The
+ * memory is static because nothing may be allocated in a critical section.
  */
 static QamRegion regions[QAM_LOG_PAGES][2 * ((BLCKSZ / sizeof(QamSlot)) + 1)];
 static int	nregions[QAM_LOG_PAGES];
@@ -75,10 +76,10 @@ static char delta[QAM_LOG_PAGES][QAM_MAX_DELTA];
 #endif
 
 /*
- * qam_log_begin starts a logged change of the index.
+ * qam_log_begin begins a logged change of the index.
  *
- * The caller holds the exclusive locks of the pages it is going to change.
- * We are in a critical section until qam_log_finish.
+ * The caller holds exclusive locks on the pages that it is going to change.
+ * Until qam_log_finish we are in a critical section.
  */
 void
 qam_log_begin(QamLog *log, Relation index)
@@ -95,9 +96,9 @@ qam_log_begin(QamLog *log, Relation index)
 }
 
 /*
- * qam_log_begin_hint starts a change of hints alone, of one page.
+ * qam_log_begin_hint begins a change of hints alone, on one page.
  *
- * As qam_log_begin, but nothing is logged unless hints are.
+ * It is like qam_log_begin, but nothing is logged unless hints are.
  */
 void
 qam_log_begin_hint(QamLog *log, Relation index)
@@ -114,9 +115,10 @@ qam_log_begin_hint(QamLog *log, Relation index)
 }
 
 /*
- * qam_log_page takes a page into the change and returns the page to edit.
+ * qam_log_page adds a page to the change, and returns the page that is to be
+ * edited.
  *
- * With "fresh" the caller initialises the page, and the whole of it is logged.
+ * With "fresh", the caller initialises the page, and the whole page is logged.
  */
 Page
 qam_log_page(QamLog *log, Buffer buffer, bool fresh)
@@ -140,8 +142,8 @@ qam_log_page(QamLog *log, Buffer buffer, bool fresh)
 }
 
 /*
- * qam_log_bytes says that len bytes at where, within page, were or will be
- * changed before qam_log_finish.
+ * qam_log_bytes notes that "len" bytes at "where", within page, change in this
+ * change: they are what is there at qam_log_finish.
  */
 void
 qam_log_bytes(QamLog *log, Page page, const void *where, Size len)
@@ -160,7 +162,7 @@ qam_log_bytes(QamLog *log, Page page, const void *where, Size len)
 	if (full_image[i])
 		return;
 
-	/* Widen the last region if this one begins in or right behind it */
+	/* Widen the last region if this one begins in it or just behind it */
 	last = nregions[i] > 0 ? &regions[i][nregions[i] - 1] : NULL;
 	if (last && offset >= last->offset &&
 		offset <= last->offset + last->length + QAM_REGION_HEADER)
@@ -180,7 +182,7 @@ qam_log_bytes(QamLog *log, Page page, const void *where, Size len)
 }
 
 /*
- * qam_log_hint_bytes is qam_log_bytes for bytes that are but a hint.
+ * qam_log_hint_bytes is qam_log_bytes for bytes that are only a hint.
  */
 void
 qam_log_hint_bytes(QamLog *log, Page page, const void *where, Size len)
@@ -192,8 +194,8 @@ qam_log_hint_bytes(QamLog *log, Page page, const void *where, Size len)
 #ifndef ONCE_GENERIC_XLOG
 
 /*
- * Put together page i's part of the record.  Returns its length, or -1 if the
- * page is to be logged whole.
+ * Put together the part of the record for page i.  Returns its length, or -1
+ * if the page is to be logged whole.
  */
 static int
 make_delta(QamLog *log, int i)
@@ -219,7 +221,7 @@ make_delta(QamLog *log, int i)
 }
 
 /*
- * Write the record of a native change, in its critical section.
+ * Write the record of a change, in its critical section.
  */
 static XLogRecPtr
 insert_record(QamLog *log)
@@ -250,10 +252,10 @@ insert_record(QamLog *log)
 #endif
 
 /*
- * qam_log_finish writes the change and ends it.
+ * qam_log_finish ends the change and writes its record.
  *
- * Returns the end of the WAL record, or InvalidXLogRecPtr when none was
- * written.  The buffers stay locked.
+ * Returns the end of the WAL record, or InvalidXLogRecPtr if none was written.
+ * The buffers stay locked.
  */
 XLogRecPtr
 qam_log_finish(QamLog *log)
@@ -285,11 +287,12 @@ qam_log_finish(QamLog *log)
 }
 
 /*
- * qam_log_whole_page logs a page whole that the caller has just filled.
+ * qam_log_whole_page logs the whole of a page that the caller has just filled.
  *
- * The buffer is locked exclusively, and nobody else can see the page's fork
- * yet: a build.  An init fork is logged although its index is not, because it
- * must exist after a crash and on a standby; replay flushes it at once.
+ * It is for builds: the buffer is locked exclusively, and nobody else can see
+ * the page's fork yet.  An init fork is logged even if its index is not,
+ * because it must exist after a crash and on a standby.  Replay flushes it at
+ * once.
  */
 void
 qam_log_whole_page(Relation index, Buffer buffer, ForkNumber fork)
@@ -305,11 +308,11 @@ qam_log_whole_page(Relation index, Buffer buffer, ForkNumber fork)
  * qam_log_flush_soon asks the WAL writer to flush up to lsn, for a change that
  * shall survive a crash but need not be waited for.  No page is locked.
  *
- * Asking is free while the WAL writer need not be woken, which is so as long
- * as no page of WAL was filled since the last flush.  Otherwise it wakes at
- * wal_writer_delay by itself to flush what is full, and is woken by us for the
- * rest, but not more often than that: in a busy queue every call would wake it,
- * and it would compete with the commits' own flushes.
+ * Asking costs nothing as long as it does not wake the WAL writer, which is so
+ * if no page of WAL was filled since the last flush.  If one was, the WAL
+ * writer wakes by itself after wal_writer_delay, but then flushes full pages
+ * only.  So we wake it for the rest, but not more often than that.  If every
+ * call in a busy queue woke it, it would compete with the flushes of commits.
  */
 void
 qam_log_flush_soon(XLogRecPtr lsn)

@@ -17,16 +17,17 @@
 /*
  * One atomic change of up to QAM_LOG_PAGES pages.
  *
- * Usage: begin; take each page (whose buffer is locked exclusively) with
- * qam_log_page; edit the page that this returns with the verbs of qam_page.c
- * only; finish.  Nothing between begin and finish may fail or allocate.
+ * Usage: begin.  Add each page, whose buffer is locked exclusively, with
+ * qam_log_page.  Edit the page that this returns, with the functions of
+ * qam_page.c only.  Finish.  Between begin and finish, nothing may raise an
+ * error or allocate memory.
  */
 #define QAM_LOG_PAGES		4
 
 typedef struct QamLog
 {
 	Relation	index;
-	bool		hints_only;		/* no record is written, unless log_hints */
+	bool		hints_only;		/* no record is written */
 	int			npages;
 	struct
 	{

@@ -227,8 +227,8 @@ qam_slot_fault(const QamSlot *slot, uint16 kind)
 }
 
 /*
- * qam_require_slot raises an error if a slot is not sound in itself.  Its page is
- * locked, or copied.
+ * qam_require_slot raises an error if a slot is not sound in itself.  Its page
+ * is locked, or copied.
  */
 void
 qam_require_slot(Relation index, BlockNumber block, int slotno, const QamSlot *slot,

@@ -65,8 +65,9 @@ backoff(const QamRetry *retry, int attempts)
 }
 
 /*
- * qam_pause returns the pause after a delivery has failed: between 80 and 100 % of
- * the back-off, so that messages that failed together do not come back together.
+ * qam_pause returns the pause after a delivery has failed: between 80 and 100 %
+ * of the back-off, so that messages that failed together do not come back
+ * together.
  *
  * No random number is drawn.  The pause is computed from the delivery, so
  * everybody who looks at the slot gets the same time.  There is no pause if

@@ -110,7 +110,7 @@ StaticAssertDecl(sizeof(QamOpaqueData) == 48, "page format");
 #define QAM_PAGE_GROUPS		6	/* groups of a part of the directory */
 #define QAM_PAGE_SCHEDULE	7	/* root of the schedule */
 
-/* In place of a lane: pages of kind BUCKET */
+/* What pages of kind BUCKET have as their lane */
 #define QAM_SCHEDULED		QAM_LANES
 
 /*

@@ -16,8 +16,9 @@
 /* The state of a slot's row */
 typedef enum QamRowState
 {
-	QAM_ROW_GONE,				/* deleted by a committed, or inserted by an
-								 * aborted transaction, or moved by UPDATE */
+	QAM_ROW_GONE,				/* deleted by a committed transaction,
+								 * inserted by an aborted one, or moved by
+								 * UPDATE */
 	QAM_ROW_BUSY,				/* insert, delete or row lock in progress */
 	QAM_ROW_OWN_DELETE,			/* deleted by this transaction */
 	QAM_ROW_OWN_UPDATE,			/* HOT-updated by this transaction */

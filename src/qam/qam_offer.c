@@ -532,7 +532,8 @@ note_ended(QamWalk *walk, QamPass *pass, const QamSlot *slot, uint64 gone_by)
 }
 
 /*
- * qam_visit_slot looks at one slot, and at its row if the slot does not tell enough.
+ * qam_visit_slot looks at one slot, and at its row if the slot does not tell
+ * enough.
  *
  * The page is locked exclusively.  Changes are only noted.
  */

@@ -18,7 +18,7 @@
 /* Heap pages that a walk keeps pinned at a time, if there are enough buffers */
 #define QAM_MAX_PINS		128
 
-/* Slots that a walk expects at a time; a power of two */
+/* How many slots a walk can expect at a time; a power of two */
 #define QAM_EXPECTED		256
 
 /* A change of a slot, decided but not applied yet */

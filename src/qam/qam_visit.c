@@ -404,7 +404,7 @@ visit_exclusive(QamWalk *walk, QamVisit *visit, Buffer buffer, bool wait)
 {
 	QamVisitResult result = visit_lock(visit, buffer, wait);
 	Page		page = BufferGetPage(buffer);
-	bool		interrupted = false;	/* was the lock given up since the
+	bool		interrupted = false;	/* was the page unlocked since the
 										 * first slot? */
 	QamPass		pass;
 

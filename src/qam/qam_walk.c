@@ -333,10 +333,7 @@ qam_claim(QamClaimRequest *req)
 			walk_schedule(&walk);
 		qam_meta_read(req->index, &walk.view.meta);
 
-		/*
-		 * What is due takes its place in the lanes first, at most so much of
-		 * it
-		 */
+		/* First move what is due into the lanes, up to a limit */
 		if (qam_delivers(req) && walk.view.meta.schedule != 0)
 		{
 			due = qam_schedule_due(req->index);

@@ -97,6 +97,52 @@ DELETE FROM once.queue;
 SELECT once.pause('q', 'send');
 SELECT once.create_queue('q', if_not_exists => true);
 SELECT once.drop_queue('q');
+-- The options may be there, and parts missing: their owner has them made. Others learn that the queue exists, and so does the owner of one that has all its parts.
+SET ROLE regress_once_owner;
+SELECT once.create_queue('q', archive => '1 day', max_attempts => 3);
+SELECT once.send('q', '"waiting"');
+RESET ROLE;
+DROP INDEX once.q_q_queue_idx;
+DROP TABLE once.d_q_0, once.d_q_1, once.a_q$3;
+SET ROLE regress_once_other;
+SELECT once.create_queue('q', if_not_exists => true);
+RESET ROLE;
+BEGIN;
+SELECT once.create_queue('q', if_not_exists => true);
+SELECT relname, pg_get_userbyid(relowner) AS owner FROM pg_class WHERE relnamespace = 'once'::regnamespace AND relname ~ '^(a_q.3|d_q_.|q_q_queue_idx)$' ORDER BY relname COLLATE "C";
+ROLLBACK;
+SET ROLE regress_once_owner;
+SELECT once.pop('q');
+SELECT once.create_queue('q', max_attempts => 4, if_not_exists => true);
+SELECT once.create_queue('q', max_attempts => 4, if_not_exists => true);
+SELECT queue, max_attempts, archive FROM options;
+SELECT payload FROM once.pop('q');
+SELECT once.send('q', '1', dedup_id => 'a') = once.send('q', '1', dedup_id => 'a') AS same;
+SELECT * FROM once.check('q');
+SELECT count(*) FROM pg_inherits WHERE inhparent = 'once.a_q'::regclass;
+-- Each part by itself.
+DROP TABLE once.a_q;
+SELECT once.create_queue('q', if_not_exists => true);
+DROP INDEX once.q_q_queue_idx;
+SELECT once.create_queue('q', if_not_exists => true);
+DROP TABLE once.d_q_0, once.d_q_1;
+SELECT once.create_queue('q', if_not_exists => true);
+-- No archive is made that was not asked for, nor an index of columns that are not there; and what belongs to somebody else is left alone.
+SELECT once.alter_queue('q', reset => ARRAY['archive']);
+RESET ROLE;
+ALTER TABLE once.a_q OWNER TO regress_once_other;
+SET ROLE regress_once_owner;
+SELECT once.alter_queue('q', archive => '1 day');
+SELECT once.create_queue('q', if_not_exists => true);
+RESET ROLE;
+DROP TABLE once.a_q;
+SET ROLE regress_once_owner;
+SELECT once.create_queue('q', if_not_exists => true);
+ALTER TABLE once.q_q DROP COLUMN group_id;
+SELECT once.create_queue('q', if_not_exists => true);
+\echo :SQLSTATE
+SELECT once.drop_queue('q');
+RESET ROLE;
 -- An index that is of no use is left alone, and so are tables of other kinds.
 SELECT once.create_queue('q');
 DELETE FROM once.queue;
@@ -208,6 +254,8 @@ ALTER TABLE once.l_l_1 OWNER TO regress_once_other;
 SET ROLE regress_once_owner;
 SELECT once.create_ledger('l', '1 day', if_not_exists => true);
 RESET ROLE;
+SELECT once.create_ledger('l', '1 day', if_not_exists => true);
+\echo :SQLSTATE
 SELECT once.drop_ledger('l');
 SELECT relname FROM pg_class WHERE relnamespace = 'once'::regnamespace AND relname ~ '^[adlq]_' ORDER BY 1;
 DROP VIEW options;

@@ -27,10 +27,11 @@ EXCEPTION WHEN OTHERS THEN
   RETURN SQLSTATE || ' ' || sqlerrm;
 END $$;
 SELECT once.create_queue('q'), once.create_ledger('l', '1 day');
--- An array of arrays is refused, however small. An empty array is none.
+-- An array of arrays is refused, however small.
 SELECT function, argument, outcome(call, format('%L::%s', '{{1,2}}', type)) AS of_two FROM argument WHERE type <> 'uuid[]' ORDER BY ctid;
 SELECT function, argument, outcome(call, format('ARRAY[[%L, %L]]::%s', gen_random_uuid(), gen_random_uuid(), type)) AS of_two, outcome(call, format('ARRAY[[%L]]::%s', gen_random_uuid(), type)) AS of_one
   FROM argument WHERE type = 'uuid[]' ORDER BY ctid;
+-- An empty array is none. So is NULL, which array_agg makes of no rows; and of what may come with payloads, none has any.
 SELECT function, argument, outcome(call, format('%L::%s', '{}', type)) AS empty, outcome(call, format('NULL::%s', type)) AS nothing FROM argument ORDER BY ctid;
 -- A NULL in it is refused but where a message may have none.
 SELECT function, argument, outcome(call, format('%L::%s', '{NULL,NULL}', type)) AS nulls FROM argument ORDER BY ctid;
@@ -43,6 +44,11 @@ SELECT array_agg(receipt) AS receipts, ARRAY[array_agg(receipt)] AS nested FROM 
 SELECT once.ack_all(:'nested');
 SELECT * FROM once.try_ack_all(:'nested');
 SELECT once.ack_all(:'receipts');
+-- So what nothing was received of need not be treated specially.
+SELECT once.ack_all(array_agg(receipt)) FROM once.receive('q', 10);
+SELECT t.* FROM (SELECT array_agg(receipt) AS receipts FROM once.receive('q', 10)) r, once.try_ack_all(r.receipts) t;
+SELECT m.* FROM (SELECT array_agg(payload::text) AS ids FROM once.receive('q', 10)) r, once.mark_processed_all('l', r.ids) m;
+SELECT s.* FROM (SELECT array_agg(payload) AS payloads FROM once.receive('q', 10)) r, once.send_batch('q', r.payloads) s;
 DROP FUNCTION outcome;
 DROP TABLE argument;
 SELECT once.drop_queue('q'), once.drop_ledger('l');

@@ -502,6 +502,7 @@ DECLARE
 	state text;
 	message text;
 	detail text;
+	hint text;
 BEGIN
 	EXECUTE change;
 	FOR i IN 1 .. 4 LOOP
@@ -514,9 +515,9 @@ BEGIN
 			END CASE;
 			RAISE NOTICE '%: used', change;
 		EXCEPTION WHEN SQLSTATE 'ON013' THEN
-			GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL;
+			GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
 			IF i = 1 THEN
-				RAISE NOTICE E'%\n  % % %', change, state, message, detail;
+				RAISE NOTICE E'%\n  % % %\n  %', change, state, message, detail, hint;
 			END IF;
 		END;
 	END LOOP;
@@ -527,6 +528,7 @@ CALL altered('CREATE TRIGGER t BEFORE INSERT ON once.l_payments_0 FOR EACH ROW E
 CALL altered('CREATE RULE r AS ON INSERT TO once.l_payments_0 DO INSTEAD NOTHING', 'DROP RULE r ON once.l_payments_0');
 CALL altered('CREATE TABLE child (id text REFERENCES once.l_payments_0)', 'DROP TABLE child');
 CALL altered('ALTER TABLE once.l_payments_0 ENABLE ROW LEVEL SECURITY', 'ALTER TABLE once.l_payments_0 DISABLE ROW LEVEL SECURITY');
+CALL altered('UPDATE pg_index SET indisvalid = false WHERE indexrelid = ''once.l_payments_0_pkey''::regclass', 'UPDATE pg_index SET indisvalid = true WHERE indexrelid = ''once.l_payments_0_pkey''::regclass');
 CALL altered('CREATE INDEX extra ON once.l_payments_0 (processed_at)', 'DROP INDEX once.extra');
 -- Keys that REINDEX CONCURRENTLY has left behind are kept up, however many there are.
 DO $$ BEGIN FOR n IN 1 .. 6 LOOP EXECUTE format('CREATE UNIQUE INDEX left_%s ON once.l_payments_0 (id)', n); END LOOP; END $$;

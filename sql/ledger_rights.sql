@@ -208,7 +208,7 @@ RESET ROLE;
 REVOKE ALL ON once.l_l_0, once.l_l_1 FROM regress_once_half, regress_once_other_half CASCADE;
 DROP ROLE regress_once_granter, regress_once_half, regress_once_other_half;
 
--- Ids are forgotten at the call of one who may only mark them, as the owner, also when each table has its own.
+-- Ids are forgotten at the call of one who may only mark them, as the owner.
 CREATE PROCEDURE mark_until_forgotten(ledger text, id text) LANGUAGE plpgsql AS $$
 DECLARE
 	n int := 0;
@@ -241,6 +241,31 @@ SELECT once.mark_processed('brief', 'a');
 CALL mark_until_forgotten('brief', 'a');
 SELECT current_user, once.mark_processed('brief', 'a');
 RESET ROLE;
+-- Both tables must have one owner: if not, that is an error at once, also in a session that knows the ledger, and whichever table is in use.
+SET ROLE regress_once_owner;
+SELECT once.create_ledger('split', '1 day');
+SELECT once.grant_ledger('split', 'regress_once_user');
+SET ROLE regress_once_user;
+SELECT once.mark_processed('split', 'a');
+RESET ROLE;
+ALTER TABLE once.l_split_1 OWNER TO regress_once_stranger;
+SET ROLE regress_once_user;
+SELECT once.mark_processed('split', 'b');
+\echo :SQLSTATE
+SELECT once.is_processed('split', 'b');
+SELECT once.forget_processed('split', 'b');
+RESET ROLE;
+ALTER TABLE once.l_split_0 OWNER TO regress_once_stranger;
+SET ROLE regress_once_user;
+SELECT once.is_processed('split', 'a'), once.mark_processed('split', 'b');
+RESET ROLE;
+ALTER TABLE once.l_split_0 OWNER TO regress_once_owner;
+SET ROLE regress_once_user;
+SELECT once.mark_processed('split', 'b');
+RESET ROLE;
+SELECT once.drop_ledger('split');
+-- They are forgotten with the rights of a new owner.
+ALTER TABLE once.l_brief_0 OWNER TO regress_once_stranger;
 ALTER TABLE once.l_brief_1 OWNER TO regress_once_stranger;
 SET ROLE regress_once_user;
 SELECT once.mark_processed('brief', 'b');
@@ -248,6 +273,8 @@ CALL mark_until_forgotten('brief', 'b');
 SELECT once.mark_processed('brief', 'b');
 CALL mark_until_forgotten('brief', 'b');
 -- It takes the owner of both to change it.
+RESET ROLE;
+ALTER TABLE once.l_brief_0 OWNER TO regress_once_owner;
 SET ROLE regress_once_owner;
 SELECT once.alter_ledger('brief', '1 day');
 SELECT once.drop_ledger('brief');

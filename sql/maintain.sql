@@ -3,6 +3,45 @@ SELECT once.create_queue('m', max_attempts => 1, retry_delay => '0', retry_delay
 SELECT once.create_queue('n', max_attempts => 1, retry_delay => '0', retry_delay_max => '0');
 CREATE VIEW letters AS SELECT queue, reason, count(*), count(DISTINCT payload) AS payloads FROM once.dead_letters GROUP BY 1, 2 ORDER BY 1, 2;
 CALL once.maintain();
+-- A role that may maintain nothing of what there is, is told: a job that runs as the wrong role does nothing.
+CREATE ROLE regress_once_nobody;
+SET ROLE regress_once_nobody;
+CALL once.maintain();
+\echo :SQLSTATE
+BEGIN;
+CALL once.maintain();
+COMMIT;
+-- Half of the rights is none; one queue, or one ledger, is something.
+RESET ROLE;
+SELECT once.create_ledger('l', '1 day');
+SELECT once.grant_queue('m', 'regress_once_nobody', 'observe');
+GRANT SELECT ON once.l_l_0, once.l_l_1 TO regress_once_nobody;
+SET ROLE regress_once_nobody;
+CALL once.maintain();
+RESET ROLE;
+GRANT INSERT ON once.l_l_0, once.l_l_1 TO regress_once_nobody;
+SET ROLE regress_once_nobody;
+CALL once.maintain();
+RESET ROLE;
+REVOKE INSERT ON once.l_l_0, once.l_l_1 FROM regress_once_nobody;
+SELECT once.grant_queue('n', 'regress_once_nobody', 'consume');
+SET ROLE regress_once_nobody;
+CALL once.maintain();
+RESET ROLE;
+SELECT once.revoke_queue('n', 'regress_once_nobody', 'consume'), once.revoke_queue('m', 'regress_once_nobody', 'observe');
+-- A ledger alone is something. One without tables is not, so there is nothing to do for anybody.
+BEGIN;
+SELECT once.drop_queue(queue) FROM once.list_queues();
+SET LOCAL ROLE regress_once_nobody;
+CALL once.maintain();
+RESET ROLE;
+DROP TABLE once.l_l_0, once.l_l_1;
+CALL once.maintain();
+SET LOCAL ROLE regress_once_nobody;
+CALL once.maintain();
+ROLLBACK;
+SELECT once.drop_ledger('l');
+DROP ROLE regress_once_nobody;
 
 -- Dead and expired messages are moved, however many; the others stay.
 SELECT count(*) FROM once.send_batch('m', ARRAY(SELECT to_jsonb(g) FROM generate_series(1, 2500) g));

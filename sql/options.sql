@@ -34,6 +34,9 @@ SELECT once.create_queue('bad', archive => '59.999999 s');
 SELECT once.create_queue('bad', archive => '36501 days');
 SELECT once.create_queue('bad', retention => '0');
 SELECT once.create_queue('bad', retention => '36501 days');
+-- One delay alone may not fit the other's default.
+SELECT once.create_queue('bad', retry_delay => '2 h');
+SELECT once.create_queue('bad', retry_delay_max => '0.5 s');
 SELECT once.create_queue('least', max_attempts => 1, retry_delay => '0', retry_delay_max => '0', dedup_window => '1 us', ttl => '1 us', ttl_action => 'dead_letter', retention => '1 us');
 SELECT once.create_queue('most', max_attempts => 1000, retry_delay => '365 days', retry_delay_max => '365 days', dedup_window => '36500 days', ttl => '36500 days', retention => '36500 days');
 SELECT * FROM options;

@@ -52,16 +52,28 @@ DROP PUBLICATION regress_once_all;
 SELECT once.drop_ledger('all');
 
 
--- maintain says so once, with the number of the others, and not of queues that are empty.
+-- maintain says so once, with the number of the others, and only of queues that have something to delete: not of those that are empty,
+-- nor of messages that wait for consumers or for their time.
 SELECT once.purge(queue) FROM once.list_queues();
 SET client_min_messages = error;
 CREATE PUBLICATION regress_once_all FOR ALL TABLES;
 RESET client_min_messages;
 CALL once.maintain();
-INSERT INTO once.q_keyless (payload) VALUES ('1');
+INSERT INTO once.q_keyless (payload, deliver_at) VALUES ('1', NULL), ('2', now() + '1 h');
+INSERT INTO once.q_keyless (payload, deliver_at, expires_at) VALUES ('3', now() + '1 h', '2000-01-01');
+CALL once.maintain();
+INSERT INTO once.q_keyless (payload, expires_at) VALUES ('4', '2000-01-01');
 CALL once.maintain();
 INSERT INTO once.q_inserts_only (payload) VALUES ('1');
 CALL once.maintain();
+INSERT INTO once.q_inserts_only (payload, expires_at) VALUES ('2', '2000-01-01');
+CALL once.maintain();
+-- A queue that has a replica identity is maintained.
+INSERT INTO once.q_keyed (payload, expires_at) VALUES ('2', '2000-01-01');
+ALTER TABLE once.q_keyless REPLICA IDENTITY FULL;
+CALL once.maintain();
+ALTER TABLE once.q_keyless REPLICA IDENTITY DEFAULT;
+SELECT queue, payload FROM once.dead_letters ORDER BY queue, payload;
 DROP PUBLICATION regress_once_all;
 CALL once.maintain();
 

@@ -53,16 +53,17 @@ once_arg_bool(FunctionCallInfo fcinfo, int argno, const char *name)
 }
 
 /*
- * once_arg_array returns an argument that is a list: an array of one dimension, or
- * an empty one.  It must not be NULL.  Its elements are not checked.
+ * once_arg_array returns an argument that is a list of elements of a type: an array of
+ * one dimension, or an empty one.  NULL is read as an empty one, because array_agg()
+ * returns NULL for no rows.  The elements are not checked.
  */
 ArrayType *
-once_arg_array(FunctionCallInfo fcinfo, int argno, const char *name)
+once_arg_array(FunctionCallInfo fcinfo, int argno, const char *name, Oid type)
 {
 	ArrayType  *array;
 
 	if (PG_ARGISNULL(argno))
-		once_arg_refuse_null(name);
+		return construct_empty_array(type);
 	array = PG_GETARG_ARRAYTYPE_P(argno);
 	if (ARR_NDIM(array) > 1)
 		ereport(ERROR,
@@ -109,6 +110,15 @@ once_interval_usec(const Interval *interval)
 }
 
 /*
+ * once_interval_text returns an interval as text, in the caller's IntervalStyle.
+ */
+char *
+once_interval_text(const Interval *interval)
+{
+	return DatumGetCString(DirectFunctionCall1(interval_out, IntervalPGetDatum(interval)));
+}
+
+/*
  * once_arg_interval returns an interval argument in microseconds.  The argument
  * must not be NULL.
  */
@@ -137,8 +147,20 @@ once_arg_span(FunctionCallInfo fcinfo, int argno, const char *name,
 				 errmsg("%s must be greater than zero and at most %d days",
 						name, ONCE_MAX_DAYS) :
 				 errmsg("%s must be between %s and %d days",
-						name, min_text, ONCE_MAX_DAYS)));
+						name, min_text, ONCE_MAX_DAYS),
+				 once_arg_errdetail_interval(fcinfo, argno)));
 	return span;
+}
+
+/*
+ * once_arg_errdetail_interval is the detail of an error about an interval
+ * argument that is out of range.
+ */
+int
+once_arg_errdetail_interval(FunctionCallInfo fcinfo, int argno)
+{
+	return errdetail("The value given is %s.",
+					 once_interval_text(PG_GETARG_INTERVAL_P(argno)));
 }
 
 /*

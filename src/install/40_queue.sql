@@ -22,7 +22,7 @@ RETURNS void
 AS 'MODULE_PATHNAME', 'once_create_queue' LANGUAGE C VOLATILE PARALLEL UNSAFE
 SUPPORT once.execute_support;
 COMMENT ON FUNCTION once.create_queue(text, boolean, boolean, boolean, integer, interval, interval, interval, interval, interval, text, interval) IS
-'Creates a queue: the table once."q_<queue>", owned by the caller, with its queue index. Names: an ASCII letter or underscore, then ASCII letters, digits, underscores and hyphens, at most 47 bytes; case matters. unlogged: faster, but empty after a crash. id_index: a primary key on id, which cancel and logical replication require. if_not_exists: a notice instead of an error if the queue exists. If its table exists without options, as after a restore of the structure only, the queue gets the options given, and missing parts are created; this is only for the owner of the table. max_attempts: 1 to 1000 deliveries; after the last one the message goes to once.dead_letters. retry_delay, retry_delay_max: 0 to 365 days. After a failed delivery a message waits between 0.8 and 1 times retry_delay, and twice as long after each further one, up to retry_delay_max. dedup_window: more than 0, at most 36500 days. A message is not sent if one with the same dedup_id was sent within that time, counted from its commit. Ids are remembered for at least that long, and up to two and a quarter times as long in a queue that is in use. archive: 1 minute to 36500 days; acked messages are kept in once."a_<queue>" for that long. NULL: not at all. ttl: more than 0, at most 36500 days; a message expires if it is not delivered within that time after it became due. NULL: never. ttl_action: expired messages go to once.dead_letters (dead_letter) or are deleted (drop). retention: more than 0, at most 36500 days; maintain deletes dead letters that are older. NULL: never. EXECUTE is not granted to PUBLIC.';
+'Creates a queue: the table once."q_<queue>", owned by the caller, with its queue index. Names: an ASCII letter or underscore, then ASCII letters, digits, underscores and hyphens, at most 47 bytes; case matters. unlogged: faster, but empty after a crash. id_index: a primary key on id, which cancel and logical replication require. if_not_exists: a notice instead of an error if the queue exists. If its table exists without options, as after a restore of the structure only, the queue gets the options given, and missing parts are created; this is only for the owner of the table. If a queue with options has lost its index, its archive or the tables for dedup_ids, they are created again if the caller owns the table. max_attempts: 1 to 1000 deliveries; after the last one the message goes to once.dead_letters. retry_delay, retry_delay_max: 0 to 365 days. After a failed delivery a message waits between 0.8 and 1 times retry_delay, and twice as long after each further one, up to retry_delay_max. dedup_window: more than 0, at most 36500 days. A message is not sent if one with the same dedup_id was sent within that time, counted from its commit. Ids are remembered for at least that long, and up to two and a quarter times as long in a queue that is in use. archive: 1 minute to 36500 days; acked messages are kept in once."a_<queue>" for that long. NULL: not at all. ttl: more than 0, at most 36500 days; a message expires if it is not delivered within that time after it became due. NULL: never. ttl_action: expired messages go to once.dead_letters (dead_letter) or are deleted (drop). retention: more than 0, at most 36500 days; maintain deletes dead letters that are older. NULL: never. EXECUTE is not granted to PUBLIC.';
 
 CREATE FUNCTION once.alter_queue(
     queue text,
@@ -160,7 +160,7 @@ CREATE FUNCTION once.send_batch(
 RETURNS SETOF bigint
 AS 'MODULE_PATHNAME', 'once_send_batch' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 100;
 COMMENT ON FUNCTION once.send_batch(text, jsonb[], jsonb[], interval, timestamptz, integer, text[], text[], interval) IS
-'Sends many messages at once, at far less cost than one by one, and returns their ids in the order of payloads. headers, group_ids, dedup_ids: NULL, or one element for each payload; NULL as an element of group_ids means no group, and as an element of dedup_ids no dedup_id. Two calls with the same dedup_ids in different orders do not deadlock. Otherwise like send. Requires INSERT on the table.';
+'Sends many messages at once, at far less cost than one by one, and returns their ids in the order of payloads. headers, group_ids, dedup_ids: NULL, or one element for each payload; NULL as an element of group_ids means no group, and as an element of dedup_ids no dedup_id. NULL in place of payloads, which array_agg makes of no rows, sends nothing. Two calls with the same dedup_ids in different orders do not deadlock. Otherwise like send. Requires INSERT on the table.';
 
 CREATE FUNCTION once.send_dedup(
     queue text,
@@ -217,7 +217,7 @@ CREATE FUNCTION once.ack_all(receipts uuid[])
 RETURNS bigint
 AS 'MODULE_PATHNAME', 'once_ack_all' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION once.ack_all(uuid[]) IS
-'Acks all of the receipts, or raises what ack raises, and returns how many. The same receipt twice is an error.';
+'Acks all of the receipts, or raises what ack raises, and returns how many. The same receipt twice is an error. NULL in place of the array, which array_agg makes of no rows, means none.';
 
 CREATE FUNCTION once.try_ack(receipt uuid)
 RETURNS boolean
@@ -229,7 +229,7 @@ CREATE FUNCTION once.try_ack_all(receipts uuid[])
 RETURNS SETOF uuid
 AS 'MODULE_PATHNAME', 'once_try_ack_all' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 10;
 COMMENT ON FUNCTION once.try_ack_all(uuid[]) IS
-'Acks those receipts that can still be acked, and returns them, in the order given and each once.';
+'Acks those receipts that can still be acked, and returns them, in the order given and each once. NULL in place of the array means none.';
 
 CREATE FUNCTION once.nack(receipt uuid, delay interval DEFAULT NULL, error text DEFAULT NULL)
 RETURNS void

@@ -80,7 +80,7 @@ CREATE FUNCTION once.mark_processed_all(ledger text, ids text[])
 RETURNS SETOF text
 AS 'MODULE_PATHNAME', 'once_mark_processed_all' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 100;
 COMMENT ON FUNCTION once.mark_processed_all(text, text[]) IS
-'Marks many ids, at far less cost than one by one, and returns those that are new, in the order given and each once. All are marked before the first is returned. Two calls with the same ids in different orders do not deadlock. Otherwise like mark_processed.';
+'Marks many ids, at far less cost than one by one, and returns those that are new, in the order given and each once. NULL in place of the array, which array_agg makes of no rows, means none. All are marked before the first is returned. Two calls with the same ids in different orders do not deadlock. Otherwise like mark_processed.';
 
 CREATE FUNCTION once.is_processed(ledger text, id text)
 RETURNS boolean

@@ -34,6 +34,7 @@ typedef struct OnceLedger
 	Oid			sequence;
 	int64		retention;		/* microseconds */
 	bool		distributed;	/* Citus has distributed a table of it */
+	bool		owners_differ;	/* the two tables have different owners */
 } OnceLedger;
 
 /* An id to be marked, or searched for */

@@ -17,6 +17,7 @@
 #include "meta/meta_catalog.h"
 #include "meta/meta_citus.h"
 #include "meta/meta_retention.h"
+#include "meta/meta_role.h"
 #include "miscadmin.h"
 #include "once_args.h"
 #include "once_error.h"
@@ -192,6 +193,7 @@ once_ledger_find_relations(OnceLedger *ledger, OnceLedgerKind kind, const char *
 		if (once_citus_distributes(ledger->table[g]))
 			ledger->distributed = true;
 	}
+	ledger->owners_differ = once_role_owner(ledger->table[0]) != once_role_owner(ledger->table[1]);
 	ledger->sequence = get_relname_relid(once_ledger_relname(kind, name, LEDGER_PART_STATE),
 										 schema);
 	if (!OidIsValid(ledger->sequence) ||

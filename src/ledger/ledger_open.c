@@ -15,6 +15,7 @@
 #include "access/tableam.h"
 #include "access/xlog.h"
 #include "catalog/catalog.h"
+#include "catalog/dependency.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_collation.h"
@@ -62,14 +63,23 @@ static const struct
 	{"message_id pg_catalog.int8 NOT NULL", INT8OID, true}
 };
 
+/* What keeps a generation from being used */
+typedef struct Fault
+{
+	const char *detail;			/* NULL: nothing */
+	const char *hint;			/* NULL: none */
+} Fault;
+
 static bool open_generation(LedgerView *view, int g, LOCKMODE lockmode);
 static void see_other(LedgerView *view, int g);
-static bool open_indexes(LedgerView *view, int g, LOCKMODE lockmode);
-static bool open_listed(LedgerView *view, int g, LOCKMODE lockmode, bool *good,
+static void open_indexes(LedgerView *view, int g, LOCKMODE lockmode, Fault *fault);
+static bool open_listed(LedgerView *view, int g, LOCKMODE lockmode, Relation *odd,
 						bool *valid);
 static void close_indexes(LedgerView *view, int g, LOCKMODE lockmode);
 static void close_generation(LedgerView *view, int g, bool unlock);
-static const char *generation_fault(const OnceLedger *ledger, Relation heap);
+static void generation_fault(const OnceLedger *ledger, Relation heap, Fault *fault);
+static void index_fault(Relation index, Fault *fault);
+static char *qualified_name(Relation relation);
 
 /*
  * once_ledger_make makes the tables of a ledger and gives them to a role that the
@@ -167,12 +177,13 @@ once_ledger_view_open(LedgerView *view, const OnceLedger *ledger, LOCKMODE lockm
 	if (view->sequence == NULL)
 		once_ledger_raise_not_found(ledger->kind, NameStr(ledger->name));
 
-	/* The server's planner refuses queries of such tables in the same words */
+	/* The server's planner refuses queries of such tables, too */
 	if (view->sequence->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT &&
 		RecoveryInProgress())
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("cannot access temporary or unlogged relations during recovery")));
+				 errmsg("cannot access ledger \"%s\" during recovery", NameStr(ledger->name)),
+				 errdetail("It is unlogged, and has no ids on a standby.")));
 	for (;;)
 	{
 		int			current;
@@ -228,7 +239,7 @@ open_generation(LedgerView *view, int g, LOCKMODE lockmode)
 {
 	const OnceLedger *ledger = view->ledger;
 	Relation	heap;
-	const char *fault;
+	Fault		fault = {0};
 
 	if (!ConditionalLockRelationOid(ledger->table[g], lockmode))
 	{
@@ -241,17 +252,16 @@ open_generation(LedgerView *view, int g, LOCKMODE lockmode)
 		once_ledger_raise_not_found(ledger->kind, NameStr(ledger->name));
 	view->gen[g].heap = heap;
 	view->gen[g].lockmode = lockmode;
-	fault = generation_fault(ledger, heap);
-	if (fault == NULL && !open_indexes(view, g, lockmode))
-		fault = "It has no key on id, or other indexes.";
-	if (fault != NULL)
+	generation_fault(ledger, heap, &fault);
+	if (fault.detail == NULL)
+		open_indexes(view, g, lockmode, &fault);
+	if (fault.detail != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_ONCE_LEDGER_UNUSABLE),
 				 once_ledger_errmsg_unusable(ledger->kind, NameStr(ledger->name)),
-				 errdetail("Table %s is not as it was made.  %s",
-						   quote_qualified_identifier(ONCE_SCHEMA,
-													  RelationGetRelationName(heap)),
-						   fault)));
+				 errdetail("Table %s is not as it was made.  %s", qualified_name(heap),
+						   fault.detail),
+				 fault.hint != NULL ? errhint("%s", fault.hint) : 0));
 
 	InitDirtySnapshot(view->gen[g].any);
 	view->gen[g].slot = table_slot_create(heap, NULL);
@@ -282,35 +292,44 @@ see_other(LedgerView *view, int g)
 
 /*
  * open_indexes opens the indexes of a generation that are ready for insertions.  The
- * one to be searched becomes the first.  Returns false if none can be searched, or if
- * one of them is not an index on id.
+ * one to be searched becomes the first.  Sets fault if none can be searched, or if one
+ * of them is not an index on id.
  */
-static bool
-open_indexes(LedgerView *view, int g, LOCKMODE lockmode)
+static void
+open_indexes(LedgerView *view, int g, LOCKMODE lockmode, Fault *fault)
 {
+	Relation	odd;
 	bool		valid;
-	bool		good;
 
 	/* Begin again if one of them is gone, which can happen only on a standby */
-	while (!open_listed(view, g, lockmode, &good, &valid))
+	while (!open_listed(view, g, lockmode, &odd, &valid))
 	{
 		CHECK_FOR_INTERRUPTS();
 		close_indexes(view, g, lockmode);
 	}
-	return good && valid;
+	if (odd != NULL)
+		index_fault(odd, fault);
+	else if (!valid)
+	{
+		fault->detail = "It has no valid key on id.";
+		fault->hint = view->gen[g].nindexes > 0 ?
+			psprintf("REINDEX INDEX %s.", qualified_name(view->gen[g].index[0])) :
+			psprintf("ALTER TABLE %s ADD PRIMARY KEY (id).", qualified_name(view->gen[g].heap));
+	}
 }
 
 /*
- * open_listed opens the indexes that are listed now.  good: all of them are indexes on
- * id.  valid: the first one can be searched.  Returns false if one of them is gone.
+ * open_listed opens the indexes that are listed now.  odd: one that is not an index on
+ * id, or NULL.  valid: the first one can be searched.  Returns false if one of them is
+ * gone.
  */
 static bool
-open_listed(LedgerView *view, int g, LOCKMODE lockmode, bool *good, bool *valid)
+open_listed(LedgerView *view, int g, LOCKMODE lockmode, Relation *odd, bool *valid)
 {
 	List	   *indexes = once_index_list(view->gen[g].heap);
 	ListCell   *lc;
 
-	*good = true;
+	*odd = NULL;
 	*valid = false;
 	view->gen[g].nindexes = 0;
 	view->gen[g].index = palloc(sizeof(Relation) * Max(list_length(indexes), 1));
@@ -332,7 +351,7 @@ open_listed(LedgerView *view, int g, LOCKMODE lockmode, bool *good, bool *valid)
 			index->rd_opcintype[0] != TEXTOID ||
 			index->rd_indoption[0] != 0)
 		{
-			*good = false;
+			*odd = index;
 			break;
 		}
 		if (listed->valid && !*valid)
@@ -371,11 +390,11 @@ close_generation(LedgerView *view, int g, bool unlock)
 }
 
 /*
- * generation_fault returns a sentence that says why rows cannot be inserted into a
- * generation below the level of SQL, or NULL if they can.
+ * generation_fault sets fault if rows cannot be inserted into a generation below the
+ * level of SQL, or if the two generations have different owners.
  */
-static const char *
-generation_fault(const OnceLedger *ledger, Relation heap)
+static void
+generation_fault(const OnceLedger *ledger, Relation heap, Fault *fault)
 {
 	TupleDesc	desc = RelationGetDescr(heap);
 	const Oid	types[Natts_generation] = {TEXTOID, TIMESTAMPTZOID, kinds[ledger->kind].value_type};
@@ -383,18 +402,30 @@ generation_fault(const OnceLedger *ledger, Relation heap)
 
 	if (heap->rd_rel->relkind != RELKIND_RELATION || heap->rd_rel->relispartition ||
 		heap->rd_tableam != GetHeapamTableAmRoutine())
-		return "It is no plain table.";
-	if (ledger->distributed)
-		return "Tables of the ledger are distributed by Citus.";
-	if (heap->trigdesc != NULL || heap->rd_rules != NULL)
-		return "It has triggers, rules or foreign keys.";
-	if (heap->rd_rel->relrowsecurity)
-		return "It has row security.";
-	if (desc->natts != Natts_generation ||
-		(desc->constr != NULL && (desc->constr->num_check > 0 ||
-								  once_has_generated(desc->constr))))
-		return "It has other columns or constraints.";
-	for (i = 0; i < Natts_generation; i++)
+		fault->detail = "It is no plain table.";
+	else if (ledger->distributed)
+		fault->detail = "Tables of the ledger are distributed by Citus.";
+	else if (ledger->owners_differ)
+	{
+		fault->detail = "It and the other table of the ledger have different owners.";
+		fault->hint = psprintf("Use ALTER TABLE ... OWNER TO to give tables %s to one owner.",
+							   once_ledger_tables(ledger->kind, NameStr(ledger->name)));
+	}
+	else if (heap->trigdesc != NULL || heap->rd_rules != NULL)
+	{
+		fault->detail = "It has triggers, rules or foreign keys.";
+		fault->hint = "Drop them.";
+	}
+	else if (heap->rd_rel->relrowsecurity)
+	{
+		fault->detail = "It has row security.";
+		fault->hint = psprintf("ALTER TABLE %s DISABLE ROW LEVEL SECURITY.", qualified_name(heap));
+	}
+	else if (desc->natts != Natts_generation ||
+			 (desc->constr != NULL && (desc->constr->num_check > 0 ||
+									   once_has_generated(desc->constr))))
+		fault->detail = "It has other columns or constraints.";
+	for (i = 0; i < Natts_generation && fault->detail == NULL; i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, i);
 
@@ -402,7 +433,27 @@ generation_fault(const OnceLedger *ledger, Relation heap)
 			(i == Anum_generation_id - 1 && !att->attnotnull) ||
 			(i == Anum_generation_value - 1 && att->attnotnull &&
 			 !kinds[ledger->kind].value_not_null))
-			return "It has other columns or constraints.";
+			fault->detail = "It has other columns or constraints.";
 	}
-	return NULL;
+}
+
+/*
+ * index_fault says that an index is no key on id.
+ */
+static void
+index_fault(Relation index, Fault *fault)
+{
+	Oid			constraint = get_index_constraint(RelationGetRelid(index));
+
+	fault->detail = psprintf("Its index %s is not a plain unique key on id.",
+							 qualified_name(index));
+	fault->hint = OidIsValid(constraint) ?
+		psprintf("Drop its constraint %s.", quote_identifier(get_constraint_name(constraint))) :
+		psprintf("DROP INDEX %s.", qualified_name(index));
+}
+
+static char *
+qualified_name(Relation relation)
+{
+	return quote_qualified_identifier(ONCE_SCHEMA, RelationGetRelationName(relation));
 }

@@ -75,8 +75,8 @@ once_mark_processed_all(PG_FUNCTION_ARGS)
 	int			n;
 	int			i;
 
-	deconstruct_array(once_arg_array(fcinfo, 1, "ids"), TEXTOID, -1, false, TYPALIGN_INT,
-					  &elems, &isnull, &n);
+	deconstruct_array(once_arg_array(fcinfo, 1, "ids", TEXTOID), TEXTOID, -1, false,
+					  TYPALIGN_INT, &elems, &isnull, &n);
 	marks = palloc_extended(sizeof(OnceMark) * Max(n, 1), MCXT_ALLOC_HUGE);
 	for (i = 0; i < n; i++)
 	{

@@ -127,19 +127,20 @@ once_role_runs_code(Relation table)
 }
 
 /*
- * once_role_owns tells whether a role is itself the owner of a relation.
+ * once_role_owner returns the owner of a relation, or InvalidOid if there is no such
+ * relation.
  */
-bool
-once_role_owns(Oid relid, Oid role)
+Oid
+once_role_owner(Oid relid)
 {
 	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
-	bool		has;
+	Oid			owner;
 
 	if (!HeapTupleIsValid(tuple))
-		return false;
-	has = ((Form_pg_class) GETSTRUCT(tuple))->relowner == role;
+		return InvalidOid;
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
 	ReleaseSysCache(tuple);
-	return has;
+	return owner;
 }
 
 /*

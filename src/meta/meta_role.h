@@ -25,7 +25,7 @@ extern void once_role_drop(const OnceRole *saved);
 extern void once_role_run(const char *sql, int nargs, Oid *types, Datum *values);
 
 extern bool once_role_runs_code(Relation table);
-extern bool once_role_owns(Oid relid, Oid role);
+extern Oid	once_role_owner(Oid relid);
 extern bool once_role_may_grant(Oid relid, AclMode privileges);
 extern void once_role_grant(bool grant, const char *privileges, const char *tables,
 							const char *role);

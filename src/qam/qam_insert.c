@@ -168,7 +168,9 @@ qam_entry(Relation index, const Datum *values, const bool *isnull, ItemPointer t
 		if (TIMESTAMP_NOT_FINITE(entry.ready_at))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("deliver_at must be finite")));
+					 errmsg("deliver_at must be finite"),
+					 errdetail("The value given is %s.",
+							   timestamptz_to_str(entry.ready_at))));
 	}
 	if (!isnull[QAM_ATTR_GROUP_ID - 1])
 		entry.group = entry_group(index, values[QAM_ATTR_GROUP_ID - 1], entry.lane);

@@ -16,6 +16,7 @@
 #include "catalog/pg_namespace.h"
 #include "commands/defrem.h"
 #include "executor/spi.h"
+#include "lib/stringinfo.h"
 #include "meta/meta_catalog.h"
 #include "meta/meta_ddl.h"
 #include "meta/meta_dead.h"
@@ -86,19 +87,23 @@ PG_FUNCTION_INFO_V1(once_pause);
 PG_FUNCTION_INFO_V1(once_resume);
 
 static void tell_existing(const char *name, Oid relid, bool if_not_exists);
-static bool adopt_queue(const char *name, const OnceOptions *options, bool unlogged,
+static bool wants_completing(const char *name, Oid relid);
+static void complete_queue(const char *name, const OnceOptions *options, bool unlogged,
+						   bool id_index);
+static void adopt_queue(const OnceQueue *queue, const OnceOptions *options, bool unlogged,
 						bool id_index);
+static void tell_completed(const char *name, const char *made);
 static Oid	create_table(const char *relname, bool unlogged, bool id_index);
 static char *index_command(const char *relname);
-static bool has_queue_index(Relation heap);
+static bool lacks_queue_index(Relation heap);
 static void warn_of_publication(Oid relid, const char *name);
 static void set_paused(FunctionCallInfo fcinfo, bool paused, const char *verb);
 static Paused arg_what(FunctionCallInfo fcinfo, int argno);
 
 /*
- * once.create_queue: makes the table, its index and its options.  If there is
- * a table that has no options, and if_not_exists is given, it gets these
- * options.
+ * once.create_queue: makes the table, its index and its options.  With
+ * if_not_exists, a table that has no options gets these options, and parts of
+ * the queue that are missing are made.
  */
 Datum
 once_create_queue(PG_FUNCTION_ARGS)
@@ -109,7 +114,6 @@ once_create_queue(PG_FUNCTION_ARGS)
 	bool		if_not_exists = once_arg_bool(fcinfo, 3, "if_not_exists");
 	char	   *relname = psprintf("%s%s", ONCE_QUEUE_PREFIX, name);
 	OnceOptions options;
-	OnceOptions found;
 	Relation	heap;
 	Oid			relid;
 
@@ -121,10 +125,11 @@ once_create_queue(PG_FUNCTION_ARGS)
 
 	/* Lock the table before the name, as alter_queue and drop_queue do */
 	relid = get_relname_relid(relname, once_schema_oid(false));
-	if (if_not_exists && OidIsValid(relid) && once_schema_is_table(get_rel_relkind(relid)) &&
-		!once_options_read(name, &found) &&
-		adopt_queue(name, &options, unlogged, id_index))
+	if (if_not_exists && OidIsValid(relid) && wants_completing(name, relid))
+	{
+		complete_queue(name, &options, unlogged, id_index);
 		PG_RETURN_VOID();
+	}
 
 	/* If two sessions create the same queue, the second finds it here. */
 	once_options_lock(ONCE_QUEUE_PREFIX, name);
@@ -244,9 +249,7 @@ tell_existing(const char *name, Oid relid, bool if_not_exists)
 						   get_rel_name(relid))));
 	orphan = !once_options_read(name, &found);
 	if (if_not_exists && !orphan)
-		ereport(NOTICE,
-				(errcode(ERRCODE_DUPLICATE_TABLE),
-				 errmsg("queue \"%s\" already exists, skipping", name)));
+		tell_completed(name, "");
 	else
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_TABLE),
@@ -256,64 +259,125 @@ tell_existing(const char *name, Oid relid, bool if_not_exists)
 }
 
 /*
- * adopt_queue gives options to a queue that has a table and no options, and
- * makes whatever else of the queue is missing.  What exists stays unchanged.
- * False: the queue has been given options meanwhile.
+ * wants_completing tells whether create_queue with if_not_exists should look
+ * for missing parts of a queue.  If the queue has options, only its owner may
+ * have them made, and anybody else is told that the queue exists.
  */
 static bool
-adopt_queue(const char *name, const OnceOptions *options, bool unlogged, bool id_index)
+wants_completing(const char *name, Oid relid)
+{
+	OnceOptions found;
+
+	return once_schema_is_table(get_rel_relkind(relid)) &&
+		(!once_options_read(name, &found) || once_is_table_owner(relid, GetUserId()));
+}
+
+/*
+ * complete_queue makes the parts that are missing of a queue that has a table,
+ * and gives it the options of the call if it has none.  What exists stays
+ * unchanged.
+ */
+static void
+complete_queue(const char *name, const OnceOptions *options, bool unlogged, bool id_index)
 {
 	OnceOptions found;
 	OnceQueue	queue;
+	StringInfoData made;
 	char	   *relname;
 	Oid			owner;
-	bool		plain;
 	bool		make_index;
+	bool		adopt;
 
 	once_queue_open(&queue, name, ONCE_TO_ADOPT, "once.create_queue()");
-	once_queue_check_columns(&queue);
 	relname = pstrdup(RelationGetRelationName(queue.heap));
 	owner = queue.heap->rd_rel->relowner;
-	plain = queue.heap->rd_rel->relkind == RELKIND_RELATION;
-	make_index = plain && !has_queue_index(queue.heap);
+	make_index = lacks_queue_index(queue.heap);
 	if (make_index)
 		LockRelationOid(RelationGetRelid(queue.heap), ShareLock);
 	once_options_lock(ONCE_QUEUE_PREFIX, name);
-	if (once_options_read(name, &found))
+	adopt = !once_options_read(name, &found);
+	if (!adopt)
+		once_queue_check_identity(&queue);
+	if (adopt || make_index)
+		once_queue_check_columns(&queue);
+	if (adopt)
+		adopt_queue(&queue, options, unlogged, id_index);
+	else
+		options = &found;
+
+	/* If two sessions complete the same queue, the second finds the index */
+	make_index = make_index && lacks_queue_index(queue.heap);
+
+	/* Each part is noted with a comma before it */
+	initStringInfo(&made);
+	if (make_index)
+		appendStringInfo(&made, ", the %s index", QAM_AM_NAME);
+	if (once_dedup_make(queue.heap, name))
+		appendStringInfoString(&made, ", the tables for dedup_ids");
+	if (options->archive.set && (adopt || !once_archive_is_whole(name)))
 	{
-		once_queue_close(&queue);
-		return false;
-	}
-
-	ereport(NOTICE,
-			(errmsg("queue \"%s\" already exists, adopting it", name),
-			 errdetail("Its table existed without options.")));
-	if (plain && unlogged != (queue.heap->rd_rel->relpersistence == RELPERSISTENCE_UNLOGGED))
-		ereport(WARNING,
-				(unlogged ?
-				 errmsg("queue \"%s\" is not unlogged", name) :
-				 errmsg("queue \"%s\" is unlogged", name),
-				 errhint("ALTER TABLE ... SET %s changes that.", unlogged ? "UNLOGGED" : "LOGGED")));
-	if (id_index && !OidIsValid(queue.meta.id_index))
-		ereport(WARNING,
-				(errmsg("queue \"%s\" has no key on id", name),
-				 errhint("ALTER TABLE %s ADD PRIMARY KEY (id), as a role that may create in the schema.",
-						 quote_qualified_identifier(ONCE_SCHEMA, relname))));
-
-	/* Before the write, so that a rollback discards what we remember of it */
-	CacheInvalidateRelcache(queue.heap);
-	once_options_write(name, options, true);
-	once_dedup_make(queue.heap, name);
-	if (options->archive.set)
 		once_archive_make(queue.heap, name);
-	if (plain && !unlogged && !OidIsValid(queue.meta.id_index))
-		warn_of_publication(RelationGetRelid(queue.heap), name);
+		appendStringInfoString(&made, ", tables of the archive");
+	}
 	once_queue_close(&queue);
 
 	/* This fails while the table is open */
 	if (make_index)
 		once_ddl_run(list_make1(index_command(relname)), owner);
-	return true;
+	if (!adopt)
+		tell_completed(name, made.data);
+}
+
+/*
+ * adopt_queue gives options to a queue that has none, and warns if it is not
+ * what create_queue was asked for.
+ */
+static void
+adopt_queue(const OnceQueue *queue, const OnceOptions *options, bool unlogged, bool id_index)
+{
+	Relation	heap = queue->heap;
+	const char *name = once_queue_name(queue);
+	bool		plain = heap->rd_rel->relkind == RELKIND_RELATION;
+	bool		has_key = OidIsValid(queue->meta.id_index);
+
+	ereport(NOTICE,
+			(errmsg("queue \"%s\" already exists, adopting it", name),
+			 errdetail("Its table existed without options.")));
+	if (plain && unlogged != (heap->rd_rel->relpersistence == RELPERSISTENCE_UNLOGGED))
+		ereport(WARNING,
+				(unlogged ?
+				 errmsg("queue \"%s\" is not unlogged", name) :
+				 errmsg("queue \"%s\" is unlogged", name),
+				 errhint("ALTER TABLE ... SET %s changes that.", unlogged ? "UNLOGGED" : "LOGGED")));
+	if (id_index && !has_key)
+		ereport(WARNING,
+				(errmsg("queue \"%s\" has no key on id", name),
+				 errhint("ALTER TABLE %s ADD PRIMARY KEY (id), as a role that may create in the schema.",
+						 quote_qualified_identifier(ONCE_SCHEMA, RelationGetRelationName(heap)))));
+	if (plain && !unlogged && !has_key)
+		warn_of_publication(RelationGetRelid(heap), name);
+
+	/* Before the write, so that a rollback discards what we remember of it */
+	CacheInvalidateRelcache(heap);
+	once_options_write(name, options, true);
+}
+
+/*
+ * tell_completed says that a queue exists, and which parts of it have been
+ * made: each with a comma before it.  Empty: none.
+ */
+static void
+tell_completed(const char *name, const char *made)
+{
+	if (made[0] == '\0')
+		ereport(NOTICE,
+				(errcode(ERRCODE_DUPLICATE_TABLE),
+				 errmsg("queue \"%s\" already exists, skipping", name)));
+	else
+		ereport(NOTICE,
+				(errcode(ERRCODE_DUPLICATE_TABLE),
+				 errmsg("queue \"%s\" already exists, creating what is missing", name),
+				 errdetail("Missing were: %s.", made + strlen(", "))));
 }
 
 /*
@@ -345,17 +409,18 @@ index_command(const char *relname)
 }
 
 /*
- * has_queue_index tells whether a table has a queue index, valid or not.
+ * lacks_queue_index tells whether a plain table has no queue index, valid or
+ * not.
  */
 static bool
-has_queue_index(Relation heap)
+lacks_queue_index(Relation heap)
 {
 	bool		found = false;
 	ListCell   *lc;
 
 	foreach(lc, once_index_list(heap))
 		found |= qam_is_queue_am(((OnceIndex *) lfirst(lc))->am);
-	return found;
+	return !found && heap->rd_rel->relkind == RELKIND_RELATION;
 }
 
 /*
@@ -367,7 +432,7 @@ warn_of_publication(Oid relid, const char *name)
 {
 	Relation	heap = table_open(relid, NoLock);
 
-	if (once_queue_publishes_deletes(heap))
+	if (once_queue_forbids_deletes(heap))
 		ereport(WARNING,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("messages of queue \"%s\" cannot be acknowledged while a publication covers it", name),

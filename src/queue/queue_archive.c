@@ -99,20 +99,37 @@ static char *partition_name(const char *queue, int generation);
 static char *qualified(const char *relname);
 static int	current_generation(int64 archive, TimestampTz now);
 static Relation open_partition(const char *relname);
-static const char *partition_fault(const OnceQueue *queue, Relation partition);
+static const char *partition_fault(const OnceQueue *queue, Relation partition,
+								   const char **hint);
 static bool index_is_plain(Oid indexoid);
 static HeapTuple form_archived(const OnceQueue *queue, Relation partition,
 							   const QamClaimed *message, TimestampTz now,
 							   int generation);
 static void warn_not_archived(const OnceQueue *queue, const char *relname,
-							  const char *fault);
+							  const char *fault, const char *hint);
 static bool retire_partition(OnceQueue *queue, const char *relname, TimestampTz before);
 static void check_time(Relation partition);
 static bool has_newer(const char *table, TimestampTz before);
 
 /*
- * once_archive_make makes the archive of a queue for the queue's owner, unless
- * it exists.  The caller may act for the owner and holds once_options_lock.
+ * once_archive_is_whole tells whether all tables of a queue's archive exist.
+ */
+bool
+once_archive_is_whole(const char *queue)
+{
+	Oid			schema = once_schema_oid(false);
+	bool		whole = OidIsValid(once_archive_oid(queue));
+	int			i;
+
+	for (i = 0; i < ARCHIVE_PARTITIONS && whole; i++)
+		whole = OidIsValid(get_relname_relid(partition_name(queue, i), schema));
+	return whole;
+}
+
+/*
+ * once_archive_make makes the tables of a queue's archive that do not exist,
+ * for the queue's owner.  The caller may act for the owner and holds
+ * once_options_lock.
  */
 void
 once_archive_make(Relation heap, const char *queue)
@@ -123,7 +140,7 @@ once_archive_make(Relation heap, const char *queue)
 	char	   *name = archive_name(queue);
 	char	   *table = qualified(name);
 	Oid			relid = get_relname_relid(name, schema);
-	List	   *commands;
+	List	   *commands = NIL;
 	int			i;
 
 	if (OidIsValid(relid))
@@ -147,20 +164,23 @@ once_archive_make(Relation heap, const char *queue)
 					 errdetail("Table %s and the queue have different owners.", table),
 					 errhint("Drop the table, or change the owner of it and its partitions to that of the queue.")));
 		relation_close(archive, NoLock);
-		return;
 	}
-
-	commands = list_make2(psprintf(CREATE_ARCHIVE_SQL, table),
-						  psprintf(CREATE_INDEX_SQL, table));
+	else
+		commands = list_make2(psprintf(CREATE_ARCHIVE_SQL, table),
+							  psprintf(CREATE_INDEX_SQL, table));
 	for (i = 0; i < ARCHIVE_PARTITIONS; i++)
 	{
-		char	   *partition = qualified(partition_name(queue, i));
+		char	   *partname = partition_name(queue, i);
+		char	   *partition = qualified(partname);
 
+		if (OidIsValid(relid) && OidIsValid(get_relname_relid(partname, schema)))
+			continue;
 		commands = lappend(commands, psprintf(CREATE_PARTITION_SQL, unlogged ? "UNLOGGED " : "",
 											  partition));
 		commands = lappend(commands, psprintf(ATTACH_SQL, table, partition, i));
 	}
-	once_ddl_run(commands, owner);
+	if (commands != NIL)
+		once_ddl_run(commands, owner);
 }
 
 /*
@@ -196,6 +216,7 @@ once_archive_put(const OnceQueue *queue, const QamClaimed *messages, int n, Once
 	TimestampTz now = GetCurrentTimestamp();
 	CatalogIndexState indexes;
 	const char *fault;
+	const char *hint;
 	Relation	partition;
 	char	   *relname;
 	int			generation;
@@ -209,13 +230,14 @@ once_archive_put(const OnceQueue *queue, const QamClaimed *messages, int n, Once
 	partition = open_partition(relname);
 	if (partition == NULL)
 	{
-		warn_not_archived(queue, relname, "There is no such table.");
+		warn_not_archived(queue, relname, "There is no such table.",
+						  "The queue's owner can call once.create_queue with if_not_exists => true to create what is missing.");
 		return;
 	}
 
-	fault = partition_fault(queue, partition);
+	fault = partition_fault(queue, partition, &hint);
 	if (fault != NULL)
-		warn_not_archived(queue, relname, fault);
+		warn_not_archived(queue, relname, fault, hint);
 	else
 	{
 		indexes = CatalogOpenIndexes(partition);
@@ -315,15 +337,17 @@ open_partition(const char *relname)
 
 /*
  * partition_fault returns what keeps us from putting rows into a partition
- * without running code or meeting errors.  NULL: nothing does.
+ * without running code or meeting errors.  NULL: nothing does.  *hint: what to
+ * do about it, or NULL.
  */
 static const char *
-partition_fault(const OnceQueue *queue, Relation partition)
+partition_fault(const OnceQueue *queue, Relation partition, const char **hint)
 {
 	TupleDesc	desc = RelationGetDescr(partition);
 	ListCell   *lc;
 	int			i;
 
+	*hint = NULL;
 	for (i = 0; i < ONCE_NCOLUMNS; i++)
 	{
 		if (queue->meta.column[i] == 0)
@@ -336,9 +360,17 @@ partition_fault(const OnceQueue *queue, Relation partition)
 	if (once_citus_distributes(RelationGetRelid(partition)))
 		return "It is distributed by Citus.";
 	if (partition->rd_rel->relowner != queue->heap->rd_rel->relowner)
+	{
+		*hint = psprintf("Use ALTER TABLE ... OWNER TO to give %s and its partitions to role \"%s\".",
+						 once_archive_table(once_queue_name(queue)),
+						 GetUserNameFromId(queue->heap->rd_rel->relowner, false));
 		return "It belongs to somebody else than the queue.";
+	}
 	if (partition->trigdesc != NULL || partition->rd_rules != NULL)
+	{
+		*hint = "Drop them.";
 		return "It has triggers, rules or foreign keys.";
+	}
 
 	if (desc->natts != Natts_archive ||
 		(desc->constr != NULL && desc->constr->num_check > 0))
@@ -355,7 +387,10 @@ partition_fault(const OnceQueue *queue, Relation partition)
 	foreach(lc, RelationGetIndexList(partition))
 	{
 		if (!index_is_plain(lfirst_oid(lc)))
+		{
+			*hint = psprintf("Drop index %s.", qualified(get_rel_name(lfirst_oid(lc))));
 			return "It has an index that is unique, partial, on an expression, or on values that may be too long for it.";
+		}
 	}
 	return NULL;
 }
@@ -408,13 +443,15 @@ form_archived(const OnceQueue *queue, Relation partition, const QamClaimed *mess
 }
 
 static void
-warn_not_archived(const OnceQueue *queue, const char *relname, const char *fault)
+warn_not_archived(const OnceQueue *queue, const char *relname, const char *fault,
+				  const char *hint)
 {
 	ereport(WARNING,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("messages of queue \"%s\" are not archived in table %s",
 					once_queue_name(queue), qualified(relname)),
-			 errdetail_internal("%s", fault)));
+			 errdetail_internal("%s", fault),
+			 hint != NULL ? errhint("%s", hint) : 0));
 }
 
 /*

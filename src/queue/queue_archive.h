@@ -11,6 +11,7 @@
 #include "queue/queue_hold.h"
 #include "utils/relcache.h"
 
+extern bool once_archive_is_whole(const char *queue);
 extern void once_archive_make(Relation heap, const char *queue);
 extern Oid	once_archive_oid(const char *queue);
 extern char *once_archive_table(const char *queue);

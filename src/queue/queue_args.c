@@ -88,7 +88,8 @@ once_queue_arg_lease(FunctionCallInfo fcinfo, int argno)
 	if (lease <= 0 || lease > ONCE_MAX_LEASE)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("lease must be greater than zero and at most 365 days")));
+				 errmsg("lease must be greater than zero and at most 365 days"),
+				 once_arg_errdetail_interval(fcinfo, argno)));
 	return lease;
 }
 
@@ -104,7 +105,8 @@ once_queue_arg_delay(FunctionCallInfo fcinfo, int argno, const char *name, int m
 	if (delay < 0 || delay > max_days * USECS_PER_DAY)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s must be between zero and %d days", name, max_days)));
+				 errmsg("%s must be between zero and %d days", name, max_days),
+				 once_arg_errdetail_interval(fcinfo, argno)));
 	return delay;
 }
 
@@ -148,7 +150,8 @@ once_queue_arg_wait(FunctionCallInfo fcinfo, int argno)
 	if (wait < 0 || wait > ONCE_MAX_WAIT)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("wait must be between zero and 60 seconds")));
+				 errmsg("wait must be between zero and 60 seconds"),
+				 once_arg_errdetail_interval(fcinfo, argno)));
 	if (IsolationUsesXactSnapshot())
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -183,8 +186,8 @@ once_queue_arg_receipts(FunctionCallInfo fcinfo, int argno, int *nreceipts)
 	int			n;
 	int			i;
 
-	deconstruct_array(once_arg_array(fcinfo, argno, "receipts"), UUIDOID, UUID_LEN, false,
-					  TYPALIGN_CHAR, &elems, &isnull, &n);
+	deconstruct_array(once_arg_array(fcinfo, argno, "receipts", UUIDOID), UUIDOID, UUID_LEN,
+					  false, TYPALIGN_CHAR, &elems, &isnull, &n);
 
 	receipts = palloc(sizeof(pg_uuid_t) * Max(n, 1));
 	for (i = 0; i < n; i++)
@@ -201,17 +204,12 @@ once_queue_arg_receipts(FunctionCallInfo fcinfo, int argno, int *nreceipts)
 
 /*
  * once_queue_arg_ids returns argument "ids", an array of bigint without nulls.
- * NULL is read as an empty array, because array_agg() returns NULL for no
- * rows.
  */
 ArrayType *
 once_queue_arg_ids(FunctionCallInfo fcinfo, int argno)
 {
-	ArrayType  *ids;
+	ArrayType  *ids = once_arg_array(fcinfo, argno, "ids", INT8OID);
 
-	if (PG_ARGISNULL(argno))
-		return construct_empty_array(INT8OID);
-	ids = once_arg_array(fcinfo, argno, "ids");
 	if (array_contains_nulls(ids))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),

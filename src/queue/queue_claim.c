@@ -165,13 +165,26 @@ once_claim_remove(OnceHold *hold, OnceRefusals *refusals)
 }
 
 /*
- * once_claim_is_expired tells whether a message has expired.  If the row has
- * no expires_at, the message expires when the queue's ttl has passed since it
- * could first be delivered.
+ * once_claim_is_dead tells whether a message will not be delivered any more:
+ * the next consumer takes it away.
  */
 bool
-once_claim_is_expired(const OnceQueue *queue, HeapTuple tuple, TimestampTz now)
+once_claim_is_dead(OnceQueue *queue, const QamPeeked *peeked)
 {
+	return peeked->state == QAM_PEEK_READY &&
+		(peeked->attempts >= queue->meta.retry.max_attempts ||
+		 is_expired(queue, peeked->tuple, GetCurrentTimestamp()));
+}
+
+/*
+ * is_expired tells whether a message has expired.  If the row has no
+ * expires_at, the message expires when the queue's ttl has passed since it
+ * could first be delivered.
+ */
+static bool
+is_expired(void *arg, HeapTuple tuple, TimestampTz now)
+{
+	const OnceQueue *queue = arg;
 	const OnceMeta *meta = &queue->meta;
 	TupleDesc	desc = RelationGetDescr(queue->heap);
 	TimestampTz expires_at;
@@ -506,12 +519,6 @@ remove_one(Removal *removal, QamClaimed *row, OnceDeadWriter *writer)
 	if (flat.tuple != row->tuple)
 		heap_freetuple(flat.tuple);
 	return removed;
-}
-
-static bool
-is_expired(void *arg, HeapTuple tuple, TimestampTz now)
-{
-	return once_claim_is_expired(arg, tuple, now);
 }
 
 /*

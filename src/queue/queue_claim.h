@@ -3,7 +3,7 @@
  * queue_claim.h
  *	  Claiming messages, and removing the rows of some.
  *
- * All functions except once_claim_is_expired must be called within once_hold.
+ * All functions except once_claim_is_dead must be called within once_hold.
  *
  *-------------------------------------------------------------------------
  */
@@ -22,6 +22,6 @@
 extern void once_claim_rows(OnceHold *hold, int max_dead);
 extern void once_claim_pop(OnceHold *hold, int max_dead);
 extern int	once_claim_remove(OnceHold *hold, OnceRefusals *refusals);
-extern bool once_claim_is_expired(const OnceQueue *queue, HeapTuple tuple, TimestampTz now);
+extern bool once_claim_is_dead(OnceQueue *queue, const QamPeeked *peeked);
 
 #endif							/* QUEUE_CLAIM_H */

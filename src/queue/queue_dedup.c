@@ -121,18 +121,20 @@ once_dedup_insert(OnceQueue *queue, OnceNewRows *batch, OnceDedup *dedup)
 
 /*
  * once_dedup_make makes the ledger for the dedup_ids of a queue, for the
- * queue's owner, unless it exists.  The caller may act for the owner and holds
- * once_options_lock.
+ * queue's owner.  The caller may act for the owner and holds
+ * once_options_lock.  False: the ledger exists.
  */
-void
+bool
 once_dedup_make(Relation heap, const char *queue)
 {
 	OnceLedger	ledger;
 
-	if (!once_ledger_find(&ledger, ONCE_LEDGER_DEDUP, queue, 0))
-		once_ledger_make(ONCE_LEDGER_DEDUP, queue,
-						 heap->rd_rel->relpersistence == RELPERSISTENCE_UNLOGGED,
-						 heap->rd_rel->relowner);
+	if (once_ledger_find(&ledger, ONCE_LEDGER_DEDUP, queue, 0))
+		return false;
+	once_ledger_make(ONCE_LEDGER_DEDUP, queue,
+					 heap->rd_rel->relpersistence == RELPERSISTENCE_UNLOGGED,
+					 heap->rd_rel->relowner);
+	return true;
 }
 
 /*

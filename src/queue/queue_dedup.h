@@ -23,7 +23,7 @@ extern void once_dedup_begin(OnceDedup *dedup, int max);
 extern void once_dedup_add(OnceDedup *dedup, int row, Datum dedup_id,
 						   const char *argument);
 extern void once_dedup_insert(OnceQueue *queue, OnceNewRows *batch, OnceDedup *dedup);
-extern void once_dedup_make(Relation heap, const char *queue);
+extern bool once_dedup_make(Relation heap, const char *queue);
 extern void once_dedup_forget_queue(const char *queue);
 
 #endif							/* QUEUE_DEDUP_H */

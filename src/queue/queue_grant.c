@@ -103,7 +103,7 @@ change_archive(const OnceQueue *queue, bool grant, const char *role)
 	Oid			archive = once_archive_oid(name);
 
 	if (!OidIsValid(archive) ||
-		!once_role_owns(archive, queue->heap->rd_rel->relowner))
+		once_role_owner(archive) != queue->heap->rd_rel->relowner)
 		return;
 	if (!once_role_may_grant(archive, ACL_SELECT))
 		ereport(ERROR,

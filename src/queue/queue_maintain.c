@@ -63,12 +63,15 @@
 /* once.maintenance_timeout; milliseconds */
 int			once_maintenance_timeout = ONCE_MAINTENANCE_TIMEOUT;
 
-/* Names of queues and ledgers */
-#define LIST_QUEUES_SQL \
+/* Names of queues, of those that the caller may consume from, and of ledgers */
+#define ALL_QUEUES_SQL \
 	"SELECT pg_catalog.substr(c.relname::pg_catalog.text, 3) FROM pg_catalog.pg_class c" \
 	" JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace" \
 	" WHERE n.nspname OPERATOR(pg_catalog.=) '" ONCE_SCHEMA "' AND c.relkind OPERATOR(pg_catalog.=) 'r'" \
-	" AND pg_catalog.starts_with(c.relname::pg_catalog.text, '" ONCE_QUEUE_PREFIX "')" \
+	" AND pg_catalog.starts_with(c.relname::pg_catalog.text, '" ONCE_QUEUE_PREFIX "')"
+
+#define LIST_QUEUES_SQL \
+	ALL_QUEUES_SQL \
 	" AND pg_catalog.has_table_privilege(c.oid, 'SELECT')" \
 	" AND pg_catalog.has_table_privilege(c.oid, 'DELETE')" \
 	" AND NOT pg_catalog.row_security_active(c.oid)" \
@@ -98,6 +101,15 @@ typedef struct Work Work;
 /* A step does some work.  True: there may be more of it. */
 typedef bool (*Step) (OnceQueue *queue, Work *work);
 
+/* What is counted over the whole call */
+typedef struct Tally
+{
+	int			nforbidden;		/* queues where publications forbid that rows
+								 * are deleted */
+	int			nledgers;		/* ledgers */
+	int			npermitted;		/* ledgers in which the caller may mark */
+} Tally;
+
 struct Work
 {
 	bool		atomic;			/* in a transaction that the caller has begun? */
@@ -116,9 +128,15 @@ struct Work
 	bool		unusable;		/* out: no other step is worth trying */
 	bool		asking;			/* are publications being asked whether rows
 								 * may be deleted? */
-	int			nforbidden;		/* queues, of the whole call, where they
-								 * forbid it */
+	Tally		tally;
 };
+
+/* Is there a message that is to be taken away? */
+typedef struct DeadSearch
+{
+	OnceQueue  *queue;
+	bool		found;
+} DeadSearch;
 
 PG_FUNCTION_INFO_V1(once_maintain);
 
@@ -129,13 +147,15 @@ static bool try_commit(Work *work);
 static bool try_work(Work *work);
 static void warn(Work *work, const ErrorData *edata);
 static bool do_queue(Work *work);
-static bool do_ledger(const char *name);
+static bool do_ledger(Work *work);
+static void warn_of_no_rights(int nledgers);
 static int64 most_passes(OnceQueue *queue, Step step);
 static bool step_dedup(OnceQueue *queue, Work *work);
 static bool step_schedule(OnceQueue *queue, Work *work);
 static bool step_groups(OnceQueue *queue, Work *work);
 static bool step_dead(OnceQueue *queue, Work *work);
 static bool may_delete(OnceQueue *queue, Work *work);
+static void note_dead(void *arg, const QamSlotInfo *info);
 static void check_deferred(OnceQueue *queue);
 static void move_dead(OnceHold *hold);
 static bool step_failures(OnceQueue *queue, Work *work);
@@ -164,6 +184,7 @@ once_maintain(PG_FUNCTION_ARGS)
 		castNode(CallContext, fcinfo->context)->atomic;
 	Work		work = {0};
 	char	  **names;
+	int			nqueues;
 	int			n;
 	int			i;
 	int			s;
@@ -180,8 +201,8 @@ once_maintain(PG_FUNCTION_ARGS)
 	 */
 	if (!atomic)
 		SPI_commit();
-	names = list_names(LIST_QUEUES_SQL, &n);
-	for (i = 0; i < n; i++)
+	names = list_names(LIST_QUEUES_SQL, &nqueues);
+	for (i = 0; i < nqueues; i++)
 	{
 		begin_work(&work, atomic, "queue", names[i]);
 		for (s = 0; s < lengthof(steps) && !work.unusable; s++)
@@ -193,12 +214,12 @@ once_maintain(PG_FUNCTION_ARGS)
 		}
 	}
 
-	if (work.nforbidden > 1)
+	if (work.tally.nforbidden > 1)
 		ereport(WARNING,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg_plural("a publication also forbids to delete messages of %d more queue",
 							   "a publication also forbids to delete messages of %d more queues",
-							   work.nforbidden - 1, work.nforbidden - 1)));
+							   work.tally.nforbidden - 1, work.tally.nforbidden - 1)));
 
 	names = list_names(LIST_LEDGERS_SQL, &n);
 	for (i = 0; i < n; i++)
@@ -207,6 +228,9 @@ once_maintain(PG_FUNCTION_ARGS)
 		work.passes = LEDGER_PASSES;
 		do_work(&work);
 	}
+
+	if (nqueues == 0 && work.tally.npermitted == 0)
+		warn_of_no_rights(work.tally.nledgers);
 	SPI_finish();
 	PG_RETURN_VOID();
 }
@@ -235,10 +259,10 @@ list_names(const char *sql, int *n)
 static void
 begin_work(Work *work, bool atomic, const char *what, const char *name)
 {
-	int			nforbidden = work->nforbidden;
+	Tally		tally = work->tally;
 
 	memset(work, 0, sizeof(Work));
-	work->nforbidden = nforbidden;
+	work->tally = tally;
 	work->atomic = atomic;
 	work->what = what;
 	work->name = name;
@@ -332,7 +356,7 @@ try_work(Work *work)
 		 */
 		if (!work->atomic)
 			once_try_set_immediate();
-		more = work->step != NULL ? do_queue(work) : do_ledger(work->name);
+		more = work->step != NULL ? do_queue(work) : do_ledger(work);
 		once_unacked_settle();
 		once_limit_disarm();
 		PopActiveSnapshot();
@@ -371,7 +395,7 @@ warn(Work *work, const ErrorData *edata)
 	/*
 	 * Each queue may have the same trouble, so warn once and count the others
 	 */
-	if (work->asking && work->nforbidden++ > 0)
+	if (work->asking && work->tally.nforbidden++ > 0)
 	{
 		work->asking = false;
 		return;
@@ -437,13 +461,38 @@ most_passes(OnceQueue *queue, Step step)
  * do_ledger does what is due for a ledger if the caller may mark in it.
  */
 static bool
-do_ledger(const char *name)
+do_ledger(Work *work)
 {
 	OnceLedger	ledger;
 
-	return once_ledger_find(&ledger, ONCE_LEDGER_OWN, name, 0) &&
-		once_ledger_permits(&ledger, ACL_SELECT | ACL_INSERT) &&
-		once_ledger_advance(&ledger, true);
+	if (!once_ledger_find(&ledger, ONCE_LEDGER_OWN, work->name, 0))
+		return false;
+	work->tally.nledgers++;
+	if (!once_ledger_permits(&ledger, ACL_SELECT | ACL_INSERT))
+		return false;
+	work->tally.npermitted++;
+	return once_ledger_advance(&ledger, true);
+}
+
+/*
+ * warn_of_no_rights warns a caller who may maintain nothing, if there are
+ * ledgers or queues.  A job that runs as the wrong role would otherwise not be
+ * noticed.
+ */
+static void
+warn_of_no_rights(int nledgers)
+{
+	int			nqueues;
+
+	(void) list_names(ALL_QUEUES_SQL, &nqueues);
+	if (nqueues == 0 && nledgers == 0)
+		return;
+	ereport(WARNING,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("no queue or ledger was maintained"),
+			 errdetail("Role \"%s\" may not consume from any queue, nor mark ids in any ledger.",
+					   GetUserNameFromId(GetUserId(), false)),
+			 errhint("Call once.maintain() as a superuser or as the owner of the queues and ledgers, or use once.grant_queue and once.grant_ledger.")));
 }
 
 /*
@@ -553,24 +602,31 @@ step_dead(OnceQueue *queue, Work *work)
 
 /*
  * may_delete raises an error if a publication forbids the deletion of rows and
- * the queue has a message.  False: a publication might forbid it, but there is
- * no message.
+ * the queue has messages to delete.  False: it forbids it, but there are none.
  */
 static bool
 may_delete(OnceQueue *queue, Work *work)
 {
-	QamPeeked	any;
+	if (once_queue_forbids_deletes(queue->heap))
+	{
+		DeadSearch	search = {.queue = queue};
 
-	if (!once_queue_publishes_deletes(queue->heap))
-		return true;
-	if (qam_peek(queue->heap, queue->index, GetActiveSnapshot(), &queue->meta.retry, 1,
-				 &any) == 0)
-		return false;
-	heap_freetuple(any.tuple);
+		qam_each_slot(queue->heap, queue->index, &queue->meta.retry, note_dead, &search);
+		if (!search.found)
+			return false;
+	}
 	work->asking = true;
 	CheckCmdReplicaIdentity(queue->heap, CMD_DELETE);
 	work->asking = false;
 	return true;
+}
+
+static void
+note_dead(void *arg, const QamSlotInfo *info)
+{
+	DeadSearch *search = arg;
+
+	search->found = search->found || once_claim_is_dead(search->queue, &info->now);
 }
 
 /*

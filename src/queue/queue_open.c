@@ -55,7 +55,6 @@ static void check_rights_callback(const RangeVar *relation, Oid relid,
 static bool check_rights(Oid relid, OnceAccess access);
 static void check_acl(Oid relid, const char *relname, OnceAccess access);
 static void setup(OnceQueue *queue, Relation heap, LOCKMODE lockmode);
-static void check_identity(const OnceQueue *queue);
 static void open_index(OnceQueue *queue);
 static bool takes_column(const OnceQueue *queue, OnceColumn column);
 static void require_local(const OnceQueue *queue, bool consume);
@@ -103,7 +102,7 @@ open_queue(OnceQueue *queue, const char *name, OnceAccess access, const char *ve
 
 	setup(queue, relation_open(relid, NoLock), lockmode);
 	if (access != ONCE_TO_ADOPT)
-		check_identity(queue);
+		once_queue_check_identity(queue);
 	if (wants_index(access))
 	{
 		require_local(queue, access != ONCE_TO_OBSERVE && access != ONCE_TO_VERIFY);
@@ -137,16 +136,20 @@ once_queue_try_open(OnceQueue *queue, const char *name, OnceAccess access,
 }
 
 /*
- * once_queue_publishes_deletes tells whether a publication that publishes
- * deletes covers a table.
+ * once_queue_forbids_deletes tells whether a publication forbids the deletion
+ * of rows, so that CheckCmdReplicaIdentity would raise an error.
  */
 bool
-once_queue_publishes_deletes(Relation heap)
+once_queue_forbids_deletes(Relation heap)
 {
 	PublicationDesc pubdesc;
 
 	RelationBuildPublicationDesc(heap, &pubdesc);
-	return pubdesc.pubactions.pubdelete;
+	if (!pubdesc.rf_valid_for_delete || !pubdesc.cols_valid_for_delete)
+		return true;
+	return pubdesc.pubactions.pubdelete &&
+		heap->rd_rel->relreplident != REPLICA_IDENTITY_FULL &&
+		!OidIsValid(RelationGetReplicaIndex(heap));
 }
 
 /*
@@ -173,7 +176,7 @@ once_queue_open_receipt(OnceQueue *queue, Oid relid, const char *verb)
 		raise_not_found(NULL);
 
 	setup(queue, relation_open(relid, NoLock), RowExclusiveLock);
-	check_identity(queue);
+	once_queue_check_identity(queue);
 	require_local(queue, true);
 	require_index(queue);
 	CheckCmdReplicaIdentity(queue->heap, CMD_DELETE);
@@ -509,49 +512,51 @@ static void
 check_acl(Oid relid, const char *relname, OnceAccess access)
 {
 	const char *wanted = NULL;
-	bool		to_grant = false;
+	const char *grant = NULL;	/* what once.grant_queue calls it */
 	Oid			user = GetUserId();
 
 	switch (access)
 	{
 		case ONCE_TO_SEND:
+			grant = "\"produce\"";
 			if (pg_class_aclcheck(relid, user, ACL_INSERT) != ACLCHECK_OK)
 				wanted = "INSERT";
 			break;
 		case ONCE_TO_CONSUME:
+			grant = "\"consume\"";
 			if (pg_class_aclmask(relid, user, ACL_SELECT | ACL_DELETE,
 								 ACLMASK_ALL) != (ACL_SELECT | ACL_DELETE))
 				wanted = "SELECT and DELETE";
 			break;
 		case ONCE_TO_REDRIVE:
+			grant = "\"produce\" and \"consume\"";
 			if (pg_class_aclmask(relid, user, ACL_INSERT | ACL_SELECT | ACL_DELETE,
 								 ACLMASK_ALL) != (ACL_INSERT | ACL_SELECT | ACL_DELETE))
 				wanted = "INSERT, SELECT and DELETE";
 			break;
 		case ONCE_TO_OBSERVE:
+			grant = "\"observe\"";
 			if (pg_class_aclcheck(relid, user, ACL_SELECT) != ACLCHECK_OK)
 				wanted = "SELECT";
 			break;
 		case ONCE_TO_VERIFY:
 
 			/* It keeps writers out, so it requires the same as LOCK TABLE. */
+			grant = "\"consume\"";
 			if (pg_class_aclcheck(relid, user, ACL_SELECT) != ACLCHECK_OK ||
 				pg_class_aclmask(relid, user, ACL_UPDATE | ACL_DELETE | ACL_TRUNCATE,
 								 ACLMASK_ANY) == 0)
 				wanted = "SELECT, and UPDATE, DELETE or TRUNCATE,";
 			break;
 		case ONCE_TO_GRANT_PRODUCE:
-			to_grant = true;
 			if (!once_role_may_grant(relid, ACL_INSERT))
 				wanted = "the grant option for INSERT";
 			break;
 		case ONCE_TO_GRANT_CONSUME:
-			to_grant = true;
 			if (!once_role_may_grant(relid, ACL_SELECT | ACL_DELETE))
 				wanted = "the grant option for SELECT and DELETE";
 			break;
 		case ONCE_TO_GRANT_OBSERVE:
-			to_grant = true;
 			if (!once_role_may_grant(relid, ACL_SELECT))
 				wanted = "the grant option for SELECT";
 			break;
@@ -575,32 +580,34 @@ check_acl(Oid relid, const char *relname, OnceAccess access)
 						relname + strlen(ONCE_QUEUE_PREFIX)),
 				 errdetail("This requires %s on table %s.", wanted,
 						   quote_qualified_identifier(ONCE_SCHEMA, relname)),
-				 to_grant ? 0 : errhint("Its owner can call once.grant_queue.")));
+				 grant == NULL ? 0 :
+				 errhint("Its owner can call once.grant_queue for %s.", grant)));
 }
 
 static void
 setup(OnceQueue *queue, Relation heap, LOCKMODE lockmode)
 {
-	/* The server would refuse to plan a query on it, with the same message. */
+	queue->heap = heap;
+
+	/* The server would refuse to plan a query on it. */
 	if (heap->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT && RecoveryInProgress())
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("cannot access temporary or unlogged relations during recovery")));
-
-	queue->heap = heap;
+				 errmsg("cannot access queue \"%s\" during recovery", once_queue_name(queue)),
+				 errdetail("It is unlogged, and has no messages on a standby.")));
 	queue->lockmode = lockmode;
 	once_meta_get(heap, &queue->meta);
 	open_index(queue);
 }
 
 /*
- * check_identity raises an error if the table was renamed.  The options, the
- * archive and all else of this name then belong to another table.  A change to
- * another table can end that, so what we know is forgotten before the error is
- * raised.
+ * once_queue_check_identity raises an error if the table was renamed.  The
+ * options, the archive and all else of this name then belong to another table.
+ * A change to another table can end that, so what we know is forgotten before
+ * the error is raised.
  */
-static void
-check_identity(const OnceQueue *queue)
+void
+once_queue_check_identity(const OnceQueue *queue)
 {
 	const char *name = once_queue_name(queue);
 	const char *from = NameStr(queue->meta.renamed_from);

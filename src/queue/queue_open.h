@@ -52,13 +52,14 @@ extern void once_queue_open(OnceQueue *queue, const char *name,
 							OnceAccess access, const char *verb);
 extern bool once_queue_try_open(OnceQueue *queue, const char *name,
 								OnceAccess access, const char *verb);
-extern bool once_queue_publishes_deletes(Relation heap);
+extern bool once_queue_forbids_deletes(Relation heap);
 extern void once_queue_open_receipt(OnceQueue *queue, Oid relid, const char *verb);
 extern bool once_queue_reopen(OnceQueue *queue, Oid relid);
 extern void once_queue_was_read(OnceQueue *queue);
 extern void once_queue_leave(OnceQueue *queue);
 extern void once_queue_close(OnceQueue *queue);
 extern const char *once_queue_name(const OnceQueue *queue);
+extern void once_queue_check_identity(const OnceQueue *queue);
 extern void once_queue_check_sending(const OnceQueue *queue);
 extern void once_queue_check_columns(const OnceQueue *queue);
 extern void once_queue_check_column(const OnceQueue *queue, OnceColumn column);

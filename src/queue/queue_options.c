@@ -254,8 +254,8 @@ arg_reset(FunctionCallInfo fcinfo, bool *reset)
 	int			i;
 	int			option;
 
-	deconstruct_array(once_arg_array(fcinfo, ARG_ALTER_RESET, "reset"), TEXTOID, -1, false,
-					  TYPALIGN_INT, &elems, &isnull, &n);
+	deconstruct_array(once_arg_array(fcinfo, ARG_ALTER_RESET, "reset", TEXTOID), TEXTOID, -1,
+					  false, TYPALIGN_INT, &elems, &isnull, &n);
 
 	memset(reset, 0, sizeof(bool) * NOPTIONS);
 	for (i = 0; i < n; i++)
@@ -289,5 +289,9 @@ check_retry_delays(const OnceOptions *options)
 		once_interval_usec(&options->retry_delay_max))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("retry_delay_max must not be less than retry_delay")));
+				 errmsg("retry_delay_max must not be less than retry_delay"),
+				 errdetail("retry_delay_max is %s, and retry_delay is %s.",
+						   once_interval_text(&options->retry_delay_max),
+						   once_interval_text(&options->retry_delay)),
+				 errhint("Set both of them in the same call.")));
 }

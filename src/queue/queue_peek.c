@@ -263,12 +263,7 @@ state_name(OnceQueue *queue, const QamPeeked *peeked)
 	switch (peeked->state)
 	{
 		case QAM_PEEK_READY:
-
-			/* Nobody will get it: the next consumer takes it away. */
-			if (peeked->attempts >= queue->meta.retry.max_attempts ||
-				once_claim_is_expired(queue, peeked->tuple, GetCurrentTimestamp()))
-				return "dead";
-			return "ready";
+			return once_claim_is_dead(queue, peeked) ? "dead" : "ready";
 		case QAM_PEEK_DELAYED:
 			return "delayed";
 		case QAM_PEEK_CLAIMED:

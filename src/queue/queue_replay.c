@@ -108,7 +108,9 @@ once_replay(PG_FUNCTION_ARGS)
 	if (since > until)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("since must not be later than until")));
+				 errmsg("since must not be later than until"),
+				 errdetail("since is %s, and until is %s.", pstrdup(timestamptz_to_str(since)),
+						   pstrdup(timestamptz_to_str(until)))));
 
 	call.try.work = send_some;
 	call.try.refused = refuse_one;

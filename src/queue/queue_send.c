@@ -219,7 +219,8 @@ arg_deliver_at(FunctionCallInfo fcinfo)
 	if (TIMESTAMP_NOT_FINITE(deliver_at))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("deliver_at must be finite")));
+				 errmsg("deliver_at must be finite"),
+				 errdetail("The value given is %s.", timestamptz_to_str(deliver_at))));
 	return deliver_at;
 }
 
@@ -241,18 +242,20 @@ arg_expires_at(FunctionCallInfo fcinfo, TimestampTz deliver_at)
 		!IS_VALID_TIMESTAMP(expires_at))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
-				 errmsg("deliver_at plus ttl is out of range")));
+				 errmsg("deliver_at plus ttl is out of range"),
+				 errdetail("deliver_at is %s, and ttl is %s.", timestamptz_to_str(deliver_at),
+						   once_interval_text(PG_GETARG_INTERVAL_P(ARG_TTL)))));
 	return expires_at;
 }
 
 /*
- * arg_array deconstructs an argument that is an array and must not be NULL.
+ * arg_array deconstructs an argument that is an array.
  */
 static Datum *
 arg_array(FunctionCallInfo fcinfo, int argno, Oid type, const char *name,
 		  bool **isnull, int *n)
 {
-	ArrayType  *array = once_arg_array(fcinfo, argno, name);
+	ArrayType  *array = once_arg_array(fcinfo, argno, name, type);
 	int16		typlen;
 	bool		typbyval;
 	char		typalign;
@@ -264,8 +267,8 @@ arg_array(FunctionCallInfo fcinfo, int argno, Oid type, const char *name,
 }
 
 /*
- * arg_companion_array is arg_array for an argument that may be NULL and
- * otherwise has one element for each payload.
+ * arg_companion_array is arg_array for an argument that has one element for
+ * each payload, or is NULL if no payload has one.
  */
 static Datum *
 arg_companion_array(FunctionCallInfo fcinfo, int argno, Oid type,

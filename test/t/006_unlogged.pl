@@ -56,6 +56,7 @@ for my $round (1, 2)
 # The standby has only the definition.
 catch_up($node, $standby);
 is(sqlstate_of($standby, "SELECT * FROM once.peek('u')"), '0A000', 'peek at an unlogged queue is refused on a standby');
+like(($standby->psql('postgres', "SELECT * FROM once.peek('u')"))[2], qr/queue "u" during recovery/, 'which is named');
 
 # After the crash, a transaction id is assigned again that a receipt from before the crash contains, and it claims the same slot of
 # the same page.  The old receipt must not be valid for the new message.  Whether the id is assigned again depends on what else was

@@ -252,6 +252,7 @@ is(sqlstate_of($standby, "SELECT once.$_"), '25006', "standby: no $_")
 is(value("SELECT processed_at IS NOT NULL FROM once.get_result('streamed', 'first 1')", $standby), 't', 'standby: what is kept with an id');
 is(value("SELECT count(*) FROM once.get_result('streamed', 'third 1')", $standby), '0', 'standby: or not');
 is(sqlstate_of($standby, "SELECT once.$_('fast', 'a')"), '0A000', "standby: unlogged ones are not there for $_") for 'is_processed', 'get_result';
+like(($standby->psql('postgres', "SELECT once.is_processed('fast', 'a')"))[2], qr/ledger "fast" during recovery/, 'standby: which is named');
 value("SELECT once.alter_ledger('streamed', '1 us')");
 mark('streamed', 'third');
 catch_up($node, $standby);

@@ -161,7 +161,7 @@ $restored = database($data);
 value("DELETE FROM once.queue WHERE queue = 'orders'", $restored);
 value("SET ROLE shop; SET client_min_messages = error; SELECT once.create_queue('orders', max_attempts => 2, archive => '1 day', if_not_exists => true)", $restored);
 holds('data without indexes, adopted', $restored, %all, repeat => 'ON013', key => '55000', ledger => 'ON013');
-like(($node->psql($pre, "SELECT once.create_ledger('payments', '1 day', if_not_exists => true)"))[2], qr/cannot be used.*no key on id/s, 'a ledger without keys is not adopted');
+like(($node->psql($pre, "SELECT once.create_ledger('payments', '1 day', if_not_exists => true)"))[2], qr/cannot be used.*no valid key on id.*ADD PRIMARY KEY/s, 'a ledger without keys is not adopted');
 holds('indexes without data', restore(database($pre), 'all.dump', '--section=post-data'), %bare);
 holds('all sections', restore(database($data), 'all.dump', '--section=post-data'), %all);
 

@@ -80,7 +80,7 @@ once_create_ledger(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_TABLE),
 				 errmsg("part of ledger \"%s\" already exists", name),
-				 errhint("With if_not_exists => true it gets the retention given, if all of its tables are there; or drop it with once.drop_ledger.")));
+				 errhint("If all of its tables exist, use if_not_exists => true to give it this retention; otherwise drop it with once.drop_ledger.")));
 	once_retention_write(name, retention, true);
 	PG_RETURN_VOID();
 }

@@ -108,7 +108,7 @@ once_ledger_make(OnceLedgerKind kind, const char *name, bool unlogged, Oid owner
 					 errmsg("deduplication of queue \"%s\" cannot be set up", name),
 					 errdetail("Relation %s exists, but other parts are missing.",
 							   relation[i]),
-					 errhint("Drop it, if it is left over.")));
+					 errhint("Drop it if it is left over from an earlier one.")));
 	}
 	for (i = 0; i < 2; i++)
 		commands = lappend(commands, psprintf(CREATE_TABLE_SQL, logging, relation[i],
@@ -313,7 +313,7 @@ open_indexes(LedgerView *view, int g, LOCKMODE lockmode, Fault *fault)
 	{
 		fault->detail = "It has no valid key on id.";
 		fault->hint = view->gen[g].nindexes > 0 ?
-			psprintf("REINDEX INDEX %s.", qualified_name(view->gen[g].index[0])) :
+			psprintf("Use REINDEX INDEX %s.", qualified_name(view->gen[g].index[0])) :
 			psprintf("ALTER TABLE %s ADD PRIMARY KEY (id).", qualified_name(view->gen[g].heap));
 	}
 }
@@ -449,7 +449,7 @@ index_fault(Relation index, Fault *fault)
 							 qualified_name(index));
 	fault->hint = OidIsValid(constraint) ?
 		psprintf("Drop its constraint %s.", quote_identifier(get_constraint_name(constraint))) :
-		psprintf("DROP INDEX %s.", qualified_name(index));
+		psprintf("Use DROP INDEX %s.", qualified_name(index));
 }
 
 static char *

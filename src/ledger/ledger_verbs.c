@@ -207,7 +207,7 @@ once_set_result(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_ONCE_NOT_PROCESSED),
 				 errmsg("id was not marked in ledger \"%s\" by this transaction", name),
 				 errdetail("A result belongs to the transaction that has processed the id."),
-				 errhint("Call once.process or once.mark_processed in the same transaction before, and this only if the id was new.")));
+				 errhint("Call once.process or once.mark_processed before, in the same transaction, and set a result only if the id was new.")));
 	PG_RETURN_VOID();
 }
 

@@ -304,7 +304,7 @@ options_open(LOCKMODE lockmode)
 	if (RelationGetDescr(rel)->natts != Natts_once_queue)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("the library of extension pg_once is of another version than its objects in this database"),
+				 errmsg("the library of extension pg_once has another version than its objects in this database"),
 				 errhint("Use ALTER EXTENSION pg_once UPDATE, or restart the server if the library was replaced.")));
 	return rel;
 }

@@ -159,7 +159,7 @@ once_letter_remove(OnceDeadWriter *writer, ItemPointer place)
 	if (!table_tuple_fetch_row_version(rel, place, SnapshotSelf, writer->slot))
 		ereport(ERROR,
 				(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
-				 errmsg("dead letter was already taken by this transaction"),
+				 errmsg("dead letter was already removed by this transaction"),
 				 errdetail("A trigger may have done that.")));
 	tuple = ExecCopySlotHeapTuple(writer->slot);
 

@@ -195,9 +195,9 @@ check_relation(Oid relid)
 			 errmsg("cannot rename or move %s",
 					quote_qualified_identifier(ONCE_SCHEMA, NameStr(was->relname))),
 			 whole == WHOLE_QUEUE ?
-			 errdetail("All that belongs to queue \"%s\" is known by its name.", name) :
+			 errdetail("Everything that belongs to queue \"%s\" goes by its name.", name) :
 			 whole == WHOLE_LEDGER ?
-			 errdetail("All that belongs to ledger \"%s\" is known by its name.", name) :
+			 errdetail("Everything that belongs to ledger \"%s\" goes by its name.", name) :
 			 errdetail("It is part of extension pg_once."),
 			 whole == WHOLE_QUEUE ?
 			 errhint("Create a queue with the new name, and drop this one when it is empty.") :

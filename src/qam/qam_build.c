@@ -164,7 +164,7 @@ check_single(Relation heap, Relation index, IndexInfo *info)
 	if (OidIsValid(first))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("table \"%s\" has a queue index already",
+				 errmsg("table \"%s\" already has a queue index",
 						RelationGetRelationName(heap)),
 				 errdetail("It is \"%s\"; the one to be built is \"%s\".",
 						   get_rel_name(first), RelationGetRelationName(index)),

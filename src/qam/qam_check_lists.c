@@ -155,7 +155,7 @@ qam_check_free(QamCheck *check)
 		if (link.block >= check->nblocks || check->in_list[link.block])
 		{
 			qam_check_report(check, "free list", link.block, -1,
-							 "block is in another list as well, or twice in this one");
+							 "block is also in another list, or twice in this one");
 			break;
 		}
 		qam_copy_page(check->index, link.block, copy);
@@ -270,10 +270,10 @@ check_copy(QamCheck *check, const char *rule, BlockNumber block, uint16 kind,
 		if (fault == NULL && QamPageGetOpaque((Page) copy->data)->kind != kind)
 			fault = "page is of another kind";
 		if (fault == NULL && check->in_list[block])
-			fault = "block is in another list as well, or twice in this one";
+			fault = "block is also in another list, or twice in this one";
 	}
 	if (fault != NULL)
-		qam_check_report(check, rule, block, -1, "not the page meant: %s", fault);
+		qam_check_report(check, rule, block, -1, "not the expected page: %s", fault);
 	else
 		check->in_list[block] = true;
 	return fault == NULL;
@@ -341,7 +341,7 @@ qam_check_groups(QamCheck *check)
 									 "page of depth %d is not where the directory of depth %u should have it",
 									 QamPageGetOpaque(page)->lane, directory->depth);
 				if (link.seq != 0 && QamPageGetOpaque(page)->seq != link.seq)
-					qam_check_report(check, "group", link.block, -1, "not the page meant");
+					qam_check_report(check, "group", link.block, -1, "not the expected page");
 				chained += check_groups_page(check, link.block, page, part);
 				link = QamPageGetOpaque(page)->next;
 			}
@@ -373,7 +373,7 @@ check_schedule_list(QamCheck *check, QamListEnds ends, int64 start)
 		if (link.block >= check->nblocks || check->in_list[link.block])
 		{
 			qam_check_report(check, "schedule", link.block, -1,
-							 "block is in another list as well, or twice in this one");
+							 "block is also in another list, or twice in this one");
 			break;
 		}
 		check->in_list[link.block] = true;
@@ -383,13 +383,13 @@ check_schedule_list(QamCheck *check, QamListEnds ends, int64 start)
 			(link.seq != 0 && copy->opaque.seq != link.seq))
 		{
 			qam_check_report(check, "schedule", link.block, -1,
-							 "page is not in the schedule, or not the one meant");
+							 "page is not in the schedule, or is not the expected one");
 			break;
 		}
 		for (i = 0; i < copy->nslots; i++)
 			if (!QamSlotIsOver(&copy->slots[i]) && copy->slots[i].ready_at < start)
 				qam_check_report(check, "schedule", link.block, i,
-								 "due at " INT64_FORMAT ", looked at from " INT64_FORMAT,
+								 "due at " INT64_FORMAT ", but visited only from " INT64_FORMAT,
 								 copy->slots[i].ready_at, start);
 		last = link.block;
 		link = copy->opaque.next;

@@ -55,7 +55,7 @@ check_page(QamCheck *check, const QamCopiedPage *copy)
 	{
 		qam_check_report(check, "page", copy->block, -1, "page kind %d, lane %d: %s",
 						 opaque->kind, opaque->lane,
-						 copy->fault != NULL ? copy->fault : "it is no data page");
+						 copy->fault != NULL ? copy->fault : "it is not a data page");
 		return false;
 	}
 	check->max_seq = Max(check->max_seq, opaque->seq);
@@ -95,7 +95,7 @@ check_hint(QamCheck *check, const QamCopiedPage *copy, int slotno, TimestampTz n
 		return;
 	if (timed && !(slot->hints & QAM_HINT_ACKED) && slot->ready_at < opaque->earliest)
 		qam_check_report(check, "hint", copy->block, slotno,
-						 "slot is ready at " INT64_FORMAT ", page is passed by until " INT64_FORMAT,
+						 "slot is ready at " INT64_FORMAT ", but the page is skipped until " INT64_FORMAT,
 						 slot->ready_at, opaque->earliest);
 
 	/*
@@ -106,7 +106,7 @@ check_hint(QamCheck *check, const QamCopiedPage *copy, int slotno, TimestampTz n
 	if (!timed && opaque->earliest > now &&
 		(state != QAM_SLOT_APPENDED || slot->ready_at < opaque->earliest))
 		qam_check_report(check, "hint", copy->block, slotno,
-						 "slot is to be looked at, page is passed by until " INT64_FORMAT,
+						 "slot must be visited, but the page is skipped until " INT64_FORMAT,
 						 opaque->earliest);
 }
 
@@ -179,7 +179,7 @@ see_slot(QamCheck *check, const QamCopiedPage *copy, int slotno)
 
 	if (found && still_in_use(check, seen))
 		qam_check_report(check, "double slot", copy->block, slotno,
-						 "row (%u,%u) has an unfinished slot %d in block %u as well",
+						 "row (%u,%u) also has an unfinished slot %d in block %u",
 						 ItemPointerGetBlockNumber(&seen->tid),
 						 ItemPointerGetOffsetNumber(&seen->tid), seen->slotno, seen->block);
 	seen->slotno = slotno;
@@ -241,7 +241,7 @@ qam_check_metapage(QamCheck *check)
 		meta = QamPageGetMeta(BufferGetPage(copy->buffer));
 		fault = copy->fault;
 		if (copy->opaque.kind != QAM_PAGE_META || meta->magic != QAM_MAGIC)
-			fault = "it is no metapage";
+			fault = "it is not a metapage";
 		else if (meta->version != QAM_VERSION)
 			(void) qam_meta_check(check->index, BufferGetPage(copy->buffer));
 		UnlockReleaseBuffer(copy->buffer);
@@ -284,6 +284,6 @@ qam_check_numbers(QamCheck *check)
 	qam_meta_read(check->index, &meta);
 	if (meta.next_seq <= check->max_seq)
 		qam_check_report(check, "page", QAM_METAPAGE, -1,
-						 "next page gets number " UINT64_FORMAT ", there is one with " UINT64_FORMAT,
+						 "next page gets number " UINT64_FORMAT ", but there is one with " UINT64_FORMAT,
 						 meta.next_seq, check->max_seq);
 }

@@ -92,7 +92,7 @@ meta_fault(QamMeta meta)
 		QamLane    *ends = &meta->lanes[lane];
 
 		if (QamLinkIsValid(&ends->head) != QamLinkIsValid(&ends->tail))
-			return "a list has one end only";
+			return "a list has only one end";
 		if (QamLinkIsValid(&ends->head) &&
 			(ends->head.block == QAM_METAPAGE || ends->tail.block == QAM_METAPAGE ||
 			 ends->head.seq > ends->tail.seq || ends->tail.seq >= meta->next_seq))
@@ -123,7 +123,7 @@ qam_page_fault(Page page)
 		header->pd_pagesize_version != (BLCKSZ | PG_PAGE_LAYOUT_VERSION))
 		return "its header is damaged";
 	if (opaque->page_id != QAM_PAGE_ID)
-		return "it is no page of a queue index";
+		return "it is not a page of a queue index";
 
 	switch (opaque->kind)
 	{
@@ -139,12 +139,12 @@ qam_page_fault(Page page)
 			/* FALLTHROUGH */
 		case QAM_PAGE_FREE:
 			if (!entries_are_whole(page, sizeof(QamSlot), QAM_SLOTS_PER_PAGE))
-				return "its slots are not whole";
+				return "its slots do not fit into it";
 			return NULL;
 
 		case QAM_PAGE_META:
 			if (!content_is(page, sizeof(QamMetaData)))
-				return "its content is not whole";
+				return "its content does not fit into it";
 			return meta_fault(QamPageGetMeta(page));
 
 		case QAM_PAGE_DIRECTORY:
@@ -160,12 +160,12 @@ qam_page_fault(Page page)
 			if (!next_is_later(opaque))
 				return "it leads to an earlier page";
 			if (!entries_are_whole(page, sizeof(QamGroup), QAM_GROUPS_PER_PAGE))
-				return "its groups are not whole";
+				return "its groups do not fit into it";
 			return NULL;
 
 		case QAM_PAGE_SCHEDULE:
 			if (!content_is(page, sizeof(QamScheduleData)))
-				return "its content is not whole";
+				return "its content does not fit into it";
 			if (QamPageGetSchedule(page)->cursor > QAM_MAX_TICK)
 				return "its cursor is out of range";
 			return NULL;
@@ -216,13 +216,13 @@ qam_slot_fault(const QamSlot *slot, uint16 kind)
 	}
 	if ((QamSlotIsBlocked(slot) || QamSlotState(slot) == QAM_SLOT_ENDED) &&
 		(bucket || slot->group_hash == 0))
-		return "its state is that of a group's, and it has no group";
+		return "its state is that of a slot in a group, but it has no group";
 	if (bucket && slot->next_slot >= QAM_LANES)
 		return "its lane is out of range";
 	if (ItemPointerGetOffsetNumberNoCheck(&slot->tid) < FirstOffsetNumber ||
 		ItemPointerGetOffsetNumberNoCheck(&slot->tid) > MaxHeapTuplesPerPage ||
 		QamSlotGetBlock(slot) > MaxBlockNumber)
-		return "it leads to no row";
+		return "it does not lead to a row";
 	return NULL;
 }
 

@@ -193,7 +193,7 @@ once_drop_queue(PG_FUNCTION_ARGS)
 			sql = psprintf("%s, %s", sql, once_archive_table(name));
 		else
 			ereport(NOTICE,
-					(errmsg("table %s belongs to somebody else, and is left over",
+					(errmsg("table %s is not dropped because it belongs to another role",
 							once_archive_table(name))));
 	}
 	once_queue_close(&queue);
@@ -245,7 +245,7 @@ tell_existing(const char *name, Oid relid, bool if_not_exists)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_TABLE),
 				 errmsg("queue \"%s\" cannot be created", name),
-				 errdetail("The name \"%s\" is that of an index or sequence of another queue.",
+				 errdetail("An index or sequence of another queue has the name \"%s\".",
 						   get_rel_name(relid))));
 	orphan = !once_options_read(name, &found);
 	if (if_not_exists && !orphan)
@@ -255,7 +255,7 @@ tell_existing(const char *name, Oid relid, bool if_not_exists)
 				(errcode(ERRCODE_DUPLICATE_TABLE),
 				 errmsg("queue \"%s\" already exists", name),
 				 orphan ? errdetail("Its table exists without options, as after a restore of the structure only.") : 0,
-				 orphan ? errhint("With if_not_exists => true it gets the options given.") : 0));
+				 orphan ? errhint("Use if_not_exists => true to give it these options.") : 0));
 }
 
 /*
@@ -348,11 +348,11 @@ adopt_queue(const OnceQueue *queue, const OnceOptions *options, bool unlogged, b
 				(unlogged ?
 				 errmsg("queue \"%s\" is not unlogged", name) :
 				 errmsg("queue \"%s\" is unlogged", name),
-				 errhint("ALTER TABLE ... SET %s changes that.", unlogged ? "UNLOGGED" : "LOGGED")));
+				 errhint("Use ALTER TABLE ... SET %s to change that.", unlogged ? "UNLOGGED" : "LOGGED")));
 	if (id_index && !has_key)
 		ereport(WARNING,
 				(errmsg("queue \"%s\" has no key on id", name),
-				 errhint("ALTER TABLE %s ADD PRIMARY KEY (id), as a role that may create in the schema.",
+				 errhint("Use ALTER TABLE %s ADD PRIMARY KEY (id), as a role that may create in the schema.",
 						 quote_qualified_identifier(ONCE_SCHEMA, RelationGetRelationName(heap)))));
 	if (plain && !unlogged && !has_key)
 		warn_of_publication(RelationGetRelid(heap), name);
@@ -377,7 +377,7 @@ tell_completed(const char *name, const char *made)
 		ereport(NOTICE,
 				(errcode(ERRCODE_DUPLICATE_TABLE),
 				 errmsg("queue \"%s\" already exists, creating what is missing", name),
-				 errdetail("Missing were: %s.", made + strlen(", "))));
+				 errdetail("What was missing: %s.", made + strlen(", "))));
 }
 
 /*

@@ -155,7 +155,7 @@ once_archive_make(Relation heap, const char *queue)
 			ereport(ERROR,
 					(errcode(ERRCODE_DUPLICATE_TABLE),
 					 errmsg("archive of queue \"%s\" cannot be created", queue),
-					 errdetail("The name \"%s\" is that of something else.", name),
+					 errdetail("Another object has the name \"%s\".", name),
 					 errhint("Use another name for the queue.")));
 		if (archive->rd_rel->relowner != owner)
 			ereport(ERROR,
@@ -364,7 +364,7 @@ partition_fault(const OnceQueue *queue, Relation partition, const char **hint)
 		*hint = psprintf("Use ALTER TABLE ... OWNER TO to give %s and its partitions to role \"%s\".",
 						 once_archive_table(once_queue_name(queue)),
 						 GetUserNameFromId(queue->heap->rd_rel->relowner, false));
-		return "It belongs to somebody else than the queue.";
+		return "It does not belong to the owner of the queue.";
 	}
 	if (partition->trigdesc != NULL || partition->rd_rules != NULL)
 	{

@@ -175,5 +175,5 @@ open_ledger(const OnceQueue *queue, OnceLedger *ledger)
 	once_options_lock(ONCE_QUEUE_PREFIX, name);
 	once_dedup_make(queue->heap, name);
 	if (!once_ledger_find(ledger, ONCE_LEDGER_DEDUP, name, window))
-		elog(ERROR, "could not find what remembers the dedup_ids of queue \"%s\"", name);
+		elog(ERROR, "could not find the tables for dedup_ids of queue \"%s\"", name);
 }

@@ -79,7 +79,7 @@ once_left_check(const char *queue)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_TABLE),
 				 errmsg("queue \"%s\" cannot be created", queue),
-				 errdetail("The table of an earlier queue of this name was dropped. Left of it: %s.",
+				 errdetail("The table of an earlier queue of this name was dropped. Still there: %s.",
 						   describe(&left, queue)),
 				 errhint("Call once.drop_queue to delete that, as its owner or a superuser, or use another name.")));
 }
@@ -115,8 +115,8 @@ once_left_drop(const char *queue)
 	if (!owns_tables(&left) && !has_privs_of_role(GetUserId(), once_role_schema_owner()))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("must be owner of what is left of queue \"%s\"", queue),
-				 errdetail("Its table was dropped. Left of it: %s.", describe(&left, queue))));
+				 errmsg("must be owner of what remains of queue \"%s\"", queue),
+				 errdetail("Its table was dropped. Still there: %s.", describe(&left, queue))));
 
 	if (OidIsValid(left.archive))
 	{
@@ -207,7 +207,7 @@ check_elsewhere(const char *queue, const char *message)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg(message, queue),
-				 errdetail("Its table is %s now, and all else that belongs to it is known by the old name.",
+				 errdetail("Its table is %s now, and everything else of the queue goes by the old name.",
 						   once_names_table(table)),
 				 errhint("Give the table its old name and schema back, or drop it.")));
 }

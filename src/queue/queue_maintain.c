@@ -217,8 +217,8 @@ once_maintain(PG_FUNCTION_ARGS)
 	if (work.tally.nforbidden > 1)
 		ereport(WARNING,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg_plural("a publication also forbids to delete messages of %d more queue",
-							   "a publication also forbids to delete messages of %d more queues",
+				 errmsg_plural("a publication also prevents deletes from %d more queue",
+							   "a publication also prevents deletes from %d more queues",
 							   work.tally.nforbidden - 1, work.tally.nforbidden - 1)));
 
 	names = list_names(LIST_LEDGERS_SQL, &n);
@@ -290,7 +290,7 @@ do_work(Work *work)
 		{
 			ereport(WARNING,
 					(errcode(ERRCODE_QUERY_CANCELED),
-					 errmsg("maintenance of %s \"%s\" is not finished", work->what, work->name),
+					 errmsg("maintenance of %s \"%s\" is incomplete", work->what, work->name),
 					 errdetail("It took longer than once.maintenance_timeout; the rest is left to the next call.")));
 			work->unusable = true;
 			more = false;

@@ -276,7 +276,7 @@ arg_reset(FunctionCallInfo fcinfo, bool *reset)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("reset must name options of a queue"),
-					 errdetail("\"%s\" is none.", name),
+					 errdetail("\"%s\" is not an option of a queue.", name),
 					 errhint("Options are max_attempts, retry_delay, retry_delay_max, dedup_window, archive, ttl, ttl_action and retention.")));
 		reset[option] = true;
 	}

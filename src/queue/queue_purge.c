@@ -113,7 +113,7 @@ once_cancel(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("queue \"%s\" has no index on id", name),
-				 errhint("Create queues with id_index => true, or ALTER TABLE %s ADD PRIMARY KEY (id) as a role that may create in the schema.",
+				 errhint("Create queues with id_index => true, or use ALTER TABLE %s ADD PRIMARY KEY (id), as a role that may create in the schema.",
 						 quote_qualified_identifier(ONCE_SCHEMA,
 													RelationGetRelationName(queue.heap)))));
 

@@ -14,12 +14,12 @@ use Test::More;
 my $node = once_node('main');
 
 sub value { my ($sql, $database) = @_; return (split(/\n/, $node->safe_psql($database // 'postgres', $sql) // '', -1))[-1] // '' }
-sub fail { my ($queue, $error) = @_; return value("SELECT count(once.nack(receipt, error => '$error')) FROM once.lease('$queue')") }
+sub fail_first { my ($queue, $error) = @_; return value("SELECT count(once.nack(receipt, error => '$error')) FROM once.lease('$queue')") }
 
 # The failures are logged and the queue is not, so failures outlive the messages.
 value("SELECT once.create_queue('u', unlogged => true, max_attempts => 2, retry_delay => '0 s')");
 my $id = value("SELECT once.send('u', '1')");
-fail('u', 'before the crash');
+fail_first('u', 'before the crash');
 $node->stop('immediate');
 $node->start;
 is(value("SELECT once.send('u', '2')"), $id, 'after a crash, ids begin anew');
@@ -34,7 +34,7 @@ is(value('SELECT count(*) FROM once.failures'), '0', 'maintain sweeps it up');
 # After a dump and restore, failures still belong to their messages.
 value("SELECT once.create_queue('d', max_attempts => 2, retry_delay => '0 s')");
 value("SELECT once.send('d', '$_')") for 1, 2;
-fail('d', $_) for 'first of 1', 'second of 1', 'first of 2';
+fail_first('d', $_) for 'first of 1', 'second of 1', 'first of 2';
 value('CREATE DATABASE restored');
 my $dump = PostgreSQL::Test::Utils::tempdir . '/dump';
 $node->command_ok([ 'pg_dump', '-Fc', '-f', $dump, 'postgres' ], 'dumped');

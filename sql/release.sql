@@ -178,6 +178,7 @@ DELETE FROM once.q_h WHERE payload::int <= 1000;
 SELECT payload, attempt FROM once.pop('h', 5);
 -- maintain does it in steps, of which each has an end, however many groups there are, or
 -- messages in one; and there is an end of the time, which loses nothing.
+ALTER TABLE once.q_h SET (autovacuum_enabled = off);
 CREATE VIEW waiting AS SELECT count(*) AS groups FROM once.slots('h') WHERE state = 'claimed' AND NOT blocked;
 INSERT INTO once.q_h (payload, group_id) SELECT to_jsonb(n), 'g' || n % 6000 FROM generate_series(0, 11999) n;
 DO $$ BEGIN FOR i IN 1 .. 6 LOOP PERFORM once.lease('h', '365 days', 1000); END LOOP; END $$;

@@ -272,17 +272,24 @@ open_generation(LedgerView *view, int g, LOCKMODE lockmode)
 /*
  * see_other checks the generation that does not count.  If it cannot be used, that is
  * an error now, and not only when the ledger turns.  It is checked once for each change
- * that this backend hears of, and not while somebody empties or alters it.
+ * that this backend hears of, and not while another session empties or alters it or one
+ * of its indexes.
  */
 static void
 see_other(LedgerView *view, int g)
 {
 	Oid			table = view->ledger->table[g];
+	Relation	heap;
+	bool		all_free;
 
 	if (once_ledger_other_seen(view->ledger) ||
 		!ConditionalLockRelationOid(table, AccessShareLock))
 		return;
-	if (open_generation(view, g, AccessShareLock))
+	heap = try_relation_open(table, NoLock);
+	all_free = heap == NULL || once_index_all_free(heap, AccessShareLock);
+	if (heap != NULL)
+		relation_close(heap, NoLock);
+	if (all_free && open_generation(view, g, AccessShareLock))
 	{
 		close_generation(view, g, true);
 		once_ledger_note_other(view->ledger);

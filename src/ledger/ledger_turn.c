@@ -14,6 +14,7 @@
 #include "ledger/ledger_state.h"
 #include "ledger/ledger_turn.h"
 #include "meta/meta_catalog.h"
+#include "meta/meta_index.h"
 #include "meta/meta_role.h"
 #include "miscadmin.h"
 #include "once_debug.h"
@@ -292,6 +293,7 @@ try_empty(const OnceLedger *ledger, Relation sequence, const LedgerState *state)
 			heap->rd_rel->relkind == RELKIND_RELATION && !once_role_runs_code(heap) &&
 			pg_class_aclcheck(old, owner, ACL_TRUNCATE) == ACLCHECK_OK &&
 			once_ledger_state_is(sequence, state) &&
+			once_index_all_free(heap, AccessExclusiveLock) &&
 			(!OidIsValid(toast) || ConditionalLockRelationOid(toast, AccessExclusiveLock));
 		relation_close(heap, NoLock);
 	}

@@ -29,6 +29,7 @@
 #include "executor/executor.h"
 #include "meta/meta_catalog.h"
 #include "meta/meta_dead.h"
+#include "meta/meta_index.h"
 #include "miscadmin.h"
 #include "once_error.h"
 #include "once_heap.h"
@@ -348,18 +349,25 @@ once_dead_letter_forget_queue(const char *queue)
 
 /*
  * open_table opens and locks one of the tables.  Returns NULL if wait is false and it
- * would have to wait.
+ * would have to wait, for the table or later for one of its indexes.
  */
 static Relation
 open_table(const char *relname, LOCKMODE lockmode, bool wait)
 {
 	Oid			relid = get_relname_relid(relname, once_schema_oid(false));
+	Relation	rel;
 
 	if (!OidIsValid(relid))
 		elog(ERROR, "table once.%s does not exist", relname);
 	if (wait)
 		return table_open(relid, lockmode);
-	return ConditionalLockRelationOid(relid, lockmode) ? table_open(relid, NoLock) : NULL;
+	if (!ConditionalLockRelationOid(relid, lockmode))
+		return NULL;
+	rel = table_open(relid, NoLock);
+	if (once_index_all_free(rel, lockmode))
+		return rel;
+	table_close(rel, lockmode);
+	return NULL;
 }
 
 /*

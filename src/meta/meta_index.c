@@ -28,6 +28,7 @@
 #include "meta/meta_index.h"
 #include "miscadmin.h"
 #include "once_debug.h"
+#include "storage/lmgr.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
@@ -67,6 +68,34 @@ once_index_is_plain(Relation index)
 {
 	return heap_attisnull(index->rd_indextuple, Anum_pg_index_indexprs, NULL) &&
 		heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL);
+}
+
+/*
+ * once_index_all_free tells whether all indexes of a table can be locked without
+ * waiting.  It is for callers that must not wait, and have locked the table.
+ *
+ * REINDEX and some kinds of ALTER INDEX lock an index against everybody, but its
+ * table only against writers, or not at all.  The locks are released again, so
+ * another session may still lock an index before the caller does.
+ */
+bool
+once_index_all_free(Relation table, LOCKMODE lockmode)
+{
+	List	   *indexes = RelationGetIndexList(table);
+	bool		all_free = true;
+	ListCell   *lc;
+
+	foreach(lc, indexes)
+	{
+		Oid			index = lfirst_oid(lc);
+
+		all_free = ConditionalLockRelationOid(index, lockmode);
+		if (!all_free)
+			break;
+		UnlockRelationOid(index, lockmode);
+	}
+	list_free(indexes);
+	return all_free;
 }
 
 static bool

@@ -9,6 +9,7 @@
 #define META_INDEX_H
 
 #include "nodes/pg_list.h"
+#include "storage/lockdefs.h"
 #include "utils/relcache.h"
 
 typedef struct OnceIndex
@@ -23,5 +24,6 @@ typedef struct OnceIndex
 
 extern List *once_index_list(Relation heap);
 extern bool once_index_is_plain(Relation index);
+extern bool once_index_all_free(Relation table, LOCKMODE lockmode);
 
 #endif							/* META_INDEX_H */

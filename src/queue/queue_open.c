@@ -27,6 +27,7 @@
 #include "meta/meta_cache.h"
 #include "meta/meta_catalog.h"
 #include "meta/meta_citus.h"
+#include "meta/meta_index.h"
 #include "meta/meta_names.h"
 #include "meta/meta_role.h"
 #include "miscadmin.h"
@@ -122,14 +123,22 @@ once_queue_try_open(OnceQueue *queue, const char *name, OnceAccess access,
 {
 	char		relname[NAMEDATALEN];
 	Oid			schema = once_schema_oid(false);
+	LOCKMODE	lockmode = access_lockmode(access);
 	Oid			relid;
+	Relation	heap;
+	bool		all_free;
 
 	snprintf(relname, sizeof(relname), "%s%s", ONCE_QUEUE_PREFIX, name);
 	relid = get_relname_relid(relname, schema);
 	if (!OidIsValid(relid) || !check_rights(relid, access) ||
-		!ConditionalLockRelationOid(relid, access_lockmode(access)) ||
+		!ConditionalLockRelationOid(relid, lockmode) ||
 		get_relname_relid(relname, schema) != relid ||
 		once_citus_distributes(relid))
+		return false;
+	heap = relation_open(relid, NoLock);
+	all_free = once_index_all_free(heap, lockmode);
+	relation_close(heap, NoLock);
+	if (!all_free)
 		return false;
 	open_queue(queue, name, access, verb);
 	return true;

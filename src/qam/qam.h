@@ -280,8 +280,11 @@ extern bool qam_first_in_group(Relation heap, Relation index, const QamRef *ref)
  *
  * In a group, the later messages of the same claim whose rows are still there
  * are given back first, and their attempts are not counted.  (QAM_EXTEND does
- * not do that.)  Their refs go to *mates, palloc'd, or NULL if there are none.
+ * not do that.)  "mate" is called for each of these after it was given back,
+ * unless it is NULL.  If the call is cut short, they stay given back.
  */
+typedef void (*QamMateGivenBack) (void *arg, const QamRef *ref);
+
 typedef enum QamGiveBack
 {
 	QAM_NACK,					/* ready at a time; the attempt counts */
@@ -294,7 +297,7 @@ typedef enum QamGiveBack
 extern QamRefState qam_give_back(Relation heap, Relation index, const QamRef *ref,
 								 QamGiveBack how, int64 delay,
 								 const QamRetry *retry, TimestampTz *when,
-								 QamRef **mates, int *nmates);
+								 QamMateGivenBack mate, void *arg);
 
 /*
  * Give back the leases of the messages whose rows are wanted, if their time is

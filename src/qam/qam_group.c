@@ -876,23 +876,23 @@ give_back_mate(Relation index, const QamPlace *place, const QamSlot *slot, QamRe
  * counted.
  *
  * "slot" is a copy of the first one, made while it was claimed.  The last one
- * is given back first; see "Groups" in the README.  The refs go to *mates,
- * palloc'd, or NULL if there are none.  No locks on entry or exit.
+ * is given back first; see "Groups" in the README.  given_back is called for
+ * each after it was given back, unless it is NULL.  No locks on entry or exit.
  */
 void
-qam_group_give_back(Relation index, const QamSlot *slot, QamRef **mates, int *nmates)
+qam_group_give_back(Relation index, const QamSlot *slot, QamMateGivenBack given_back,
+					void *arg)
 {
 	int			n;
 	QamPlace   *places = claimed_after(index, slot, &n);
 
-	*nmates = 0;
-	*mates = n == 0 ? NULL :
-		palloc_extended(n * sizeof(QamRef), MCXT_ALLOC_HUGE);
 	while (n-- > 0)
 	{
+		QamRef		ref;
+
 		CHECK_FOR_INTERRUPTS();
-		if (give_back_mate(index, &places[n], slot, &(*mates)[*nmates]))
-			(*nmates)++;
+		if (give_back_mate(index, &places[n], slot, &ref) && given_back != NULL)
+			given_back(arg, &ref);
 		once_debug_point("mate_given_back");
 	}
 	if (places != NULL)

@@ -17,6 +17,6 @@ extern void qam_group_append(Relation index, const QamSlot *slot,
 extern void qam_group_advance(Relation index, uint32 hash, uint64 *woken);
 extern uint64 qam_gone_by(const QamSlot *slot, const QamRow *row);
 extern void qam_group_give_back(Relation index, const QamSlot *slot,
-								QamRef **mates, int *nmates);
+								QamMateGivenBack given_back, void *arg);
 
 #endif							/* QAM_GROUP_H */

@@ -163,16 +163,12 @@ qam_release_leases(Relation heap, Relation index, QamWanted wanted, void *arg)
 	for (i = 0; i < release->nleases; i++)
 	{
 		TimestampTz when;
-		QamRef	   *mates;
-		int			nmates;
 
 		CHECK_FOR_INTERRUPTS();
 		once_debug_point("release_before_lock");
 		if (qam_give_back(heap, index, &release->leases[i].ref, QAM_END_LEASE, 0, NULL,
-						  &when, &mates, &nmates) == QAM_REF_HELD)
+						  &when, NULL, NULL) == QAM_REF_HELD)
 			n++;
-		if (mates != NULL)
-			pfree(mates);
 	}
 	pfree(release->leases);
 	pfree(release);

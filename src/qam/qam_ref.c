@@ -394,7 +394,7 @@ resolve_to_give_back(Relation heap, Relation index, const QamRef *ref, QamGiveBa
 QamRefState
 qam_give_back(Relation heap, Relation index, const QamRef *ref, QamGiveBack how,
 			  int64 delay, const QamRetry *retry, TimestampTz *when,
-			  QamRef **mates, int *nmates)
+			  QamMateGivenBack mate, void *arg)
 {
 	Buffer		buffer;
 	Buffer		heap_buffer;
@@ -406,8 +406,6 @@ qam_give_back(Relation heap, Relation index, const QamRef *ref, QamGiveBack how,
 	uint64		seq;
 	XLogRecPtr	lsn;
 
-	*mates = NULL;
-	*nmates = 0;
 	slot = resolve_to_give_back(heap, index, ref, how, &buffer, &heap_buffer, &state);
 	if (slot != NULL && how != QAM_EXTEND && slot->group_hash != 0)
 	{
@@ -415,7 +413,7 @@ qam_give_back(Relation heap, Relation index, const QamRef *ref, QamGiveBack how,
 		new = *slot;
 		UnlockReleaseBuffer(buffer);
 		ReleaseBuffer(heap_buffer);
-		qam_group_give_back(index, &new, mates, nmates);
+		qam_group_give_back(index, &new, mate, arg);
 		slot = resolve_to_give_back(heap, index, ref, how, &buffer, &heap_buffer, &state);
 	}
 	if (slot == NULL)

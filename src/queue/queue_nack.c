@@ -33,7 +33,7 @@ static TimestampTz give_back(const pg_uuid_t *uuid, QamGiveBack how, int64 delay
 							 Datum error, const char *verb);
 static bool find_message(OnceQueue *queue, const QamRef *ref, OnceMessageKey *key,
 						 int *attempt);
-static void forget_claims(Oid relid, const QamRef *refs, int nrefs);
+static void forget_claim(void *relid, const QamRef *ref);
 
 /*
  * once.nack: delivers a message again later.
@@ -92,8 +92,6 @@ give_back(const pg_uuid_t *uuid, QamGiveBack how, int64 delay, Datum error,
 	OnceReceipt receipt;
 	OnceQueue	queue;
 	TimestampTz when = 0;
-	QamRef	   *mates;
-	int			nmates;
 	OnceMessageKey key;
 	int			attempt;
 	bool		known = false;
@@ -109,7 +107,7 @@ give_back(const pg_uuid_t *uuid, QamGiveBack how, int64 delay, Datum error,
 	}
 
 	switch (qam_give_back(queue.heap, queue.index, &receipt.ref, how, delay,
-						  &queue.meta.retry, &when, &mates, &nmates))
+						  &queue.meta.retry, &when, forget_claim, &receipt.relid))
 	{
 		case QAM_REF_HELD:
 		case QAM_REF_LAPSED:
@@ -129,10 +127,7 @@ give_back(const pg_uuid_t *uuid, QamGiveBack how, int64 delay, Datum error,
 				 errmsg("only leases can be extended"),
 				 errdetail("A message from once.receive is claimed until the transaction ends.")));
 	if (how != QAM_EXTEND)
-	{
 		once_unacked_forget(uuid);
-		forget_claims(receipt.relid, mates, nmates);
-	}
 	if (known)
 		once_failure_write(once_queue_name(&queue), &key, attempt, error);
 
@@ -162,21 +157,15 @@ find_message(OnceQueue *queue, const QamRef *ref, OnceMessageKey *key, int *atte
 }
 
 /*
- * forget_claims removes the messages that were given back along with another
- * one from the list of those that the transaction has to ack.
+ * forget_claim removes a message that was given back along with another one from
+ * the list of those that the transaction has to ack.
  */
 static void
-forget_claims(Oid relid, const QamRef *refs, int nrefs)
+forget_claim(void *relid, const QamRef *ref)
 {
-	OnceReceipt receipt;
+	OnceReceipt receipt = {.relid = *(Oid *) relid,.ref = *ref};
 	pg_uuid_t	uuid;
-	int			i;
 
-	receipt.relid = relid;
-	for (i = 0; i < nrefs; i++)
-	{
-		receipt.ref = refs[i];
-		once_receipt_encode(&receipt, &uuid);
-		once_unacked_forget(&uuid);
-	}
+	once_receipt_encode(&receipt, &uuid);
+	once_unacked_forget(&uuid);
 }

@@ -147,6 +147,21 @@ SELECT once.send_batch('h', ARRAY['9', '10']::jsonb[], group_ids => ARRAY['g', '
 SELECT count(*) FROM once.lease('h', '1 h');
 DELETE FROM once.q_h WHERE payload = '9';
 SELECT (SELECT count(*) FROM once.pop('k')) AS in_vain, (SELECT payload FROM once.pop('h'));
+-- A session that asks several queues in turn hardly pays more for that than one that asks a single queue.
+CREATE FUNCTION pages(query text) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+	plan json;
+BEGIN
+	EXECUTE 'EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) ' || query INTO plan;
+	RETURN plan->0->'Plan'->>'Shared Hit Blocks';
+END $$;
+SELECT once.create_queue('j');
+SELECT count(*) FROM (VALUES ('j'), ('k')) AS q (name), LATERAL once.send_batch(name, ARRAY(SELECT to_jsonb(n) FROM generate_series(1, 200) n), group_ids => ARRAY(SELECT 'g' || n % 100 FROM generate_series(1, 200) n));
+SELECT count(*) FROM (VALUES ('j'), ('k')) AS q (name), LATERAL once.lease(name, '1 h', 1000);
+SELECT pages('SELECT once.pop(''j''), once.pop(''k'') FROM generate_series(1, 1000)') <
+	4 * pages('SELECT once.pop(''j'') FROM generate_series(1, 2000)') AS hardly_more;
+SELECT once.drop_queue('j');
+DROP FUNCTION pages;
 SELECT once.drop_queue('k');
 -- maintain does so for all groups at once, whatever else there is.
 SELECT count(*) FROM once.send_batch('h', (SELECT array_agg(to_jsonb(n)) FROM generate_series(1, 2000) n), group_ids => (SELECT array_agg('g' || n % 1000) FROM generate_series(1, 2000) n));

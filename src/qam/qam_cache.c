@@ -12,6 +12,7 @@
 
 #include "pg_once.h"
 
+#include "common/pg_prng.h"
 #include "qam/qam_cache.h"
 #include "qam/qam_format.h"
 #include "storage/bufmgr.h"
@@ -35,6 +36,16 @@ qam_cache_make(Relation index)
 	cache->nblocks = cache->heap_nblocks = 0;
 	cache->heap_lxid = InvalidLocalTransactionId;
 	cache->directory = cache->schedule = 0;
+
+	/*
+	 * The tour begins at a random place, because some clients connect anew
+	 * for each call.
+	 */
+	cache->tour.place = pg_prng_uint32(&pg_global_prng_state);
+	cache->tour.from = pg_prng_uint32(&pg_global_prng_state);
+	cache->tour.over = false;
+	cache->toured_at = 0;
+	cache->tour_pause = 0;
 	index->rd_amcache = cache;
 	return cache;
 }

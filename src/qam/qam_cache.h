@@ -8,13 +8,15 @@
 #ifndef QAM_CACHE_H
 #define QAM_CACHE_H
 
+#include "qam/qam.h"
 #include "qam/qam_format.h"
 #include "storage/lock.h"
 #include "utils/rel.h"
 
 /*
- * rd_amcache: where each lane ended when we last looked, and what does not
- * change as long as the index keeps its file.  A new file resets the cache.
+ * rd_amcache: where each lane ended when we last looked; what does not change
+ * as long as the index keeps its file; and how far this backend has come in
+ * judging groups.  A new file resets the cache.
  */
 typedef struct QamCache
 {
@@ -29,6 +31,10 @@ typedef struct QamCache
 	BlockNumber directory;		/* 0: not known.  Where these two are never
 								 * changes. */
 	BlockNumber schedule;
+	QamTour		tour;			/* of the groups that empty walks judge */
+	TimestampTz toured_at;		/* when it last went on */
+	int			tour_pause;		/* it does not go on for so long afterwards;
+								 * microseconds */
 } QamCache;
 
 extern QamCache *qam_cache_make(Relation index);

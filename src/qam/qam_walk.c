@@ -25,6 +25,7 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "qam/qam.h"
+#include "qam/qam_cache.h"
 #include "qam/qam_format.h"
 #include "qam/qam_heap.h"
 #include "qam/qam_lane.h"
@@ -246,47 +247,41 @@ walk_lanes(QamWalk *walk)
  * If a walk has found nothing, judge some groups.  Returns whether a slot was
  * ended, so that the walk should be repeated.
  *
- * Each walk of a backend goes on in the directory where the last one stopped,
- * in whatever index that was.  The first one begins at a random place, because
- * some clients connect anew for each call.  The pause keeps a backend that
- * asks again and again, and finds nothing, from spending more than a small
- * part of its time on groups.
+ * Each walk of a backend through an index goes on in the directory where the
+ * last one stopped.  The pause keeps a backend that asks again and again, and
+ * finds nothing, from spending more than a small part of its time on groups.
+ * Each index has a pause of its own, so a queue is not neglected because the
+ * backend has asked another one before.
  */
 static bool
 settle_some(QamWalk *walk)
 {
-	static QamTour tour;
-	static bool begun = false;
-	static Oid	paused_index = InvalidOid;
-	static TimestampTz paused_at = 0;
-	static int	pause = 0;
 	TimestampTz now = walk->view.now;
 	QamClaimRequest *req = walk->req;
 	QamClaims  *claims = &req->claims;
 	int			looks = QAM_SETTLES_PER_WALK;
+	QamCache   *cache;
+	QamTour		tour;
 	bool		whole;
 	bool		settled;
 
 	if (req->selection.max == 0 || claims->nclaimed > 0 || claims->ndead > 0 || !qam_delivers(req) ||
 		walk->view.meta.directory == 0)
 		return false;
-	if (paused_index == RelationGetRelid(req->index) &&
-		now >= paused_at && now - paused_at < pause)
+	cache = qam_cache(req->index);
+	if (now >= cache->toured_at && now - cache->toured_at < cache->tour_pause)
 		return false;
-	if (!begun)
-	{
-		tour.place = pg_prng_uint32(&pg_global_prng_state);
-		tour.from = pg_prng_uint32(&pg_global_prng_state);
-		begun = true;
-	}
+	tour = cache->tour;
 	whole = tour.place == 0 && tour.from == 0;
 	qam_unpin_all(walk);
 	settled = qam_settle_groups(req->heap, req->index, &tour, &looks);
 	if (tour.over && !whole)
 		settled |= qam_settle_groups(req->heap, req->index, &tour, &looks);
-	paused_index = settled ? InvalidOid : RelationGetRelid(req->index);
-	paused_at = now;
-	pause = (QAM_SETTLES_PER_WALK - looks) * QAM_SETTLE_PAUSE;
+
+	cache = qam_cache(req->index);
+	cache->tour = tour;
+	cache->toured_at = now;
+	cache->tour_pause = settled ? 0 : (QAM_SETTLES_PER_WALK - looks) * QAM_SETTLE_PAUSE;
 	return settled;
 }
 

@@ -31,7 +31,7 @@ ROLLBACK TO s;
 SELECT once.cancel('q', :d);
 COMMIT;
 SELECT payload FROM once.pop('q', 10);
--- one that was there before and is updated here is not of this transaction
+-- one that was there before and is updated here: the same
 SELECT once.send('q', '"theirs"') AS a \gset
 BEGIN;
 UPDATE once.q_q SET payload = '"ours"' WHERE id = :a;
@@ -97,6 +97,40 @@ ROLLBACK TO s;
 COMMIT;
 SELECT count(*) FROM left_over;
 SELECT count(*) FROM once.q_q;
+
+-- A committed message that this transaction has updated in place can be cancelled, as nobody has claimed it.  The statement that updates
+-- it can do that as well.  peek shows such a message as it shows one that another transaction is updating.
+SELECT once.send('q', '"before"') AS b \gset
+BEGIN;
+UPDATE once.q_q SET payload = '"anew"' WHERE id = :b;
+SELECT payload, state FROM once.peek('q');
+SAVEPOINT s;
+SELECT once.cancel('q', :b), once.cancel('q', :b);
+SELECT payload, state FROM once.peek('q');
+ROLLBACK TO s;
+WITH u AS (UPDATE once.q_q SET headers = '1' WHERE id = :b RETURNING id) SELECT once.cancel('q', id) FROM u;
+ROLLBACK;
+SELECT payload, state FROM once.peek('q');
+-- the same for a delayed one, and for one in the middle of a group
+SELECT once.send('q', '"later"', delay => '1 h') AS l, once.send('q', '1', group_id => 'g') IS NOT NULL AS sent, once.send('q', '2', group_id => 'g') AS m, once.send('q', '3', group_id => 'g') IS NOT NULL AS sent \gset
+BEGIN;
+UPDATE once.q_q SET headers = '1' WHERE id IN (:l, :m);
+SELECT once.cancel('q', :l), once.cancel('q', :m);
+ROLLBACK;
+BEGIN;
+UPDATE once.q_q SET headers = '1' WHERE id IN (:l, :m);
+SELECT once.cancel('q', :l), once.cancel('q', :m);
+COMMIT;
+SELECT payload, state FROM once.peek('q');
+SELECT payload FROM once.pop('q', 3);
+-- and with a trigger
+SELECT once.send('q', '"before"') AS b \gset
+CREATE TRIGGER keep BEFORE DELETE ON once.q_q FOR EACH ROW EXECUTE FUNCTION keep();
+BEGIN;
+UPDATE once.q_q SET payload = '"anew"' WHERE id = :b;
+SELECT once.cancel('q', :b);
+COMMIT;
+SELECT * FROM once.peek('q');
 SELECT * FROM once.check('q', true);
 SELECT once.drop_queue('q');
 DROP VIEW left_over;

@@ -277,7 +277,8 @@ qam_trace_row(Relation heap, ItemPointer tid, TransactionId xmin)
 
 /*
  * qam_row_visible tells whether the snapshot sees the transaction that
- * inserted a row.  The row is LIVE or BUSY.
+ * inserted a row.  The row is LIVE, BUSY or OWN_UPDATE.  If this transaction
+ * has updated the row, it has seen the version before.
  *
  * Without this rule, a statement could claim a message without seeing the rows
  * that were sent along with it, find nothing to do, and ack the message.
@@ -287,6 +288,8 @@ qam_row_visible(const QamRow *row, Snapshot snapshot)
 {
 	HeapTupleHeader tuple = row->tuple.t_data;
 
+	if (row->state == QAM_ROW_OWN_UPDATE)
+		return true;
 	Assert(row->state == QAM_ROW_LIVE || row->state == QAM_ROW_BUSY);
 	if (HeapTupleHeaderXminFrozen(tuple))
 		return true;

@@ -303,7 +303,7 @@ peek_page(QamPeek *peek)
 		if (row.state == QAM_ROW_GONE)
 			continue;
 		first = note_head(peek->heads, copy, i);
-		if (peek->out == NULL || (row.state != QAM_ROW_LIVE && row.state != QAM_ROW_BUSY))
+		if (peek->out == NULL || row.state == QAM_ROW_OWN_DELETE)
 			continue;
 
 		/* The page is pinned, so the version that we judged is still there */

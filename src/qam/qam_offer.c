@@ -580,7 +580,8 @@ qam_visit_slot(QamWalk *walk, QamPass *pass, const QamSlot *slot)
 		return QAM_STOP_END;
 	}
 	pass->all_done = pass->prefix_open = false;
-	if (row.state == QAM_ROW_LIVE)
+	if (row.state == QAM_ROW_LIVE ||
+		(row.state == QAM_ROW_OWN_UPDATE && qam_wants_one(walk->req)))
 		return offer(walk, pass, slot, &row);
 
 	/* Another transaction keeps the row: nothing to claim before that ends */

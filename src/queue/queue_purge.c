@@ -89,7 +89,7 @@ once_purge(PG_FUNCTION_ARGS)
 
 /*
  * once.cancel: deletes one message, unless somebody has claimed it.  It may be
- * one that this transaction has sent.
+ * one that this transaction has sent or updated.
  */
 Datum
 once_cancel(PG_FUNCTION_ARGS)
@@ -120,12 +120,11 @@ once_cancel(PG_FUNCTION_ARGS)
 	once_hold_begin(&hold, &queue, GetActiveSnapshot());
 	hold.arg = &cancelled;
 	found = find_row(&queue, PG_GETARG_INT64(1), GetActiveSnapshot(), &hold.req, &key, &own);
+
+	/* The same statement may have changed it, or cancelled it already */
+	CommandCounterIncrement();
 	if (found && ItemPointerIsValid(&own))
-	{
-		/* The same statement may have changed it, or cancelled it already */
-		CommandCounterIncrement();
 		found = find_row(&queue, PG_GETARG_INT64(1), SnapshotSelf, &hold.req, &key, &own);
-	}
 	if (found)
 	{
 		hold.req.selection.max = 1;

@@ -203,6 +203,9 @@ SELECT id FROM once.dead_letters WHERE queue = 'kept' ORDER BY 1;
 SELECT id FROM once.pop('kept', 10);
 RESET ROLE;
 SELECT once.purge_dead_letters('kept');
+\set VERBOSITY sqlstate
+SELECT once.purge_dead_letters('kept', ARRAY[3]);
+\set VERBOSITY default
 SELECT id FROM once.dead_letters WHERE queue = 'kept' ORDER BY 1;
 DROP TRIGGER keep ON once.dead_letter;
 DROP TRIGGER keep_in_the_end ON once.dead_letter;

@@ -169,7 +169,7 @@ once_letter_remove(OnceDeadWriter *writer, ItemPointer place)
 	if (rel->trigdesc != NULL &&
 		table_tuple_fetch_row_version(rel, place, SnapshotSelf, writer->slot))
 		ereport(ERROR,
-				(errcode(ERRCODE_ONCE_SEND_SUPPRESSED),
+				(errcode(ERRCODE_ONCE_ACK_SUPPRESSED),
 				 errmsg("row of table \"%s\" was not deleted", RelationGetRelationName(rel)),
 				 errdetail("A trigger of the table kept the row.")));
 	ExecClearTuple(writer->slot);

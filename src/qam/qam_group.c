@@ -520,7 +520,7 @@ place_deleted(Relation heap, Relation index, uint32 hash, const QamPlace *place,
 	QamSlot    *slot;
 	ItemPointerData tid;
 	QamRow		row;
-	bool		deleted = false;
+	bool		deleted = true;
 
 	*ended = *own = false;
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
@@ -539,7 +539,6 @@ place_deleted(Relation heap, Relation index, uint32 hash, const QamPlace *place,
 	heap_buffer = qam_pin_row(heap, index, ItemPointerGetBlockNumber(&tid));
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
 	slot = slot_at(BufferGetPage(buffer), place, hash);
-	deleted = true;
 	if (slot != NULL && !QamSlotIsOver(slot))
 	{
 		LockBuffer(heap_buffer, BUFFER_LOCK_SHARE);
@@ -611,20 +610,20 @@ qam_first_in_group(Relation heap, Relation index, const QamRef *ref)
 	QamPlace	place;
 	QamSlot    *slot = NULL;
 	bool		blocked;
-	uint32		hash = 0;
+	uint32		hash;
 	QamPlace	next;
 	bool		known = false;
 	bool		ended = false;
 	bool		any_ended = false;
 	bool		own;
+	bool		first = true;
 
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
 	wanted = place_of(ref->block, QamPageGetOpaque(page)->seq, ref->slot);
 	if (qam_page_fault(page) == NULL && QamPageGetOpaque(page)->kind == QAM_PAGE_LANE &&
 		ref->slot < QamPageGetSlotCount(page))
 		slot = QamPageGetSlots(page) + ref->slot;
-	if (slot != NULL)
-		hash = slot->group_hash;
+	hash = slot != NULL ? slot->group_hash : 0;
 	blocked = slot != NULL && QamSlotIsBlocked(slot);
 	UnlockReleaseBuffer(buffer);
 	if (hash == 0)
@@ -640,12 +639,11 @@ qam_first_in_group(Relation heap, Relation index, const QamRef *ref)
 			place = next;
 		else
 			place = group_head(index, hash);
-		while (place.block != 0 &&
+		while (first && place.block != 0 &&
 			   !(place.block == wanted.block && place.slot == wanted.slot))
 		{
 			CHECK_FOR_INTERRUPTS();
-			if (!place_deleted(heap, index, hash, &place, &known, &ended, &own, &next))
-				return false;
+			first = place_deleted(heap, index, hash, &place, &known, &ended, &own, &next);
 			any_ended |= ended;
 			if (!known)
 			{
@@ -659,6 +657,8 @@ qam_first_in_group(Relation heap, Relation index, const QamRef *ref)
 		}
 		if (any_ended)
 			qam_group_advance(index, hash, NULL);
+		if (!first)
+			return false;
 	}
 	memo->lxid = once_my_lxid();
 	memo->rollbacks = qam_rollbacks();

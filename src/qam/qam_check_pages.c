@@ -17,6 +17,7 @@
 #include "qam/qam_format.h"
 #include "qam/qam_heap.h"
 #include "qam/qam_meta.h"
+#include "qam/qam_xid.h"
 #include "storage/bufmgr.h"
 #include "utils/timestamp.h"
 
@@ -89,9 +90,18 @@ check_hint(QamCheck *check, const QamCopiedPage *copy, int slotno, TimestampTz n
 	bool		timed = state == QAM_SLOT_READY ||
 		(state == QAM_SLOT_CLAIMED && QamClaimKindOf(slot->claim) == QAM_CLAIM_BY_LEASE);
 
-	/* A hint with an owner counts only while that transaction is open */
-	if (opaque->kind != QAM_PAGE_LANE || QamSlotIsBlocked(slot) ||
-		opaque->owner != 0 || opaque->earliest == 0)
+	if (opaque->kind != QAM_PAGE_LANE || QamSlotIsBlocked(slot) || opaque->earliest == 0)
+		return;
+
+	/*
+	 * A hint with an owner counts only while that transaction is open, and
+	 * not for what it has inserted or claimed itself.  If it is open now, it
+	 * was when the page was copied.
+	 */
+	if (opaque->owner != 0 &&
+		((!timed && state != QAM_SLOT_ENDED &&
+		  qam_claim_xid(slot->claim, qam_next_xid()) == opaque->owner) ||
+		 qam_xid_state(opaque->owner) == QAM_XID_ENDED))
 		return;
 	if (timed && !(slot->hints & QAM_HINT_ACKED) && slot->ready_at < opaque->earliest)
 		qam_check_report(check, "hint", copy->block, slotno,

@@ -256,6 +256,20 @@ for my $block (@{ $plain->{blocks}{bucket} })
 }
 ok($good, 'lanes out of range, and lists that share pages');
 
+# A hint that has a page passed by while a transaction is open
+{
+	my $owner = $node->background_psql('postgres', timeout => $seconds + 600);
+	my $xid = $owner->query_safe('BEGIN; SELECT pg_current_xact_id()');
+	my $tomorrow = value("SELECT (1000000 * (extract(epoch FROM now()) - 946684800 + 86400))::bigint");
+	$good = 1;
+	for my $block (@{ $plain->{blocks}{lane} })
+	{
+		$good &= try_round($plain, "block $block (lane) earliest: $tomorrow, owner: $xid", [ $block, OPAQUE + 24, pack('Q<Q<', $tomorrow, $xid) ]);
+	}
+	ok($good, 'hints with an owner');
+	$owner->quit;
+}
+
 # Draw a damage: of a field or of some bytes, on a page of any kind, sometimes on several
 sub draw_damage
 {

@@ -234,6 +234,17 @@ SELECT duplicate FROM once.send_dedup('theirs', '1', dedup_id => 'a');
 ROLLBACK;
 SELECT duplicate FROM once.send_dedup('theirs', '1', dedup_id => 'a');
 
+-- Its tables and the queue have different owners: their owner could have messages of the queue taken for repeats.
+ALTER TABLE once.d_theirs_0 OWNER TO regress_once_producer;
+ALTER TABLE once.d_theirs_1 OWNER TO regress_once_producer;
+SELECT once.send('theirs', '1', dedup_id => 'a');
+\echo :SQLSTATE
+SELECT once.send('theirs', '1') IS NOT NULL AS sent;
+ALTER TABLE once.q_theirs OWNER TO regress_once_producer;
+SELECT duplicate FROM once.send_dedup('theirs', '1', dedup_id => 'a');
+REASSIGN OWNED BY regress_once_producer TO CURRENT_USER;
+SELECT duplicate FROM once.send_dedup('theirs', '1', dedup_id => 'a');
+
 -- Half of it is gone: an error that says what to do.
 DROP TABLE once.d_theirs_1;
 SELECT once.send('theirs', '1', dedup_id => 'a');

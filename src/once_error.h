@@ -72,7 +72,7 @@
  */
 #define ERRCODE_ONCE_NOT_PROCESSED		MAKE_SQLSTATE('O','N','0','1','2')
 
-/* once_ledger_unusable: a table of the ledger was altered */
+/* once_ledger_unusable: a table of the ledger was altered, or has another owner */
 #define ERRCODE_ONCE_LEDGER_UNUSABLE	MAKE_SQLSTATE('O','N','0','1','3')
 
 #endif							/* ONCE_ERROR_H */

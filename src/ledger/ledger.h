@@ -34,6 +34,7 @@ typedef struct OnceLedger
 	Oid			sequence;
 	int64		retention;		/* microseconds */
 	bool		distributed;	/* Citus has distributed a table of it */
+	Oid			owner;			/* of its tables */
 	bool		owners_differ;	/* the two tables have different owners */
 } OnceLedger;
 
@@ -60,6 +61,7 @@ extern List *once_ledger_relnames(OnceLedgerKind kind, const char *name);
 extern char *once_ledger_tables(OnceLedgerKind kind, const char *name);
 extern void once_ledger_check_whole(OnceLedgerKind kind, const char *name);
 extern void once_ledger_raise_not_found(OnceLedgerKind kind, const char *name);
+extern int	once_ledger_errmsg_unusable(OnceLedgerKind kind, const char *name);
 
 /* ledger_open.c */
 extern void once_ledger_make(OnceLedgerKind kind, const char *name, bool unlogged, Oid owner);

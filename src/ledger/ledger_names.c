@@ -193,7 +193,8 @@ once_ledger_find_relations(OnceLedger *ledger, OnceLedgerKind kind, const char *
 		if (once_citus_distributes(ledger->table[g]))
 			ledger->distributed = true;
 	}
-	ledger->owners_differ = once_role_owner(ledger->table[0]) != once_role_owner(ledger->table[1]);
+	ledger->owner = once_role_owner(ledger->table[0]);
+	ledger->owners_differ = ledger->owner != once_role_owner(ledger->table[1]);
 	ledger->sequence = get_relname_relid(once_ledger_relname(kind, name, LEDGER_PART_STATE),
 										 schema);
 	if (!OidIsValid(ledger->sequence) ||

@@ -19,6 +19,5 @@ extern bool once_ledger_find_relations(OnceLedger *ledger, OnceLedgerKind kind,
 									   const char *name);
 extern bool once_ledger_other_seen(const OnceLedger *ledger);
 extern void once_ledger_note_other(const OnceLedger *ledger);
-extern int	once_ledger_errmsg_unusable(OnceLedgerKind kind, const char *name);
 
 #endif							/* LEDGER_NAMES_H */

@@ -25,6 +25,7 @@
 #include "meta/meta_catalog.h"
 #include "meta/meta_ddl.h"
 #include "miscadmin.h"
+#include "once_error.h"
 #include "queue/queue_dedup.h"
 #include "queue/queue_insert.h"
 #include "queue/queue_open.h"
@@ -34,6 +35,7 @@
 #include "utils/rel.h"
 
 static void open_ledger(const OnceQueue *queue, OnceLedger *ledger);
+static void check_owner(const OnceQueue *queue, const OnceLedger *ledger);
 
 /*
  * once_dedup_begin prepares for a call that sends at most "max" messages with
@@ -154,6 +156,10 @@ once_dedup_forget_queue(const char *queue)
  * open_ledger finds the ledger for the dedup_ids of a queue.  It is made with
  * the queue; if it is missing, it is made again if the caller owns the queue's
  * table.  Otherwise that is an error.
+ *
+ * It is an error, too, if its tables belong to another role than the queue's
+ * table.  That role could insert ids, so that messages count as repeats and
+ * are not sent.
  */
 static void
 open_ledger(const OnceQueue *queue, OnceLedger *ledger)
@@ -162,7 +168,10 @@ open_ledger(const OnceQueue *queue, OnceLedger *ledger)
 	int64		window = queue->meta.dedup_window;
 
 	if (once_ledger_find(ledger, ONCE_LEDGER_DEDUP, name, window))
+	{
+		check_owner(queue, ledger);
 		return;
+	}
 	once_ledger_check_whole(ONCE_LEDGER_DEDUP, name);
 	if (!once_is_table_owner(RelationGetRelid(queue->heap), GetUserId()))
 		ereport(ERROR,
@@ -176,4 +185,24 @@ open_ledger(const OnceQueue *queue, OnceLedger *ledger)
 	once_dedup_make(queue->heap, name);
 	if (!once_ledger_find(ledger, ONCE_LEDGER_DEDUP, name, window))
 		elog(ERROR, "could not find the tables for dedup_ids of queue \"%s\"", name);
+}
+
+/*
+ * check_owner raises once_ledger_unusable if the tables of a ledger and the
+ * table of its queue have different owners.
+ */
+static void
+check_owner(const OnceQueue *queue, const OnceLedger *ledger)
+{
+	const char *name = once_queue_name(queue);
+	Oid			owner = queue->heap->rd_rel->relowner;
+
+	if (ledger->owner != owner)
+		ereport(ERROR,
+				(errcode(ERRCODE_ONCE_LEDGER_UNUSABLE),
+				 once_ledger_errmsg_unusable(ONCE_LEDGER_DEDUP, name),
+				 errdetail("The tables for dedup_ids and the table of the queue have different owners."),
+				 errhint("Use ALTER TABLE ... OWNER TO to give tables %s to role \"%s\".",
+						 once_ledger_tables(ONCE_LEDGER_DEDUP, name),
+						 GetUserNameFromId(owner, false))));
 }

@@ -51,6 +51,17 @@ qam_copy_page(Relation index, BlockNumber block, QamCopiedPage *copy)
 }
 
 /*
+ * qam_require_copy raises an error if a copied page was not sound in itself.
+ * A page of zeros is accepted, since a crash may have left it.
+ */
+void
+qam_require_copy(Relation index, const QamCopiedPage *copy)
+{
+	if (copy->fault != NULL && !copy->zeros)
+		qam_broken(index, copy->block, "The page is unsound: %s.", copy->fault);
+}
+
+/*
  * qam_judge_copied judges the row of a copied slot.
  *
  * Returns false if the slot is over by now; then the row is not judged.  Sets

@@ -23,6 +23,7 @@ typedef struct QamCopiedPage
 } QamCopiedPage;
 
 extern void qam_copy_page(Relation index, BlockNumber block, QamCopiedPage *copy);
+extern void qam_require_copy(Relation index, const QamCopiedPage *copy);
 extern bool qam_judge_copied(Relation heap, Relation index, const QamCopiedPage *copy,
 							 int slotno, Buffer *heap_buffer, QamRow *row, bool *unused);
 

@@ -556,8 +556,7 @@ qam_each_slot(Relation heap, Relation index, const QamRetry *retry,
 	for (block = QAM_METAPAGE + 1; block < nblocks; block++)
 	{
 		qam_copy_page(index, block, copy);
-		if (copy->fault != NULL && !copy->zeros)
-			qam_broken(index, block, "The page is unsound: %s.", copy->fault);
+		qam_require_copy(index, copy);
 		if (copy->opaque.kind != QAM_PAGE_LANE && copy->opaque.kind != QAM_PAGE_BUCKET)
 			copy->nslots = 0;
 		for (i = 0; i < copy->nslots; i++)

@@ -17,6 +17,7 @@
 #include "once_debug.h"
 #include "qam/qam.h"
 #include "qam/qam_copy.h"
+#include "qam/qam_damage.h"
 #include "qam/qam_delivery.h"
 #include "qam/qam_format.h"
 #include "qam/qam_heap.h"
@@ -111,13 +112,16 @@ find_leases(QamRelease *release)
 	{
 		CHECK_FOR_INTERRUPTS();
 		qam_copy_page(release->index, block, copy);
+		qam_require_copy(release->index, copy);
 		if (copy->opaque.kind != QAM_PAGE_LANE)
 			copy->nslots = 0;
 		for (i = copy->opaque.first_unfinished; i < copy->nslots; i++)
 		{
 			CHECK_FOR_INTERRUPTS();
-			if (is_leased(&copy->slots[i], release->now) &&
-				is_wanted(release, i))
+			if (!is_leased(&copy->slots[i], release->now))
+				continue;
+			qam_require_slot(release->index, block, i, &copy->slots[i], QAM_PAGE_LANE);
+			if (is_wanted(release, i))
 				note_lease(release, i);
 		}
 		ReleaseBuffer(copy->buffer);

@@ -256,6 +256,15 @@ for my $block (@{ $plain->{blocks}{bucket} })
 }
 ok($good, 'lanes out of range, and lists that share pages');
 
+# A release by ids does not pass by a page that it cannot read.
+for my $block (@{ $plain->{blocks}{lane} })
+{
+	value('CALL damage(' . arguments($plain, [ $block, 12, "\xff\xff" ]) . ')');
+	my $state = sqlstate_of($node, "SELECT once.release('q', ARRAY[1])");
+	$good &= $state eq 'XX002' || diag("block $block: $state") && 0;
+}
+ok($good, 'release by ids names an unsound page');
+
 # A hint that has a page passed by while a transaction is open
 {
 	my $owner = $node->background_psql('postgres', timeout => $seconds + 600);

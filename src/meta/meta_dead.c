@@ -124,19 +124,22 @@ once_dead_letter_end(OnceDeadWriter *writer)
 
 /*
  * once_failure_write stores why a delivery failed.  It replaces what was stored for
- * the same delivery before.
+ * the same delivery before.  Unless "wait", it does nothing if the table is locked.
  */
 void
 once_failure_write(const char *queue, const OnceMessageKey *message, int attempt,
-				   Datum error)
+				   Datum error, bool wait)
 {
-	Relation	rel = open_table("failure", RowExclusiveLock, true);
-	SysScanDesc scan = scan_failures(rel, queue, message);
+	Relation	rel = open_table("failure", RowExclusiveLock, wait);
+	SysScanDesc scan;
 	OnceDeadWriter writer;
 	Datum		values[Natts_failure];
 	bool		isnull[Natts_failure] = {0};
 	HeapTuple	tuple;
 
+	if (rel == NULL)
+		return;
+	scan = scan_failures(rel, queue, message);
 	while (HeapTupleIsValid(tuple = next_failure(scan, rel, message)))
 	{
 		if (read_attempt(tuple, rel) == attempt)

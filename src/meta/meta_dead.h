@@ -60,7 +60,7 @@ extern void once_dead_letter_write(OnceDeadWriter *writer, Datum *values, bool *
 extern void once_dead_letter_end(OnceDeadWriter *writer);
 
 extern void once_failure_write(const char *queue, const OnceMessageKey *message,
-							   int attempt, Datum error);
+							   int attempt, Datum error, bool wait);
 extern Datum once_failure_last(const char *queue, const OnceMessageKey *message,
 							   bool *isnull);
 extern Datum once_failure_stuck(const char *queue, const OnceMessageKey *message,

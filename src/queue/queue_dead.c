@@ -106,7 +106,8 @@ once_dead_store(OnceQueue *queue, OnceDeadWriter *writer, const QamClaimed *dead
 
 /*
  * once_dead_note_stuck stores why a message is stuck and warns of it, unless
- * the same error is stored already.
+ * the same error is stored already.  It does not wait: if the table is locked,
+ * it only warns.
  */
 void
 once_dead_note_stuck(OnceQueue *queue, const QamClaimed *message, const ErrorData *error)
@@ -134,7 +135,7 @@ write_note(void *arg, int from, int to)
 	Note	   *note = arg;
 
 	once_failure_write(once_queue_name(note->queue), note->key, ONCE_STUCK_ATTEMPT,
-					   note->error);
+					   note->error, false);
 }
 
 static void

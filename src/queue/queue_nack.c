@@ -129,7 +129,7 @@ give_back(const pg_uuid_t *uuid, QamGiveBack how, int64 delay, Datum error,
 	if (how != QAM_EXTEND)
 		once_unacked_forget(uuid);
 	if (known)
-		once_failure_write(once_queue_name(&queue), &key, attempt, error);
+		once_failure_write(once_queue_name(&queue), &key, attempt, error, true);
 
 	once_queue_close(&queue);
 	return when;

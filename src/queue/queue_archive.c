@@ -108,6 +108,7 @@ static HeapTuple form_archived(const OnceQueue *queue, Relation partition,
 static void warn_not_archived(const OnceQueue *queue, const char *relname,
 							  const char *fault, const char *hint);
 static bool retire_partition(OnceQueue *queue, const char *relname, TimestampTz before);
+static bool lock_to_empty(Oid relid);
 static void check_time(Relation partition);
 static bool has_newer(const char *table, TimestampTz before);
 
@@ -460,8 +461,8 @@ warn_not_archived(const OnceQueue *queue, const char *relname, const char *fault
  *
  * It first checks the partition under a lock that is in the way neither of
  * readers nor of acks.  A command that works on the partition's indexes holds
- * a lock that conflicts with this one.  The partition is then left alone,
- * since we would have to wait for the command later.
+ * a lock that conflicts with this one, or has locked an index.  The partition
+ * is then left alone, since we would have to wait for the command later.
  *
  * All commands on the table run as its owner.  If the caller may not act as
  * the owner, and the commands would run code, the table is left alone: with
@@ -490,6 +491,7 @@ retire_partition(OnceQueue *queue, const char *relname, TimestampTz before)
 	if (partition->rd_rel->relkind == RELKIND_RELATION &&
 		partition->rd_rel->relowner == queue->heap->rd_rel->relowner &&
 		RelationGetNumberOfBlocks(partition) > 0 &&
+		once_index_all_free(partition, AccessShareLock) &&
 		(may_be_owner || !once_role_runs_code(partition)))
 	{
 		Oid			owner = partition->rd_rel->relowner;
@@ -501,7 +503,7 @@ retire_partition(OnceQueue *queue, const char *relname, TimestampTz before)
 		retired = !has_newer(table, before);
 		once_debug_point("archive_before_lock");
 		retired = retired &&
-			ConditionalLockRelationOid(relid, AccessExclusiveLock) &&
+			lock_to_empty(relid) &&
 			!has_newer(table, before);
 		if (retired)
 			once_role_run(psprintf("TRUNCATE ONLY %s", table), 0, NULL, NULL);
@@ -511,6 +513,24 @@ retire_partition(OnceQueue *queue, const char *relname, TimestampTz before)
 	else
 		relation_close(partition, NoLock);
 	return retired;
+}
+
+/*
+ * lock_to_empty locks a table for TRUNCATE, and checks that TRUNCATE will not
+ * have to wait for its indexes.  Returns false, without a lock, if it would.
+ */
+static bool
+lock_to_empty(Oid relid)
+{
+	Relation	table;
+	bool		all_free;
+
+	if (!ConditionalLockRelationOid(relid, AccessExclusiveLock))
+		return false;
+	table = relation_open(relid, NoLock);
+	all_free = once_index_all_free(table, AccessExclusiveLock);
+	relation_close(table, all_free ? NoLock : AccessExclusiveLock);
+	return all_free;
 }
 
 /*

@@ -290,10 +290,10 @@ try_empty(const OnceLedger *ledger, Relation sequence, const LedgerState *state)
 
 		owner = heap->rd_rel->relowner;
 		wanted = heap->rd_refcnt == 1 &&
-			heap->rd_rel->relkind == RELKIND_RELATION && !once_role_runs_code(heap) &&
+			heap->rd_rel->relkind == RELKIND_RELATION &&
+			once_index_all_free(heap, AccessExclusiveLock) && !once_role_runs_code(heap) &&
 			pg_class_aclcheck(old, owner, ACL_TRUNCATE) == ACLCHECK_OK &&
 			once_ledger_state_is(sequence, state) &&
-			once_index_all_free(heap, AccessExclusiveLock) &&
 			(!OidIsValid(toast) || ConditionalLockRelationOid(toast, AccessExclusiveLock));
 		relation_close(heap, NoLock);
 	}

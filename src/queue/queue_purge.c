@@ -16,6 +16,7 @@
 #include "executor/spi.h"
 #include "meta/meta_cache.h"
 #include "meta/meta_dead.h"
+#include "meta/meta_index.h"
 #include "meta/meta_role.h"
 #include "miscadmin.h"
 #include "once_args.h"
@@ -142,10 +143,10 @@ once_cancel(PG_FUNCTION_ARGS)
 /*
  * can_truncate tells whether the table may be emptied as a whole.  If so, it
  * takes the lock for that.  The table must not be emptied in these cases: the
- * caller may not TRUNCATE it; somebody else uses it; this transaction uses it,
- * in a cursor or with messages that it has yet to ack; the deletion of rows
- * would set something off; or there is a second queue index, invalid, which
- * TRUNCATE would try to build and fail.
+ * caller may not TRUNCATE it; somebody else uses it, or an index of it; this
+ * transaction uses it, in a cursor or with messages that it has yet to ack;
+ * the deletion of rows would set something off; or there is a second queue
+ * index, invalid, which TRUNCATE would try to build and fail.
  */
 static bool
 can_truncate(OnceQueue *queue)
@@ -157,6 +158,7 @@ can_truncate(OnceQueue *queue)
 		queue->heap->rd_refcnt == 1 &&
 		!once_unacked_any(relid) &&
 		pg_class_aclcheck(relid, GetUserId(), ACL_TRUNCATE) == ACLCHECK_OK &&
+		once_index_all_free(queue->heap, AccessExclusiveLock) &&
 		ConditionalLockRelationOid(relid, AccessExclusiveLock);
 }
 

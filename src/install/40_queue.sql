@@ -259,5 +259,5 @@ CREATE FUNCTION once.cancel(queue text, id bigint)
 RETURNS boolean
 AS 'MODULE_PATHNAME', 'once_cancel' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION once.cancel(text, bigint) IS
-'Deletes a message that nobody has claimed, ready or delayed, in the caller''s transaction; also one that this transaction has sent. Returns false if the message is claimed or gone. Never waits. Raises an error if a constraint, trigger or rule keeps the row. Requires a queue made with id_index, and SELECT and DELETE on the table.';
+'Deletes a message that nobody has claimed, ready or delayed, in the caller''s transaction; also one that this transaction has sent or updated. Returns false if the message is claimed or gone. Never waits. Raises an error if a constraint, trigger or rule keeps the row. Requires a queue made with id_index, and SELECT and DELETE on the table.';
 

@@ -123,6 +123,14 @@ SELECT once.cancel('q', :l), once.cancel('q', :m);
 COMMIT;
 SELECT payload, state FROM once.peek('q');
 SELECT payload FROM once.pop('q', 3);
+-- A message that the same statement has updated can be acked, received or leased.
+SELECT count(once.send('q', to_jsonb(g))) FROM generate_series(1, 3) g;
+WITH m AS (SELECT * FROM once.receive('q')), u AS (UPDATE once.q_q q SET headers = '1' FROM m WHERE q.id = m.id RETURNING m.receipt) SELECT once.ack(receipt) FROM u;
+SELECT receipt AS r FROM once.lease('q') \gset
+WITH u AS (UPDATE once.q_q SET headers = '1' WHERE payload = '2' RETURNING id) SELECT once.try_ack(:'r') FROM u;
+SELECT receipt AS r FROM once.lease('q') \gset
+WITH u AS (UPDATE once.q_q SET headers = '1' RETURNING id) SELECT once.ack(:'r') FROM u;
+SELECT headers, payload FROM once.a_q WHERE payload IN ('1', '2', '3') AND headers IS NOT NULL;
 -- and with a trigger
 SELECT once.send('q', '"before"') AS b \gset
 CREATE TRIGGER keep BEFORE DELETE ON once.q_q FOR EACH ROW EXECUTE FUNCTION keep();

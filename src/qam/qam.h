@@ -243,6 +243,7 @@ typedef struct QamLocated
 	uint32		group;			/* hash of its group, or 0 */
 	ItemPointerData tid;		/* HELD, LAPSED, BUSY: the row's newest
 								 * version */
+	bool		updated_by_us;	/* did this transaction make that version? */
 	Buffer		heap_pin;		/* HELD, LAPSED, BUSY: pinned; released by
 								 * caller */
 } QamLocated;

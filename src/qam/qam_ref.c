@@ -185,7 +185,10 @@ qam_locate(Relation heap, Relation index, const QamRef *ref, QamLocated *out)
 		out->heap_pin = InvalidBuffer;
 	}
 	else
+	{
 		out->tid = row.tid;
+		out->updated_by_us = row.state == QAM_ROW_OWN_UPDATE;
+	}
 }
 
 /*

@@ -499,6 +499,9 @@ ack_row(OnceQueue *queue, QamLocated *located)
 	if (!queue->meta.fast)
 		return ack_row_spi(queue, located);
 
+	/* The same statement may have updated it */
+	if (located->updated_by_us)
+		CommandCounterIncrement();
 	result = heap_delete(queue->heap, &located->tid, GetCurrentCommandId(true),
 						 InvalidSnapshot, true, &tmfd, false);
 	ReleaseBuffer(located->heap_pin);

@@ -172,7 +172,8 @@ try_give_back(OnceHold *hold)
 }
 
 /*
- * give_back undoes all claims of a call.
+ * give_back undoes all claims of a call.  It does not check for interrupts,
+ * because nobody else would undo what is left.
  */
 static void
 give_back(OnceHold *hold)

@@ -11,7 +11,8 @@ INSERT INTO argument VALUES
   ('release', 'ids', 'bigint[]', $$once.release('q', ids => %s)$$),
   ('redrive_ids', 'ids', 'bigint[]', $$once.redrive_ids('q', ids => %s)$$),
   ('purge_dead_letters', 'ids', 'bigint[]', $$once.purge_dead_letters('q', ids => %s)$$),
-  ('mark_processed_all', 'ids', 'text[]', $$count(*) FROM once.mark_processed_all('l', %s)$$);
+  ('mark_processed_all', 'ids', 'text[]', $$count(*) FROM once.mark_processed_all('l', %s)$$),
+  ('wait', 'queues', 'text[]', $$CALL once.wait(%s, '0')$$);
 SELECT proname AS function, a.name AS argument, format_type(a.type, NULL) AS type
   FROM pg_proc, unnest(proargnames, proargtypes::oid[]) AS a (name, type)
  WHERE pronamespace = 'once'::regnamespace AND format_type(a.type, NULL) LIKE '%[]'
@@ -21,7 +22,7 @@ CREATE FUNCTION outcome(call text, argument text) RETURNS text LANGUAGE plpgsql 
 DECLARE
   result text;
 BEGIN
-  EXECUTE 'SELECT ' || format(call, argument) INTO result;
+  EXECUTE CASE WHEN call LIKE 'CALL %' THEN '' ELSE 'SELECT ' END || format(call, argument) INTO result;
   RETURN result;
 EXCEPTION WHEN OTHERS THEN
   RETURN SQLSTATE || ' ' || sqlerrm;

@@ -97,6 +97,7 @@ CREATE FUNCTION public.hostile_value(routine name, queue text, argument text, ty
     WHEN argument IN ('max_messages', 'max_attempts') THEN '2'
   END
 $$;
+-- (All but wait, which cannot be called in a transaction, and is called by itself.)
 CREATE TABLE public.hostile_call (routine name, queue text, call text);
 GRANT SELECT ON public.hostile_call TO PUBLIC;
 INSERT INTO public.hostile_call
@@ -107,7 +108,7 @@ SELECT p.proname, q.queue,
  CROSS JOIN unnest(ARRAY['slow', 'fast']) AS q (queue)
   LEFT JOIN LATERAL unnest(p.proargnames[:p.pronargs], p.proargtypes::oid[]) WITH ORDINALITY AS a (name, type, n) ON true
   LEFT JOIN LATERAL public.hostile_value(p.proname, q.queue, a.name, a.type::regtype) AS v (value) ON true
- WHERE p.pronamespace = 'once'::regnamespace AND p.prorettype NOT IN ('index_am_handler'::regtype, 'internal'::regtype, 'trigger'::regtype)
+ WHERE p.pronamespace = 'once'::regnamespace AND p.proname <> 'wait' AND p.prorettype NOT IN ('index_am_handler'::regtype, 'internal'::regtype, 'trigger'::regtype)
  GROUP BY p.oid, p.proname, q.queue;
 
 -- What is hostile, of whoever calls hostile.prepare: names of all kinds, with code
@@ -179,7 +180,7 @@ END $$;
 CREATE TABLE public.hostile_result (role name DEFAULT session_user, routine name, result text);
 GRANT INSERT ON public.hostile_result TO PUBLIC;
 \set prepare 'SELECT hostile.prepare(); SET search_path = hostile, pg_temp, shop, public, pg_catalog;'
-\set attack 'INSERT INTO public.hostile_result (routine, result) SELECT routine, hostile.try(call) FROM public.hostile_call; CALL once.maintain(); CALL once.maintain();'
+\set attack 'INSERT INTO public.hostile_result (routine, result) SELECT routine, hostile.try(call) FROM public.hostile_call; CALL once.maintain(); CALL once.maintain(); CALL once.wait(ARRAY[''slow'', ''fast''], ''0'');'
 \set forget 'RESET search_path; DISCARD TEMP;'
 
 -- With triggers as they are, and with those that only replication fires.

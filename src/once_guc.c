@@ -15,6 +15,7 @@
 #include "queue/queue_maintain.h"
 #include "queue/queue_unacked.h"
 #include "utils/guc.h"
+#include "wake/wake.h"
 
 static const struct config_enum_entry unacked_options[] = {
 	{"error", ONCE_UNACKED_ERROR, false},
@@ -28,6 +29,15 @@ static const struct config_enum_entry unacked_options[] = {
 void
 once_guc_init(void)
 {
+	DefineCustomIntVariable("once.debug_fallback",
+							"Sets after what time who waits for messages looks without having been woken.",
+							"Meant for the extension's own tests.",
+							&once_wake_fallback,
+							ONCE_WAKE_FALLBACK, 1, INT_MAX,
+							PGC_SUSET,
+							GUC_UNIT_MS | GUC_NOT_IN_SAMPLE | GUC_NO_SHOW_ALL,
+							NULL, NULL, NULL);
+
 	DefineCustomBoolVariable("once.flush_claims",
 							 "Flushes the WAL of a claim to disk before the message is delivered.",
 							 "Without it, a delivery shortly before a crash of the server "
@@ -62,6 +72,15 @@ once_guc_init(void)
 							 &once_unacked_action,
 							 ONCE_UNACKED_ERROR,
 							 unacked_options,
+							 PGC_USERSET,
+							 0,
+							 NULL, NULL, NULL);
+
+	DefineCustomBoolVariable("once.wake",
+							 "Lets the session sleep until it is woken, when it waits for messages.",
+							 "Otherwise it looks for them again and again.",
+							 &once_wake_enabled,
+							 true,
 							 PGC_USERSET,
 							 0,
 							 NULL, NULL, NULL);

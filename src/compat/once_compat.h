@@ -39,6 +39,29 @@
 #define once_my_lxid()				(MyProc->lxid)
 #endif
 
+/* 17 made the number of a backend's PGPROC a variable of its own */
+#if PG_VERSION_NUM >= 170000
+#define once_my_procno()			MyProcNumber
+#else
+#define once_my_procno()			(MyProc->pgprocno)
+#endif
+
+/*
+ * 17 gives shared memory by a name to those who come when the server runs.
+ * Before, it had to be asked for at the start.
+ */
+#if PG_VERSION_NUM >= 170000
+#include "storage/dsm_registry.h"
+
+#define ONCE_HAS_NAMED_SEGMENTS		true
+#define once_named_segment(name, size, init, found) \
+	GetNamedDSMSegment(name, size, init, found)
+#else
+#define ONCE_HAS_NAMED_SEGMENTS		false
+#define once_named_segment(name, size, init, found) \
+	((void) (size), (void) (init), *(found) = false, (void *) NULL)
+#endif
+
 /*
  * once_extend adds a page to a fork and returns it pinned, locked exclusively
  * and all zeros.  16 replaced ReadBuffer(rel, P_NEW) under an extension lock

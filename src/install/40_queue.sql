@@ -207,6 +207,12 @@ AS 'MODULE_PATHNAME', 'once_pop' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 10;
 COMMENT ON FUNCTION once.pop(text, integer, interval) IS
 'At most once: takes messages out of the queue and acks them at once; there is no receipt. A rollback puts them back. Never waits for rows that others hold. A row that a constraint, trigger or rule keeps stays in the queue, stuck, with a warning. max_messages, wait: as for receive. Requires SELECT and DELETE on the table.';
 
+-- As with once.maintain, a SET clause would keep it from ending transactions.
+CREATE PROCEDURE once.wait(queues text[], timeout interval, INOUT ready text DEFAULT NULL)
+AS 'MODULE_PATHNAME', 'once_wait' LANGUAGE C;
+COMMENT ON PROCEDURE once.wait(text[], interval, text) IS
+'Sleeps until one of the queues has something for a consumer, and tells which in ready: the first, in the order of queues, that has; NULL if none has in that time. Takes nothing: call receive, lease or pop next, which may find that somebody else was faster. queues: 1 to 100. timeout: zero to 1 hour. Holds no snapshot and no lock on a queue while it sleeps; so it ends the transaction, and cannot be called in a transaction block or from a function. A paused queue has nothing until it is resumed. Requires SELECT and DELETE on the tables.';
+
 CREATE FUNCTION once.ack(receipt uuid)
 RETURNS void
 AS 'MODULE_PATHNAME', 'once_ack' LANGUAGE C VOLATILE PARALLEL UNSAFE;

@@ -150,6 +150,9 @@ typedef enum QamPurpose
  * the others are passed by, and so are the messages of their groups.  But if
  * there is nothing to deliver, dead messages may be what is in the way.  Then
  * up to max_dead_alone are claimed.
+ *
+ * With "look" nothing is claimed.  Messages that could be claimed are counted
+ * in "claims", whose arrays stay empty.
  */
 typedef struct QamDelivery
 {
@@ -158,6 +161,8 @@ typedef struct QamDelivery
 	QamRetry	retry;
 	int			max_dead;
 	int			max_dead_alone;
+	bool		look;			/* only count what could be claimed; "kind" is
+								 * QAM_CLAIM_LEASE */
 	QamExpired	expired;		/* NULL: no message expires */
 	void	   *expired_arg;
 } QamDelivery;

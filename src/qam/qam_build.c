@@ -37,6 +37,7 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 #include "utils/tuplesort.h"
+#include "wake/wake.h"
 
 #ifndef Int8LessOperator
 #define Int8LessOperator 412
@@ -299,6 +300,10 @@ qambuild(Relation heap, Relation index, struct IndexInfo *info)
 	ExecDropSingleTupleTableSlot(build.in);
 	tuplesort_end(build.sort);
 	result->index_tuples = build.ntuples;
+
+	/* What was claimed or had to wait is ready now */
+	if (build.ntuples > 0)
+		once_wake_note_look(RelationGetRelid(heap));
 	return result;
 }
 

@@ -50,7 +50,9 @@
 #include "qam/qam_xlog.h"
 #include "storage/bufmgr.h"
 #include "storage/proc.h"
+#include "utils/rel.h"
 #include "utils/timestamp.h"
+#include "wake/wake.h"
 
 /*
  * Where qam_first_in_group can begin: a message whose row this transaction has
@@ -472,6 +474,8 @@ qam_group_advance(Relation index, uint32 hash, uint64 *cells)
 			qam_meta_wake(index, woken);
 			if (cells != NULL)
 				cells[cell / 64] |= UINT64CONST(1) << (cell % 64);
+			else
+				once_wake_look(index->rd_index->indrelid);
 		}
 		RESUME_INTERRUPTS();
 	}

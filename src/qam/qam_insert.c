@@ -22,7 +22,9 @@
 #include "qam/qam_lane.h"
 #include "qam/qam_meta.h"
 #include "qam/qam_schedule.h"
+#include "utils/rel.h"
 #include "utils/timestamp.h"
+#include "wake/wake.h"
 
 StaticAssertDecl(QAM_MAX_PRIORITY == QAM_LANES - 1 &&
 				 QAM_DEFAULT_PRIORITY == QAM_DEFAULT_LANE,
@@ -74,6 +76,9 @@ append_entries(Relation index, const QamEntry *entries, int nentries,
 			qam_group_append(index, slots, NULL);
 		else
 			qam_lane_append(index, first->lane, slots, n);
+		if (state == QAM_SLOT_APPENDED)
+			once_wake_note_sent(index->rd_index->indrelid, n,
+								first->ready_at > now ? first->ready_at : 0);
 	}
 }
 

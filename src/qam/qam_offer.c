@@ -443,7 +443,7 @@ offer(QamWalk *walk, QamPass *pass, const QamSlot *slot, QamRow *row)
 	QamClaimRequest *req = walk->req;
 	const QamSelection *selection = &req->selection;
 	const QamDelivery *delivery = &selection->delivery;
-	const QamClaims *claims = &req->claims;
+	QamClaims  *claims = &req->claims;
 	QamDeath	death;
 
 	/* The ack of a lease was rolled back, so the lease holds on */
@@ -496,6 +496,16 @@ offer(QamWalk *walk, QamPass *pass, const QamSlot *slot, QamRow *row)
 						  Max(delivery->max_dead, delivery->max_dead_alone)))
 	{
 		/* It is ready, but not for us. */
+		pass->quiet->earliest = 0;
+		return QAM_STOP_END;
+	}
+	if (delivery->look)
+	{
+		/* It is there, for somebody else to claim */
+		if (death == QAM_ALIVE)
+			claims->nclaimed++;
+		else
+			claims->ndead++;
 		pass->quiet->earliest = 0;
 		return QAM_STOP_END;
 	}

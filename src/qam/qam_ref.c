@@ -29,7 +29,9 @@
 #include "qam/qam_xid.h"
 #include "qam/qam_xlog.h"
 #include "storage/bufmgr.h"
+#include "utils/rel.h"
 #include "utils/timestamp.h"
+#include "wake/wake.h"
 
 /*
  * Find the slot that a ref means on a locked page; NULL if the ref is stale.
@@ -242,7 +244,10 @@ qam_confirm_ack(Relation index, const QamRef *ref)
 	seq = QamPageGetOpaque(BufferGetPage(buffer))->seq;
 	UnlockReleaseBuffer(buffer);
 	if (group)
+	{
 		qam_meta_wake(index, seq);
+		once_wake_note_look(index->rd_index->indrelid);
+	}
 	return slot != NULL;
 }
 
@@ -444,6 +449,7 @@ qam_give_back(Relation heap, Relation index, const QamRef *ref, QamGiveBack how,
 	UnlockReleaseBuffer(buffer);
 	ReleaseBuffer(heap_buffer);
 	qam_meta_wake(index, seq);
+	once_wake_at(index->rd_index->indrelid, new.ready_at);
 	RESUME_INTERRUPTS();
 	if (!XLogRecPtrIsInvalid(lsn))
 		qam_log_flush_soon(lsn);

@@ -39,6 +39,7 @@
 #include "storage/bufmgr.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
+#include "wake/wake.h"
 
 /* once.flush_claims: are claims on disk before they are handed out? */
 bool		qam_flush_claims = false;
@@ -286,6 +287,29 @@ settle_some(QamWalk *walk)
 }
 
 /*
+ * Note for waiters what has been claimed.  Messages claimed by transaction may
+ * come back when it ends; a lease is over at a known time.
+ */
+static void
+note_claims(const QamClaimRequest *req)
+{
+	const QamClaims *claims = &req->claims;
+	Oid			relid = RelationGetRelid(req->heap);
+	bool		by_lease = qam_delivers(req) && req->selection.delivery.kind == QAM_CLAIM_LEASE;
+	bool		group = false;
+	int			i;
+
+	for (i = 0; i < claims->ndead && !group; i++)
+		group = claims->dead[i].group != 0;
+	for (i = 0; i < claims->nclaimed && !group; i++)
+		group = claims->claimed[i].group != 0;
+	if (claims->ndead > 0 || !by_lease)
+		once_wake_note_claimed(relid, group);
+	if (claims->nclaimed > 0 && by_lease)
+		once_wake_at(relid, claims->claimed[claims->nclaimed - 1].ready_at);
+}
+
+/*
  * qam_claim claims messages until req->claims.claimed has as many as are
  * wanted: urgent lanes first, and within a lane in the order in which they
  * were sent.  When delivering, up to max_dead messages that are not delivered
@@ -346,6 +370,9 @@ qam_claim(QamClaimRequest *req)
 	}
 	req->earliest = Min(req->earliest, due);
 	qam_unpin_all(&walk);
+
+	if (req->claims.nclaimed + req->claims.ndead > 0 && !req->selection.delivery.look)
+		note_claims(req);
 
 	/* Attempts shall count after a crash, too: flush soon, or at once */
 	if (req->claims.nclaimed > 0 && !XLogRecPtrIsInvalid(walk.lsn))

@@ -40,6 +40,7 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
+#include "wake/wake.h"
 
 /*
  * The size of a queue's table changes all the time and tells nothing, so
@@ -461,6 +462,10 @@ set_paused(FunctionCallInfo fcinfo, bool paused, const char *verb)
 	if (what.consume)
 		options.consume_paused = paused;
 	CacheInvalidateRelcache(queue.heap);
+	if (what.consume && paused)
+		once_wake_note_all(RelationGetRelid(queue.heap));
+	else if (what.consume)
+		once_wake_note_look(RelationGetRelid(queue.heap));
 	once_options_write(name, &options, false);
 	once_queue_close(&queue);
 }

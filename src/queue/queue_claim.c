@@ -165,6 +165,34 @@ once_claim_remove(OnceHold *hold, OnceRefusals *refusals)
 }
 
 /*
+ * once_claim_look tells whether there is anything for a consumer to do:
+ * messages to deliver, or dead ones to take away.  It claims nothing.
+ * *earliest: when the next message that is known to wait for a time becomes
+ * ready.
+ */
+bool
+once_claim_look(OnceQueue *queue, Snapshot snapshot, TimestampTz *earliest)
+{
+	QamClaimRequest req = {0};
+	QamSelection *selection = &req.selection;
+
+	req.heap = queue->heap;
+	req.index = queue->index;
+	selection->purpose = QAM_TO_DELIVER;
+	selection->max = 1;
+	selection->snapshot = snapshot;
+	selection->delivery.kind = QAM_CLAIM_LEASE;
+	selection->delivery.look = true;
+	selection->delivery.retry = queue->meta.retry;
+	selection->delivery.max_dead = 1;
+	selection->delivery.expired = is_expired;
+	selection->delivery.expired_arg = queue;
+	qam_claim(&req);
+	*earliest = req.earliest;
+	return req.claims.nclaimed > 0 || (req.claims.ndead > 0 && once_dead_letter_lock());
+}
+
+/*
  * once_claim_is_dead tells whether a message will not be delivered any more:
  * the next consumer takes it away.
  */

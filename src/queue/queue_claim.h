@@ -3,7 +3,8 @@
  * queue_claim.h
  *	  Claiming messages, and removing the rows of some.
  *
- * All functions except once_claim_is_dead must be called within once_hold.
+ * All functions except once_claim_look and once_claim_is_dead must be called
+ * within once_hold.
  *
  *-------------------------------------------------------------------------
  */
@@ -22,6 +23,7 @@
 extern void once_claim_rows(OnceHold *hold, int max_dead);
 extern void once_claim_pop(OnceHold *hold, int max_dead);
 extern int	once_claim_remove(OnceHold *hold, OnceRefusals *refusals);
+extern bool once_claim_look(OnceQueue *queue, Snapshot snapshot, TimestampTz *earliest);
 extern bool once_claim_is_dead(OnceQueue *queue, const QamPeeked *peeked);
 
 #endif							/* QUEUE_CLAIM_H */

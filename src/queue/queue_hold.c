@@ -36,7 +36,9 @@
 #include "queue/queue_try.h"
 #include "storage/lwlock.h"
 #include "utils/memutils.h"
+#include "utils/rel.h"
 #include "utils/resowner.h"
+#include "wake/wake.h"
 
 /* The innermost hold of the calls that are running */
 static OnceHold *innermost = NULL;
@@ -180,6 +182,8 @@ give_back(OnceHold *hold)
 {
 	give_back_some(hold, hold->req.claims.dead, hold->req.claims.ndead);
 	give_back_some(hold, hold->req.claims.claimed, hold->req.claims.nclaimed);
+	if (hold->req.claims.ndead + hold->req.claims.nclaimed > 0)
+		once_wake_look(RelationGetRelid(hold->req.heap));
 }
 
 static void

@@ -37,6 +37,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/tuplestore.h"
+#include "wake/wake.h"
 
 /* Columns of once.message */
 #define Natts_message				9
@@ -67,6 +68,7 @@ typedef struct HandOut
 	int			max;
 	OnceQueue	queue;
 	uint64		epoch;			/* once_meta_epoch() before the claims */
+	int			given;			/* how many messages were handed out */
 	ReturnSetInfo *rsinfo;
 	Datum	   *row_values;		/* workspace: a deformed row of the table */
 	bool	   *row_isnull;
@@ -142,6 +144,7 @@ hand_out(FunctionCallInfo fcinfo, Contract contract, const char *verb)
 		/* A call that gets messages does not learn whether there are others */
 		if (!hand_out_once(call, GetActiveSnapshot(), &earliest))
 			once_queue_was_read(&call->queue);
+		once_wake_pay(RelationGetRelid(call->queue.heap), call->given > 0);
 	}
 	else
 		hand_out_waiting(call, &wait);
@@ -182,6 +185,7 @@ hand_out_waiting(HandOut *call, OnceWait *wait)
 	for (;;)
 	{
 		TimestampTz earliest;
+		Oid			relid = RelationGetRelid(call->queue.heap);
 		bool		done;
 
 		PushActiveSnapshot(GetLatestSnapshot());
@@ -189,12 +193,16 @@ hand_out_waiting(HandOut *call, OnceWait *wait)
 		done = hand_out_once(call, GetActiveSnapshot(), &earliest);
 		PopActiveSnapshot();
 		if (done || once_wait_is_up(wait))
+		{
+			once_wait_end(wait, call->given > 0 ? 0 : -1);
+			once_wake_pay(relid, call->given > 0);
 			return;
+		}
 
 		pfree(call->row_values);
 		pfree(call->row_isnull);
 		once_queue_leave(&call->queue);
-		once_wait_pause(wait, earliest);
+		once_wait_pause(wait, &relid, &earliest, 1);
 		open_queue(call);
 	}
 }
@@ -219,6 +227,7 @@ hand_out_once(HandOut *call, Snapshot snapshot, TimestampTz *earliest)
 	call->epoch = once_meta_epoch();
 	once_hold(&hold, claim_and_put);
 	*earliest = hold.req.earliest;
+	call->given = hold.req.claims.nclaimed;
 	return hold.req.claims.nclaimed > 0 || hold.dead_settled > 0;
 }
 

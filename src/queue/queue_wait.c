@@ -3,14 +3,17 @@
  * queue_wait.c
  *	  Waiting for messages: until when, and for whom.
  *
- * Waiting is polling, with growing pauses.  The length of the wait is measured
- * by a monotonic clock.  The times when messages become ready are those of the
- * wall clock, which may be set; so they can only shorten a pause.
+ * A call that has found nothing sleeps until somebody makes a message ready and
+ * wakes it (src/wake).  If nobody can wake it, waiting is polling, with growing
+ * pauses.  The length of the wait is measured by a monotonic clock.  The times
+ * when messages become ready are those of the wall clock, which may be set; so
+ * they can only shorten a pause.
  *
  * A client may go away while its call waits.  What is claimed for it then is
  * claimed for nobody: a popped message is lost, a leased one is hidden until
- * the lease has lapsed, and a received one counts a delivery.  So before each
- * claim that may come after a sleep, the call checks whether its client is
+ * the lease has lapsed, and a received one counts a delivery.  So a sleep ends
+ * when the client closes its connection, if the system reports that.  And before
+ * each claim that may come after a sleep, the call checks whether its client is
  * still there, as the server does with client_connection_check_interval.  It
  * also checks whether it has been canceled or the backend is to terminate.  In
  * all these cases it ends before it claims anything.  Two cases go unnoticed:
@@ -27,19 +30,25 @@
 #include "miscadmin.h"
 #include "once_debug.h"
 #include "queue/queue_wait.h"
+#include "storage/ipc.h"
 #include "storage/latch.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
 /*
- * A waiter tries again after a pause, which grows within these limits;
+ * A call that polls tries again after a pause, which grows within these limits;
  * milliseconds
  */
 #define WAIT_PAUSE_MIN		10
 #define WAIT_PAUSE_MAX		1000
 
+static void poll_again(OnceWait *wait, const TimestampTz *times, int n);
+static void sleep_until_woken(OnceWait *wait, const TimestampTz *times);
+static void sleep_for(int64 pause);
 static int64 elapsed(const OnceWait *wait);
 static bool client_is_gone(void);
+static bool sees_closed(void);
+static void lose_client(void);
 static bool input_has_ended(void);
 
 /*
@@ -52,6 +61,8 @@ once_wait_begin(OnceWait *wait, int64 limit)
 	wait->limit = limit;
 	wait->pause = WAIT_PAUSE_MIN;
 	wait->slept = false;
+	wait->waiter = NULL;
+	wait->polls = false;
 }
 
 /*
@@ -64,44 +75,151 @@ once_wait_is_up(const OnceWait *wait)
 }
 
 /*
- * once_wait_pause sleeps for a while, but not beyond the end of the wait, nor
- * beyond the time when a message becomes ready.
- */
-void
-once_wait_pause(OnceWait *wait, TimestampTz ready_at)
-{
-	int64		left = (wait->limit - elapsed(wait) + 999) / 1000;
-	long		until_ready = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), ready_at);
-	int64		pause = Min(wait->pause, Min(left, until_ready));
-
-	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-					 Max(1, pause), PG_WAIT_EXTENSION);
-	ResetLatch(MyLatch);
-	CHECK_FOR_INTERRUPTS();
-	wait->pause = Min(wait->pause * 3 / 2, WAIT_PAUSE_MAX);
-	wait->slept = true;
-	once_debug_point("wait_slept");
-}
-
-/*
  * once_wait_check ends the session if its client is gone, and the call if it
- * has been canceled.  Call it before each claim.
+ * has been canceled.  Call it before each look for messages.
  *
  * The client is not checked if there cannot have been a sleep since the wait
  * began, neither in a pause nor while waiting for a lock.  Then the query has
  * just arrived.
  */
 void
-once_wait_check(const OnceWait *wait)
+once_wait_check(OnceWait *wait)
 {
 	if ((wait->slept || elapsed(wait) >= WAIT_PAUSE_MIN * INT64CONST(1000)) &&
 		client_is_gone())
-	{
-		/* This makes the server end the session */
-		ClientConnectionLost = true;
-		InterruptPending = true;
-	}
+		lose_client();
 	CHECK_FOR_INTERRUPTS();
+	if (wait->waiter != NULL)
+		once_wake_before_look(wait->waiter);
+}
+
+/*
+ * once_wait_pause is called when nothing was found in n queues, none of which
+ * is locked.  times: when a message becomes ready in each of them, as far as
+ * that is known.  It sleeps until there may be something, but not beyond the
+ * end of the wait.
+ *
+ * The first time it does not sleep.  It registers the call as a waiter, and
+ * then the caller has to look again.
+ */
+void
+once_wait_pause(OnceWait *wait, const Oid *relids, const TimestampTz *times, int n)
+{
+	/* A queue may have been dropped and created anew */
+	if (wait->waiter != NULL && !once_wake_is_for(wait->waiter, relids, n))
+		once_wait_end(wait, -1);
+	if (wait->waiter == NULL && !wait->polls)
+	{
+		wait->waiter = once_wake_join(relids, n);
+		wait->polls = wait->waiter == NULL;
+		if (!wait->polls)
+			return;
+	}
+
+	once_debug_point("wait_before_sleep");
+	if (wait->polls)
+		poll_again(wait, times, n);
+	else
+		sleep_until_woken(wait, times);
+	wait->slept = true;
+	once_debug_point("wait_slept");
+}
+
+/*
+ * once_wait_end ends a wait.  taken: the number of the queue from which
+ * messages were taken, or -1.
+ */
+void
+once_wait_end(OnceWait *wait, int taken)
+{
+	OnceWaiter *waiter = wait->waiter;
+
+	wait->waiter = NULL;
+	if (waiter != NULL)
+		once_wake_leave(waiter, taken);
+}
+
+/*
+ * once_wait_end_owing ends a wait that has found something in a queue and has
+ * left it there, for the session to take.
+ */
+void
+once_wait_end_owing(OnceWait *wait, int found)
+{
+	OnceWaiter *waiter = wait->waiter;
+
+	wait->waiter = NULL;
+	if (waiter != NULL)
+		once_wake_leave_owing(waiter, found);
+}
+
+/*
+ * poll_again sleeps for the next pause.
+ */
+static void
+poll_again(OnceWait *wait, const TimestampTz *times, int n)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	int64		pause = Min(wait->pause, (wait->limit - elapsed(wait) + 999) / 1000);
+	int			i;
+
+	for (i = 0; i < n; i++)
+		pause = Min(pause, TimestampDifferenceMilliseconds(now, times[i]));
+	sleep_for(Max(1, pause));
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+	wait->pause = Min(wait->pause * 3 / 2, WAIT_PAUSE_MAX);
+}
+
+/*
+ * sleep_until_woken sleeps until somebody wakes this waiter, or it is time for
+ * it to look by itself.
+ */
+static void
+sleep_until_woken(OnceWait *wait, const TimestampTz *times)
+{
+	int64		until = Min(wait->limit, elapsed(wait) + once_wake_fallback * INT64CONST(1000));
+
+	once_wake_before_sleep(wait->waiter, times);
+	for (;;)
+	{
+		int64		left = (until - elapsed(wait) + 999) / 1000;
+		TimestampTz look_at;
+
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		if (left <= 0 || once_wake_is_woken(wait->waiter, &look_at))
+			break;
+		left = Min(left, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), look_at));
+		if (left <= 0)
+			break;
+		sleep_for(left);
+	}
+}
+
+/*
+ * sleep_for sleeps for so many milliseconds, or until the latch is set or, if
+ * the system reports that, the client has closed its connection.
+ */
+static void
+sleep_for(int64 pause)
+{
+	WaitEvent	event;
+
+	pause = Min(pause, PG_INT32_MAX);
+	if (MyProcPort == NULL || !sees_closed())
+	{
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 pause, PG_WAIT_EXTENSION);
+		return;
+	}
+	ModifyWaitEvent(FeBeWaitSet, FeBeWaitSetSocketPos, WL_SOCKET_CLOSED, NULL);
+	if (WaitEventSetWait(FeBeWaitSet, pause, &event, 1, PG_WAIT_EXTENSION) == 0)
+		return;
+	if (event.events & WL_POSTMASTER_DEATH)
+		proc_exit(1);
+	if (event.events & WL_SOCKET_CLOSED)
+		lose_client();
 }
 
 /*
@@ -127,13 +245,32 @@ client_is_gone(void)
 {
 	if (MyProcPort == NULL)
 		return false;
-	if (WaitEventSetCanReportClosed() && !once_debug_is("wait_client_input"))
+	if (sees_closed())
 		return !pq_check_connection();
 	return input_has_ended();
 }
 
 /*
- * input_has_ended does the same on systems that do not report closed
+ * sees_closed tells whether the system reports closed connections.
+ */
+static bool
+sees_closed(void)
+{
+	return WaitEventSetCanReportClosed() && !once_debug_is("wait_client_input");
+}
+
+/*
+ * lose_client makes the server end the session.
+ */
+static void
+lose_client(void)
+{
+	ClientConnectionLost = true;
+	InterruptPending = true;
+}
+
+/*
+ * input_has_ended does the same as client_is_gone on systems that do not report closed
  * connections.  There, a client is not noticed as gone if it has sent
  * something before, such as its message of termination.
  */

@@ -10,19 +10,24 @@
 
 #include "datatype/timestamp.h"
 #include "portability/instr_time.h"
+#include "wake/wake.h"
 
 /* One call's waiting */
 typedef struct OnceWait
 {
 	instr_time	begun;
 	int64		limit;			/* microseconds from "begun" on */
-	long		pause;			/* the next one, in milliseconds */
 	bool		slept;			/* has there been a pause? */
+	OnceWaiter *waiter;			/* NULL: not registered to be woken */
+	bool		polls;			/* nor can it be, so it polls */
+	long		pause;			/* the next one when polling, in milliseconds */
 } OnceWait;
 
 extern void once_wait_begin(OnceWait *wait, int64 limit);
 extern bool once_wait_is_up(const OnceWait *wait);
-extern void once_wait_pause(OnceWait *wait, TimestampTz ready_at);
-extern void once_wait_check(const OnceWait *wait);
+extern void once_wait_check(OnceWait *wait);
+extern void once_wait_pause(OnceWait *wait, const Oid *relids, const TimestampTz *times, int n);
+extern void once_wait_end(OnceWait *wait, int taken);
+extern void once_wait_end_owing(OnceWait *wait, int found);
 
 #endif							/* QUEUE_WAIT_H */

@@ -116,6 +116,17 @@ launch_server() {
 		die "the server did not start: $(cat "$work/pg_ctl.log" "$work/server.log")"
 }
 
+# restart_server SETTING...: stop it, and start it with these settings as well.
+restart_server() {
+	local setting
+
+	stop_server
+	for setting; do
+		say "${setting%%=*}='${setting#*=}'" | as_server tee -a "$work/data/postgresql.conf" >/dev/null
+	done
+	launch_server
+}
+
 stop_server() {
 	as_server "$bindir/pg_ctl" --pgdata="$work/data" --wait --timeout="$start_timeout" --mode=fast stop >/dev/null
 }

@@ -59,8 +59,15 @@ run_pg_regress() {
 }
 
 # suite_NAME [TEST]: all tests of a suite, or one.
+#
+# For the races, the library is loaded when the server starts, so that whoever waits is woken.  For all other tests it is loaded
+# when it is used: there, before PostgreSQL 17, whoever waits polls.
 suite_regress() { run_pg_regress regress ISOLATION= ${1:+"REGRESS=$1"}; }
-suite_isolation() { run_pg_regress isolation REGRESS= ${1:+"ISOLATION=$1"}; }
+suite_isolation() {
+	restart_server "shared_preload_libraries=pg_once"
+	run_pg_regress isolation REGRESS= ${1:+"ISOLATION=$1"}
+	restart_server "shared_preload_libraries="
+}
 
 # The build suite: run make in another directory than that of the sources, which have been built in their own directory, too.
 suite_build() {

@@ -1,0 +1,684 @@
+/*-------------------------------------------------------------------------
+ *
+ * wake_table.c
+ *	  The table of those who wait, in shared memory.
+ *
+ * Whatever is in it is under the lock of its partition, but for the counts, which
+ * are read without; entries that nobody uses are under free_lock.  See src/wake/README
+ * for what may be done while one of these is held.
+ *
+ * The table may be at another address in each backend, so entries are known by their
+ * numbers.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+#include "pg_once.h"
+
+#include "access/twophase.h"
+#include "access/xact.h"
+#include "common/hashfn.h"
+#include "miscadmin.h"
+#include "once_debug.h"
+#include "port/atomics.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/lwlock.h"
+#include "storage/proc.h"
+#include "storage/shmem.h"
+#include "storage/spin.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/timestamp.h"
+#include "wake/wake.h"
+#include "wake/wake_table.h"
+
+#define WAKE_NAME			"pg_once waiters"
+#define WAKE_PARTITIONS		128
+#define WAKE_NOBODY			(-1)
+
+/* Entries for each backend, and for those that wait for many queues */
+#define WAKE_ENTRIES_EACH	4
+#define WAKE_ENTRIES_MORE	1000
+
+/* Waiters that are woken with one look at the list */
+#define WAKE_BATCH			32
+
+typedef struct WakeEntry
+{
+	Oid			database;
+	Oid			relid;
+	int			procno;			/* whose latch is to be set */
+	WakeKind	woken;
+	TimestampTz look_at;		/* when it looks by itself, or DT_NOEND */
+	int			older;			/* neighbours in its partition */
+	int			younger;		/* also: the next one that is free */
+} WakeEntry;
+
+typedef struct WakePartition
+{
+	LWLock		lock;
+	pg_atomic_uint32 count;
+	int			oldest;
+	int			youngest;
+} WakePartition;
+
+typedef union WakePartitionPadded
+{
+	WakePartition p;
+	char		pad[PG_CACHE_LINE_SIZE];
+} WakePartitionPadded;
+
+typedef struct WakeTable
+{
+	int			tranche;
+	slock_t		free_lock;
+	int			free;
+	int			nprepared;
+	int			next_prepared;	/* the next to be replaced if all are in use */
+	LWLock		prepared_lock;
+	WakePartitionPadded partitions[WAKE_PARTITIONS];
+	WakeEntry	entries[FLEXIBLE_ARRAY_MEMBER];
+
+	/* after them, nprepared of WakePrepared */
+} WakeTable;
+
+/* once.debug_fallback; milliseconds */
+int			once_wake_fallback = ONCE_WAKE_FALLBACK;
+
+static WakeTable *table = NULL;
+static shmem_request_hook_type next_shmem_request_hook = NULL;
+static shmem_startup_hook_type next_shmem_startup_hook = NULL;
+
+static int	count_entries(void);
+static Size prepared_offset(void);
+static Size table_size(void);
+static void init_table(void *memory);
+static void request_memory(void);
+static void make_at_startup(void);
+static void *find_segment(void);
+static WakePrepared *prepared_array(void);
+static WakePartition *partition_of(Oid database, Oid relid);
+static bool is_empty(WakePartition *partition);
+static void wake_some(Oid relid, int64 n, WakeKind kind, bool pending_will_do);
+static bool is_look_pending(const WakePartition *partition, Oid relid);
+static void tell_time(Oid relid, TimestampTz when);
+static void set_latch_of(int procno);
+
+static inline bool
+waits_for(const WakeEntry *entry, Oid relid)
+{
+	return entry->relid == relid && entry->database == MyDatabaseId;
+}
+
+/*
+ * once_wake_table_init has the table made when the server starts, if that is now.
+ */
+void
+once_wake_table_init(void)
+{
+	if (!process_shared_preload_libraries_in_progress)
+		return;
+	next_shmem_request_hook = shmem_request_hook;
+	shmem_request_hook = request_memory;
+	next_shmem_startup_hook = shmem_startup_hook;
+	shmem_startup_hook = make_at_startup;
+}
+
+/*
+ * once_wake_table_attach tells whether there is a table, and makes it if that can be
+ * done now.  If it cannot, waiters poll, and nobody's work fails because of that; nor
+ * is it tried again.
+ */
+bool
+once_wake_table_attach(void)
+{
+	static bool tried = false;
+	MemoryContext caller = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+
+	if (table != NULL || tried || !ONCE_HAS_NAMED_SEGMENTS)
+		return table != NULL;
+	tried = true;
+
+	/* What fails on the way is cleared away with a subtransaction */
+	BeginInternalSubTransaction(NULL);
+	PG_TRY();
+	{
+		WakeTable  *found = find_segment();
+
+		ReleaseCurrentSubTransaction();
+		table = found;
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(caller);
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+	CurrentResourceOwner = owner;
+	if (table != NULL)
+		LWLockRegisterTranche(table->tranche, WAKE_NAME);
+	return table != NULL;
+}
+
+/*
+ * once_wake_table_exists tells whether this backend has the table.
+ */
+bool
+once_wake_table_exists(void)
+{
+	return table != NULL;
+}
+
+/*
+ * once_wake_by_note wakes those who wait for what a transaction has done, now that it
+ * has ended.
+ */
+void
+once_wake_by_note(const WakeNote *note, bool committed)
+{
+	if (!committed)
+	{
+		if (note->claimed)
+			once_wake_look(note->relid);
+		return;
+	}
+	if (note->all)
+		wake_some(note->relid, PG_INT32_MAX, WAKE_TO_LOOK, false);
+	if (note->sent > 0)
+		wake_some(note->relid, note->sent, WAKE_FOR_ONE, false);
+	if (note->look)
+		once_wake_look(note->relid);
+	if (note->due != DT_NOEND)
+		once_wake_at(note->relid, note->due);
+}
+
+/*
+ * once_wake_look has one waiter look whether there is something: there may be.
+ */
+void
+once_wake_look(Oid relid)
+{
+	wake_some(relid, 1, WAKE_TO_LOOK, true);
+}
+
+/*
+ * once_wake_at sees to it that somebody looks when a message becomes ready.
+ */
+void
+once_wake_at(Oid relid, TimestampTz when)
+{
+	TimestampTz now;
+
+	if (table == NULL || is_empty(partition_of(MyDatabaseId, relid)))
+		return;
+	now = GetCurrentTimestamp();
+	if (when <= now)
+		once_wake_look(relid);
+	else if (when < TimestampTzPlusMilliseconds(now, once_wake_fallback))
+		tell_time(relid, when);
+}
+
+/*
+ * once_wake_next hands on what somebody was woken for.
+ */
+void
+once_wake_next(Oid relid, WakeKind kind)
+{
+	if (kind == WAKE_FOR_ONE)
+		wake_some(relid, 1, kind, false);
+	else if (kind == WAKE_TO_LOOK)
+		once_wake_look(relid);
+}
+
+/*
+ * once_wake_database wakes all who wait in this database: a transaction has done so
+ * much that it does not know for whom.
+ */
+void
+once_wake_database(void)
+{
+	int			procs[WAKE_BATCH];
+	int			i;
+
+	if (table == NULL)
+		return;
+	for (i = 0; i < WAKE_PARTITIONS; i++)
+	{
+		WakePartition *partition = &table->partitions[i].p;
+		int			nprocs;
+
+		do
+		{
+			int			e;
+
+			nprocs = 0;
+			if (is_empty(partition))
+				break;
+			LWLockAcquire(&partition->lock, LW_EXCLUSIVE);
+			for (e = partition->oldest; e != WAKE_NOBODY && nprocs < WAKE_BATCH;
+				 e = table->entries[e].younger)
+			{
+				WakeEntry  *entry = &table->entries[e];
+
+				if (entry->database == MyDatabaseId && entry->woken == WAKE_NONE)
+				{
+					entry->woken = WAKE_TO_LOOK;
+					procs[nprocs++] = entry->procno;
+				}
+			}
+			LWLockRelease(&partition->lock);
+			for (e = 0; e < nprocs; e++)
+				set_latch_of(procs[e]);
+		} while (nprocs == WAKE_BATCH);
+	}
+}
+
+/*
+ * once_wake_anybody tells whether anybody waits for a queue, or perhaps for another
+ * one of the same partition.
+ */
+bool
+once_wake_anybody(Oid relid)
+{
+	return table != NULL && !is_empty(partition_of(MyDatabaseId, relid));
+}
+
+/*
+ * once_wake_entry_add makes this backend the youngest of those who wait for a queue.
+ * Whatever is committed from then on wakes it; the barrier is in the count.
+ */
+int
+once_wake_entry_add(Oid relid)
+{
+	WakePartition *partition = partition_of(MyDatabaseId, relid);
+	WakeEntry  *entry;
+	int			e;
+
+	if (once_debug_is("wake_full"))
+		return WAKE_NOBODY;
+	SpinLockAcquire(&table->free_lock);
+	e = table->free;
+	if (e != WAKE_NOBODY)
+		table->free = table->entries[e].younger;
+	SpinLockRelease(&table->free_lock);
+	if (e == WAKE_NOBODY)
+		return e;
+
+	entry = &table->entries[e];
+	entry->database = MyDatabaseId;
+	entry->relid = relid;
+	entry->procno = once_my_procno();
+	entry->woken = WAKE_NONE;
+	entry->look_at = DT_NOEND;
+	entry->younger = WAKE_NOBODY;
+
+	LWLockAcquire(&partition->lock, LW_EXCLUSIVE);
+	entry->older = partition->youngest;
+	if (entry->older == WAKE_NOBODY)
+		partition->oldest = e;
+	else
+		table->entries[entry->older].younger = e;
+	partition->youngest = e;
+	pg_atomic_fetch_add_u32(&partition->count, 1);
+	LWLockRelease(&partition->lock);
+	return e;
+}
+
+/*
+ * once_wake_entry_remove takes an entry out.  What it was woken for and has not
+ * taken over yet, and when it would have looked, is for the caller to hand on.
+ */
+void
+once_wake_entry_remove(int e, WakeKind *woken, TimestampTz *look_at)
+{
+	WakeEntry  *entry = &table->entries[e];
+	WakePartition *partition = partition_of(entry->database, entry->relid);
+
+	LWLockAcquire(&partition->lock, LW_EXCLUSIVE);
+	*woken = entry->woken;
+	*look_at = entry->look_at;
+	if (entry->older == WAKE_NOBODY)
+		partition->oldest = entry->younger;
+	else
+		table->entries[entry->older].younger = entry->younger;
+	if (entry->younger == WAKE_NOBODY)
+		partition->youngest = entry->older;
+	else
+		table->entries[entry->younger].older = entry->older;
+	pg_atomic_fetch_sub_u32(&partition->count, 1);
+	LWLockRelease(&partition->lock);
+
+	SpinLockAcquire(&table->free_lock);
+	entry->younger = table->free;
+	table->free = e;
+	SpinLockRelease(&table->free_lock);
+}
+
+/*
+ * once_wake_entry_take takes over what the entry has been woken for, and when its
+ * owner would have looked, as it is about to look.
+ */
+WakeKind
+once_wake_entry_take(int e, TimestampTz *look_at)
+{
+	WakeEntry  *entry = &table->entries[e];
+	WakePartition *partition = partition_of(entry->database, entry->relid);
+	WakeKind	woken;
+
+	LWLockAcquire(&partition->lock, LW_EXCLUSIVE);
+	woken = entry->woken;
+	*look_at = entry->look_at;
+	entry->woken = WAKE_NONE;
+	entry->look_at = DT_NOEND;
+	LWLockRelease(&partition->lock);
+	return woken;
+}
+
+/*
+ * once_wake_entry_set_time notes when the owner of the entry is going to look, unless
+ * somebody looks at that queue before.
+ */
+void
+once_wake_entry_set_time(int e, TimestampTz look_at)
+{
+	WakeEntry  *entry = &table->entries[e];
+	WakePartition *partition = partition_of(entry->database, entry->relid);
+	int			o;
+
+	if (look_at == DT_NOEND)
+		return;
+	LWLockAcquire(&partition->lock, LW_EXCLUSIVE);
+	for (o = partition->oldest; o != WAKE_NOBODY; o = table->entries[o].younger)
+	{
+		if (waits_for(&table->entries[o], entry->relid) &&
+			table->entries[o].look_at <= look_at)
+			break;
+	}
+	if (o == WAKE_NOBODY)
+		entry->look_at = look_at;
+	LWLockRelease(&partition->lock);
+}
+
+/*
+ * once_wake_entry_read tells what an entry has been woken for, and when its owner
+ * has to look, as others may have noted.
+ */
+WakeKind
+once_wake_entry_read(int e, TimestampTz *look_at)
+{
+	WakeEntry  *entry = &table->entries[e];
+	WakePartition *partition = partition_of(entry->database, entry->relid);
+	WakeKind	woken;
+
+	LWLockAcquire(&partition->lock, LW_SHARED);
+	woken = entry->woken;
+	*look_at = entry->look_at;
+	LWLockRelease(&partition->lock);
+	return woken;
+}
+
+/*
+ * once_wake_prepared_put keeps the notes of a transaction that is prepared now, in
+ * place of those of another one of the name; if need be, of one that was forgotten
+ * here.
+ */
+void
+once_wake_prepared_put(const WakePrepared *prepared)
+{
+	WakePrepared *array = prepared_array();
+	int			place = -1;
+	int			i;
+
+	if (table->nprepared == 0)
+		return;
+	LWLockAcquire(&table->prepared_lock, LW_EXCLUSIVE);
+	for (i = 0; i < table->nprepared; i++)
+	{
+		if (array[i].gid == prepared->gid)
+		{
+			place = i;
+			break;
+		}
+		if (array[i].gid == 0 && place < 0)
+			place = i;
+	}
+	if (place < 0)
+	{
+		place = table->next_prepared;
+		table->next_prepared = (place + 1) % table->nprepared;
+	}
+	array[place] = *prepared;
+	LWLockRelease(&table->prepared_lock);
+}
+
+/*
+ * once_wake_prepared_take takes out the notes of the transaction of a name.
+ */
+bool
+once_wake_prepared_take(uint64 gid, WakePrepared *prepared)
+{
+	WakePrepared *array = prepared_array();
+	bool		found = false;
+	int			i;
+
+	LWLockAcquire(&table->prepared_lock, LW_EXCLUSIVE);
+	for (i = 0; i < table->nprepared && !found; i++)
+	{
+		if (array[i].gid != gid || array[i].database != MyDatabaseId)
+			continue;
+		*prepared = array[i];
+		array[i].gid = 0;
+		found = true;
+	}
+	LWLockRelease(&table->prepared_lock);
+	return found;
+}
+
+static int
+count_entries(void)
+{
+	return MaxBackends * WAKE_ENTRIES_EACH + WAKE_ENTRIES_MORE;
+}
+
+static Size
+prepared_offset(void)
+{
+	return MAXALIGN(add_size(offsetof(WakeTable, entries),
+							 mul_size(count_entries(), sizeof(WakeEntry))));
+}
+
+static Size
+table_size(void)
+{
+	return add_size(prepared_offset(), mul_size(max_prepared_xacts, sizeof(WakePrepared)));
+}
+
+static WakePrepared *
+prepared_array(void)
+{
+	return (WakePrepared *) ((char *) table + prepared_offset());
+}
+
+/*
+ * init_table makes a table of memory that nobody else knows yet.
+ */
+static void
+init_table(void *memory)
+{
+	WakeTable  *new = memory;
+	int			n = count_entries();
+	int			i;
+
+	memset(new, 0, table_size());
+	new->tranche = LWLockNewTrancheId();
+	SpinLockInit(&new->free_lock);
+	LWLockInitialize(&new->prepared_lock, new->tranche);
+	new->nprepared = max_prepared_xacts;
+	for (i = 0; i < WAKE_PARTITIONS; i++)
+	{
+		WakePartition *partition = &new->partitions[i].p;
+
+		LWLockInitialize(&partition->lock, new->tranche);
+		pg_atomic_init_u32(&partition->count, 0);
+		partition->oldest = partition->youngest = WAKE_NOBODY;
+	}
+	for (i = 0; i < n; i++)
+		new->entries[i].younger = i + 1 < n ? i + 1 : WAKE_NOBODY;
+	new->free = 0;
+}
+
+static void
+request_memory(void)
+{
+	if (next_shmem_request_hook != NULL)
+		next_shmem_request_hook();
+	RequestAddinShmemSpace(table_size());
+}
+
+static void
+make_at_startup(void)
+{
+	bool		found;
+
+	if (next_shmem_startup_hook != NULL)
+		next_shmem_startup_hook();
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	table = ShmemInitStruct(WAKE_NAME, table_size(), &found);
+	if (!found)
+		init_table(table);
+	LWLockRelease(AddinShmemInitLock);
+	LWLockRegisterTranche(table->tranche, WAKE_NAME);
+}
+
+/*
+ * find_segment returns the table that the server makes while it runs, or NULL if it
+ * cannot.
+ */
+static void *
+find_segment(void)
+{
+	bool		found;
+
+	return once_named_segment(WAKE_NAME, table_size(), init_table, &found);
+}
+
+static WakePartition *
+partition_of(Oid database, Oid relid)
+{
+	uint32		hash = hash_combine(murmurhash32(database), murmurhash32(relid));
+
+	return &table->partitions[hash % WAKE_PARTITIONS].p;
+}
+
+/*
+ * is_empty tells whether nobody is in a partition, who could be woken for what the
+ * caller has made ready before.
+ */
+static bool
+is_empty(WakePartition *partition)
+{
+	pg_memory_barrier();
+	return pg_atomic_read_u32(&partition->count) == 0;
+}
+
+/*
+ * wake_some wakes up to n of those who wait for a queue and have not been woken.
+ * pending_will_do: not if one has been woken to look, and has not begun.
+ */
+static void
+wake_some(Oid relid, int64 n, WakeKind kind, bool pending_will_do)
+{
+	WakePartition *partition;
+	int			procs[WAKE_BATCH];
+	int			nprocs;
+	int			i;
+
+	if (table == NULL)
+		return;
+	partition = partition_of(MyDatabaseId, relid);
+	do
+	{
+		nprocs = 0;
+		if (is_empty(partition))
+			return;
+		LWLockAcquire(&partition->lock, LW_EXCLUSIVE);
+		if (pending_will_do && is_look_pending(partition, relid))
+			n = 0;
+		for (i = partition->oldest; i != WAKE_NOBODY && nprocs < Min(n, WAKE_BATCH);
+			 i = table->entries[i].younger)
+		{
+			WakeEntry  *entry = &table->entries[i];
+
+			if (waits_for(entry, relid) && entry->woken == WAKE_NONE)
+			{
+				entry->woken = kind;
+				procs[nprocs++] = entry->procno;
+			}
+		}
+		LWLockRelease(&partition->lock);
+		for (i = 0; i < nprocs; i++)
+			set_latch_of(procs[i]);
+		n -= nprocs;
+	} while (n > 0 && nprocs == WAKE_BATCH);
+}
+
+/*
+ * is_look_pending tells whether one of those who wait for a queue has been woken to
+ * look, and has not begun.  The partition is locked.
+ */
+static bool
+is_look_pending(const WakePartition *partition, Oid relid)
+{
+	int			i;
+
+	for (i = partition->oldest; i != WAKE_NOBODY; i = table->entries[i].younger)
+	{
+		if (waits_for(&table->entries[i], relid) && table->entries[i].woken == WAKE_TO_LOOK)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * tell_time has the oldest waiter of a queue look at a time, unless somebody does so
+ * by then.
+ */
+static void
+tell_time(Oid relid, TimestampTz when)
+{
+	WakePartition *partition = partition_of(MyDatabaseId, relid);
+	int			oldest = WAKE_NOBODY;
+	int			procno = -1;
+	int			i;
+
+	LWLockAcquire(&partition->lock, LW_EXCLUSIVE);
+	for (i = partition->oldest; i != WAKE_NOBODY; i = table->entries[i].younger)
+	{
+		WakeEntry  *entry = &table->entries[i];
+
+		if (!waits_for(entry, relid))
+			continue;
+		if (entry->look_at <= when)
+			break;
+		if (oldest == WAKE_NOBODY && entry->woken == WAKE_NONE)
+			oldest = i;
+	}
+	if (i == WAKE_NOBODY && oldest != WAKE_NOBODY)
+	{
+		table->entries[oldest].look_at = when;
+		procno = table->entries[oldest].procno;
+	}
+	LWLockRelease(&partition->lock);
+	if (procno >= 0)
+		set_latch_of(procno);
+}
+
+static void
+set_latch_of(int procno)
+{
+	SetLatch(&GetPGProcByNumber(procno)->procLatch);
+}

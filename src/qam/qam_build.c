@@ -301,9 +301,9 @@ qambuild(Relation heap, Relation index, struct IndexInfo *info)
 	tuplesort_end(build.sort);
 	result->index_tuples = build.ntuples;
 
-	/* What was claimed or had to wait is ready now */
+	/* Messages that were claimed or waited for a time are ready now */
 	if (build.ntuples > 0)
-		once_wake_note_look(RelationGetRelid(heap));
+		once_wake_note_look(RelationGetRelid(heap), ONCE_WAKE_AT_COMMIT);
 	return result;
 }
 

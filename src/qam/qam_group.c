@@ -50,8 +50,6 @@
 #include "qam/qam_xlog.h"
 #include "storage/bufmgr.h"
 #include "storage/proc.h"
-#include "utils/rel.h"
-#include "utils/timestamp.h"
 #include "wake/wake.h"
 
 /*
@@ -469,11 +467,9 @@ qam_group_advance(Relation index, uint32 hash, uint64 *cells)
 		qam_directory_unlock(&entry);
 		if (entry.found && woken != 0)
 		{
-			int			cell = QAM_WAKE_CELL(woken);
-
 			qam_meta_wake(index, woken);
 			if (cells != NULL)
-				cells[cell / 64] |= UINT64CONST(1) << (cell % 64);
+				cells[QAM_WAKE_CELL(woken) / 64] |= UINT64CONST(1) << (QAM_WAKE_CELL(woken) % 64);
 			else
 				once_wake_look(index->rd_index->indrelid);
 		}

@@ -37,6 +37,20 @@ goes_to_lane(const QamEntry *entry, TimestampTz now)
 }
 
 /*
+ * Note for waiters that n entries like the first one have been appended.  If
+ * the transaction fails, the next message of the group may be ready.
+ */
+static void
+note_appended(Relation index, const QamEntry *first, int n, TimestampTz now)
+{
+	Oid			relid = index->rd_index->indrelid;
+
+	once_wake_note_sent(relid, n, first->ready_at > now ? first->ready_at : 0);
+	if (first->group != 0)
+		once_wake_note_look(relid, ONCE_WAKE_AT_ABORT);
+}
+
+/*
  * Append entries in the given state.  Entries due later go to the schedule,
  * and those of groups to the end of their chains.  The others go to their
  * lanes, those that follow one another in the same lane together.
@@ -77,8 +91,7 @@ append_entries(Relation index, const QamEntry *entries, int nentries,
 		else
 			qam_lane_append(index, first->lane, slots, n);
 		if (state == QAM_SLOT_APPENDED)
-			once_wake_note_sent(index->rd_index->indrelid, n,
-								first->ready_at > now ? first->ready_at : 0);
+			note_appended(index, first, n, now);
 	}
 }
 

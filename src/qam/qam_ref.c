@@ -244,10 +244,11 @@ qam_confirm_ack(Relation index, const QamRef *ref)
 	seq = QamPageGetOpaque(BufferGetPage(buffer))->seq;
 	UnlockReleaseBuffer(buffer);
 	if (group)
-	{
 		qam_meta_wake(index, seq);
-		once_wake_note_look(index->rd_index->indrelid);
-	}
+
+	/* If the ack is rolled back, the claim may have lapsed meanwhile */
+	once_wake_note_look(index->rd_index->indrelid,
+						ONCE_WAKE_AT_ABORT | (group ? ONCE_WAKE_AT_COMMIT : 0));
 	return slot != NULL;
 }
 
@@ -333,6 +334,7 @@ qam_undo_claim(Relation index, const QamClaimed *claimed, bool stuck)
 	TimestampTz now = GetCurrentTimestamp();
 	Buffer		buffer = ReadBuffer(index, claimed->ref.block);
 	Page		page = BufferGetPage(buffer);
+	TimestampTz ready_at = 0;
 	bool		undone = false;
 	QamSlot    *slot;
 	QamLog		log;
@@ -358,11 +360,16 @@ qam_undo_claim(Relation index, const QamClaimed *claimed, bool stuck)
 		qam_page_lower_earliest(&log, page,
 								new.hints & QAM_HINT_ACKED ? 0 : new.ready_at);
 		qam_log_finish(&log);
+		ready_at = new.ready_at;
 		undone = true;
 	}
 	UnlockReleaseBuffer(buffer);
 	if (undone)
+	{
 		qam_meta_wake(index, undo->seq);
+		if (stuck)
+			once_wake_at(index->rd_index->indrelid, ready_at);
+	}
 	RESUME_INTERRUPTS();
 }
 

@@ -287,8 +287,9 @@ settle_some(QamWalk *walk)
 }
 
 /*
- * Note for waiters what has been claimed.  Messages claimed by transaction may
- * come back when it ends; a lease is over at a known time.
+ * Note for waiters what has been claimed.  What is claimed by transaction comes
+ * back if that fails; if not, the next messages of its groups may be ready.  A
+ * lease ends at a known time.
  */
 static void
 note_claims(const QamClaimRequest *req)
@@ -304,7 +305,7 @@ note_claims(const QamClaimRequest *req)
 	for (i = 0; i < claims->nclaimed && !group; i++)
 		group = claims->claimed[i].group != 0;
 	if (claims->ndead > 0 || !by_lease)
-		once_wake_note_claimed(relid, group);
+		once_wake_note_look(relid, ONCE_WAKE_AT_ABORT | (group ? ONCE_WAKE_AT_COMMIT : 0));
 	if (claims->nclaimed > 0 && by_lease)
 		once_wake_at(relid, claims->claimed[claims->nclaimed - 1].ready_at);
 }

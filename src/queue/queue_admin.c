@@ -465,7 +465,7 @@ set_paused(FunctionCallInfo fcinfo, bool paused, const char *verb)
 	if (what.consume && paused)
 		once_wake_note_all(RelationGetRelid(queue.heap));
 	else if (what.consume)
-		once_wake_note_look(RelationGetRelid(queue.heap));
+		once_wake_note_look(RelationGetRelid(queue.heap), ONCE_WAKE_AT_COMMIT);
 	once_options_write(name, &options, false);
 	once_queue_close(&queue);
 }

@@ -179,6 +179,7 @@ wait_for_any(Await *call, int64 timeout)
 {
 	OnceWait	wait;
 
+	once_wake_hand_on();
 	once_wait_begin(&wait, timeout);
 	for (;;)
 	{

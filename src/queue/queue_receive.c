@@ -188,8 +188,9 @@ hand_out_waiting(HandOut *call, OnceWait *wait)
 		Oid			relid = RelationGetRelid(call->queue.heap);
 		bool		done;
 
-		PushActiveSnapshot(GetLatestSnapshot());
+		/* In this order: see once_wake_before_look */
 		once_wait_check(wait);
+		PushActiveSnapshot(GetLatestSnapshot());
 		done = hand_out_once(call, GetActiveSnapshot(), &earliest);
 		PopActiveSnapshot();
 		if (done || once_wait_is_up(wait))

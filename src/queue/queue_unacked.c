@@ -61,6 +61,7 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "wake/wake.h"
 
 /* once.unacked */
 int			once_unacked_action = ONCE_UNACKED_ERROR;
@@ -127,6 +128,7 @@ static void level_abort(int nest_level);
 static void splice_list(dlist_head *into, dlist_head *from);
 static void forget_all(void);
 static void check_unacked(void);
+static void note_redelivered(void);
 static void raise_unacked(int64 left);
 static int64 count_unacked(void);
 static UnackedFate entry_fate(const UnackedEntry *entry);
@@ -501,13 +503,36 @@ forget_all(void)
 
 /*
  * check_unacked raises once_unacked if this transaction holds messages that it
- * has neither acked nor given back.
+ * has neither acked nor given back.  If once.unacked allows that, they are
+ * delivered again.
  */
 static void
 check_unacked(void)
 {
-	if (unacked_count > 0 && once_unacked_action != ONCE_UNACKED_REDELIVER)
+	if (unacked_count == 0)
+		return;
+	if (once_unacked_action == ONCE_UNACKED_REDELIVER)
+		note_redelivered();
+	else
 		raise_unacked(count_unacked());
+}
+
+/*
+ * note_redelivered notes for waiters that the messages left are ready again when
+ * this transaction has committed.
+ */
+static void
+note_redelivered(void)
+{
+	HASH_SEQ_STATUS status;
+	UnackedEntry *entry;
+
+	hash_seq_init(&status, unacked_table);
+	while ((entry = hash_seq_search(&status)) != NULL)
+	{
+		if (!entry->acked)
+			once_wake_note_look(entry_relid(entry), ONCE_WAKE_AT_COMMIT);
+	}
 }
 
 /*

@@ -3,8 +3,8 @@
  * wake.h
  *	  The door to waiting and waking.
  *
- * How it works is told in src/wake/README.  Queues are known by the oids of their
- * tables, in the database of the caller.
+ * src/wake/README tells how it works.  A queue is named by the oid of its
+ * table, in the database of the caller.
  *
  *-------------------------------------------------------------------------
  */
@@ -13,13 +13,13 @@
 
 #include "datatype/timestamp.h"
 
-/* After that, every waiter looks by itself; milliseconds */
+/* After this time, every waiter looks by itself; milliseconds */
 #define ONCE_WAKE_FALLBACK	5000
 
 /* The most queues that one backend can wait for at a time */
 #define ONCE_WAKE_MAX_QUEUES	100
 
-/* once.wake, and for tests, once.debug_fallback */
+/* once.wake; and once.debug_fallback, for tests */
 extern bool once_wake_enabled;
 extern int	once_wake_fallback;
 
@@ -36,14 +36,20 @@ extern bool once_wake_is_woken(const OnceWaiter *waiter, TimestampTz *look_at);
 extern void once_wake_leave(OnceWaiter *waiter, int taken);
 extern void once_wake_leave_owing(OnceWaiter *waiter, int found);
 extern void once_wake_pay(Oid relid, bool taken);
+extern void once_wake_hand_on(void);
 
-/* wake_note.c: what the current transaction does */
+/*
+ * wake_note.c: what the current transaction does.  Waiters are woken when it
+ * has ended.
+ */
+#define ONCE_WAKE_AT_COMMIT		0x01
+#define ONCE_WAKE_AT_ABORT		0x02
+
 extern void once_wake_note_sent(Oid relid, uint32 n, TimestampTz due);
-extern void once_wake_note_claimed(Oid relid, bool group);
-extern void once_wake_note_look(Oid relid);
+extern void once_wake_note_look(Oid relid, int when);
 extern void once_wake_note_all(Oid relid);
 
-/* wake_table.c: at once; no page is locked */
+/* wake_table.c: these wake at once; no page is locked */
 extern void once_wake_look(Oid relid);
 extern void once_wake_at(Oid relid, TimestampTz when);
 

@@ -3,9 +3,9 @@
  * wake_note.c
  *	  What the current transaction does to queues that others wait for.
  *
- * It notes that as it goes, and wakes them when it has ended.  Notes are a few
- * words in a fixed place: to take one costs next to nothing and cannot fail, and
- * at the end of a transaction nothing may.
+ * What it does is noted, and waiters are woken when the transaction has ended.
+ * Notes are in a fixed array.  So taking a note costs next to nothing, and no
+ * error can be raised when the transaction has ended.
  *
  *-------------------------------------------------------------------------
  */
@@ -21,17 +21,21 @@
 #include "wake/wake_table.h"
 #include "wake/wake_waiter.h"
 
-/* Queues, at each level of subtransactions, that a transaction keeps apart */
+/*
+ * The most notes of a transaction.  Each is of one queue and one level of
+ * subtransactions.
+ */
 #define WAKE_NOTES			64
 
 static WakeNote notes[WAKE_NOTES];
 static int	nnotes = 0;
-static bool overflow = false;	/* there were more */
+static bool overflow = false;	/* was there no room for another? */
 
 static object_access_hook_type next_object_access_hook = NULL;
 
 static WakeNote *note_for(Oid relid);
 static WakeNote *find_note(Oid relid, int nest_level);
+static void merge_note(WakeNote *into, const WakeNote *from);
 static void level_commit(int nest_level);
 static void level_abort(int nest_level);
 static void end_transaction(bool committed);
@@ -43,7 +47,7 @@ static void wake_subxact_callback(SubXactEvent event, SubTransactionId mySubid,
 								  SubTransactionId parentSubid, void *arg);
 
 /*
- * once_wake_init hooks into all that wakes.
+ * once_wake_init registers for the events after which waiters are woken.
  */
 void
 once_wake_init(void)
@@ -57,8 +61,8 @@ once_wake_init(void)
 }
 
 /*
- * once_wake_note_sent notes that messages have been inserted.  due: when they will be
- * ready, or 0.
+ * once_wake_note_sent notes that n messages have been inserted.  due: when
+ * they become ready, or 0 if they are ready when the transaction has committed.
  */
 void
 once_wake_note_sent(Oid relid, uint32 n, TimestampTz due)
@@ -74,36 +78,21 @@ once_wake_note_sent(Oid relid, uint32 n, TimestampTz due)
 }
 
 /*
- * once_wake_note_claimed notes that messages have been claimed by this transaction:
- * they come back if it fails.  group: if it does not, the next ones of their groups
- * may be ready.
+ * once_wake_note_look notes that messages may be ready when the transaction has
+ * committed, when it has rolled back, or in both cases.
  */
 void
-once_wake_note_claimed(Oid relid, bool group)
-{
-	WakeNote   *note = note_for(relid);
-
-	if (note == NULL)
-		return;
-	note->claimed = true;
-	note->look |= group;
-}
-
-/*
- * once_wake_note_look notes that something will be ready when this transaction has
- * committed.
- */
-void
-once_wake_note_look(Oid relid)
+once_wake_note_look(Oid relid, int when)
 {
 	WakeNote   *note = note_for(relid);
 
 	if (note != NULL)
-		note->look = true;
+		note->look |= when;
 }
 
 /*
- * once_wake_note_all notes that all who wait for a queue are concerned.
+ * once_wake_note_all notes that all waiters of a queue must look when the
+ * transaction has committed.
  */
 void
 once_wake_note_all(Oid relid)
@@ -115,8 +104,8 @@ once_wake_note_all(Oid relid)
 }
 
 /*
- * note_for returns the note of a queue, of the current subtransaction, or NULL if
- * there is no table of those who wait, or no room.
+ * note_for returns the note of a queue at the current level of subtransactions.
+ * NULL: there is no table of waiters, or no room for another note.
  */
 static WakeNote *
 note_for(Oid relid)
@@ -159,7 +148,19 @@ find_note(Oid relid, int nest_level)
 }
 
 /*
- * level_commit leaves the notes of a subtransaction to its parent.
+ * merge_note adds what one note tells to another one of the same queue.
+ */
+static void
+merge_note(WakeNote *into, const WakeNote *from)
+{
+	into->sent += Min(from->sent, PG_UINT32_MAX - into->sent);
+	into->due = Min(into->due, from->due);
+	into->look |= from->look;
+	into->all |= from->all;
+}
+
+/*
+ * level_commit gives the notes of a subtransaction to its parent.
  */
 static void
 level_commit(int nest_level)
@@ -177,23 +178,17 @@ level_commit(int nest_level)
 			into = find_note(note.relid, nest_level - 1);
 			note.nest_level = nest_level - 1;
 		}
-		if (into == NULL)
-		{
+		if (into != NULL)
+			merge_note(into, &note);
+		else
 			notes[kept++] = note;
-			continue;
-		}
-		into->sent += Min(note.sent, PG_UINT32_MAX - into->sent);
-		into->due = Min(into->due, note.due);
-		into->look |= note.look;
-		into->all |= note.all;
-		into->claimed |= note.claimed;
 	}
 	nnotes = kept;
 }
 
 /*
- * level_abort wakes for what a subtransaction had claimed, and forgets what it has
- * done.
+ * level_abort wakes for what a subtransaction did that has rolled back, and
+ * removes its notes.
  */
 static void
 level_abort(int nest_level)
@@ -212,7 +207,8 @@ level_abort(int nest_level)
 }
 
 /*
- * end_transaction wakes, now that the transaction has ended for all to see.
+ * end_transaction wakes for what the transaction did.  It has ended, and
+ * snapshots see that.
  */
 static void
 end_transaction(bool committed)
@@ -234,8 +230,9 @@ forget_all(void)
 }
 
 /*
- * wake_object_access notes the drop of a table that somebody waits for.  It is locked
- * by then: who comes later waits for the lock, and finds it gone.
+ * wake_object_access notes that a table is dropped that somebody waits for.
+ * The table is locked by now.  So a waiter that comes later waits for the lock,
+ * and finds the table gone.
  */
 static void
 wake_object_access(ObjectAccessType access, Oid class_id, Oid object_id,

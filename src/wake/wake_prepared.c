@@ -3,8 +3,9 @@
  * wake_prepared.c
  *	  Waking at the end of transactions that were prepared.
  *
- * PREPARE TRANSACTION and COMMIT PREPARED are watched as they pass by.  What the
- * transaction has noted is kept in shared memory in between.
+ * PREPARE TRANSACTION and COMMIT PREPARED may be executed by different backends.
+ * In between, the notes of the transaction are in shared memory.  There is no
+ * callback for the end of a prepared transaction, so a hook watches commands.
  *
  *-------------------------------------------------------------------------
  */
@@ -21,7 +22,7 @@
 
 static ProcessUtility_hook_type next_process_utility = NULL;
 
-/* Of the transaction that this backend is about to prepare, or 0 */
+/* Hash of the name under which this backend is about to prepare, or 0 */
 static uint64 gid_hash = 0;
 
 static void watch_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
@@ -31,7 +32,7 @@ static uint64 hash_gid(const char *gid);
 static void has_ended(uint64 gid, bool committed);
 
 /*
- * once_wake_prepared_init hooks into commands.
+ * once_wake_prepared_init installs the hook.
  */
 void
 once_wake_prepared_init(void)
@@ -42,7 +43,8 @@ once_wake_prepared_init(void)
 
 /*
  * once_wake_prepared_keep keeps the notes of the transaction that has just been
- * prepared.  Without its name, it was not prepared by a command; then they are lost.
+ * prepared.  If it was not prepared by a command, its name is not known, and
+ * the notes are lost.
  */
 void
 once_wake_prepared_keep(const WakeNote *notes, int n, bool overflow)
@@ -68,6 +70,10 @@ once_wake_prepared_forget_name(void)
 	gid_hash = 0;
 }
 
+/*
+ * watch_utility remembers the name in PREPARE TRANSACTION, and wakes after
+ * COMMIT PREPARED and ROLLBACK PREPARED.
+ */
 static void
 watch_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 			  ProcessUtilityContext context, ParamListInfo params,
@@ -78,7 +84,7 @@ watch_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 	TransactionStmtKind kind = TRANS_STMT_BEGIN;
 	uint64		hash = 0;
 
-	/* The statement may be gone afterwards */
+	/* The statement may not exist any more when the command has been executed */
 	if (stmt != NULL && stmt->gid != NULL)
 	{
 		kind = stmt->kind;
@@ -96,6 +102,9 @@ watch_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 		has_ended(hash, kind == TRANS_STMT_COMMIT_PREPARED);
 }
 
+/*
+ * hash_gid returns the hash of a transaction's name, which is never 0.
+ */
 static uint64
 hash_gid(const char *gid)
 {
@@ -106,7 +115,7 @@ hash_gid(const char *gid)
 }
 
 /*
- * has_ended wakes for a transaction that was prepared, if its notes are there.
+ * has_ended wakes for what a prepared transaction did, if its notes were kept.
  */
 static void
 has_ended(uint64 gid, bool committed)

@@ -1,14 +1,14 @@
 /*-------------------------------------------------------------------------
  *
  * wake_table.c
- *	  The table of those who wait, in shared memory.
+ *	  The table of waiters, in shared memory.
  *
- * Whatever is in it is under the lock of its partition, but for the counts, which
- * are read without; entries that nobody uses are under free_lock.  See src/wake/README
- * for what may be done while one of these is held.
+ * The lock of a partition protects its entries.  The count of a partition is
+ * also read without the lock.  free_lock protects the entries that are not used.
+ * src/wake/README tells what a backend may do while it holds one of these.
  *
- * The table may be at another address in each backend, so entries are known by their
- * numbers.
+ * The table may have another address in each backend, so entries are known by
+ * their numbers.
  *
  *-------------------------------------------------------------------------
  */
@@ -37,22 +37,22 @@
 #define WAKE_PARTITIONS		128
 #define WAKE_NOBODY			(-1)
 
-/* Entries for each backend, and for those that wait for many queues */
+/* Number of entries: so many for each backend, and so many more */
 #define WAKE_ENTRIES_EACH	4
 #define WAKE_ENTRIES_MORE	1000
 
-/* Waiters that are woken with one look at the list */
+/* Waiters that are woken each time a partition is locked */
 #define WAKE_BATCH			32
 
 typedef struct WakeEntry
 {
 	Oid			database;
 	Oid			relid;
-	int			procno;			/* whose latch is to be set */
+	int			procno;			/* of the waiter, whose latch wakes it */
 	WakeKind	woken;
 	TimestampTz look_at;		/* when it looks by itself, or DT_NOEND */
 	int			older;			/* neighbours in its partition */
-	int			younger;		/* also: the next one that is free */
+	int			younger;		/* or, if not in use, the next free one */
 } WakeEntry;
 
 typedef struct WakePartition
@@ -75,12 +75,12 @@ typedef struct WakeTable
 	slock_t		free_lock;
 	int			free;
 	int			nprepared;
-	int			next_prepared;	/* the next to be replaced if all are in use */
+	int			next_prepared;	/* the next to be replaced, if all are in use */
 	LWLock		prepared_lock;
 	WakePartitionPadded partitions[WAKE_PARTITIONS];
 	WakeEntry	entries[FLEXIBLE_ARRAY_MEMBER];
 
-	/* after them, nprepared of WakePrepared */
+	/* followed by nprepared structs of type WakePrepared */
 } WakeTable;
 
 /* once.debug_fallback; milliseconds */
@@ -96,7 +96,7 @@ static Size table_size(void);
 static void init_table(void *memory);
 static void request_memory(void);
 static void make_at_startup(void);
-static void *find_segment(void);
+static WakeTable *attach_segment(void);
 static WakePrepared *prepared_array(void);
 static WakePartition *partition_of(Oid database, Oid relid);
 static bool is_empty(WakePartition *partition);
@@ -112,7 +112,8 @@ waits_for(const WakeEntry *entry, Oid relid)
 }
 
 /*
- * once_wake_table_init has the table made when the server starts, if that is now.
+ * once_wake_table_init arranges for the table to be made at the start of the
+ * server, if the library is loaded then.
  */
 void
 once_wake_table_init(void)
@@ -126,9 +127,9 @@ once_wake_table_init(void)
 }
 
 /*
- * once_wake_table_attach tells whether there is a table, and makes it if that can be
- * done now.  If it cannot, waiters poll, and nobody's work fails because of that; nor
- * is it tried again.
+ * once_wake_table_attach tells whether there is a table.  It makes the table if
+ * there is none and the server can give shared memory now.  If that fails, no
+ * error is raised: this backend does without, and does not try again.
  */
 bool
 once_wake_table_attach(void)
@@ -137,15 +138,15 @@ once_wake_table_attach(void)
 	MemoryContext caller = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
 
-	if (table != NULL || tried || !ONCE_HAS_NAMED_SEGMENTS)
+	if (table != NULL || tried || !ONCE_HAS_NAMED_SEGMENTS || IsInParallelMode())
 		return table != NULL;
 	tried = true;
 
-	/* What fails on the way is cleared away with a subtransaction */
+	/* If it fails, a subtransaction cleans up */
 	BeginInternalSubTransaction(NULL);
 	PG_TRY();
 	{
-		WakeTable  *found = find_segment();
+		WakeTable  *found = attach_segment();
 
 		ReleaseCurrentSubTransaction();
 		table = found;
@@ -174,30 +175,26 @@ once_wake_table_exists(void)
 }
 
 /*
- * once_wake_by_note wakes those who wait for what a transaction has done, now that it
- * has ended.
+ * once_wake_by_note wakes those who wait for what a transaction has done.  The
+ * transaction has ended.
  */
 void
 once_wake_by_note(const WakeNote *note, bool committed)
 {
+	if (note->look & (committed ? ONCE_WAKE_AT_COMMIT : ONCE_WAKE_AT_ABORT))
+		once_wake_look(note->relid);
 	if (!committed)
-	{
-		if (note->claimed)
-			once_wake_look(note->relid);
 		return;
-	}
 	if (note->all)
 		wake_some(note->relid, PG_INT32_MAX, WAKE_TO_LOOK, false);
 	if (note->sent > 0)
 		wake_some(note->relid, note->sent, WAKE_FOR_ONE, false);
-	if (note->look)
-		once_wake_look(note->relid);
 	if (note->due != DT_NOEND)
 		once_wake_at(note->relid, note->due);
 }
 
 /*
- * once_wake_look has one waiter look whether there is something: there may be.
+ * once_wake_look makes one waiter look, because messages may be ready.
  */
 void
 once_wake_look(Oid relid)
@@ -206,7 +203,7 @@ once_wake_look(Oid relid)
 }
 
 /*
- * once_wake_at sees to it that somebody looks when a message becomes ready.
+ * once_wake_at makes one waiter look at the time when a message becomes ready.
  */
 void
 once_wake_at(Oid relid, TimestampTz when)
@@ -223,7 +220,7 @@ once_wake_at(Oid relid, TimestampTz when)
 }
 
 /*
- * once_wake_next hands on what somebody was woken for.
+ * once_wake_next hands on a wake-up to the next waiter.
  */
 void
 once_wake_next(Oid relid, WakeKind kind)
@@ -235,8 +232,8 @@ once_wake_next(Oid relid, WakeKind kind)
 }
 
 /*
- * once_wake_database wakes all who wait in this database: a transaction has done so
- * much that it does not know for whom.
+ * once_wake_database wakes all waiters of this database, for a transaction that
+ * has used too many queues to note each of them.
  */
 void
 once_wake_database(void)
@@ -278,8 +275,8 @@ once_wake_database(void)
 }
 
 /*
- * once_wake_anybody tells whether anybody waits for a queue, or perhaps for another
- * one of the same partition.
+ * once_wake_anybody tells whether anybody waits for a queue.  It may return true
+ * because of another queue in the same partition.
  */
 bool
 once_wake_anybody(Oid relid)
@@ -288,8 +285,9 @@ once_wake_anybody(Oid relid)
 }
 
 /*
- * once_wake_entry_add makes this backend the youngest of those who wait for a queue.
- * Whatever is committed from then on wakes it; the barrier is in the count.
+ * once_wake_entry_add adds an entry for this backend, as the youngest of those
+ * who wait for a queue.  Whatever commits from now on wakes it: incrementing the
+ * count is a memory barrier.
  */
 int
 once_wake_entry_add(Oid relid)
@@ -329,8 +327,9 @@ once_wake_entry_add(Oid relid)
 }
 
 /*
- * once_wake_entry_remove takes an entry out.  What it was woken for and has not
- * taken over yet, and when it would have looked, is for the caller to hand on.
+ * once_wake_entry_remove removes an entry.  *woken: what it was woken for and
+ * has not taken over; *look_at: when it would have looked.  The caller hands
+ * these on.
  */
 void
 once_wake_entry_remove(int e, WakeKind *woken, TimestampTz *look_at)
@@ -359,8 +358,8 @@ once_wake_entry_remove(int e, WakeKind *woken, TimestampTz *look_at)
 }
 
 /*
- * once_wake_entry_take takes over what the entry has been woken for, and when its
- * owner would have looked, as it is about to look.
+ * once_wake_entry_take takes over from an entry what it was woken for, and when
+ * it would have looked, because its owner is about to look.
  */
 WakeKind
 once_wake_entry_take(int e, TimestampTz *look_at)
@@ -379,8 +378,8 @@ once_wake_entry_take(int e, TimestampTz *look_at)
 }
 
 /*
- * once_wake_entry_set_time notes when the owner of the entry is going to look, unless
- * somebody looks at that queue before.
+ * once_wake_entry_set_time notes when the owner of the entry will look, unless
+ * another waiter of that queue will have looked by then.
  */
 void
 once_wake_entry_set_time(int e, TimestampTz look_at)
@@ -404,8 +403,8 @@ once_wake_entry_set_time(int e, TimestampTz look_at)
 }
 
 /*
- * once_wake_entry_read tells what an entry has been woken for, and when its owner
- * has to look, as others may have noted.
+ * once_wake_entry_read tells what an entry has been woken for, and when its
+ * owner has to look.  Others may have set that time.
  */
 WakeKind
 once_wake_entry_read(int e, TimestampTz *look_at)
@@ -422,9 +421,9 @@ once_wake_entry_read(int e, TimestampTz *look_at)
 }
 
 /*
- * once_wake_prepared_put keeps the notes of a transaction that is prepared now, in
- * place of those of another one of the name; if need be, of one that was forgotten
- * here.
+ * once_wake_prepared_put keeps the notes of a transaction that has been
+ * prepared.  If all places are in use, some are of transactions whose end was
+ * missed, and one is replaced.
  */
 void
 once_wake_prepared_put(const WakePrepared *prepared)
@@ -456,7 +455,8 @@ once_wake_prepared_put(const WakePrepared *prepared)
 }
 
 /*
- * once_wake_prepared_take takes out the notes of the transaction of a name.
+ * once_wake_prepared_take removes the notes of a prepared transaction, and
+ * returns them.  Returns false if there are none.
  */
 bool
 once_wake_prepared_take(uint64 gid, WakePrepared *prepared)
@@ -504,7 +504,7 @@ prepared_array(void)
 }
 
 /*
- * init_table makes a table of memory that nobody else knows yet.
+ * init_table initializes the table.  Nobody else uses this memory yet.
  */
 static void
 init_table(void *memory)
@@ -555,11 +555,11 @@ make_at_startup(void)
 }
 
 /*
- * find_segment returns the table that the server makes while it runs, or NULL if it
- * cannot.
+ * attach_segment makes the table while the server is running, or attaches to it.
+ * Returns NULL if the server cannot do that.
  */
-static void *
-find_segment(void)
+static WakeTable *
+attach_segment(void)
 {
 	bool		found;
 
@@ -575,8 +575,8 @@ partition_of(Oid database, Oid relid)
 }
 
 /*
- * is_empty tells whether nobody is in a partition, who could be woken for what the
- * caller has made ready before.
+ * is_empty tells whether a partition has no entries.  A waiter that adds one
+ * later sees all that the caller has made ready before.
  */
 static bool
 is_empty(WakePartition *partition)
@@ -586,8 +586,9 @@ is_empty(WakePartition *partition)
 }
 
 /*
- * wake_some wakes up to n of those who wait for a queue and have not been woken.
- * pending_will_do: not if one has been woken to look, and has not begun.
+ * wake_some wakes the n oldest waiters of a queue that have not been woken yet.
+ * pending_will_do: it wakes none if a waiter that was woken to look has not
+ * begun its look.
  */
 static void
 wake_some(Oid relid, int64 n, WakeKind kind, bool pending_will_do)
@@ -627,8 +628,8 @@ wake_some(Oid relid, int64 n, WakeKind kind, bool pending_will_do)
 }
 
 /*
- * is_look_pending tells whether one of those who wait for a queue has been woken to
- * look, and has not begun.  The partition is locked.
+ * is_look_pending tells whether a waiter of a queue was woken to look and has
+ * not begun its look.  The partition is locked.
  */
 static bool
 is_look_pending(const WakePartition *partition, Oid relid)
@@ -644,8 +645,8 @@ is_look_pending(const WakePartition *partition, Oid relid)
 }
 
 /*
- * tell_time has the oldest waiter of a queue look at a time, unless somebody does so
- * by then.
+ * tell_time makes the oldest waiter of a queue look at a time, unless a waiter
+ * will have looked by then.
  */
 static void
 tell_time(Oid relid, TimestampTz when)

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * wake_table.h
- *	  The table of those who wait, in shared memory.
+ *	  The table of waiters, in shared memory.
  *
  *-------------------------------------------------------------------------
  */
@@ -10,34 +10,35 @@
 
 #include "datatype/timestamp.h"
 
-/* What a waiter is woken for; what somebody wakes others for */
+/* What a waiter is woken for */
 typedef enum WakeKind
 {
 	WAKE_NONE,
-	WAKE_FOR_ONE,				/* there is a message for each that is woken */
-	WAKE_TO_LOOK				/* there may be some, nobody has counted */
+	WAKE_FOR_ONE,				/* there is a message for each woken waiter */
+	WAKE_TO_LOOK				/* there may be some; nobody has counted */
 } WakeKind;
 
-/* What a transaction has done to a queue that others wait for */
+/* What a transaction has done to a queue that others may wait for */
 typedef struct WakeNote
 {
 	Oid			relid;
 	int			nest_level;
-	uint32		sent;			/* at commit: messages that are ready, */
-	TimestampTz due;			/* when the first other one is, or DT_NOEND, */
-	bool		look;			/* something else is ready, */
-	bool		all;			/* or everybody is concerned */
-	bool		claimed;		/* at abort: something may be ready again */
+	uint32		sent;			/* messages that are ready at commit */
+	TimestampTz due;			/* when the first of the others becomes ready,
+								 * or DT_NOEND */
+	int			look;			/* ONCE_WAKE_AT_COMMIT, ONCE_WAKE_AT_ABORT:
+								 * something else may be ready then */
+	bool		all;			/* at commit, all waiters must look */
 } WakeNote;
 
-/* The notes of a transaction that has been prepared; room for so many queues */
+/* The notes of a prepared transaction, with room for so many */
 #define WAKE_PREPARED_NOTES	8
 
 typedef struct WakePrepared
 {
-	uint64		gid;			/* a hash; 0: not in use */
+	uint64		gid;			/* hash of its name; 0: not in use */
 	Oid			database;
-	bool		overflow;		/* there was no room for all */
+	bool		overflow;		/* there were more notes */
 	int			nnotes;
 	WakeNote	notes[WAKE_PREPARED_NOTES];
 } WakePrepared;
@@ -50,7 +51,7 @@ extern void once_wake_database(void);
 extern void once_wake_next(Oid relid, WakeKind kind);
 extern bool once_wake_anybody(Oid relid);
 
-/* Entries, by number; -1: there is none left */
+/* Entries are known by their numbers; -1: no entry */
 extern int	once_wake_entry_add(Oid relid);
 extern void once_wake_entry_remove(int entry, WakeKind *woken, TimestampTz *look_at);
 extern WakeKind once_wake_entry_take(int entry, TimestampTz *look_at);

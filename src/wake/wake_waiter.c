@@ -1,13 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * wake_waiter.c
- *	  A backend that waits: for which queues, what it has been woken for, and what
- *	  becomes of that if it takes nothing.
+ *	  A backend that waits: for which queues, what it was woken for, and who gets
+ *	  the wake-up if it takes nothing.
  *
- * A wait ends by one of two calls that say what has come of it, or by an error.  Then
- * it is ended by the rollback of the (sub)transaction that it has begun in, so that
- * no way out leaves an entry in the table.  A wait may have another one in it: code
- * that runs while a message is taken may itself wait.
+ * A wait ends by a call that says what came of it, or by an error.  After an
+ * error, the rollback of the (sub)transaction in which the wait began ends it.
+ * So no entry is left in the table, however the wait ends.  Waits can be nested:
+ * code of users that runs while a message is taken may itself wait.
  *
  *-------------------------------------------------------------------------
  */
@@ -31,20 +31,23 @@ typedef struct WakeWish
 	Oid			relid;
 	int			entry;
 
-	/* What it has been woken for, or which time, and looks after now */
+	/* What the current look is for, taken over from the entry */
 	WakeKind	woken;
 	TimestampTz look_at;
 } WakeWish;
 
 struct OnceWaiter
 {
-	int			nest_level;
-	OnceWaiter *outer;
+	int			nest_level;		/* of subtransactions, when it began */
+	OnceWaiter *outer;			/* the wait that this one is nested in */
 	int			n;
 	WakeWish	wishes[FLEXIBLE_ARRAY_MEMBER];
 };
 
-/* What once.wait was woken for, when it has said so to its caller */
+/*
+ * once.wait takes nothing: its session is about to.  Until then, this is the
+ * wake-up that the backend has used and not earned.
+ */
 typedef struct WakeDebt
 {
 	Oid			relid;
@@ -55,22 +58,26 @@ static OnceWaiter *innermost = NULL;
 static WakeDebt debt = {InvalidOid, WAKE_NONE};
 
 static void leave(OnceWaiter *waiter, int served);
-static void hand_on_debt(void);
 static void end_of_backend(int code, Datum arg);
 
 /*
- * once_wake_join makes this backend wait for some queues, or returns NULL if it has
- * to poll.
+ * once_wake_join makes this backend a waiter of n queues.  Returns NULL if it
+ * cannot be woken, so that it has to poll.
  */
 OnceWaiter *
 once_wake_join(const Oid *relids, int n)
 {
+	static bool registered = false;
 	OnceWaiter *waiter;
 
 	Assert(n <= ONCE_WAKE_MAX_QUEUES);
 	if (!once_wake_enabled || !once_wake_table_attach())
 		return NULL;
-	hand_on_debt();
+	if (!registered)
+	{
+		before_shmem_exit(end_of_backend, (Datum) 0);
+		registered = true;
+	}
 	waiter = MemoryContextAlloc(TopMemoryContext,
 								offsetof(OnceWaiter, wishes) + n * sizeof(WakeWish));
 	waiter->nest_level = GetCurrentTransactionNestLevel();
@@ -94,7 +101,7 @@ once_wake_join(const Oid *relids, int n)
 }
 
 /*
- * once_wake_is_for tells whether these are the queues that it waits for.
+ * once_wake_is_for tells whether a waiter waits for exactly these queues.
  */
 bool
 once_wake_is_for(const OnceWaiter *waiter, const Oid *relids, int n)
@@ -104,13 +111,14 @@ once_wake_is_for(const OnceWaiter *waiter, const Oid *relids, int n)
 	if (waiter->n != n)
 		return false;
 	for (i = 0; i < n && waiter->wishes[i].relid == relids[i]; i++)
-		 /* the same */ ;
+		 /* go on */ ;
 	return i == n;
 }
 
 /*
- * once_wake_before_look takes over what it has been woken for.  Whoever makes
- * something ready from then on wakes it again.
+ * once_wake_before_look takes over what the waiter was woken for.  Messages that
+ * become ready from now on wake it again.  So the snapshot of the look must be
+ * taken later than this.
  */
 void
 once_wake_before_look(OnceWaiter *waiter)
@@ -129,8 +137,8 @@ once_wake_before_look(OnceWaiter *waiter)
 }
 
 /*
- * once_wake_before_sleep is called when it has looked and found nothing.  times: when
- * it knows of something in each queue, or DT_NOEND.
+ * once_wake_before_sleep is called when the waiter has looked and found nothing.
+ * times: when a message becomes ready in each queue, or DT_NOEND.
  */
 void
 once_wake_before_sleep(OnceWaiter *waiter, const TimestampTz *times)
@@ -149,8 +157,8 @@ once_wake_before_sleep(OnceWaiter *waiter, const TimestampTz *times)
 }
 
 /*
- * once_wake_is_woken tells whether it has been woken, and if not, *look_at is when it
- * is to look by itself, or DT_NOEND.
+ * once_wake_is_woken tells whether a waiter has been woken.  If not, *look_at is
+ * the time when it has to look by itself, or DT_NOEND.
  */
 bool
 once_wake_is_woken(const OnceWaiter *waiter, TimestampTz *look_at)
@@ -170,10 +178,11 @@ once_wake_is_woken(const OnceWaiter *waiter, TimestampTz *look_at)
 }
 
 /*
- * once_wake_leave ends a wait.  taken: the queue, by its place, from which it has got
- * something; -1: none.
+ * once_wake_leave ends a wait.  taken: the number of the queue from which
+ * messages were taken, or -1.
  *
- * Who has got something that nobody has counted has the next one look for more.
+ * If it was not woken for a message that somebody counted, there may be more, so
+ * the next waiter has to look.
  */
 void
 once_wake_leave(OnceWaiter *waiter, int taken)
@@ -188,27 +197,21 @@ once_wake_leave(OnceWaiter *waiter, int taken)
 }
 
 /*
- * once_wake_leave_owing ends a wait that has found something, and has left it there
- * for its caller.
+ * once_wake_leave_owing ends a wait that has found something in a queue and has
+ * left it there, for its session to take.
  */
 void
 once_wake_leave_owing(OnceWaiter *waiter, int found)
 {
-	static bool registered = false;
-
-	if (!registered)
-	{
-		before_shmem_exit(end_of_backend, (Datum) 0);
-		registered = true;
-	}
+	once_wake_hand_on();
 	debt.relid = waiter->wishes[found].relid;
 	debt.woken = waiter->wishes[found].woken == WAKE_FOR_ONE ? WAKE_FOR_ONE : WAKE_TO_LOOK;
 	leave(waiter, found);
 }
 
 /*
- * once_wake_pay is called when this backend has claimed, or has found nothing to
- * claim: what it owed to others is done.
+ * once_wake_pay is called when this backend has tried to claim messages of a
+ * queue, whether or not there were any.  That settles its debt.
  */
 void
 once_wake_pay(Oid relid, bool taken)
@@ -223,8 +226,21 @@ once_wake_pay(Oid relid, bool taken)
 }
 
 /*
- * once_wake_waiter_abort ends the waits that were begun at this nesting level, or a
- * deeper one, and have failed.
+ * once_wake_hand_on hands the debt on to the next waiter, because the session
+ * waits again, or ends, without having tried to claim.
+ */
+void
+once_wake_hand_on(void)
+{
+	WakeKind	woken = debt.woken;
+
+	debt.woken = WAKE_NONE;
+	once_wake_next(debt.relid, woken);
+}
+
+/*
+ * once_wake_waiter_abort ends the waits that began at this nesting level or a
+ * deeper one.  They have failed.
  */
 void
 once_wake_waiter_abort(int nest_level)
@@ -234,10 +250,10 @@ once_wake_waiter_abort(int nest_level)
 }
 
 /*
- * leave takes the waiter out of the table, and hands on what it was woken for and
- * what times it knew, but for the queue in which it has been served.
+ * leave removes a waiter from the table.  It hands on what the waiter was woken
+ * for, except in the queue where that was used, and the times that it knew.
  *
- * It may be called while a transaction is rolled back.
+ * It may be called while a transaction is being rolled back.
  */
 static void
 leave(OnceWaiter *waiter, int served)
@@ -254,7 +270,7 @@ leave(OnceWaiter *waiter, int served)
 
 		once_wake_entry_remove(wish->entry, &woken, &look_at);
 
-		/* Woken twice, it was woken for two */
+		/* If it was woken again during its look, that was for another message */
 		once_wake_next(wish->relid, woken);
 		if (i != served)
 			once_wake_next(wish->relid, wish->woken);
@@ -266,19 +282,11 @@ leave(OnceWaiter *waiter, int served)
 }
 
 /*
- * hand_on_debt is for who waits again, or ends, without having claimed.
+ * end_of_backend hands on all that this backend was woken for.
  */
-static void
-hand_on_debt(void)
-{
-	WakeKind	woken = debt.woken;
-
-	debt.woken = WAKE_NONE;
-	once_wake_next(debt.relid, woken);
-}
-
 static void
 end_of_backend(int code, Datum arg)
 {
-	hand_on_debt();
+	once_wake_waiter_abort(0);
+	once_wake_hand_on();
 }

@@ -97,7 +97,7 @@ CREATE FUNCTION public.hostile_value(routine name, queue text, argument text, ty
     WHEN argument IN ('max_messages', 'max_attempts') THEN '2'
   END
 $$;
--- (All but wait, which cannot be called in a transaction, and is called by itself.)
+-- once.wait cannot be called in a transaction block, so :attack calls it directly.
 CREATE TABLE public.hostile_call (routine name, queue text, call text);
 GRANT SELECT ON public.hostile_call TO PUBLIC;
 INSERT INTO public.hostile_call

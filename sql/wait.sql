@@ -1,7 +1,7 @@
--- once.wait: which of several queues has something.
+-- once.wait tells which of several queues has something.
 SELECT once.create_queue('a', retry_delay => '0', retry_delay_max => '0'), once.create_queue('b', max_attempts => 1, retry_delay => '0', retry_delay_max => '0');
 
--- Nothing; then the first of those that have something, in the order given.  It stays where it is.
+-- At first no queue has anything; then the first one that has is returned, in the order given.  The message is not taken.
 CALL once.wait(ARRAY['a', 'b'], '0');
 CALL once.wait(ARRAY['a', 'b'], '10 ms');
 SELECT once.send('b', '1') > 0 AS sent;
@@ -12,7 +12,7 @@ CALL once.wait(ARRAY['a', 'b'], '1 h');
 CALL once.wait(ARRAY['b', 'a'], '1 h');
 SELECT q, payload, state, attempt FROM (VALUES ('a'), ('b')) AS v (q), once.peek(q) ORDER BY q;
 
--- A message that nobody can have now is nothing; one that is dead is: receive takes it away.
+-- A message that cannot be delivered now does not count; a dead one does, as receive would take it away.
 SELECT payload FROM once.lease('a', '1 h');
 CALL once.wait(ARRAY['a'], '0');
 SELECT once.send('a', '3', delay => '1 h') > 0 AS sent;
@@ -27,7 +27,7 @@ SELECT once.send('a', '4', group_id => 'g') > 0 AS sent, once.send('a', '5', gro
 SELECT payload FROM once.lease('a', '1 h');
 CALL once.wait(ARRAY['a'], '0');
 
--- A paused queue has nothing, and does not keep others from it.
+-- A paused queue has nothing.  The others are not affected.
 SELECT once.send('a', '6') > 0 AS sent, once.send('b', '7') > 0 AS sent;
 SELECT once.pause('a', 'consume');
 CALL once.wait(ARRAY['a', 'b'], '1 h');
@@ -35,7 +35,7 @@ CALL once.wait(ARRAY['a'], '0');
 SELECT once.resume('a');
 CALL once.wait(ARRAY['a', 'b'], '1 h');
 
--- Also without being woken, and in a procedure, of which it commits what has been done.
+-- It also works by polling, and in a DO block, where it commits what was done before.
 SET once.wake = off;
 CALL once.wait(ARRAY['a'], '1 h');
 SELECT once.purge('a');
@@ -53,17 +53,25 @@ BEGIN
 END $$;
 TABLE done;
 
--- Not where it could not end the transaction.
+-- It is refused where it could not end the transaction, and in a read-only transaction.
 BEGIN;
 CALL once.wait(ARRAY['a'], '0');
 ROLLBACK;
 CREATE FUNCTION waits() RETURNS void LANGUAGE plpgsql AS $$ DECLARE ready text; BEGIN CALL once.wait(ARRAY['a'], '0', ready); END $$;
 SELECT waits();
+DO $$
+DECLARE
+  ready text;
+BEGIN
+  CALL once.wait(ARRAY['a'], '0', ready);
+EXCEPTION WHEN division_by_zero THEN
+  NULL;
+END $$;
 SET default_transaction_read_only = on;
 CALL once.wait(ARRAY['a'], '0');
 RESET default_transaction_read_only;
 
--- Whatever the isolation level, as each look is a transaction of its own
+-- The isolation level does not matter, because each look is a transaction of its own.
 SET default_transaction_isolation = 'serializable';
 CALL once.wait(ARRAY['a', 'b'], '1 h');
 CALL once.wait(ARRAY['a'], '20 ms');
@@ -87,7 +95,7 @@ SELECT once.send('w100', '1') > 0 AS sent;
 CALL once.wait(:'hundred', '1 h');
 CALL once.wait(:'hundred'::text[] || ARRAY['w101'], '0');
 
--- Rights are those of a consumer.
+-- The caller needs the rights of a consumer.
 CREATE ROLE regress_waiter;
 SELECT once.grant_queue('a', 'regress_waiter', 'consume'), once.grant_queue('b', 'regress_waiter', 'observe');
 SET ROLE regress_waiter;

@@ -126,6 +126,20 @@ is(finish($w[1]), '1', 'and is told when the first one has ended without taking 
 finish($w[0]);
 nobody_left('debt');
 
+# The same if the session waits for another queue, and finds something there at once.
+@w = (start_waiter('w2', "CALL once.wait(ARRAY['q'], '1 h'); SELECT pg_advisory_lock_shared($debug_lock); CALL once.wait(ARRAY['other'], '1 h'); SELECT pg_sleep(1000)"));
+push @w, start_waiter('w3', "SELECT payload FROM once.pop('q', wait => '60 s')");
+$holder = hold();
+value("SELECT once.send('q', '1')");
+ok(is_in('w2', $locked), 'a session is told of a message');
+value("SELECT once.send('other', '2')");
+$holder->quit;
+is(finish($w[1]), '1', 'and another one gets it when the first one waits for another queue');
+value("SELECT pg_terminate_backend(" . pid_of('w2') . ')');
+finish($w[0]);
+value("SELECT once.purge('other')");
+nobody_left('another queue');
+
 # The client of a waiter has gone; its wake-up goes to the next one.
 @w = map { start_waiter("w$_", "SELECT payload FROM once.lease('q', '1 h', wait => '60 s')") } 1 .. 2;
 $pid = pid_of('w1');

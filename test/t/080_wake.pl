@@ -30,7 +30,8 @@ sub start_waiter
 	my $waiter = { name => $name, output => '' };
 
 	local $ENV{PGAPPNAME} = $name;
-	local $ENV{PGOPTIONS} = $args{options} // '';
+	# At its end, a wait looks once more.  So if its wake-up is lost, it must not come to its end.
+	local $ENV{PGOPTIONS} = '-c statement_timeout=40s ' . ($args{options} // '');
 	$waiter->{run} = IPC::Run::start([ 'psql', '-XAtq', '-v', 'VERBOSITY=sqlstate', '-d', $node->connstr('postgres'), map { ('-c', $_) } split(/;\s*/, $statements) ],
 		'<', \undef, '>&', \$waiter->{output}, IPC::Run::timeout(120));
 	is_in($name, $args{state} // $asleep) or die "$name does not wait";

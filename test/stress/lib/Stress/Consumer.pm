@@ -27,6 +27,7 @@ sub step
 		receive_transaction => 20,
 		receive_loop => 6,
 		receive_in_savepoint => 5,
+		receive_waiting => 6,
 		lease => 20,
 		held => 45,
 		pop => 10,
@@ -120,6 +121,26 @@ sub receive_failing
 		  . "SELECT count(once.ack(receipt)) FROM m");
 
 	$self->end($state, rollback => 5);
+}
+
+# Wait for messages, in one of the two ways or in both.
+sub receive_waiting
+{
+	my ($self) = @_;
+	my $milliseconds = $self->roll(100);
+	my $n = $self->size(10);
+
+	$self->try_run("CALL once.wait(ARRAY['$self->{queue}'], '$milliseconds ms')") if $self->chance(50);
+	$self->try_run('BEGIN');
+	my ($state, $rows) = $self->try_run($self->taking("once.receive('$self->{queue}', $n, wait => '$milliseconds ms')"));
+	my @messages = $self->messages($rows);
+	for my $message (@messages)
+	{
+		last if $message->{poison} or $state ne '00000';
+		($state) = $self->try_run($self->effect($message, 'wait'), "SELECT once.ack('$message->{receipt}')");
+	}
+	$state = 'P0001' if grep { $_->{poison} } @messages;
+	$self->end($state, rollback => 15);
 }
 
 sub receive

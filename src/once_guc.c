@@ -30,7 +30,7 @@ void
 once_guc_init(void)
 {
 	DefineCustomIntVariable("once.debug_fallback",
-							"Sets after what time who waits for messages looks without having been woken.",
+							"Sets the time after which a waiting call looks for messages without having been woken.",
 							"Meant for the extension's own tests.",
 							&once_wake_fallback,
 							ONCE_WAKE_FALLBACK, 1, INT_MAX,
@@ -77,8 +77,8 @@ once_guc_init(void)
 							 NULL, NULL, NULL);
 
 	DefineCustomBoolVariable("once.wake",
-							 "Lets the session sleep until it is woken, when it waits for messages.",
-							 "Otherwise it looks for them again and again.",
+							 "Lets a call that waits for messages sleep until it is woken.",
+							 "Otherwise it polls.",
 							 &once_wake_enabled,
 							 true,
 							 PGC_USERSET,

@@ -47,8 +47,8 @@
 #endif
 
 /*
- * 17 gives shared memory by a name to those who come when the server runs.
- * Before, it had to be asked for at the start.
+ * Since 17, a backend can make or find shared memory by its name while the
+ * server is running.  Before, it had to be requested at the start.
  */
 #if PG_VERSION_NUM >= 170000
 #include "storage/dsm_registry.h"

@@ -211,7 +211,7 @@ COMMENT ON FUNCTION once.pop(text, integer, interval) IS
 CREATE PROCEDURE once.wait(queues text[], timeout interval, INOUT ready text DEFAULT NULL)
 AS 'MODULE_PATHNAME', 'once_wait' LANGUAGE C;
 COMMENT ON PROCEDURE once.wait(text[], interval, text) IS
-'Sleeps until one of the queues has something for a consumer, and tells which in ready: the first, in the order of queues, that has; NULL if none has in that time. Takes nothing: call receive, lease or pop next, which may find that somebody else was faster. queues: 1 to 100. timeout: zero to 1 hour. Holds no snapshot and no lock on a queue while it sleeps; so it ends the transaction, and cannot be called in a transaction block or from a function. A paused queue has nothing until it is resumed. Requires SELECT and DELETE on the tables.';
+'Sleeps until one of the queues has something for a consumer. ready: the first such queue, in the order given; NULL if there is none within the time. Takes nothing: call receive, lease or pop next; if another consumer was faster, they return nothing. queues: 1 to 100 names. timeout: zero to 1 hour. Ends the transaction, so that it holds no snapshot and no lock on a queue while it sleeps; so it cannot be called in a transaction block, a function or an EXCEPTION block. A paused queue has nothing until it is resumed. Requires SELECT and DELETE on the tables.';
 
 CREATE FUNCTION once.ack(receipt uuid)
 RETURNS void

@@ -1,5 +1,5 @@
-# Waiters are cancelled and terminated at random while messages come.  Each message is delivered all the same, and no wake-up is
-# lost: nobody looks by itself here, so a message whose wake-up is lost would stay.
+# Waiters are cancelled and terminated at random while messages come.  Nobody looks by itself here, so a message would stay if its
+# wake-up were lost with a waiter.
 
 use strict;
 use warnings;
@@ -22,7 +22,7 @@ my $db = $node->connstr('postgres');
 $node->safe_psql('postgres', "SELECT once.create_queue(q, retry_delay => '0', retry_delay_max => '0', max_attempts => 1000) FROM unnest('{q,other}'::text[]) q;"
 	. 'CREATE TABLE sent (n int PRIMARY KEY); CREATE TABLE effect (n int)');
 
-# Each consumer connects again and again, and waits in one of these ways.  Leases are short, because those of killed sessions last.
+# Each consumer waits again and again, in one of these ways.  Leases are short, because those of killed sessions last.
 my $insert = "INSERT INTO effect SELECT (payload->>'n')::int FROM";
 my %ways = (
 	pop => "$insert once.pop('q', wait => '60 s')",
@@ -33,27 +33,68 @@ my %ways = (
 	rollback => "BEGIN; SELECT FROM once.receive('q', wait => '60 s'); ROLLBACK");
 my $dir = $PostgreSQL::Test::Utils::tmp_check;
 my @consumers;
-for my $name ('rollback', map { ($_) x 2 } qw(pop receive lease procedure))
+append_to_file("$dir/$_.sql", "$ways{$_};\n") for keys %ways;
+start_round(0);
+for my $name ('rollback', map { ($_) x 3 } qw(pop receive lease procedure))
 {
-	append_to_file("$dir/$name.sql", "$ways{$name};\n") unless -e "$dir/$name.sql";
+	# After an error, it rests until the next round: a consumer that begins to wait looks at first, and would find what was lost.
+	my $loop = 'until [ -e "$1/stop" ]; do psql -XAtq -v ON_ERROR_STOP=1 -d "$2" -f "$1/$3.sql" || '
+	  . '{ r=$(cat "$1/round"); until [ "$(cat "$1/round")" != "$r" ] || [ -e "$1/stop" ]; do sleep 0.1; done; }; done >>"$1/$3.log" 2>&1';
 	local $ENV{PGAPPNAME} = "waiter $name";
-	push @consumers, IPC::Run::start([ 'sh', '-c', 'until [ -e "$1/stop" ]; do psql -XAtq -d "$2" -f "$1/$3.sql"; done >>"$1/$3.log" 2>&1',
-			'sh', $dir, $db, $name ], '<', \undef);
+	push @consumers, IPC::Run::start([ 'sh', '-c', $loop, 'sh', $dir, $db, $name ], '<', \undef);
+}
+
+# The file is replaced at once, so that nobody reads a part of it.
+sub start_round
+{
+	my ($round) = @_;
+	append_to_file("$dir/round.new", $round);
+	rename("$dir/round.new", "$dir/round") or die "could not rename: $!\n";
+}
+
+my $waiters = "FROM pg_stat_activity WHERE application_name LIKE 'waiter %' AND wait_event_type = 'Extension'";
+
+# Send some messages, and end one of the waiters: mostly the one that is woken.  Some are stopped until the messages are there, so that
+# they are ended between their wake-up and their look.
+sub send_and_end
+{
+	my ($session, $values) = @_;
+	my $how = rand() < 0.5 ? 'terminate' : 'cancel';
+	my $pid = $session->query_safe("SELECT pid $waiters ORDER BY " . (rand() < 0.7 ? 'query_start' : 'random()') . ' LIMIT 1');
+	my $send = "WITH s AS (INSERT INTO sent VALUES $values RETURNING n) SELECT count(once.send('q', jsonb_build_object('n', n))) FROM s";
+	my $end = "SELECT pg_${how}_backend(" . ($pid || 0) . ')';
+	my $stop = $pid && rand() < 0.5;
+
+	if ($stop)
+	{
+		kill 'STOP', $pid;
+		# It goes on in any case, even if it has a lock that the sender needs.
+		system("(sleep 0.1; kill -CONT $pid) >/dev/null 2>&1 &");
+	}
+	if ($stop or rand() < 0.5)
+	{
+		$session->query_safe($send);
+		$session->query_safe($end);
+	}
+	else
+	{
+		$session->query_safe("BEGIN; $send; $end; COMMIT");
+	}
 }
 
 my $session = $node->background_psql('postgres');
+$session->query_safe('SET client_min_messages = error');
 my $n = 0;
-my ($killed, $cancelled) = (0, 0);
-for my $round (1 .. 6)
+for my $round (1 .. 8)
 {
-	for (1 .. 25)
+	# Those that were ended last have come to rest by now, mostly.
+	sleep(0.5);
+	start_round($round);
+	$node->poll_query_until('postgres', "SELECT count(*) >= 8 $waiters") or die "the consumers do not wait\n";
+	for (1 .. 6)
 	{
-		my $sent = join(', ', map { '(' . ++$n . ')' } 1 .. 1 + rand(3));
-		$session->query_safe("WITH s AS (INSERT INTO sent VALUES $sent RETURNING n) SELECT count(once.send('q', jsonb_build_object('n', n))) FROM s");
-		my $how = rand() < 0.5 ? 'terminate' : 'cancel';
-		$how eq 'cancel' ? $cancelled++ : $killed++;
-		$session->query_safe("SELECT count(pg_${how}_backend(pid)) FROM (SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'waiter %' ORDER BY random() LIMIT 1) a");
-		sleep(rand(0.03));
+		send_and_end($session, join(', ', map { '(' . ++$n . ')' } 1 .. 1 + rand(2)));
+		sleep(rand(0.02));
 	}
 	# Nothing else is done until all messages have had their effect.
 	my $deadline = time() + 30;
@@ -66,7 +107,6 @@ for my $round (1 .. 6)
 	last if $left;
 }
 is($node->safe_psql('postgres', 'SELECT count(*) - count(DISTINCT n) FROM effect'), '0', 'each of them once');
-note("$n messages, $killed waiters terminated, $cancelled cancelled");
 
 append_to_file("$dir/stop", '');
 for my $consumer (@consumers)

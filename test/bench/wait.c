@@ -2,16 +2,19 @@
  * wait.c
  *	  How long a message takes from its sender to a consumer that waits for it.
  *
- * wait CONTENDER WAITERS RATE SECONDS
+ * wait CONTENDER WAITERS QUEUES RATE SECONDS
  *
- * One connection sends RATE messages a second, at random moments on average so far
- * apart; WAITERS others each wait for one, take it, and wait again.  Who connects where
- * is told by the environment (PGHOST and so on).  The message says when its sender began, by
- * the clock of this process, so what is measured has the sender's round trip in it.
+ * One connection sends RATE messages a second, on average, at random times, to
+ * QUEUES queues in turn.  WAITERS other connections wait for a message, take it,
+ * and wait again; each waits for one queue.  The environment (PGHOST and so on)
+ * tells where to connect.  A message carries the time when its sender began, by
+ * the clock of this process.  So the delivery includes the sender's round trip.
  *
- * Prints, separated by spaces: messages sent, messages taken, the sender's round trip (p50, p99),
- * and the delivery (p50, p99), in microseconds.
+ * Prints, separated by spaces: messages sent, messages taken, the sender's round
+ * trip (p50 and p99), and the delivery (p50 and p99), in microseconds.
  */
+#define _GNU_SOURCE
+
 #include <poll.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -21,41 +24,46 @@
 
 #include "libpq-fe.h"
 
+/* How a contender sends and waits; %d stands for the number of the queue */
 typedef struct Contender
 {
 	const char *name;
-	const char *begin;			/* said by each consumer first */
-	const char *send;			/* $1: the message */
-	const char *wait;			/* NULL: for a notification, and then it takes */
-	const char *take;			/* NULL: what waits takes */
+	const char *begin;			/* executed first by each consumer */
+	const char *send;			/* $1: the message; $2: number of the queue */
+	const char *wait;			/* NULL: wait for a notification, and take */
+	const char *take;			/* NULL: "wait" takes the message */
 } Contender;
 
 #define TEXTBOOK_SEND \
-	"WITH m AS (INSERT INTO bench.textbook (payload) VALUES ($1::jsonb)) SELECT pg_notify('bench', '')"
+	"WITH m AS (INSERT INTO bench.textbook (payload) VALUES ($1::jsonb))" \
+	" SELECT pg_notify('bench', $2::text)"
 #define TEXTBOOK_TAKE \
-	"DELETE FROM bench.textbook WHERE id = (SELECT id FROM bench.textbook ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED)" \
-	" RETURNING payload"
-#define ONCE_SEND	"SELECT once.send('bench', $1::jsonb)"
-#define ONCE_POP	"SELECT payload FROM once.pop('bench', wait => '60 s')"
+	"DELETE FROM bench.textbook WHERE id = (SELECT id FROM bench.textbook" \
+	" ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED) RETURNING payload"
+#define ONCE_SEND	"SELECT once.send('wait' || $2::text, $1::jsonb)"
+#define ONCE_POP	"SELECT payload FROM once.pop('wait%d', wait => '60 s')"
 
 static const Contender contenders[] = {
 	{"once", "SET once.wake = on", ONCE_SEND, ONCE_POP, NULL},
-	{"procedure", "SET once.wake = on", ONCE_SEND, "CALL once.wait(ARRAY['bench'], '1 h')", "SELECT payload FROM once.pop('bench')"},
-	{"poll", "SELECT once.pop('bench'); SET once.wake = off", ONCE_SEND, ONCE_POP, NULL},
+	{"procedure", "SET once.wake = on", ONCE_SEND,
+	"CALL once.wait(ARRAY['wait%d'], '1 h')", "SELECT payload FROM once.pop('wait%d')"},
+	{"poll", "SELECT once.pop('wait0'); SET once.wake = off", ONCE_SEND, ONCE_POP, NULL},
 	{"notify", "LISTEN bench", TEXTBOOK_SEND, NULL, TEXTBOOK_TAKE},
 };
 
 typedef struct Consumer
 {
 	PGconn	   *conn;
-	bool		waits;			/* or takes */
+	bool		waits;			/* rather than takes */
 } Consumer;
 
 static const Contender *contender;
+static int	nqueues;
 static double *delivered;
 static double *round_trips;
 static int	ndelivered = 0;
 static int	nsent = 0;
+static double begun = 0;		/* when the send that is under way began, or 0 */
 
 static double
 now(void)
@@ -73,37 +81,36 @@ fail(PGconn *conn)
 	exit(1);
 }
 
+static void
+check(PGconn *conn, PGresult *result)
+{
+	if (PQresultStatus(result) != PGRES_COMMAND_OK && PQresultStatus(result) != PGRES_TUPLES_OK)
+		fail(conn);
+	PQclear(result);
+}
+
 static PGconn *
-connect_once(const char *statement)
+connect_to_server(void)
 {
 	PGconn	   *conn = PQconnectdb("");
 
 	if (PQstatus(conn) != CONNECTION_OK)
 		fail(conn);
-	if (statement != NULL)
-	{
-		PGresult   *result = PQexec(conn, statement);
-
-		if (PQresultStatus(result) != PGRES_COMMAND_OK && PQresultStatus(result) != PGRES_TUPLES_OK)
-			fail(conn);
-		PQclear(result);
-	}
 	return conn;
 }
 
 static void
-prepare(PGconn *conn, const char *name, const char *statement)
+prepare(PGconn *conn, const char *name, const char *statement, int queue)
 {
-	PGresult   *result;
+	char		text[1000];
 
 	if (statement == NULL)
 		return;
-	result = PQprepare(conn, name, statement, 0, NULL);
-	if (PQresultStatus(result) != PGRES_COMMAND_OK)
-		fail(conn);
-	PQclear(result);
+	snprintf(text, sizeof(text), statement, queue);
+	check(conn, PQprepare(conn, name, text, 0, NULL));
 }
 
+/* Start to wait, or to take. */
 static void
 start(Consumer *consumer, bool waits)
 {
@@ -112,6 +119,16 @@ start(Consumer *consumer, bool waits)
 		return;
 	if (!PQsendQueryPrepared(consumer->conn, waits ? "wait" : "take", 0, NULL, NULL, NULL, 0))
 		fail(consumer->conn);
+}
+
+static void
+begin_consumer(Consumer *consumer, int queue)
+{
+	consumer->conn = connect_to_server();
+	check(consumer->conn, PQexec(consumer->conn, contender->begin));
+	prepare(consumer->conn, "wait", contender->wait, queue);
+	prepare(consumer->conn, "take", contender->take, queue);
+	start(consumer, true);
 }
 
 /* A statement of a consumer has returned: note the message, and go on. */
@@ -124,8 +141,6 @@ finish(Consumer *consumer)
 
 	while ((result = PQgetResult(consumer->conn)) != NULL)
 	{
-		if (PQresultStatus(result) != PGRES_TUPLES_OK)
-			fail(consumer->conn);
 		if (PQntuples(result) > 0 && !PQgetisnull(result, 0, 0))
 		{
 			if (consumer->waits && contender->take != NULL)
@@ -136,12 +151,14 @@ finish(Consumer *consumer)
 				delivered[ndelivered++] = now() - atof(PQgetvalue(result, 0, 0));
 			}
 		}
-		PQclear(result);
+		check(consumer->conn, result);
 	}
-	/* Who is notified takes until there is nothing left */
+
+	/* After a notification, it takes until there is nothing left */
 	start(consumer, !(ready || (took && contender->wait == NULL)));
 }
 
+/* Something has come from the server for a consumer. */
 static void
 hear(Consumer *consumer)
 {
@@ -155,13 +172,82 @@ hear(Consumer *consumer)
 		notified = true;
 		PQfreemem(notify);
 	}
-	if (consumer->waits && contender->wait == NULL)
+	if (!consumer->waits || contender->wait != NULL)
 	{
-		if (notified)
-			start(consumer, false);
+		if (!PQisBusy(consumer->conn))
+			finish(consumer);
 	}
-	else if (!PQisBusy(consumer->conn))
-		finish(consumer);
+	else if (notified)
+		start(consumer, false);
+}
+
+static void
+send_message(PGconn *sender)
+{
+	char		message[64];
+	char		queue[16];
+	const char *values[2] = {message, queue};
+
+	begun = now();
+	snprintf(message, sizeof(message), "%.3f", begun);
+	snprintf(queue, sizeof(queue), "%d", nsent++ % nqueues);
+	if (!PQsendQueryPrepared(sender, "send", 2, values, NULL, NULL, 0))
+		fail(sender);
+}
+
+/* Something has come from the server for the sender. */
+static void
+hear_sender(PGconn *sender)
+{
+	PGresult   *result;
+
+	if (!PQconsumeInput(sender))
+		fail(sender);
+	if (PQisBusy(sender))
+		return;
+	round_trips[nsent - 1] = now() - begun;
+	while ((result = PQgetResult(sender)) != NULL)
+		check(sender, result);
+	begun = 0;
+}
+
+static void
+run(PGconn *sender, Consumer *consumers, int n, double rate, double seconds)
+{
+	struct pollfd *fds = calloc(n + 1, sizeof(struct pollfd));
+	double		next = now() + 500000;
+	double		end = next + seconds * 1e6;
+	int			i;
+
+	for (i = 0; i <= n; i++)
+	{
+		fds[i].fd = PQsocket(i < n ? consumers[i].conn : sender);
+		fds[i].events = POLLIN;
+	}
+	srandom(1);
+	while (now() < end + 2e6 && (now() < end || ndelivered < nsent || begun != 0))
+	{
+		double		left;
+		struct timespec timeout;
+
+		if (begun == 0 && next < end && next <= now())
+		{
+			send_message(sender);
+			next += 2e6 / rate * random() / RAND_MAX;
+		}
+		left = begun == 0 && next < end ? next - now() : 1e5;
+		if (left < 0)
+			left = 0;
+		timeout.tv_sec = left / 1e6;
+		timeout.tv_nsec = (left - timeout.tv_sec * 1e6) * 1e3;
+		if (ppoll(fds, n + 1, &timeout, NULL) <= 0)
+			continue;
+		for (i = 0; i < n; i++)
+			if (fds[i].revents != 0)
+				hear(&consumers[i]);
+		if (fds[n].revents != 0)
+			hear_sender(sender);
+	}
 }
 
 static int
@@ -183,92 +269,31 @@ percentile(double *values, int n, double p)
 int
 main(int argc, char **argv)
 {
-	int			n;
-	double		rate;
-	double		end;
-	double		next;
+	int			n = argc == 6 ? atoi(argv[2]) : 0;
+	double		rate = argc == 6 ? atof(argv[4]) : 0;
+	double		seconds = argc == 6 ? atof(argv[5]) : 0;
+	size_t		room = (size_t) (rate * seconds * 2 + 1000);
 	Consumer   *consumers;
-	struct pollfd *fds;
 	PGconn	   *sender;
-	double		begun = 0;
 	int			i;
 
-	for (i = 0; argc == 5 && i < (int) (sizeof(contenders) / sizeof(contenders[0])); i++)
-		if (strcmp(argv[1], contenders[i].name) == 0)
+	for (i = 0; i < (int) (sizeof(contenders) / sizeof(contenders[0])); i++)
+		if (n > 0 && strcmp(argv[1], contenders[i].name) == 0)
 			contender = &contenders[i];
-	if (contender == NULL || (n = atoi(argv[2])) < 1 || (rate = atof(argv[3])) <= 0)
+	nqueues = argc == 6 ? atoi(argv[3]) : 0;
+	if (contender == NULL || n < 1 || nqueues < 1 || rate <= 0)
 	{
-		fprintf(stderr, "usage: wait once|procedure|poll|notify WAITERS RATE SECONDS\n");
+		fprintf(stderr, "usage: wait once|procedure|poll|notify WAITERS QUEUES RATE SECONDS\n");
 		return 2;
 	}
-	delivered = malloc(sizeof(double) * (size_t) (rate * atof(argv[4]) * 2 + 1000));
-	round_trips = malloc(sizeof(double) * (size_t) (rate * atof(argv[4]) * 2 + 1000));
+	delivered = malloc(sizeof(double) * room);
+	round_trips = malloc(sizeof(double) * room);
 	consumers = calloc(n, sizeof(Consumer));
-	fds = calloc(n + 1, sizeof(struct pollfd));
 	for (i = 0; i < n; i++)
-	{
-		consumers[i].conn = connect_once(contender->begin);
-		prepare(consumers[i].conn, "wait", contender->wait);
-		prepare(consumers[i].conn, "take", contender->take);
-		start(&consumers[i], true);
-		fds[i].fd = PQsocket(consumers[i].conn);
-		fds[i].events = POLLIN;
-	}
-	sender = connect_once(NULL);
-	prepare(sender, "send", contender->send);
-	fds[n].fd = PQsocket(sender);
-	fds[n].events = POLLIN;
-
-	srandom(1);
-	next = now() + 500000;
-	end = next + atof(argv[4]) * 1e6;
-	while (now() < end + 2e6 && (now() < end || ndelivered < nsent || begun != 0))
-	{
-		double		left = begun != 0 ? 1e6 : (next < end ? next : end + 2e6) - now();
-		struct timespec timeout = {0, 0};
-
-		if (begun == 0 && next < end && left <= 0)
-		{
-			char		message[64];
-			const char *values[1] = {message};
-
-			begun = now();
-			snprintf(message, sizeof(message), "%.3f", begun);
-			if (!PQsendQueryPrepared(sender, "send", 1, values, NULL, NULL, 0))
-				fail(sender);
-			next += 2e6 / rate * random() / RAND_MAX;
-			nsent++;
-			left = 1e6;
-		}
-		if (left > 0)
-		{
-			timeout.tv_sec = left / 1e6;
-			timeout.tv_nsec = (left - timeout.tv_sec * 1e6) * 1e3;
-		}
-		if (ppoll(fds, n + 1, &timeout, NULL) <= 0)
-			continue;
-		for (i = 0; i < n; i++)
-			if (fds[i].revents != 0)
-				hear(&consumers[i]);
-		if (fds[n].revents != 0)
-		{
-			if (!PQconsumeInput(sender))
-				fail(sender);
-			if (!PQisBusy(sender))
-			{
-				PGresult   *result;
-
-				round_trips[nsent - 1] = now() - begun;
-				while ((result = PQgetResult(sender)) != NULL)
-				{
-					if (PQresultStatus(result) != PGRES_TUPLES_OK)
-						fail(sender);
-					PQclear(result);
-				}
-				begun = 0;
-			}
-		}
-	}
+		begin_consumer(&consumers[i], i % nqueues);
+	sender = connect_to_server();
+	check(sender, PQprepare(sender, "send", contender->send, 0, NULL));
+	run(sender, consumers, n, rate, seconds);
 	printf("%d %d ", nsent, ndelivered);
 	printf("%.0f %.0f ", percentile(round_trips, nsent, 0.5), percentile(round_trips, nsent, 0.99));
 	printf("%.0f %.0f\n", percentile(delivered, ndelivered, 0.5), percentile(delivered, ndelivered, 0.99));

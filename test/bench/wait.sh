@@ -1,20 +1,32 @@
 # shellcheck shell=bash disable=SC2034,SC2154
-# How soon does a waiting consumer have a message, and what does waiting cost?  Woken through shared memory, by the functions or
-# by the procedure; polling, as where nobody can be woken; and a textbook queue with LISTEN and NOTIFY.
+# How soon does a waiting consumer have a message, and what does waiting cost?  Consumers are woken through shared memory, in the
+# functions or in the procedure; they poll, as where nobody can wake them; or they LISTEN, with a textbook queue that notifies.
+
+declare -A wait_p50 wait_p99 wait_trip wait_trip99 wait_cpu
 
 bench_wait() {
-	local waiters rate name
+	local many rate name
 
+	many=$(size 500 50)
 	wait_build
-	restart_bench_server "shared_preload_libraries=pg_once"
-	for waiters in 1 20; do
-		for rate in 10 1000; do
-			for name in once procedure poll notify; do
-				wait_round "$name" "$waiters" "$rate" "$(size 20 3)"
-			done
+	restart_bench_server "shared_preload_libraries=pg_once
+max_connections=$((many + 60))"
+	sql -c "SELECT count(once.create_queue('wait' || i)) FROM generate_series(0, $((many - 1))) i" >/dev/null
+	for rate in 10 1000; do
+		for name in once procedure poll notify; do
+			wait_round "$name" 1 1 "$rate"
+			wait_round "$name" 20 1 "$rate"
+		done
+		for name in once procedure; do
+			wait_round "$name" "$many" 1 "$rate"
+			wait_round "$name" "$many" "$many" "$rate"
 		done
 	done
-	wait_idle "$(size 500 100)" "$(size 30 5)"
+	for name in once procedure; do
+		wait_judge "$name" "$many"
+	done
+	wait_idle "$many" "$(size 30 5)"
+	sql -c "SET client_min_messages = warning" -c "SELECT count(once.drop_queue(queue)) FROM once.list_queues() WHERE queue LIKE 'wait%'" >/dev/null
 	restart_bench_server
 }
 
@@ -25,28 +37,47 @@ wait_build() {
 	chmod 755 "$work" "$work/wait"
 }
 
-# wait_round CONTENDER WAITERS RATE SECONDS
+# wait_round CONTENDER WAITERS QUEUES RATE
 wait_round() {
-	local sent taken trip trip99 late late99 label="$2 waiting, $3/s"
+	local sent taken trip trip99 late late99 seconds label="$2 waiting" key="$1 $2 $3 $4"
 
+	[ "$3" -eq 1 ] || label="$label for $3 queues"
+	label="$label, $4/s, $1"
+	seconds=$(size 20 2)
+	[ "$4" -gt 10 ] || seconds=$(size 40 5)
 	clear_all
 	begin_measuring
-	read -r sent taken trip trip99 late late99 < <(as_server env LD_LIBRARY_PATH="$("$pg_config" --libdir)" "$work/wait" "$1" "$2" "$3" "$4")
-	[ "${taken:--1}" = "${sent:-0}" ] || wrong "$1, $label: of ${sent:-no} messages ${taken:-none} were taken"
+	read -r sent taken trip trip99 late late99 < <(as_server env LD_LIBRARY_PATH="$("$pg_config" --libdir)" "$work/wait" "$@" "$seconds")
+	[ "${taken:--1}" = "${sent:-0}" ] || wrong "$label: of ${sent:-no} messages ${taken:-none} were taken"
 	end_measuring "${taken:-1}"
-	tell "$label, $1: ms to delivery, p50 / p99" "$(calc "${late:-0} / 1000" %.2f) / $(calc "${late99:-0} / 1000" %.2f)" \
+	wait_p50[$key]=${late:-0} wait_p99[$key]=${late99:-0} wait_trip[$key]=${trip:-0} wait_trip99[$key]=${trip99:-0} wait_cpu[$key]=$cpu
+	tell "$label: ms, p50 / p99" "$(calc "${late:-0} / 1000" %.2f) / $(calc "${late99:-0} / 1000" %.2f)" \
 		"$(calc "${trip:-0} / 1000" %.2f) / $(calc "${trip99:-0} / 1000" %.2f) to send" ""
-	tell "$label, $1: server CPU, µs/message; cores" "$(pretty "$cpu")" "$(calc "$cores" %.3f) cores" ""
+	tell "$label: CPU, µs/message" "$(pretty "$cpu")" "$(calc "$cores" %.3f) cores" ""
 }
 
-# wait_idle NUMBER SECONDS: so many that wait for nothing.
+# wait_judge CONTENDER MANY: what must be reached.  Delivery includes the round trip of the send.
+wait_judge() {
+	local one="$1 1 1 10" fast="$1 1 1 1000" many
+
+	judge "1 waiting, 10/s, $1: p50 beyond the round trip, ms" "$(calc "(${wait_p50[$one]} - ${wait_trip[$one]}) / 1000" %.3f)" "" \
+		"$(calc "(${wait_p50[$one]} - ${wait_trip[$one]}) / 1000")" "<=" 0.3
+	judge "1 waiting, 10/s, $1: p99 beyond the round trip, ms" "$(calc "(${wait_p99[$one]} - ${wait_trip99[$one]}) / 1000" %.3f)" "" \
+		"$(calc "(${wait_p99[$one]} - ${wait_trip99[$one]}) / 1000")" "<=" 1
+	for many in "$1 $2 1 10" "$1 $2 $2 10"; do
+		judge "$2 waiting, 10/s, $1: p50" "$(calc "${wait_p50[$many]} / 1000" %.2f) ms" "$(calc "${wait_p50[$one]} / 1000" %.2f) ms with 1" \
+			"${wait_p50[$many]} / ${wait_p50[$one]}" "<=" 2
+	done
+	judge "1 waiting, 1000/s, $1: CPU, ms/message" "$(calc "${wait_cpu[$fast]} / 1000" %.3f)" \
+		"$(calc "${wait_cpu[poll 1 1 1000]} / 1000" %.3f) polling" "${wait_cpu[$fast]} / 1000" "<=" 0.12
+}
+
+# wait_idle NUMBER SECONDS: what it costs that so many wait for nothing.
 wait_idle() {
 	local i pids=() held
 
-	restart_bench_server "shared_preload_libraries=pg_once
-max_connections=$(($1 + 60))"
 	for ((i = 0; i < $1; i++)); do
-		sql -c "CALL once.wait(ARRAY['bench'], '$(($2 * 3 + 60)) s')" >/dev/null 2>&1 &
+		sql -c "CALL once.wait(ARRAY['bench'], '1 h')" >/dev/null 2>&1 &
 		pids+=($!)
 	done
 	wait_for 120 wait_all_asleep "$1" || wrong "$1 do not wait"
@@ -55,8 +86,8 @@ max_connections=$(($1 + 60))"
 	sleep "$2"
 	held=$(sql -c "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Extension' AND backend_xmin IS NOT NULL")
 	end_measuring 0
-	judge "$1 that wait for nothing, by the procedure: cores" "$(calc "$cores" %.4f)" "" "$cores" "<" 0.01
-	[ "$held" -eq 0 ] || wrong "$held of those who wait hold a snapshot"
+	judge "$1 wait for nothing, procedure: cores" "$(calc "$cores" %.4f)" "" "$cores" "<" 0.01
+	[ "$held" -eq 0 ] || wrong "$held of those that wait hold a snapshot"
 	sql -c "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE wait_event_type = 'Extension'" >/dev/null
 	wait "${pids[@]}" 2>/dev/null || true
 }

@@ -123,7 +123,7 @@ has_ended(uint64 gid, bool committed)
 	WakePrepared prepared;
 	int			i;
 
-	if (!once_wake_table_exists() || !once_wake_prepared_take(gid, &prepared))
+	if (!once_wake_table_attach() || !once_wake_prepared_take(gid, &prepared))
 		return;
 	if (prepared.overflow)
 		once_wake_database();

@@ -90,6 +90,7 @@ for my $call (
 	# "strict" needs a lock that cannot be taken on a standby
 	like($state, $name eq 'once.check' ? qr/^(25006|55000)$/ : qr/^25006$/, "$name is refused on the standby");
 }
+is(sqlstate_of($standby, "CALL once.wait(ARRAY['q'], '1 s')"), '25006', 'once.wait is refused on the standby');
 
 step('TRUNCATE', 'TRUNCATE once.q_q');
 is($standby->safe_psql('postgres', "SELECT count(*) FROM once.peek('q')"), '0', 'TRUNCATE empties the standby');

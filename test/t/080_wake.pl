@@ -250,4 +250,10 @@ for (1 .. 600)
 value("SELECT once.send('q', '1')");
 is(finish($w[0]), '1', 'after a crash, waiters are woken as before');
 clean($node, 'q', 'in the end');
+
+# The extension is dropped.
+@w = (start_waiter('w1', "CALL once.wait(ARRAY['q'], '1 h')"), start_waiter('w2', "SELECT payload FROM once.pop('other', wait => '60 s')"));
+$node->safe_psql('postgres', 'DROP EXTENSION pg_once CASCADE');
+is(finish($w[0]), 'ERROR:  ON001', 'once.wait ends when the extension is dropped');
+is(finish($w[1]), 'ERROR:  ON001', 'so does a function');
 done_testing();

@@ -225,7 +225,7 @@ run(PGconn *sender, Consumer *consumers, int n, double rate, double seconds)
 		fds[i].events = POLLIN;
 	}
 	srandom(1);
-	while (now() < end + 2e6 && (now() < end || ndelivered < nsent || begun != 0))
+	while (now() < end + 10e6 && (now() < end || ndelivered < nsent || begun != 0))
 	{
 		double		left;
 		struct timespec timeout;

@@ -46,6 +46,7 @@ wait_round() {
 	seconds=$(size 20 2)
 	[ "$4" -gt 10 ] || seconds=$(size 40 5)
 	clear_all
+	sql -c "SELECT sum(once.purge(queue)) FROM once.list_queues() WHERE queue LIKE 'wait%'" >/dev/null
 	begin_measuring
 	read -r sent taken trip trip99 late late99 < <(as_server env LD_LIBRARY_PATH="$("$pg_config" --libdir)" "$work/wait" "$@" "$seconds")
 	[ "${taken:--1}" = "${sent:-0}" ] || wrong "$label: of ${sent:-no} messages ${taken:-none} were taken"

@@ -85,7 +85,7 @@ once_wait_is_up(const OnceWait *wait)
 void
 once_wait_check(OnceWait *wait)
 {
-	if (wait->waiter != NULL)
+	if (wait->waiter != NULL || wait->polls)
 		once_debug_point("wait_before_look");
 	if ((wait->slept || elapsed(wait) >= WAIT_PAUSE_MIN * INT64CONST(1000)) &&
 		client_is_gone())

@@ -185,6 +185,7 @@ wait_for_any(Await *call, int64 timeout)
 	{
 		int			found;
 
+		once_wait_before_look(&wait);
 		once_wait_check(&wait);
 		found = look_for_any(call);
 		if (found >= 0)

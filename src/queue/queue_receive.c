@@ -188,9 +188,10 @@ hand_out_waiting(HandOut *call, OnceWait *wait)
 		Oid			relid = RelationGetRelid(call->queue.heap);
 		bool		done;
 
-		/* In this order: see once_wake_before_look */
-		once_wait_check(wait);
+		/* The order of these three matters */
+		once_wait_before_look(wait);
 		PushActiveSnapshot(GetLatestSnapshot());
+		once_wait_check(wait);
 		done = hand_out_once(call, GetActiveSnapshot(), &earliest);
 		PopActiveSnapshot();
 		if (done || once_wait_is_up(wait))

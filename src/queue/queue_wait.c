@@ -75,24 +75,34 @@ once_wait_is_up(const OnceWait *wait)
 }
 
 /*
+ * once_wait_before_look is called before each look for messages, and before the
+ * snapshot of the look is taken.
+ */
+void
+once_wait_before_look(OnceWait *wait)
+{
+	if (wait->waiter != NULL || wait->polls)
+		once_debug_point("wait_before_look");
+	if (wait->waiter != NULL)
+		once_wake_before_look(wait->waiter);
+}
+
+/*
  * once_wait_check ends the session if its client is gone, and the call if it
- * has been canceled.  Call it before each look for messages.
+ * has been canceled.  Call it before each claim, after the snapshot of the look
+ * was taken: what is sent after the check is not visible to that snapshot.
  *
  * The client is not checked if there cannot have been a sleep since the wait
  * began, neither in a pause nor while waiting for a lock.  Then the query has
  * just arrived.
  */
 void
-once_wait_check(OnceWait *wait)
+once_wait_check(const OnceWait *wait)
 {
-	if (wait->waiter != NULL || wait->polls)
-		once_debug_point("wait_before_look");
 	if ((wait->slept || elapsed(wait) >= WAIT_PAUSE_MIN * INT64CONST(1000)) &&
 		client_is_gone())
 		lose_client();
 	CHECK_FOR_INTERRUPTS();
-	if (wait->waiter != NULL)
-		once_wake_before_look(wait->waiter);
 }
 
 /*

@@ -25,7 +25,8 @@ typedef struct OnceWait
 
 extern void once_wait_begin(OnceWait *wait, int64 limit);
 extern bool once_wait_is_up(const OnceWait *wait);
-extern void once_wait_check(OnceWait *wait);
+extern void once_wait_before_look(OnceWait *wait);
+extern void once_wait_check(const OnceWait *wait);
 extern void once_wait_pause(OnceWait *wait, const Oid *relids, const TimestampTz *times, int n);
 extern void once_wait_end(OnceWait *wait, int taken);
 extern void once_wait_end_owing(OnceWait *wait, int found);

@@ -39,7 +39,7 @@ sub start_client
 		'<', \undef, '>&', \$client->{output}, IPC::Run::timeout(120));
 	$node->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_stat_activity WHERE application_name = 'waiter' AND $state")
 	  or die 'nobody waits';
-	$client->{backend} = value("SELECT pid FROM pg_stat_activity WHERE application_name = 'waiter'");
+	$client->{backend} = value("SELECT pid FROM pg_stat_activity WHERE application_name = 'waiter' AND pid <> pg_backend_pid()");
 	return $client;
 }
 

@@ -69,7 +69,7 @@ BEGIN
 END $$;
 
 -- One call of each routine, with all arguments that are known here by their names.
--- What cannot be called for want of a value is told below.
+-- What cannot be called for want of a value is told below; work, which commits, is called by itself.
 CREATE FUNCTION public.hostile_value(routine name, queue text, argument text, type regtype) RETURNS text LANGUAGE sql AS $$
   SELECT CASE
     WHEN argument = 'queue' AND routine = 'create_queue' THEN '''made'''
@@ -91,7 +91,9 @@ CREATE FUNCTION public.hostile_value(routine name, queue text, argument text, ty
     WHEN argument = 'what' THEN CASE WHEN routine IN ('pause', 'resume') THEN '''all''' ELSE '''observe''' END
     WHEN argument = 'role' THEN '''regress_hostile_stranger'''
     WHEN argument = 'since' THEN '''-infinity'''
+    WHEN argument = 'until' AND type = 'interval'::regtype THEN '''0'''
     WHEN argument = 'until' THEN '''infinity'''
+    WHEN argument = 'handler' THEN '''hostile.handler(once.message)'''
     WHEN argument = 'strict' THEN 'true'
     WHEN argument IN ('lease', 'retention', 'archive', 'dedup_window') AND type = 'interval'::regtype THEN '''1 h'''
     WHEN argument IN ('max_messages', 'max_attempts') THEN '2'
@@ -107,7 +109,7 @@ SELECT p.proname, q.queue,
  CROSS JOIN unnest(ARRAY['slow', 'fast']) AS q (queue)
   LEFT JOIN LATERAL unnest(p.proargnames[:p.pronargs], p.proargtypes::oid[]) WITH ORDINALITY AS a (name, type, n) ON true
   LEFT JOIN LATERAL public.hostile_value(p.proname, q.queue, a.name, a.type::regtype) AS v (value) ON true
- WHERE p.pronamespace = 'once'::regnamespace AND p.prorettype NOT IN ('index_am_handler'::regtype, 'internal'::regtype, 'trigger'::regtype)
+ WHERE p.pronamespace = 'once'::regnamespace AND p.proname <> 'work' AND p.prorettype NOT IN ('index_am_handler'::regtype, 'internal'::regtype, 'trigger'::regtype)
  GROUP BY p.oid, p.proname, q.queue;
 
 -- What is hostile, of whoever calls hostile.prepare: names of all kinds, with code
@@ -118,6 +120,7 @@ BEGIN
     RAISE WARNING 'code of % runs as %: %', session_user, current_user, what;
   END IF;
 END $$;
+CREATE FUNCTION hostile.handler(m once.message) RETURNS void LANGUAGE plpgsql AS $$ BEGIN PERFORM hostile.tell('handler'); END $$;
 CREATE FUNCTION hostile.tell_domain(what text) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN PERFORM hostile.tell('domain ' || what); RETURN true; END $$;
 CREATE FUNCTION hostile.spy() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -219,6 +222,18 @@ SELECT DISTINCT role, routine, result FROM public.hostile_result WHERE result NO
 SELECT DISTINCT routine FROM public.hostile_call EXCEPT SELECT routine FROM public.hostile_result WHERE result = 'ok' ORDER BY 1;
 -- What a stranger can do.
 SELECT DISTINCT routine FROM public.hostile_result WHERE role = 'regress_hostile_stranger' AND result = 'ok' ORDER BY 1;
+
+-- The consumer loop, of a consumer, and of a superuser in whose path the handler's names are hostile.
+SET SESSION AUTHORIZATION regress_hostile_owner;
+SELECT once.create_queue('loop');
+SELECT once.grant_queue('loop', 'regress_hostile_consumer', 'consume');
+SELECT count(*) FROM once.send_batch('loop', ARRAY['1', '2']::jsonb[]);
+SET SESSION AUTHORIZATION regress_hostile_stranger;
+:prepare CALL once.work('loop', 'hostile.handler(once.message)', until => '0'); :forget
+SET SESSION AUTHORIZATION regress_hostile_consumer;
+:prepare CALL once.work('loop', 'hostile.handler(once.message)', until => '0'); :forget
+RESET SESSION AUTHORIZATION;
+SELECT count(*) FROM once.q_loop;
 
 -- Now the owner is hostile, and a superuser calls: which routines run the code of the
 -- queue's owner as the superuser?  Those that insert or delete rows, as INSERT and DELETE

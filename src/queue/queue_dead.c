@@ -41,6 +41,7 @@ typedef struct Note
 	Datum		error;
 } Note;
 
+static const char *reason(QamDeath death);
 static void write_note(void *arg, int from, int to);
 static void forgo_note(void *arg, int row, const ErrorData *error);
 
@@ -83,7 +84,7 @@ once_dead_store(OnceQueue *queue, OnceDeadWriter *writer, const QamClaimed *dead
 	values[Anum_dead_letter_queue - 1] = CStringGetTextDatum(name);
 	values[Anum_dead_letter_id - 1] = Int64GetDatum(key.id);
 	values[Anum_dead_letter_reason - 1] =
-		CStringGetTextDatum(dead->death == QAM_DEAD_EXPIRED ? "expired" : "attempts");
+		CStringGetTextDatum(reason(dead->death));
 	values[Anum_dead_letter_attempts - 1] = Int32GetDatum(dead->attempt);
 	isnull[Anum_dead_letter_last_error - 1] = true;
 	values[Anum_dead_letter_last_error - 1] = (Datum) 0;
@@ -102,6 +103,23 @@ once_dead_store(OnceQueue *queue, OnceDeadWriter *writer, const QamClaimed *dead
 	if (dead->stuck)
 		once_failure_forget_stuck(name, &key);
 #undef COPY_COLUMN
+}
+
+/*
+ * reason returns the text for a death in once.dead_letter.
+ */
+static const char *
+reason(QamDeath death)
+{
+	switch (death)
+	{
+		case QAM_DEAD_EXPIRED:
+			return "expired";
+		case QAM_DEAD_REJECTED:
+			return "rejected";
+		default:
+			return "attempts";
+	}
 }
 
 /*

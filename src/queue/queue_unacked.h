@@ -40,6 +40,7 @@ extern void once_unacked_add(const pg_uuid_t *receipt, const OnceReceivedRow *ro
 							 bool by_place);
 extern const OnceReceivedRow *once_unacked_row(const pg_uuid_t *receipt, bool by_place);
 extern bool once_unacked_has(const pg_uuid_t *receipt);
+extern bool once_unacked_owed(const pg_uuid_t *receipt);
 extern void once_unacked_ack(const pg_uuid_t *receipt);
 extern void once_unacked_forget(const pg_uuid_t *receipt);
 extern bool once_unacked_any(Oid relid);

@@ -1,0 +1,25 @@
+/*-------------------------------------------------------------------------
+ *
+ * worker_handler.h
+ *	  The function that a consumer loop calls with each message.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WORKER_HANDLER_H
+#define WORKER_HANDLER_H
+
+#include "executor/spi.h"
+
+typedef struct OnceHandler
+{
+	Oid			oid;
+	Oid			message_type;	/* once.message */
+	bool		takes_batch;	/* it takes once.message[] */
+	SPIPlanPtr	plan;			/* its call, or NULL */
+} OnceHandler;
+
+extern void once_handler_look_up(OnceHandler *handler, Oid oid);
+extern void once_handler_call(OnceHandler *handler, const Datum *messages, int n);
+extern void once_handler_forget(OnceHandler *handler);
+
+#endif							/* WORKER_HANDLER_H */

@@ -1,0 +1,573 @@
+/*-------------------------------------------------------------------------
+ *
+ * worker_work.c
+ *	  The consumer loop: once.work, and what background workers run.
+ *
+ * Each turn is a transaction: receive, have the handler called with each message in a
+ * subtransaction and acked there, commit.  Between two turns there is neither a snapshot
+ * nor a lock.  As messages are received, not leased, nothing needs to be done for them
+ * if the turn ends in an error, or the backend is gone: they are delivered again.
+ *
+ * A handler that fails has its effects rolled back, and the message is given back with
+ * the error; it may say by the error's code what is to be done with the message instead.
+ * What fails only in the commit cannot be told from the rest of its transaction.  So if
+ * there were several messages, all are given back as if they had not been delivered, and
+ * as many are taken one by one then, by whoever gets them first.  The same is done if a
+ * handler that takes several at a time fails.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+#include "pg_once.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "once_args.h"
+#include "once_debug.h"
+#include "once_error.h"
+#include "once_limit.h"
+#include "queue/queue_ack.h"
+#include "queue/queue_args.h"
+#include "queue/queue_open.h"
+#include "queue/queue_try.h"
+#include "queue/queue_unacked.h"
+#include "queue/queue_wait.h"
+#include "tcop/utility.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "worker/worker_work.h"
+
+#define VERB			"once.work()"
+
+/* One look at the queue while there is nothing, at the longest */
+#define LONGEST_WAIT	USECS_PER_HOUR
+
+/* What is done by SQL, as by anybody */
+typedef enum Statement
+{
+	RECEIVE,
+	ACK,
+	NACK,
+	RELEASE
+} Statement;
+
+static const struct
+{
+	const char *sql;
+	int			nargs;
+	Oid			types[3];
+}			statements[] = {
+	[RECEIVE] = {"SELECT m.receipt, m FROM once.receive($1, $2) AS m", 2, {TEXTOID, INT4OID}},
+	[ACK] = {"SELECT once.ack($1)", 1, {UUIDOID}},
+	[NACK] = {"SELECT once.nack($1, $2, $3)", 3, {UUIDOID, INTERVALOID, TEXTOID}},
+	[RELEASE] = {"SELECT once.release($1)", 1, {UUIDOID}}
+};
+
+/* Their plans, for the rest of the session */
+static SPIPlanPtr plans[lengthof(statements)];
+
+/* The messages of one turn */
+typedef struct Turn
+{
+	int			n;
+	Datum	   *messages;
+	pg_uuid_t  *receipts;
+	bool	   *handled;		/* the handler has not failed, */
+	int			nhandled;		/* as with so many */
+} Turn;
+
+/* What a commit has undone */
+typedef struct Undone
+{
+	int			n;
+	pg_uuid_t  *receipts;
+	char	   *error;
+} Undone;
+
+PG_FUNCTION_INFO_V1(once_work);
+
+static void commit_procedure(void);
+static void loop(OnceWork *work);
+static bool take_turn(OnceWork *work);
+static bool is_paused(const char *name);
+static void receive(OnceWork *work, Turn *turn);
+static void handle(OnceWork *work, Turn *turn, int from, int to);
+static void ack(Turn *turn, int from, int to);
+static void failed(OnceWork *work, Turn *turn, int from, int to, const ErrorData *error);
+static void give_back(OnceWork *work, Turn *turn, int i, const ErrorData *error);
+static void give_back_as_told(const pg_uuid_t *receipt, const ErrorData *error);
+static void nack_later(const pg_uuid_t *receipt, const ErrorData *error);
+static void release_owed(Turn *turn, int from, int to);
+static void try_commit(OnceWork *work, Turn *turn);
+static void commit_failed(OnceWork *work, Turn *turn, const ErrorData *error);
+static void give_back_undone(void *arg, int from, int to);
+static void leave_to_others(void *arg, int row, const ErrorData *error);
+static void execute(Statement statement, Datum *values, const char *nulls);
+static char *error_text(const ErrorData *error);
+
+/*
+ * once.work: a consumer loop.
+ */
+Datum
+once_work(PG_FUNCTION_ARGS)
+{
+	OnceWork	work = {.until = -1,.commit = commit_procedure};
+
+	work.queue = once_queue_arg_name(fcinfo, 0);
+	if (PG_ARGISNULL(1))
+		once_arg_refuse_null("handler");
+	work.handler = PG_GETARG_OID(1);
+	work.max_messages = once_queue_arg_max_messages(fcinfo, 2);
+	if (!PG_ARGISNULL(3))
+		work.until = once_queue_arg_delay(fcinfo, 3, "until", ONCE_MAX_DAYS);
+
+	PreventCommandDuringRecovery(VERB);
+	if (fcinfo->context == NULL || !IsA(fcinfo->context, CallContext) ||
+		castNode(CallContext, fcinfo->context)->atomic)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
+				 errmsg("%s cannot be called within a transaction", VERB),
+				 errdetail("It commits after each message or batch.")));
+
+	SPI_connect_ext(SPI_OPT_NONATOMIC);
+	SPI_commit();
+	loop(&work);
+	SPI_finish();
+	PG_RETURN_VOID();
+}
+
+static void
+commit_procedure(void)
+{
+	SPI_commit();
+}
+
+/*
+ * loop consumes until it is told to stop.  Called within a transaction that
+ * has done nothing yet, with SPI connected, and ends so.  The current memory context
+ * outlives transactions.
+ *
+ * The time being up, it takes no more messages; with no time at all, it ends when it
+ * finds none.
+ */
+static void
+loop(OnceWork *work)
+{
+	OnceWait	life;
+
+	work->context = AllocSetContextCreate(CurrentMemoryContext, "pg_once work",
+										  ALLOCSET_DEFAULT_SIZES);
+	once_wait_begin(&life, work->until);
+	PG_TRY();
+	{
+		OnceWait	wait;
+		bool		waiting = false;
+
+		while ((work->until <= 0 || !once_wait_is_up(&life)) &&
+			   (work->go_on == NULL || work->go_on()))
+		{
+			bool		found;
+
+			if (!waiting || once_wait_is_up(&wait))
+				once_wait_begin(&wait, LONGEST_WAIT);
+			once_wait_check(&wait);
+			found = take_turn(work);
+			if (!found && work->until == 0)
+				break;
+			if (!found)
+				once_wait_pause(&wait, DT_NOEND);
+			waiting = !found;
+		}
+	}
+	PG_FINALLY();
+	{
+		once_handler_forget(&work->function);
+	}
+	PG_END_TRY();
+	MemoryContextDelete(work->context);
+}
+
+/*
+ * take_turn receives some messages, has them handled, and commits.  Returns whether
+ * there were any.
+ */
+static bool
+take_turn(OnceWork *work)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	Turn		turn = {0};
+	int			i;
+
+	MemoryContextReset(work->context);
+	MemoryContextSwitchTo(work->context);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	once_handler_look_up(&work->function, work->handler);
+	if (!is_paused(work->queue))
+		receive(work, &turn);
+	PopActiveSnapshot();
+
+	if (work->function.takes_batch && turn.n > 0)
+		handle(work, &turn, 0, turn.n);
+	else
+		for (i = 0; i < turn.n; i++)
+			handle(work, &turn, i, i + 1);
+	try_commit(work, &turn);
+	MemoryContextSwitchTo(caller);
+	return turn.n > 0;
+}
+
+/*
+ * is_paused tells whether nothing may be consumed from a queue now.  That is no error
+ * here: it is waited for.
+ */
+static bool
+is_paused(const char *name)
+{
+	OnceQueue	queue;
+	bool		paused;
+
+	once_queue_open(&queue, name, ONCE_TO_CONSUME, VERB);
+	paused = queue.meta.consume_paused;
+	once_queue_close(&queue);
+	return paused;
+}
+
+static void
+receive(OnceWork *work, Turn *turn)
+{
+	Datum		values[] = {
+		CStringGetTextDatum(work->queue),
+		Int32GetDatum(work->alone > 0 ? 1 : work->max_messages)
+	};
+	SPITupleTable *table;
+	int			i;
+
+	execute(RECEIVE, values, NULL);
+	table = SPI_tuptable;
+	turn->n = (int) SPI_processed;
+	turn->messages = palloc_array(Datum, turn->n);
+	turn->receipts = palloc_array(pg_uuid_t, turn->n);
+	turn->handled = palloc0_array(bool, turn->n);
+	for (i = 0; i < turn->n; i++)
+	{
+		bool		isnull;
+
+		turn->receipts[i] = *DatumGetUUIDP(SPI_getbinval(table->vals[i], table->tupdesc, 1,
+														 &isnull));
+		turn->messages[i] = datumCopy(SPI_getbinval(table->vals[i], table->tupdesc, 2, &isnull),
+									  false, -1);
+	}
+	SPI_freetuptable(table);
+	if (work->alone > 0)
+		work->alone -= turn->n > 0 ? 1 : work->alone;
+}
+
+/*
+ * handle calls the handler with some messages of a turn, and acks them.
+ *
+ * What has been given back meanwhile, along with an earlier message of its group, is
+ * passed by, and so is what the handler has acked or given back itself.
+ */
+static void
+handle(OnceWork *work, Turn *turn, int from, int to)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+
+	if (!once_unacked_owed(&turn->receipts[from]))
+		return;
+	CHECK_FOR_INTERRUPTS();
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		once_handler_call(&work->function, &turn->messages[from], to - from);
+		ack(turn, from, to);
+		ReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+		memset(turn->handled + from, true, to - from);
+		turn->nhandled += to - from;
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error = once_try_failed(context, owner);
+
+		if (once_limit_is_cancel(error))
+		{
+			/* Those that nobody has begun with are for others, at once */
+			release_owed(turn, to, turn->n);
+			ReThrowError(error);
+		}
+		failed(work, turn, from, to, error);
+		FreeErrorData(error);
+	}
+	PG_END_TRY();
+}
+
+static void
+ack(Turn *turn, int from, int to)
+{
+	int			i;
+
+	for (i = from; i < to; i++)
+	{
+		Datum		receipt = UUIDPGetDatum(&turn->receipts[i]);
+
+		if (once_unacked_owed(&turn->receipts[i]))
+			execute(ACK, &receipt, NULL);
+	}
+}
+
+/*
+ * failed does with messages what the error of their handler says.
+ */
+static void
+failed(OnceWork *work, Turn *turn, int from, int to, const ErrorData *error)
+{
+	bool		told = error->sqlerrcode == ERRCODE_ONCE_RELEASE ||
+		error->sqlerrcode == ERRCODE_ONCE_RETRY_IN ||
+		error->sqlerrcode == ERRCODE_ONCE_REJECT;
+	int			i;
+
+	if (to - from > 1 && !told)
+	{
+		work->alone = to - from;
+		release_owed(turn, from, to);
+		return;
+	}
+	for (i = from; i < to; i++)
+		if (once_unacked_owed(&turn->receipts[i]))
+			give_back(work, turn, i, error);
+	if (work->tell != NULL && error->sqlerrcode != ERRCODE_ONCE_RELEASE)
+		work->tell(0, to - from, error_text(error));
+}
+
+/*
+ * give_back gives a message back as the error says, or if that fails, as after any.
+ */
+static void
+give_back(OnceWork *work, Turn *turn, int i, const ErrorData *error)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData  *volatile second = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		give_back_as_told(&turn->receipts[i], error);
+		ReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+	}
+	PG_CATCH();
+	{
+		second = once_try_failed(context, owner);
+		if (once_limit_is_cancel(second))
+			ReThrowError(second);
+	}
+	PG_END_TRY();
+
+	if (second != NULL)
+	{
+		ereport(WARNING,
+				(errcode(second->sqlerrcode),
+				 errmsg("could not give back a message of queue \"%s\" as it should be: %s",
+						work->queue, second->message),
+				 second->detail != NULL ? errdetail_internal("%s", second->detail) : 0));
+		if (once_unacked_owed(&turn->receipts[i]))
+		{
+			Datum		values[] = {
+				UUIDPGetDatum(&turn->receipts[i]), (Datum) 0,
+				CStringGetTextDatum(error_text(error))
+			};
+
+			execute(NACK, values, " n ");
+		}
+	}
+}
+
+static void
+give_back_as_told(const pg_uuid_t *receipt, const ErrorData *error)
+{
+	Datum		values[] = {
+		UUIDPGetDatum(receipt), (Datum) 0, CStringGetTextDatum(error_text(error))
+	};
+
+	switch (error->sqlerrcode)
+	{
+		case ERRCODE_ONCE_RELEASE:
+			execute(RELEASE, values, NULL);
+			break;
+		case ERRCODE_ONCE_RETRY_IN:
+			nack_later(receipt, error);
+			break;
+		case ERRCODE_ONCE_REJECT:
+			PushActiveSnapshot(GetTransactionSnapshot());
+			once_ack_reject(receipt, values[2], VERB);
+			PopActiveSnapshot();
+			break;
+		default:
+			execute(NACK, values, " n ");
+			break;
+	}
+}
+
+/*
+ * nack_later gives a message back for the time that is the error's detail.
+ */
+static void
+nack_later(const pg_uuid_t *receipt, const ErrorData *error)
+{
+	Datum		values[] = {
+		UUIDPGetDatum(receipt), (Datum) 0, CStringGetTextDatum(error_text(error))
+	};
+
+	if (error->detail == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("error %s (once_retry_in) of a handler has no detail",
+						unpack_sql_state(error->sqlerrcode)),
+				 errdetail("The detail is the interval after which to deliver the message again.")));
+	values[1] = DirectFunctionCall3(interval_in, CStringGetDatum(error->detail),
+									ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
+	execute(NACK, values, NULL);
+}
+
+/*
+ * release_owed gives messages back as if they had not been delivered.
+ */
+static void
+release_owed(Turn *turn, int from, int to)
+{
+	int			i;
+
+	for (i = from; i < to; i++)
+	{
+		Datum		receipt = UUIDPGetDatum(&turn->receipts[i]);
+
+		if (once_unacked_owed(&turn->receipts[i]))
+			execute(RELEASE, &receipt, NULL);
+	}
+}
+
+/*
+ * try_commit commits a turn.  What fails only then is the messages' failure as well.
+ */
+static void
+try_commit(OnceWork *work, Turn *turn)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	once_debug_point("work_before_commit");
+	PG_TRY();
+	{
+		work->commit();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		if (once_limit_is_cancel(error) || turn->nhandled == 0)
+			ReThrowError(error);
+		commit_failed(work, turn, error);
+		FreeErrorData(error);
+		work->commit();
+		turn->nhandled = 0;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	if (work->tell != NULL && turn->nhandled > 0)
+		work->tell(turn->nhandled, 0, NULL);
+}
+
+/*
+ * commit_failed gives back what was done but for the commit, in another transaction.
+ * What somebody else has got by now is not ours to give back.
+ */
+static void
+commit_failed(OnceWork *work, Turn *turn, const ErrorData *error)
+{
+	Undone		undone = {.receipts = palloc_array(pg_uuid_t, turn->n),.error = error_text(error)};
+	OnceTry		try = {.work = give_back_undone,.refused = leave_to_others,.arg = &undone};
+	int			i;
+
+	for (i = 0; i < turn->n; i++)
+		if (turn->handled[i])
+			undone.receipts[undone.n++] = turn->receipts[i];
+	if (undone.n > 1)
+		work->alone = undone.n;
+	once_try(&try, 0, undone.n);
+	if (work->tell != NULL && undone.n == 1)
+		work->tell(0, 1, undone.error);
+}
+
+static void
+give_back_undone(void *arg, int from, int to)
+{
+	Undone	   *undone = arg;
+	int			i;
+
+	for (i = from; i < to; i++)
+	{
+		Datum		values[] = {
+			UUIDPGetDatum(&undone->receipts[i]), (Datum) 0, CStringGetTextDatum(undone->error)
+		};
+
+		execute(undone->n > 1 ? RELEASE : NACK, values, " n ");
+	}
+}
+
+static void
+leave_to_others(void *arg, int row, const ErrorData *error)
+{
+	ereport(DEBUG1,
+			(errcode(error->sqlerrcode),
+			 errmsg_internal("message not given back: %s", error->message)));
+}
+
+/*
+ * execute runs one of the statements.  Its result is in SPI_tuptable.
+ */
+static void
+execute(Statement statement, Datum *values, const char *nulls)
+{
+	int			rc;
+
+	if (plans[statement] == NULL)
+	{
+		SPIPlanPtr	plan = SPI_prepare(statements[statement].sql, statements[statement].nargs,
+									   (Oid *) statements[statement].types);
+
+		if (plan == NULL)
+			elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
+		SPI_keepplan(plan);
+		plans[statement] = plan;
+	}
+	rc = SPI_execute_plan(plans[statement], values, nulls, false, 0);
+	if (rc < 0)
+		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(rc));
+	if (statement != RECEIVE)
+		SPI_freetuptable(SPI_tuptable);
+}
+
+/*
+ * error_text returns what once.failures tells of an error.
+ */
+static char *
+error_text(const ErrorData *error)
+{
+	return psprintf("%s: %s", unpack_sql_state(error->sqlerrcode), error->message);
+}

@@ -41,7 +41,9 @@ SELECT count(*) FROM once.send_batch('fast', ARRAY(SELECT to_jsonb(g) FROM gener
 SELECT count(once.send(q, '"dead"', ttl => '1 us', dedup_id => 'd' || g)) FROM unnest(ARRAY['slow', 'fast']) q, generate_series(1, 10) g;
 SELECT once.nack(receipt, error => 'failed') FROM once.lease('slow');
 INSERT INTO once.a_slow (id, archived_at, generation) VALUES (1, '2000-01-01', 0);
+SELECT once.create_schedule(q, q, every => '1 h') FROM unnest(ARRAY['slow', 'fast']) q;
 RESET SESSION AUTHORIZATION;
+UPDATE once.schedule SET begins_at = now() - '61 min'::interval;
 RESET search_path;
 -- Nor does the extension's owner, in what is behind the tables of dead letters and failures.
 CREATE FUNCTION public.note_dead() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -74,6 +76,12 @@ CREATE FUNCTION public.hostile_value(routine name, queue text, argument text, ty
   SELECT CASE
     WHEN argument = 'queue' AND routine = 'create_queue' THEN '''made'''
     WHEN argument = 'ledger' AND routine = 'create_ledger' THEN '''made'''
+    WHEN routine = 'create_schedule' AND argument = 'name' THEN '''made'''
+    WHEN routine LIKE '%schedule' AND argument = 'name' THEN quote_literal(queue)
+    WHEN argument = 'cron' AND routine <> 'create_schedule' THEN '''* * * * *'''
+    WHEN argument = 'every' THEN '''1 h'''
+    WHEN argument = 'timezone' THEN '''UTC'''
+    WHEN argument IN ('begins_at', 'last_due') THEN '''2020-01-01'''
     WHEN argument = 'queue' THEN quote_literal(queue)
     WHEN argument = 'queue_table' THEN quote_literal('once.q_' || queue) || '::pg_catalog.regclass'
     WHEN argument = 'ledger' THEN '''l'''
@@ -135,6 +143,7 @@ BEGIN
   CREATE TEMP TABLE ddl_history (event text, tag text, what text);
   CREATE TEMP TABLE queue (LIKE once.queue);
   CREATE TEMP TABLE ledger (LIKE once.ledger);
+  CREATE TEMP TABLE schedule (LIKE once.schedule);
   CREATE TEMP TABLE dead_letter (queue text, id bigint, dead_at timestamptz);
   CREATE TEMP TABLE failure (queue text, id bigint);
   CREATE TEMP TABLE q_slow (id bigint);
@@ -430,6 +439,7 @@ SELECT once.pause(:'one'), once.pause(:'two');
 SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'userlock';
 ROLLBACK;
 
+SELECT count(once.drop_schedule(name)) FROM once.list_schedules();
 SELECT once.drop_queue(queue) FROM once.list_queues();
 SELECT once.drop_ledger(ledger) FROM once.list_ledgers();
 DROP SCHEMA hostile CASCADE;

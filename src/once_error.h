@@ -87,4 +87,7 @@
 /* once_reject: it goes to the dead letters, however many attempts are left */
 #define ERRCODE_ONCE_REJECT				MAKE_SQLSTATE('O','N','0','2','2')
 
+/* once_schedule_not_found: no schedule of that name */
+#define ERRCODE_ONCE_SCHEDULE_NOT_FOUND	MAKE_SQLSTATE('O','N','0','2','3')
+
 #endif							/* ONCE_ERROR_H */

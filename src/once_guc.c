@@ -15,6 +15,7 @@
 #include "queue/queue_maintain.h"
 #include "queue/queue_unacked.h"
 #include "utils/guc.h"
+#include "worker/worker_launcher.h"
 
 static const struct config_enum_entry unacked_options[] = {
 	{"error", ONCE_UNACKED_ERROR, false},
@@ -46,6 +47,15 @@ once_guc_init(void)
 							 PGC_SUSET,
 							 GUC_NOT_IN_SAMPLE,
 							 NULL, NULL, NULL);
+
+	DefineCustomIntVariable("once.maintenance_interval",
+							"Sets how often the launcher has each database maintained.",
+							"0 turns this off.  Without shared_preload_libraries there is no launcher.",
+							&once_launcher_interval,
+							ONCE_MAINTENANCE_INTERVAL, 0, ONCE_MAINTENANCE_INTERVAL_MAX,
+							PGC_SIGHUP,
+							GUC_UNIT_S,
+							NULL, NULL, NULL);
 
 	DefineCustomIntVariable("once.maintenance_timeout",
 							"Sets the most time that once.maintain() spends on one queue.",

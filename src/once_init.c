@@ -16,6 +16,9 @@
 #include "qam/qam.h"
 #include "queue/queue_hold.h"
 #include "queue/queue_unacked.h"
+#include "worker/worker_evict.h"
+#include "worker/worker_launcher.h"
+#include "worker/worker_shared.h"
 
 PG_MODULE_MAGIC;
 
@@ -31,4 +34,7 @@ _PG_init(void)
 	once_names_init();
 	once_unacked_init();
 	once_hold_init();
+	once_shared_init();
+	once_launcher_init();
+	once_evict_init();
 }

@@ -85,6 +85,14 @@ once_extend(Relation rel, ForkNumber fork)
 	pg_class_ownercheck(relid, role)
 #endif
 
+#if PG_VERSION_NUM >= 160000
+#define once_is_database_owner(oid, role) \
+	object_ownercheck(DatabaseRelationId, oid, role)
+#else
+#define once_is_database_owner(oid, role) \
+	pg_database_ownercheck(oid, role)
+#endif
+
 /* 17 has getIdentitySequence take the relation, because it may be a partition */
 #if PG_VERSION_NUM >= 170000
 #define once_identity_sequence(rel, attnum) \

@@ -146,6 +146,8 @@ typedef struct DeadSearch
 
 PG_FUNCTION_INFO_V1(once_maintain);
 
+static void maintain(bool atomic, bool full);
+static bool looks_at_all(Step step);
 static void do_schedules(Work *work, bool atomic);
 static char **list_names(const char *sql, int *n);
 static void begin_work(Work *work, bool atomic, const char *what,
@@ -189,18 +191,37 @@ static const Step steps[] = {
 Datum
 once_maintain(PG_FUNCTION_ARGS)
 {
-	bool		atomic = fcinfo->context == NULL ||
-		!IsA(fcinfo->context, CallContext) ||
-		castNode(CallContext, fcinfo->context)->atomic;
+	PreventCommandDuringRecovery("once.maintain()");
+	PreventCommandIfReadOnly("once.maintain()");
+	maintain(fcinfo->context == NULL ||
+			 !IsA(fcinfo->context, CallContext) ||
+			 castNode(CallContext, fcinfo->context)->atomic, true);
+	PG_RETURN_VOID();
+}
+
+/*
+ * once_maintenance_run does what once.maintain does, in a process that is not
+ * in a transaction.  If full is false, it leaves out the steps that look at
+ * every message.
+ */
+void
+once_maintenance_run(bool full)
+{
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	maintain(false, full);
+	CommitTransactionCommand();
+}
+
+static void
+maintain(bool atomic, bool full)
+{
 	Work		work = {0};
 	char	  **names;
 	int			nqueues;
 	int			n;
 	int			i;
 	int			s;
-
-	PreventCommandDuringRecovery("once.maintain()");
-	PreventCommandIfReadOnly("once.maintain()");
 
 	/* What we allocate from here on outlives the transactions. */
 	SPI_connect_ext(atomic ? 0 : SPI_OPT_NONATOMIC);
@@ -218,6 +239,8 @@ once_maintain(PG_FUNCTION_ARGS)
 		begin_work(&work, atomic, "queue", do_queue, names[i]);
 		for (s = 0; s < lengthof(steps) && !work.unusable; s++)
 		{
+			if (!full && looks_at_all(steps[s]))
+				continue;
 			work.step = steps[s];
 			work.passes = work.dead_left = -1;
 			memset(&work.tour, 0, sizeof(work.tour));
@@ -243,7 +266,15 @@ once_maintain(PG_FUNCTION_ARGS)
 	if (nqueues == 0 && work.tally.npermitted == 0)
 		warn_of_no_rights(work.tally.nledgers);
 	SPI_finish();
-	PG_RETURN_VOID();
+}
+
+/*
+ * looks_at_all tells whether a step takes longer the more messages there are.
+ */
+static bool
+looks_at_all(Step step)
+{
+	return step == step_groups || step == step_dead || step == step_failures;
 }
 
 /*

@@ -179,6 +179,30 @@ once_schedule_note(const char *name, const char *error)
 }
 
 /*
+ * once_schedule_earliest returns the earliest due time that is not done, or DT_NOEND.
+ */
+TimestampTz
+once_schedule_earliest(void)
+{
+	Relation	rel = once_table_open(ONCE_SCHEDULE_TABLE, Natts_schedule, AccessShareLock);
+	TimestampTz earliest = DT_NOEND;
+	ListCell   *lc;
+
+	foreach(lc, once_table_rows(rel))
+	{
+		Schedule	schedule;
+		TimestampTz next;
+
+		if (read_schedule(rel, lfirst(lc), &schedule) &&
+			schedule.isnull[Anum_schedule_last_error - 1] &&
+			once_schedule_next(&schedule.due, schedule.last_due, &next))
+			earliest = Min(earliest, next);
+	}
+	table_close(rel, AccessShareLock);
+	return earliest;
+}
+
+/*
  * read_schedule takes a row apart.  What it says was checked when it was created, but
  * the row may have come from elsewhere: then there may be an error.
  */

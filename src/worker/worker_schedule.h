@@ -50,5 +50,6 @@ extern bool once_schedule_next(const OnceDue *due, TimestampTz after, TimestampT
 extern List *once_schedule_names(void);
 extern bool once_schedule_run(const char *name, OnceLimit *limit);
 extern bool once_schedule_note(const char *name, const char *error);
+extern TimestampTz once_schedule_earliest(void);
 
 #endif							/* WORKER_SCHEDULE_H */

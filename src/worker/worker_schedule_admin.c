@@ -26,6 +26,7 @@
 #include "utils/jsonb.h"
 #include "utils/tuplestore.h"
 #include "worker/worker_schedule.h"
+#include "worker/worker_shared.h"
 #include "worker/worker_table.h"
 
 /* Arguments of create_schedule: the columns of its row, in the same order */
@@ -89,6 +90,7 @@ once_create_schedule(PG_FUNCTION_ARGS)
 	isnull[Anum_schedule_last_error_at - 1] = true;
 	once_table_write(rel, NULL, values, isnull, NULL);
 	table_close(rel, NoLock);
+	once_shared_poke_at_commit();
 	PG_RETURN_VOID();
 }
 

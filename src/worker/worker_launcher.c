@@ -1,0 +1,307 @@
+/*-------------------------------------------------------------------------
+ *
+ * worker_launcher.c
+ *	  The launcher: it sees to every database that has the extension.
+ *
+ * It is connected to no database, and holds no lock on any.  Every
+ * once.maintenance_interval it has a worker make a pass through each (worker_pass.c),
+ * one at a time in a database and a few at a time in all; earlier, if a schedule is due
+ * or somebody has news.  Where a pass does not find the extension, it looks less and
+ * less often.
+ *
+ * As the first of the server's processes that is ours it is started by the postmaster,
+ * when recovery is over: so not on a standby, but after its promotion.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+#include "pg_once.h"
+
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_database.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/proc.h"
+#include "storage/procarray.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "worker/worker_launcher.h"
+#include "worker/worker_shared.h"
+
+/* How often it looks which databases there are; milliseconds */
+#define LOOK_AGAIN			10000
+
+/* Passes at a time, as autovacuum has workers */
+#define MAX_PASSES			3
+
+/* A pass that has not begun by then will not; microseconds */
+#define NOT_STARTED			(60 * USECS_PER_SEC)
+
+/* once.maintenance_interval */
+int			once_launcher_interval = ONCE_MAINTENANCE_INTERVAL;
+
+extern PGDLLEXPORT void once_launcher_main(Datum arg);
+
+static void at_exit(int code, Datum arg);
+static void look_for_databases(void);
+static List *databases_there(void);
+static long start_passes(void);
+static bool may_start(OnceDatabase *database, TimestampTz now);
+static bool start_pass(Oid oid);
+
+/*
+ * once_launcher_init has the postmaster start it, if the library is preloaded.
+ */
+void
+once_launcher_init(void)
+{
+	BackgroundWorker worker = {0};
+
+	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)
+		return;
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = 5;
+	snprintf(worker.bgw_library_name, sizeof(worker.bgw_library_name), "pg_once");
+	snprintf(worker.bgw_function_name, sizeof(worker.bgw_function_name), "once_launcher_main");
+	snprintf(worker.bgw_name, BGW_MAXLEN, "pg_once launcher");
+	snprintf(worker.bgw_type, BGW_MAXLEN, "pg_once launcher");
+	RegisterBackgroundWorker(&worker);
+}
+
+/*
+ * once_launcher_main is the launcher.
+ */
+void
+once_launcher_main(Datum arg)
+{
+	TimestampTz looked_at = 0;
+
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+
+	before_shmem_exit(at_exit, (Datum) 0);
+	LWLockAcquire(once_shared->lock, LW_EXCLUSIVE);
+	once_shared->launcher = MyProcPid;
+	once_shared->launcher_latch = MyLatch;
+	LWLockRelease(once_shared->lock);
+
+	for (;;)
+	{
+		TimestampTz now = GetCurrentTimestamp();
+		long		timeout;
+
+		CHECK_FOR_INTERRUPTS();
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+		}
+		if (TimestampDifferenceExceeds(looked_at, now, LOOK_AGAIN))
+		{
+			look_for_databases();
+			looked_at = now;
+		}
+		timeout = start_passes();
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, timeout,
+						 PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+	}
+}
+
+static void
+at_exit(int code, Datum arg)
+{
+	LWLockAcquire(once_shared->lock, LW_EXCLUSIVE);
+	once_shared->launcher = 0;
+	LWLockRelease(once_shared->lock);
+}
+
+/*
+ * look_for_databases brings the list up to date.
+ */
+static void
+look_for_databases(void)
+{
+	static bool told = false;
+	List	   *oids = databases_there();
+	TimestampTz now = GetCurrentTimestamp();
+	ListCell   *lc;
+	bool		room = true;
+	int			i;
+
+	LWLockAcquire(once_shared->lock, LW_EXCLUSIVE);
+	for (i = 0; i < ONCE_MAX_DATABASES; i++)
+		once_shared->databases[i].seen = false;
+	foreach(lc, oids)
+	{
+		OnceDatabase *database = once_shared_database(lfirst_oid(lc), true);
+
+		if (database == NULL)
+			room = false;
+		else
+			database->seen = true;
+	}
+	for (i = 0; i < ONCE_MAX_DATABASES; i++)
+	{
+		OnceDatabase *database = &once_shared->databases[i];
+
+		if (!database->seen && !database->busy && database->held_by == 0)
+			database->oid = InvalidOid;
+
+		/* It may have been killed before it was ours to know, or not be started */
+		if (database->busy && database->pid == 0 &&
+			now - database->busy_since > NOT_STARTED)
+			database->busy = false;
+		if (database->held_by != 0 && BackendPidGetProc(database->held_by) == NULL)
+			database->held_by = 0;
+	}
+	LWLockRelease(once_shared->lock);
+	list_free(oids);
+
+	if (!room && !told)
+	{
+		told = true;
+		ereport(WARNING,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("pg_once maintains %d databases and no more", ONCE_MAX_DATABASES)));
+	}
+}
+
+/*
+ * databases_there returns the oids of all databases that one can connect to.
+ */
+static List *
+databases_there(void)
+{
+	List	   *oids = NIL;
+	Relation	rel;
+	TableScanDesc scan;
+	HeapTuple	tuple;
+	MemoryContext context = TopMemoryContext;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	(void) GetTransactionSnapshot();
+	rel = table_open(DatabaseRelationId, AccessShareLock);
+	scan = table_beginscan_catalog(rel, 0, NULL);
+	while (HeapTupleIsValid(tuple = heap_getnext(scan, ForwardScanDirection)))
+	{
+		Form_pg_database database = (Form_pg_database) GETSTRUCT(tuple);
+		MemoryContext old;
+
+		if (!database->datallowconn || database->datconnlimit == -2)
+			continue;
+		old = MemoryContextSwitchTo(context);
+		oids = lappend_oid(oids, database->oid);
+		MemoryContextSwitchTo(old);
+	}
+	table_endscan(scan);
+	table_close(rel, AccessShareLock);
+	CommitTransactionCommand();
+	return oids;
+}
+
+/*
+ * start_passes starts those whose time has come, and returns how long to sleep, in
+ * milliseconds.
+ */
+static long
+start_passes(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz next = now + LOOK_AGAIN * INT64CONST(1000);
+	int			running = 0;
+	int			i;
+
+	for (i = 0; i < ONCE_MAX_DATABASES; i++)
+		running += once_shared->databases[i].busy;
+	for (i = 0; i < ONCE_MAX_DATABASES; i++)
+	{
+		OnceDatabase *database = &once_shared->databases[i];
+		Oid			oid;
+
+		LWLockAcquire(once_shared->lock, LW_EXCLUSIVE);
+		oid = database->oid;
+		if (OidIsValid(oid) && !database->busy && database->held_by == 0)
+		{
+			if (running < MAX_PASSES && may_start(database, now))
+				running++;
+			else
+			{
+				if (running < MAX_PASSES)
+					next = Min(next, database->next_at);
+				oid = InvalidOid;
+			}
+		}
+		else
+			oid = InvalidOid;
+		LWLockRelease(once_shared->lock);
+
+		if (OidIsValid(oid) && !start_pass(oid))
+			break;
+	}
+
+	/* The end of a pass wakes us as well */
+	return Max(10, TimestampDifferenceMilliseconds(now, next));
+}
+
+/*
+ * may_start tells whether it is time for a pass; then the database is taken.
+ */
+static bool
+may_start(OnceDatabase *database, TimestampTz now)
+{
+	if (database->next_at > now)
+		return false;
+	database->busy = true;
+	database->busy_since = now;
+	database->pid = 0;
+	database->next_at = now + Max(once_launcher_interval, 1) * USECS_PER_SEC;
+	return true;
+}
+
+static bool
+start_pass(Oid oid)
+{
+	static bool told = false;
+	BackgroundWorker worker = {0};
+
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	worker.bgw_main_arg = ObjectIdGetDatum(oid);
+	snprintf(worker.bgw_library_name, sizeof(worker.bgw_library_name), "pg_once");
+	snprintf(worker.bgw_function_name, sizeof(worker.bgw_function_name), "once_pass_main");
+	snprintf(worker.bgw_name, BGW_MAXLEN, "pg_once maintenance of database %u", oid);
+	snprintf(worker.bgw_type, BGW_MAXLEN, "pg_once maintenance");
+	if (RegisterDynamicBackgroundWorker(&worker, NULL))
+	{
+		told = false;
+		return true;
+	}
+
+	LWLockAcquire(once_shared->lock, LW_EXCLUSIVE);
+	once_shared_database(oid, true)->busy = false;
+	LWLockRelease(once_shared->lock);
+	if (!told)
+		ereport(WARNING,
+				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+				 errmsg("pg_once could not start a background worker"),
+				 errhint("You might need to increase max_worker_processes.")));
+	told = true;
+	return false;
+}

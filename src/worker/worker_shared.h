@@ -1,0 +1,52 @@
+/*-------------------------------------------------------------------------
+ *
+ * worker_shared.h
+ *	  What the launcher, its workers and sessions know of each other.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WORKER_SHARED_H
+#define WORKER_SHARED_H
+
+#include "datatype/timestamp.h"
+#include "storage/latch.h"
+#include "storage/lwlock.h"
+
+/* More databases than this one server's launcher does not see to */
+#define ONCE_MAX_DATABASES		1024
+
+/* A database, as the launcher sees it */
+typedef struct OnceDatabase
+{
+	Oid			oid;			/* InvalidOid: the entry is free */
+	bool		seen;			/* the launcher's: it is still there */
+	bool		busy;			/* a pass was started, and has not ended */
+	pid_t		pid;			/* by this process, if that has begun */
+	TimestampTz busy_since;
+	TimestampTz next_at;		/* the next pass */
+	int			absent;			/* so many passes in a row have not found the
+								 * extension there */
+	TimestampTz full_at;		/* when the last full pass began, */
+	int64		full_took;		/* and how long it took; microseconds */
+	pid_t		held_by;		/* a session that wants nobody in there, or 0 */
+} OnceDatabase;
+
+typedef struct OnceShared
+{
+	LWLock	   *lock;			/* of all below */
+	TimestampTz started_at;
+	pid_t		launcher;		/* or 0 */
+	Latch	   *launcher_latch;
+	OnceDatabase databases[ONCE_MAX_DATABASES];
+} OnceShared;
+
+/* NULL: the library was not preloaded */
+extern OnceShared *once_shared;
+
+extern void once_shared_init(void);
+extern OnceDatabase *once_shared_database(Oid oid, bool make);
+extern void once_shared_wake_launcher(void);
+extern void once_shared_poke(Oid database, TimestampTz at);
+extern void once_shared_poke_at_commit(void);
+
+#endif							/* WORKER_SHARED_H */

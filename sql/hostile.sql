@@ -3,13 +3,13 @@
 -- meant is also that of something hostile; by a superuser, on a queue whose owner is
 -- hostile; and with event triggers whose functions do not qualify names.
 SET client_min_messages = warning;
-CREATE ROLE regress_hostile_owner;
+CREATE ROLE regress_hostile_owner LOGIN;
 CREATE ROLE regress_hostile_member IN ROLE regress_hostile_owner;
 CREATE ROLE regress_hostile_producer;
 CREATE ROLE regress_hostile_consumer;
 CREATE ROLE regress_hostile_observer;
 CREATE ROLE regress_hostile_stranger;
-GRANT EXECUTE ON FUNCTION once.create_queue, once.create_ledger TO regress_hostile_owner;
+GRANT EXECUTE ON FUNCTION once.create_queue, once.create_ledger, once.create_worker TO regress_hostile_owner;
 CREATE SCHEMA hostile;
 GRANT ALL ON SCHEMA hostile TO PUBLIC;
 
@@ -44,6 +44,7 @@ INSERT INTO once.a_slow (id, archived_at, generation) VALUES (1, '2000-01-01', 0
 SELECT once.create_schedule(q, q, every => '1 h') FROM unnest(ARRAY['slow', 'fast']) q;
 RESET SESSION AUTHORIZATION;
 UPDATE once.schedule SET begins_at = now() - '61 min'::interval;
+INSERT INTO once.worker SELECT q, q, 'hostile.handler(once.message)', 1, 1, 'regress_hostile_owner', NULL, false, now() FROM unnest(ARRAY['slow', 'fast']) q;
 RESET search_path;
 -- Nor does the extension's owner, in what is behind the tables of dead letters and failures.
 CREATE FUNCTION public.note_dead() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -76,9 +77,8 @@ CREATE FUNCTION public.hostile_value(routine name, queue text, argument text, ty
   SELECT CASE
     WHEN argument = 'queue' AND routine = 'create_queue' THEN '''made'''
     WHEN argument = 'ledger' AND routine = 'create_ledger' THEN '''made'''
-    WHEN routine = 'create_schedule' AND argument = 'name' THEN '''made'''
-    WHEN routine LIKE '%schedule' AND argument = 'name' THEN quote_literal(queue)
     WHEN argument = 'cron' AND routine <> 'create_schedule' THEN '''* * * * *'''
+    WHEN argument = 'name' THEN CASE WHEN routine LIKE 'create%' THEN '''made''' ELSE quote_literal(queue) END
     WHEN argument = 'every' THEN '''1 h'''
     WHEN argument = 'timezone' THEN '''UTC'''
     WHEN argument IN ('begins_at', 'last_due') THEN '''2020-01-01'''
@@ -144,6 +144,7 @@ BEGIN
   CREATE TEMP TABLE queue (LIKE once.queue);
   CREATE TEMP TABLE ledger (LIKE once.ledger);
   CREATE TEMP TABLE schedule (LIKE once.schedule);
+  CREATE TEMP TABLE worker (LIKE once.worker);
   CREATE TEMP TABLE dead_letter (queue text, id bigint, dead_at timestamptz);
   CREATE TEMP TABLE failure (queue text, id bigint);
   CREATE TEMP TABLE q_slow (id bigint);
@@ -440,6 +441,7 @@ SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'userl
 ROLLBACK;
 
 SELECT count(once.drop_schedule(name)) FROM once.list_schedules();
+SELECT count(once.drop_worker(name)) FROM once.workers;
 SELECT once.drop_queue(queue) FROM once.list_queues();
 SELECT once.drop_ledger(ledger) FROM once.list_ledgers();
 DROP SCHEMA hostile CASCADE;

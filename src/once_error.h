@@ -90,4 +90,7 @@
 /* once_schedule_not_found: no schedule of that name */
 #define ERRCODE_ONCE_SCHEDULE_NOT_FOUND	MAKE_SQLSTATE('O','N','0','2','3')
 
+/* once_worker_not_found: no worker of that name */
+#define ERRCODE_ONCE_WORKER_NOT_FOUND	MAKE_SQLSTATE('O','N','0','2','4')
+
 #endif							/* ONCE_ERROR_H */

@@ -203,6 +203,15 @@ once_toast_options(List *options)
 extern PGDLLIMPORT WaitEventSet *FeBeWaitSet;
 extern bool pq_check_connection(void);
 
+/* 16 gave stringToQualifiedNameList an argument for errors that are not raised */
+#include "utils/regproc.h"
+
+#if PG_VERSION_NUM >= 160000
+#define once_qualified_names(string)	stringToQualifiedNameList(string, NULL)
+#else
+#define once_qualified_names(string)	stringToQualifiedNameList(string)
+#endif
+
 /* 16 gave EvalPlanQualInit another argument */
 #if PG_VERSION_NUM >= 160000
 #define once_eval_plan_qual_init(epqstate, estate) \

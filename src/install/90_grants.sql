@@ -32,7 +32,7 @@ GRANT USAGE ON TYPE once.message TO PUBLIC;
 
 -- Options and names are not secret, and pg_dump reads these tables, perhaps as
 -- another role than the extension's owner.
-GRANT SELECT ON TABLE once.queue, once.ledger, once.schedule, once.dead_letters, once.failures,
+GRANT SELECT ON TABLE once.queue, once.ledger, once.schedule, once.worker, once.workers, once.dead_letters, once.failures,
     once.dead_letter_dump, once.failure_dump TO PUBLIC;
 
 -- Every verb checks the caller's rights on the queue's own table, so everybody may
@@ -44,3 +44,4 @@ REVOKE EXECUTE ON FUNCTION once.create_queue(text, boolean, boolean, boolean, in
 REVOKE EXECUTE ON FUNCTION once.execute_support(internal) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION once.once_queue_handler(internal) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION once.restore_row() FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION once.create_worker(text, text, regprocedure, integer, integer) FROM PUBLIC;

@@ -156,6 +156,7 @@ send_away(Oid oid)
 {
 	OnceDatabase *database;
 	bool		any = false;
+	int			i;
 
 	LWLockAcquire(once_shared->lock, LW_EXCLUSIVE);
 	database = once_shared_database(oid, true);
@@ -166,6 +167,16 @@ send_away(Oid oid)
 		{
 			any = true;
 			kill(database->pid, SIGTERM);
+		}
+	}
+	for (i = 0; i < once_shared->nconsumers; i++)
+	{
+		OnceConsumer *consumer = &once_shared->consumers[i];
+
+		if (consumer->used && consumer->database == oid && consumer->pid != 0)
+		{
+			any = true;
+			kill(consumer->pid, SIGTERM);
 		}
 	}
 	LWLockRelease(once_shared->lock);

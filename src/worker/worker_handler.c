@@ -13,16 +13,20 @@
 #include "pg_once.h"
 
 #include "access/htup_details.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
 #include "meta/meta_catalog.h"
 #include "miscadmin.h"
+#include "nodes/value.h"
+#include "parser/parse_func.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/regproc.h"
+#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 #include "worker/worker_handler.h"
 
@@ -64,6 +68,30 @@ once_handler_look_up(OnceHandler *handler, Oid oid)
 	ReleaseSysCache(tuple);
 }
 
+/*
+ * once_handler_find returns the function of a signature with all its schemas, as
+ * format_procedure_qualified() writes it, or InvalidOid.
+ */
+Oid
+once_handler_find(const char *signature)
+{
+	const char *arguments = strrchr(signature, '(');
+	Oid			message = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid,
+										  CStringGetDatum("message"),
+										  ObjectIdGetDatum(once_schema_oid(false)));
+	List	   *names;
+
+	if (arguments == NULL)
+		return InvalidOid;
+	if (strstr(arguments, "[]") != NULL)
+		message = get_array_type(message);
+	names = once_qualified_names(pnstrdup(signature, arguments - signature));
+	if (list_length(names) != 2 ||
+		!OidIsValid(get_namespace_oid(strVal(linitial(names)), true)))
+		return InvalidOid;
+	return LookupFuncName(names, 1, &message, true);
+}
+
 static void
 raise_no_handler(Oid oid, const char *detail)
 {
@@ -83,6 +111,7 @@ once_handler_call(OnceHandler *handler, const Datum *messages, int n)
 	Datum		argument = messages[0];
 	int			rc;
 
+	PushActiveSnapshot(GetTransactionSnapshot());
 	if (handler->plan == NULL)
 	{
 		Oid			type = argument_type(handler);
@@ -104,6 +133,7 @@ once_handler_call(OnceHandler *handler, const Datum *messages, int n)
 	if (rc < 0)
 		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(rc));
 	SPI_freetuptable(SPI_tuptable);
+	PopActiveSnapshot();
 }
 
 static Oid

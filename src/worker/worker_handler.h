@@ -21,5 +21,6 @@ typedef struct OnceHandler
 extern void once_handler_look_up(OnceHandler *handler, Oid oid);
 extern void once_handler_call(OnceHandler *handler, const Datum *messages, int n);
 extern void once_handler_forget(OnceHandler *handler);
+extern Oid	once_handler_find(const char *signature);
 
 #endif							/* WORKER_HANDLER_H */

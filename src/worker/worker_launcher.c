@@ -42,6 +42,9 @@
 /* How often it looks which databases there are; milliseconds */
 #define LOOK_AGAIN			10000
 
+/* With no interval, workers are seen to all the same; seconds */
+#define WITHOUT_INTERVAL	60
+
 /* Passes at a time, as autovacuum has workers */
 #define MAX_PASSES			3
 
@@ -169,6 +172,10 @@ look_for_databases(void)
 		if (database->held_by != 0 && BackendPidGetProc(database->held_by) == NULL)
 			database->held_by = 0;
 	}
+	for (i = 0; i < ONCE_MAX_RECORDS; i++)
+		if (OidIsValid(once_shared->records[i].database) &&
+			once_shared_database(once_shared->records[i].database, false) == NULL)
+			once_shared->records[i].database = InvalidOid;
 	LWLockRelease(once_shared->lock);
 	list_free(oids);
 
@@ -270,7 +277,8 @@ may_start(OnceDatabase *database, TimestampTz now)
 	database->busy = true;
 	database->busy_since = now;
 	database->pid = 0;
-	database->next_at = now + Max(once_launcher_interval, 1) * USECS_PER_SEC;
+	database->next_at = now + (once_launcher_interval > 0 ? once_launcher_interval :
+							   WITHOUT_INTERVAL) * USECS_PER_SEC;
 	return true;
 }
 

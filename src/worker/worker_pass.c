@@ -30,6 +30,7 @@
 #include "worker/worker_launcher.h"
 #include "worker/worker_schedule.h"
 #include "worker/worker_shared.h"
+#include "worker/worker_workers.h"
 
 /* One of so many passes is full, */
 #define FULL_PASSES			6
@@ -50,7 +51,8 @@ static void end_transaction(void);
 static bool is_installed(void);
 static void report_absent(Oid oid);
 static void maintain(Oid oid);
-static void report_next(Oid oid);
+static TimestampTz see_to_workers(void);
+static void report_next(Oid oid, TimestampTz next);
 
 /*
  * once_pass_main is the worker.  arg: the oid of the database.
@@ -60,6 +62,7 @@ once_pass_main(Datum arg)
 {
 	Oid			oid = DatumGetObjectId(arg);
 	bool		installed;
+	TimestampTz next;
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
@@ -75,9 +78,10 @@ once_pass_main(Datum arg)
 		report_absent(oid);
 	else
 	{
+		next = see_to_workers();
 		if (once_launcher_interval > 0)
 			maintain(oid);
-		report_next(oid);
+		report_next(oid, next);
 	}
 }
 
@@ -192,18 +196,32 @@ maintain(Oid oid)
 }
 
 /*
- * report_next tells when the next pass is due: after the interval, or when a schedule is.
+ * see_to_workers starts and stops what consumes.  Returns when that is to be done again.
  */
-static void
-report_next(Oid oid)
+static TimestampTz
+see_to_workers(void)
 {
 	TimestampTz next = DT_NOEND;
 
+	begin_transaction();
+	if (is_installed())
+		next = once_workers_reconcile();
+	end_transaction();
+	return next;
+}
+
+/*
+ * report_next tells when the next pass is due: after the interval, when a schedule is, or
+ * when a worker is to be started.
+ */
+static void
+report_next(Oid oid, TimestampTz next)
+{
 	if (once_launcher_interval > 0)
 	{
 		begin_transaction();
 		if (is_installed())
-			next = once_schedule_earliest();
+			next = Min(next, once_schedule_earliest());
 		end_transaction();
 	}
 	once_shared_poke(oid, next);

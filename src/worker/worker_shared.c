@@ -15,6 +15,7 @@
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "storage/shmem.h"
+#include "utils/builtins.h"
 #include "utils/timestamp.h"
 #include "worker/worker_shared.h"
 
@@ -26,6 +27,7 @@ static shmem_request_hook_type next_shmem_request_hook = NULL;
 static shmem_startup_hook_type next_shmem_startup_hook = NULL;
 static bool poke_at_commit = false;
 
+static Size shared_size(void);
 static void request_memory(void);
 static void make_memory(void);
 static void at_end_of_transaction(XactEvent event, void *arg);
@@ -45,12 +47,19 @@ once_shared_init(void)
 	RegisterXactCallback(at_end_of_transaction, NULL);
 }
 
+static Size
+shared_size(void)
+{
+	return add_size(offsetof(OnceShared, consumers),
+					mul_size(sizeof(OnceConsumer), max_worker_processes));
+}
+
 static void
 request_memory(void)
 {
 	if (next_shmem_request_hook != NULL)
 		next_shmem_request_hook();
-	RequestAddinShmemSpace(sizeof(OnceShared));
+	RequestAddinShmemSpace(shared_size());
 	RequestNamedLWLockTranche(NAME, 1);
 }
 
@@ -62,10 +71,11 @@ make_memory(void)
 	if (next_shmem_startup_hook != NULL)
 		next_shmem_startup_hook();
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	once_shared = ShmemInitStruct(NAME, sizeof(OnceShared), &found);
+	once_shared = ShmemInitStruct(NAME, shared_size(), &found);
 	if (!found)
 	{
-		memset(once_shared, 0, sizeof(OnceShared));
+		memset(once_shared, 0, shared_size());
+		once_shared->nconsumers = max_worker_processes;
 		once_shared->lock = &GetNamedLWLockTranche(NAME)->lock;
 		once_shared->started_at = GetCurrentTimestamp();
 	}
@@ -95,6 +105,33 @@ once_shared_database(Oid oid, bool make)
 		return NULL;
 	memset(room, 0, sizeof(OnceDatabase));
 	room->oid = oid;
+	return room;
+}
+
+/*
+ * once_shared_record returns the record of a worker, or NULL: there is none, or if it is
+ * to be made, no room.  The caller holds the lock, exclusively if it is to be made.
+ */
+OnceRecord *
+once_shared_record(Oid database, const char *name, bool make)
+{
+	OnceRecord *room = NULL;
+	int			i;
+
+	for (i = 0; i < ONCE_MAX_RECORDS; i++)
+	{
+		OnceRecord *record = &once_shared->records[i];
+
+		if (record->database == database && strcmp(NameStr(record->name), name) == 0)
+			return record;
+		if (room == NULL && !OidIsValid(record->database))
+			room = record;
+	}
+	if (!make || room == NULL)
+		return NULL;
+	memset(room, 0, sizeof(OnceRecord));
+	room->database = database;
+	namestrcpy(&room->name, name);
 	return room;
 }
 

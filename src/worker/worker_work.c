@@ -94,7 +94,6 @@ typedef struct Undone
 PG_FUNCTION_INFO_V1(once_work);
 
 static void commit_procedure(void);
-static void loop(OnceWork *work);
 static bool take_turn(OnceWork *work);
 static bool is_paused(const char *name);
 static void receive(OnceWork *work, Turn *turn);
@@ -138,7 +137,7 @@ once_work(PG_FUNCTION_ARGS)
 
 	SPI_connect_ext(SPI_OPT_NONATOMIC);
 	SPI_commit();
-	loop(&work);
+	once_work_loop(&work);
 	SPI_finish();
 	PG_RETURN_VOID();
 }
@@ -150,15 +149,15 @@ commit_procedure(void)
 }
 
 /*
- * loop consumes until it is told to stop.  Called within a transaction that
+ * once_work_loop consumes until it is told to stop.  Called within a transaction that
  * has done nothing yet, with SPI connected, and ends so.  The current memory context
  * outlives transactions.
  *
  * The time being up, it takes no more messages; with no time at all, it ends when it
  * finds none.
  */
-static void
-loop(OnceWork *work)
+void
+once_work_loop(OnceWork *work)
 {
 	OnceWait	life;
 
@@ -556,9 +555,13 @@ execute(Statement statement, Datum *values, const char *nulls)
 		SPI_keepplan(plan);
 		plans[statement] = plan;
 	}
+
+	/* SPI wants one to be there, and no portal has any in a background worker */
+	PushActiveSnapshot(GetTransactionSnapshot());
 	rc = SPI_execute_plan(plans[statement], values, nulls, false, 0);
 	if (rc < 0)
 		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(rc));
+	PopActiveSnapshot();
 	if (statement != RECEIVE)
 		SPI_freetuptable(SPI_tuptable);
 }

@@ -35,4 +35,6 @@ typedef struct OnceWork
 	int			alone;			/* so many messages are to be taken one by one */
 } OnceWork;
 
+extern void once_work_loop(OnceWork *work);
+
 #endif							/* WORKER_WORK_H */

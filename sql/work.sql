@@ -157,6 +157,38 @@ SELECT payload, reason, attempts, left(last_error, 6) AS error FROM once.dead_le
 SELECT once.purge_dead_letters('w');
 SELECT once.alter_queue('w', max_attempts => 3);
 
+-- A message that was delivered before has a transaction of its own, so that no other message shares the fate of a poison.
+SELECT once.purge('w');
+CREATE FUNCTION counts(m once.message[]) RETURNS void LANGUAGE sql AS $$
+  INSERT INTO effect SELECT id, payload, attempt, cardinality(m) || ' at a time' FROM unnest(m) $$;
+TRUNCATE effect;
+SELECT once.send('w', '3') IS NOT NULL AS sent;
+SELECT once.nack(receipt, '0') IS NOT NULL AS nacked FROM once.lease('w');
+SELECT count(*) FROM once.send_batch('w', ARRAY['1', '2']::jsonb[], priority => 9);
+SELECT count(*) FROM once.send_batch('w', ARRAY['4', '5']::jsonb[], priority => 0);
+CALL once.work('w', 'counts(once.message[])', 10, '0');
+SELECT payload, attempt, handler FROM effect ORDER BY payload;
+-- A handler that is renamed while it is used goes on, whatever has its name now.
+TRUNCATE effect;
+CREATE FUNCTION moves(m once.message) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  IF m.payload = '1' THEN
+    ALTER FUNCTION moves RENAME TO moved;
+    CREATE FUNCTION moves(m once.message) RETURNS void LANGUAGE plpgsql AS 'BEGIN RAISE ''the wrong one''; END';
+  END IF;
+  INSERT INTO effect VALUES (m.id, m.payload, m.attempt, 'the right one');
+END $$;
+SELECT count(*) FROM once.send_batch('w', ARRAY['1', '2', '3']::jsonb[]);
+CALL once.work('w', 'moves(once.message)', 1, '0');
+SELECT payload, attempt, handler FROM effect ORDER BY payload;
+DROP FUNCTION moves, moved;
+-- VARIADIC is an array as well.
+CREATE FUNCTION takes_all(VARIADIC m once.message[]) RETURNS void LANGUAGE sql AS $$ SELECT counts(m) $$;
+TRUNCATE effect;
+SELECT count(*) FROM once.send_batch('w', ARRAY['1', '2']::jsonb[]);
+CALL once.work('w', 'takes_all(once.message[])', 10, '0');
+SELECT payload, attempt, handler FROM effect ORDER BY payload;
+
 -- A handler that comes back when the time is up: no more is taken.
 CREATE FUNCTION sleeps(m once.message) RETURNS void LANGUAGE sql AS $$ INSERT INTO effect VALUES (m.id); SELECT pg_sleep(0.3) $$;
 TRUNCATE effect;
@@ -206,6 +238,9 @@ CALL once.work('w', 'no_argument()');
 CALL once.work('w', 'two_arguments(once.message, int)');
 CALL once.work('w', 'wrong_argument(text)');
 CALL once.work('w', 'an_aggregate(once.message)');
+CREATE PROCEDURE gives_back(m once.message, OUT n int) LANGUAGE plpgsql AS 'BEGIN n = 1; END';
+CALL once.work('w', 'gives_back(once.message)');
+CALL once.work('w', 'gives_back(once.message, int)');
 CALL once.work('w', 'handle(once.message)', 0);
 CALL once.work('w', 'handle(once.message)', 10001);
 CALL once.work('w', 'handle(once.message)', NULL);
@@ -215,6 +250,7 @@ CALL once.work('w', 'handle(once.message)', 1, '36501 days');
 BEGIN;
 CALL once.work('w', 'handle(once.message)', 1, '0');
 ROLLBACK;
+DO $$ BEGIN CALL once.work('w', 'handle(once.message)', 1, '0'); EXCEPTION WHEN division_by_zero THEN NULL; END $$;
 SET default_transaction_read_only = on;
 CALL once.work('w', 'handle(once.message)', 1, '0');
 RESET default_transaction_read_only;
@@ -250,6 +286,6 @@ DROP VIEW queue_now, letters;
 DROP TABLE effect, child, parent;
 DROP SEQUENCE calls;
 DROP AGGREGATE an_aggregate(once.message);
-DROP FUNCTION handle, handle_all, released, put_child, measure, receives, sleeps, second_hangs, no_argument, two_arguments, wrong_argument, who;
-DROP PROCEDURE commits;
+DROP FUNCTION handle, handle_all, released, put_child, measure, takes_all, counts, receives, sleeps, second_hangs, no_argument, two_arguments, wrong_argument, who;
+DROP PROCEDURE commits, gives_back;
 DROP ROLE regress_worker;

@@ -60,7 +60,16 @@ once_wait_begin(OnceWait *wait, int64 limit)
 bool
 once_wait_is_up(const OnceWait *wait)
 {
-	return elapsed(wait) >= wait->limit;
+	return once_wait_left(wait) <= 0;
+}
+
+/*
+ * once_wait_left returns how many microseconds of a wait are left.
+ */
+int64
+once_wait_left(const OnceWait *wait)
+{
+	return wait->limit - elapsed(wait);
 }
 
 /*

@@ -22,6 +22,7 @@ typedef struct OnceWait
 
 extern void once_wait_begin(OnceWait *wait, int64 limit);
 extern bool once_wait_is_up(const OnceWait *wait);
+extern int64 once_wait_left(const OnceWait *wait);
 extern void once_wait_pause(OnceWait *wait, TimestampTz ready_at);
 extern void once_wait_check(const OnceWait *wait);
 

@@ -14,8 +14,13 @@ typedef struct OnceHandler
 {
 	Oid			oid;
 	Oid			message_type;	/* once.message */
-	bool		takes_batch;	/* it takes once.message[] */
-	SPIPlanPtr	plan;			/* its call, or NULL */
+	bool		takes_batch;	/* does it take once.message[]? */
+	bool		is_procedure;
+	bool		is_variadic;
+	SPIPlanPtr	plan;			/* of its call, or NULL */
+	Oid			planned_for;	/* function, schema and name in that plan */
+	NameData	schema;
+	NameData	name;
 } OnceHandler;
 
 extern void once_handler_look_up(OnceHandler *handler, Oid oid);

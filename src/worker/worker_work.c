@@ -3,17 +3,24 @@
  * worker_work.c
  *	  The consumer loop: once.work, and what background workers run.
  *
- * Each turn is a transaction: receive, have the handler called with each message in a
- * subtransaction and acked there, commit.  Between two turns there is neither a snapshot
- * nor a lock.  As messages are received, not leased, nothing needs to be done for them
- * if the turn ends in an error, or the backend is gone: they are delivered again.
+ * Each turn of the loop is a transaction.  It receives messages, calls the handler
+ * with each of them in a subtransaction, acks it there, and commits.  Between two
+ * turns the loop holds neither a snapshot nor a lock.  Messages are received, not
+ * leased.  So if a turn ends in an error, or the backend is gone, the messages are
+ * delivered again without further work.
  *
- * A handler that fails has its effects rolled back, and the message is given back with
- * the error; it may say by the error's code what is to be done with the message instead.
- * What fails only in the commit cannot be told from the rest of its transaction.  So if
- * there were several messages, all are given back as if they had not been delivered, and
- * as many are taken one by one then, by whoever gets them first.  The same is done if a
- * handler that takes several at a time fails.
+ * If the handler fails, its effects are rolled back, and the message is given back
+ * with the error.  The handler may choose by the error's code what is done with the
+ * message instead.
+ *
+ * If the commit fails, we do not know which message is to blame.  So if there were
+ * several, all are given back as if they had not been delivered, and the next turns
+ * take as many messages one by one.  The same is done if a handler that takes
+ * several messages at a time fails.
+ *
+ * If the handler ends the backend, or crashes the server, all messages of the turn
+ * count a delivery, and nobody is left to take them one by one.  So a message that
+ * was delivered before gets a turn of its own.
  *
  *-------------------------------------------------------------------------
  */
@@ -46,10 +53,10 @@
 
 #define VERB			"once.work()"
 
-/* One look at the queue while there is nothing, at the longest */
+/* A wait for messages is begun anew after this time at the latest */
 #define LONGEST_WAIT	USECS_PER_HOUR
 
-/* What is done by SQL, as by anybody */
+/* What is done by SQL, with the rights of any caller */
 typedef enum Statement
 {
 	RECEIVE,
@@ -64,13 +71,13 @@ static const struct
 	int			nargs;
 	Oid			types[3];
 }			statements[] = {
-	[RECEIVE] = {"SELECT m.receipt, m FROM once.receive($1, $2) AS m", 2, {TEXTOID, INT4OID}},
+	[RECEIVE] = {"SELECT m.receipt, m, m.attempt FROM once.receive($1, $2) AS m", 2, {TEXTOID, INT4OID}},
 	[ACK] = {"SELECT once.ack($1)", 1, {UUIDOID}},
 	[NACK] = {"SELECT once.nack($1, $2, $3)", 3, {UUIDOID, INTERVALOID, TEXTOID}},
 	[RELEASE] = {"SELECT once.release($1)", 1, {UUIDOID}}
 };
 
-/* Their plans, for the rest of the session */
+/* Their plans, which are kept until the session ends */
 static SPIPlanPtr plans[lengthof(statements)];
 
 /* The messages of one turn */
@@ -79,11 +86,11 @@ typedef struct Turn
 	int			n;
 	Datum	   *messages;
 	pg_uuid_t  *receipts;
-	bool	   *handled;		/* the handler has not failed, */
-	int			nhandled;		/* as with so many */
+	bool	   *handled;		/* has the handler succeeded? */
+	int			nhandled;		/* how often it has */
 } Turn;
 
-/* What a commit has undone */
+/* Messages that were handled in a transaction whose commit has failed */
 typedef struct Undone
 {
 	int			n;
@@ -95,8 +102,11 @@ PG_FUNCTION_INFO_V1(once_work);
 
 static void commit_procedure(void);
 static bool take_turn(OnceWork *work);
+static void wait_for_more(OnceWork *work, OnceWait *wait);
 static bool is_paused(const char *name);
 static void receive(OnceWork *work, Turn *turn);
+static void read_messages(Turn *turn, int *attempts);
+static int	turn_size(const int *attempts, int n);
 static void handle(OnceWork *work, Turn *turn, int from, int to);
 static void ack(Turn *turn, int from, int to);
 static void failed(OnceWork *work, Turn *turn, int from, int to, const ErrorData *error);
@@ -129,10 +139,10 @@ once_work(PG_FUNCTION_ARGS)
 
 	PreventCommandDuringRecovery(VERB);
 	if (fcinfo->context == NULL || !IsA(fcinfo->context, CallContext) ||
-		castNode(CallContext, fcinfo->context)->atomic)
+		castNode(CallContext, fcinfo->context)->atomic || IsSubTransaction())
 		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
-				 errmsg("%s cannot be called within a transaction", VERB),
+				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+				 errmsg("%s cannot be called within a transaction block, a function or an EXCEPTION block", VERB),
 				 errdetail("It commits after each message or batch.")));
 
 	SPI_connect_ext(SPI_OPT_NONATOMIC);
@@ -149,12 +159,14 @@ commit_procedure(void)
 }
 
 /*
- * once_work_loop consumes until it is told to stop.  Called within a transaction that
- * has done nothing yet, with SPI connected, and ends so.  The current memory context
- * outlives transactions.
+ * once_work_loop consumes until it is told to stop.
  *
- * The time being up, it takes no more messages; with no time at all, it ends when it
- * finds none.
+ * The caller has begun a transaction that has done nothing yet, and has connected
+ * SPI.  It is the same on return.  The current memory context must outlive
+ * transactions.
+ *
+ * When the time is up, the loop takes no more messages.  With a time of zero it ends
+ * when it finds none.
  */
 void
 once_work_loop(OnceWork *work)
@@ -175,13 +187,14 @@ once_work_loop(OnceWork *work)
 			bool		found;
 
 			if (!waiting || once_wait_is_up(&wait))
-				once_wait_begin(&wait, LONGEST_WAIT);
+				once_wait_begin(&wait, work->until < 0 ? LONGEST_WAIT :
+								Min(LONGEST_WAIT, once_wait_left(&life)));
 			once_wait_check(&wait);
 			found = take_turn(work);
 			if (!found && work->until == 0)
 				break;
 			if (!found)
-				once_wait_pause(&wait, DT_NOEND);
+				wait_for_more(work, &wait);
 			waiting = !found;
 		}
 	}
@@ -194,8 +207,18 @@ once_work_loop(OnceWork *work)
 }
 
 /*
- * take_turn receives some messages, has them handled, and commits.  Returns whether
- * there were any.
+ * wait_for_more sleeps after a turn that has found nothing, until there may be
+ * something.  No other function of src/worker waits for messages.
+ */
+static void
+wait_for_more(OnceWork *work, OnceWait *wait)
+{
+	once_wait_pause(wait, DT_NOEND);
+}
+
+/*
+ * take_turn receives some messages, handles them, and commits.  Returns whether there
+ * were any.
  */
 static bool
 take_turn(OnceWork *work)
@@ -223,8 +246,7 @@ take_turn(OnceWork *work)
 }
 
 /*
- * is_paused tells whether nothing may be consumed from a queue now.  That is no error
- * here: it is waited for.
+ * is_paused tells whether consumption from a queue is paused.  The loop waits then.
  */
 static bool
 is_paused(const char *name)
@@ -238,6 +260,10 @@ is_paused(const char *name)
 	return paused;
 }
 
+/*
+ * receive receives the messages of a turn.  It gives back, as if they had not been
+ * delivered, those that need a turn of their own and those that come after them.
+ */
 static void
 receive(OnceWork *work, Turn *turn)
 {
@@ -245,34 +271,67 @@ receive(OnceWork *work, Turn *turn)
 		CStringGetTextDatum(work->queue),
 		Int32GetDatum(work->alone > 0 ? 1 : work->max_messages)
 	};
-	SPITupleTable *table;
-	int			i;
+	int		   *attempts;
+	int			n;
 
 	execute(RECEIVE, values, NULL);
-	table = SPI_tuptable;
-	turn->n = (int) SPI_processed;
-	turn->messages = palloc_array(Datum, turn->n);
-	turn->receipts = palloc_array(pg_uuid_t, turn->n);
-	turn->handled = palloc0_array(bool, turn->n);
-	for (i = 0; i < turn->n; i++)
+	n = (int) SPI_processed;
+	attempts = palloc_array(int, n);
+	read_messages(turn, attempts);
+	turn->n = turn_size(attempts, n);
+	release_owed(turn, turn->n, n);
+
+	if (turn->n < n)
+		work->alone = n - turn->n;
+	else if (work->alone > 0)
+		work->alone = n > 0 ? work->alone - 1 : 0;
+}
+
+/*
+ * read_messages copies the result of RECEIVE.
+ */
+static void
+read_messages(Turn *turn, int *attempts)
+{
+	SPITupleTable *table = SPI_tuptable;
+	int			n = (int) SPI_processed;
+	int			i;
+
+	turn->messages = palloc_array(Datum, n);
+	turn->receipts = palloc_array(pg_uuid_t, n);
+	turn->handled = palloc0_array(bool, n);
+	for (i = 0; i < n; i++)
 	{
+		HeapTuple	tuple = table->vals[i];
 		bool		isnull;
 
-		turn->receipts[i] = *DatumGetUUIDP(SPI_getbinval(table->vals[i], table->tupdesc, 1,
-														 &isnull));
-		turn->messages[i] = datumCopy(SPI_getbinval(table->vals[i], table->tupdesc, 2, &isnull),
+		turn->receipts[i] = *DatumGetUUIDP(SPI_getbinval(tuple, table->tupdesc, 1, &isnull));
+		turn->messages[i] = datumCopy(SPI_getbinval(tuple, table->tupdesc, 2, &isnull),
 									  false, -1);
+		attempts[i] = DatumGetInt32(SPI_getbinval(tuple, table->tupdesc, 3, &isnull));
 	}
 	SPI_freetuptable(table);
-	if (work->alone > 0)
-		work->alone -= turn->n > 0 ? 1 : work->alone;
+}
+
+/*
+ * turn_size returns how many of the messages received make a turn: the first one, if it
+ * was delivered before, or else all that come before such a message.
+ */
+static int
+turn_size(const int *attempts, int n)
+{
+	int			i;
+
+	for (i = 0; i < n && attempts[i] == 1; i++)
+		;
+	return i == 0 ? Min(n, 1) : i;
 }
 
 /*
  * handle calls the handler with some messages of a turn, and acks them.
  *
- * What has been given back meanwhile, along with an earlier message of its group, is
- * passed by, and so is what the handler has acked or given back itself.
+ * It skips messages that have been given back meanwhile, along with an earlier message
+ * of their group.  It does not ack what the handler has acked or given back itself.
  */
 static void
 handle(OnceWork *work, Turn *turn, int from, int to)
@@ -282,7 +341,6 @@ handle(OnceWork *work, Turn *turn, int from, int to)
 
 	if (!once_unacked_owed(&turn->receipts[from]))
 		return;
-	CHECK_FOR_INTERRUPTS();
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
 	PG_TRY();
@@ -301,7 +359,7 @@ handle(OnceWork *work, Turn *turn, int from, int to)
 
 		if (once_limit_is_cancel(error))
 		{
-			/* Those that nobody has begun with are for others, at once */
+			/* Others may have the messages that the handler has not seen */
 			release_owed(turn, to, turn->n);
 			ReThrowError(error);
 		}
@@ -326,7 +384,8 @@ ack(Turn *turn, int from, int to)
 }
 
 /*
- * failed does with messages what the error of their handler says.
+ * failed gives messages back after an error of the handler, in the way that the error's
+ * code asks for.
  */
 static void
 failed(OnceWork *work, Turn *turn, int from, int to, const ErrorData *error)
@@ -350,7 +409,8 @@ failed(OnceWork *work, Turn *turn, int from, int to, const ErrorData *error)
 }
 
 /*
- * give_back gives a message back as the error says, or if that fails, as after any.
+ * give_back gives a message back as the error's code asks for.  If that fails, it gives
+ * it back as after any other error, and warns.
  */
 static void
 give_back(OnceWork *work, Turn *turn, int i, const ErrorData *error)
@@ -380,7 +440,7 @@ give_back(OnceWork *work, Turn *turn, int i, const ErrorData *error)
 	{
 		ereport(WARNING,
 				(errcode(second->sqlerrcode),
-				 errmsg("could not give back a message of queue \"%s\" as it should be: %s",
+				 errmsg("could not give back a message of queue \"%s\" as its handler asks for: %s",
 						work->queue, second->message),
 				 second->detail != NULL ? errdetail_internal("%s", second->detail) : 0));
 		if (once_unacked_owed(&turn->receipts[i]))
@@ -422,7 +482,7 @@ give_back_as_told(const pg_uuid_t *receipt, const ErrorData *error)
 }
 
 /*
- * nack_later gives a message back for the time that is the error's detail.
+ * nack_later gives a message back for the time in the error's detail.
  */
 static void
 nack_later(const pg_uuid_t *receipt, const ErrorData *error)
@@ -460,7 +520,8 @@ release_owed(Turn *turn, int from, int to)
 }
 
 /*
- * try_commit commits a turn.  What fails only then is the messages' failure as well.
+ * try_commit commits a turn.  If the commit fails, the messages that were handled are
+ * given back in another transaction.
  */
 static void
 try_commit(OnceWork *work, Turn *turn)
@@ -493,8 +554,8 @@ try_commit(OnceWork *work, Turn *turn)
 }
 
 /*
- * commit_failed gives back what was done but for the commit, in another transaction.
- * What somebody else has got by now is not ours to give back.
+ * commit_failed gives back the messages of a turn whose commit has failed.  Messages that
+ * another consumer has received by now are left to it.
  */
 static void
 commit_failed(OnceWork *work, Turn *turn, const ErrorData *error)
@@ -556,7 +617,7 @@ execute(Statement statement, Datum *values, const char *nulls)
 		plans[statement] = plan;
 	}
 
-	/* SPI wants one to be there, and no portal has any in a background worker */
+	/* SPI needs an active snapshot, and a background worker has no portal */
 	PushActiveSnapshot(GetTransactionSnapshot());
 	rc = SPI_execute_plan(plans[statement], values, nulls, false, 0);
 	if (rc < 0)
@@ -567,7 +628,7 @@ execute(Statement statement, Datum *values, const char *nulls)
 }
 
 /*
- * error_text returns what once.failures tells of an error.
+ * error_text returns the text of an error for once.failures.
  */
 static char *
 error_text(const ErrorData *error)

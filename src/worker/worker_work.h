@@ -20,19 +20,23 @@ typedef struct OnceWork
 	int64		until;			/* microseconds; -1: for ever */
 
 	/*
-	 * in: commits, and begins a transaction, with SPI connected.  If the commit
-	 * fails, the same, and its error.
+	 * in: commits, begins a transaction and connects SPI.  If the commit
+	 * fails, it does the other two all the same, and then raises the error.
 	 */
 	void		(*commit) (void);
-	/* in: NULL, or whether to go on */
+	/* in: NULL, or tells whether to go on */
 	bool		(*go_on) (void);
-	/* in: NULL, or hears of messages that are done; error: NULL, or of those that failed */
+
+	/*
+	 * in: NULL, or counts messages that were handled, or that have failed with
+	 * an error
+	 */
 	void		(*tell) (int done, int failed, const char *error);
 
-	/* worker_work.c's own */
+	/* private to worker_work.c */
 	OnceHandler function;
 	MemoryContext context;		/* of one transaction */
-	int			alone;			/* so many messages are to be taken one by one */
+	int			alone;			/* number of messages to take one by one */
 } OnceWork;
 
 extern void once_work_loop(OnceWork *work);

@@ -9,7 +9,7 @@ CREATE ROLE regress_hostile_producer;
 CREATE ROLE regress_hostile_consumer;
 CREATE ROLE regress_hostile_observer;
 CREATE ROLE regress_hostile_stranger;
-GRANT EXECUTE ON FUNCTION once.create_queue, once.create_ledger, once.create_worker TO regress_hostile_owner;
+GRANT EXECUTE ON FUNCTION once.create_queue, once.create_ledger, once.create_schedule, once.create_worker TO regress_hostile_owner;
 CREATE SCHEMA hostile;
 GRANT ALL ON SCHEMA hostile TO PUBLIC;
 
@@ -97,6 +97,7 @@ CREATE FUNCTION public.hostile_value(routine name, queue text, argument text, ty
     WHEN argument = 'dedup_ids' THEN 'ARRAY[''x'', ''y'']'
     WHEN argument IN ('result', 'headers') AND type = 'jsonb'::regtype THEN '''{"a": 1}'''
     WHEN argument = 'what' THEN CASE WHEN routine IN ('pause', 'resume') THEN '''all''' ELSE '''observe''' END
+    WHEN argument = 'role_id' THEN 'NULL'
     WHEN argument = 'role' THEN '''regress_hostile_stranger'''
     WHEN argument = 'since' THEN '''-infinity'''
     WHEN argument = 'until' AND type = 'interval'::regtype THEN '''0'''
@@ -143,7 +144,7 @@ BEGIN
   CREATE TEMP TABLE ddl_history (event text, tag text, what text);
   CREATE TEMP TABLE queue (LIKE once.queue);
   CREATE TEMP TABLE ledger (LIKE once.ledger);
-  CREATE TEMP TABLE schedule (LIKE once.schedule);
+  CREATE TEMP TABLE schedule (LIKE once.schedule_dump);
   CREATE TEMP TABLE worker (LIKE once.worker);
   CREATE TEMP TABLE dead_letter (queue text, id bigint, dead_at timestamptz);
   CREATE TEMP TABLE failure (queue text, id bigint);

@@ -88,9 +88,17 @@ once_extend(Relation rel, ForkNumber fork)
 #if PG_VERSION_NUM >= 160000
 #define once_is_database_owner(oid, role) \
 	object_ownercheck(DatabaseRelationId, oid, role)
+#define once_is_extension_owner(oid, role) \
+	object_ownercheck(ExtensionRelationId, oid, role)
+#define once_may_connect(oid, role) \
+	(object_aclcheck(DatabaseRelationId, oid, role, ACL_CONNECT) == ACLCHECK_OK)
 #else
 #define once_is_database_owner(oid, role) \
 	pg_database_ownercheck(oid, role)
+#define once_is_extension_owner(oid, role) \
+	pg_extension_ownercheck(oid, role)
+#define once_may_connect(oid, role) \
+	(pg_database_aclcheck(oid, role, ACL_CONNECT) == ACLCHECK_OK)
 #endif
 
 /* 17 has getIdentitySequence take the relation, because it may be a partition */

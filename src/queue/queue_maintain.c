@@ -112,7 +112,8 @@ typedef struct Tally
 	int			nforbidden;		/* queues where publications forbid that rows
 								 * are deleted */
 	int			nledgers;		/* ledgers */
-	int			npermitted;		/* ledgers in which the caller may mark */
+	int			npermitted;		/* ledgers in which the caller may mark, and
+								 * schedules that it may run */
 } Tally;
 
 struct Work
@@ -290,6 +291,7 @@ do_schedules(Work *work, bool atomic)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	names = once_schedule_names();
 	PopActiveSnapshot();
+	work->tally.npermitted += list_length(names);
 	foreach(lc, names)
 	{
 		begin_work(work, atomic, "schedule", do_schedule, lfirst(lc));

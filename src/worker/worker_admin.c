@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * worker_admin.c
- *	  create_worker, drop_worker, pause_worker, resume_worker; and the figures of the view
- *	  once.workers.
+ *	  create_worker, drop_worker, pause_worker, resume_worker; and the figures for the
+ *	  view once.workers.
  *
- * They write the table once.worker, and wake the launcher when they are committed.  A
- * pass of it then starts and stops processes (worker_workers.c).
+ * These functions write the table once.worker, and make a pass due when they commit.  The
+ * pass then starts and stops processes (worker_workers.c).
  *
  *-------------------------------------------------------------------------
  */
@@ -39,7 +39,7 @@
 #include "worker/worker_table.h"
 #include "worker/worker_workers.h"
 
-/* The launcher, and a pass */
+/* The launcher and a pass */
 #define OTHER_PROCESSES		2
 
 #define Natts_figures		7
@@ -54,13 +54,14 @@ static char *arg_name(FunctionCallInfo fcinfo);
 static void check_role(void);
 static int	arg_concurrency(FunctionCallInfo fcinfo, int argno);
 static void check_room(Relation rel, int concurrency);
-static HeapTuple find_own(Relation rel, const char *name, const char *verb);
+static Relation open_locked(const char *name, const char *verb);
+static HeapTuple find_own(Relation rel, const char *name);
 static void set_paused(FunctionCallInfo fcinfo, bool paused, const char *verb);
 static void put_figures(ReturnSetInfo *rsinfo, const OnceRecord *record);
 static Datum pids_of(const OnceRecord *record);
 
 /*
- * once.create_worker: background workers that consume from now on.
+ * once.create_worker: has background workers consume from now on.
  */
 Datum
 once_create_worker(PG_FUNCTION_ARGS)
@@ -111,30 +112,29 @@ once_create_worker(PG_FUNCTION_ARGS)
 		ereport(WARNING,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("worker \"%s\" does not run yet", name),
-				 errhint("Put pg_once into shared_preload_libraries and restart the server.")));
+				 errdetail("The server can start background workers only if the library was loaded at its start."),
+				 errhint("Add pg_once to shared_preload_libraries and restart the server.")));
 	once_shared_poke_at_commit();
 	PG_RETURN_VOID();
 }
 
 /*
- * once.drop_worker: its processes end after the transaction that they are in.
+ * once.drop_worker: makes its processes end after the transaction that they are in.
  */
 Datum
 once_drop_worker(PG_FUNCTION_ARGS)
 {
 	char	   *name = arg_name(fcinfo);
-	Relation	rel;
+	Relation	rel = open_locked(name, "once.drop_worker()");
 
-	once_options_lock(ONCE_WORKER_LOCK, name);
-	rel = once_table_open(ONCE_WORKER_TABLE, Natts_worker, RowExclusiveLock);
-	once_table_delete(rel, find_own(rel, name, "once.drop_worker()"));
+	once_table_delete(rel, find_own(rel, name));
 	table_close(rel, NoLock);
 	once_shared_poke_at_commit();
 	PG_RETURN_VOID();
 }
 
 /*
- * once.pause_worker: likewise, until it is resumed.
+ * once.pause_worker: the same, until the worker is resumed.
  */
 Datum
 once_pause_worker(PG_FUNCTION_ARGS)
@@ -144,7 +144,7 @@ once_pause_worker(PG_FUNCTION_ARGS)
 }
 
 /*
- * once.resume_worker: the opposite.
+ * once.resume_worker: starts processes again.
  */
 Datum
 once_resume_worker(PG_FUNCTION_ARGS)
@@ -166,7 +166,7 @@ arg_name(FunctionCallInfo fcinfo)
 }
 
 /*
- * check_role raises an error if there can be no session of the current role.
+ * check_role raises an error if the current role may not have sessions.
  */
 static void
 check_role(void)
@@ -202,8 +202,8 @@ arg_concurrency(FunctionCallInfo fcinfo, int argno)
 }
 
 /*
- * check_room raises an error if there can never be so many processes, beside those of the
- * other workers of this database.
+ * check_room raises an error if the server can never have so many processes together with
+ * those of the other workers of this database.
  */
 static void
 check_room(Relation rel, int concurrency)
@@ -222,24 +222,34 @@ check_room(Relation rel, int concurrency)
 		ereport(ERROR,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				 errmsg("too many background workers"),
-				 errdetail("%d are asked for, the other workers of this database have %d, and the launcher needs %d; max_worker_processes is %d.",
+				 errdetail("The worker needs %d, the other workers of this database need %d, and the launcher needs %d; max_worker_processes is %d.",
 						   concurrency, others, OTHER_PROCESSES, max_worker_processes),
 				 errhint("Increase max_worker_processes, or lower concurrency.")));
+}
+
+/*
+ * open_locked locks a worker against other changes, and opens the table.
+ */
+static Relation
+open_locked(const char *name, const char *verb)
+{
+	PreventCommandDuringRecovery(verb);
+	PreventCommandIfReadOnly(verb);
+	once_options_lock(ONCE_WORKER_LOCK, name);
+	return once_table_open(ONCE_WORKER_TABLE, Natts_worker, RowExclusiveLock);
 }
 
 /*
  * find_own returns the row of a worker that the caller may change, or raises an error.
  */
 static HeapTuple
-find_own(Relation rel, const char *name, const char *verb)
+find_own(Relation rel, const char *name)
 {
 	HeapTuple	tuple = once_table_find(rel, name);
 	Datum		values[Natts_worker];
 	bool		isnull[Natts_worker];
 	Oid			role;
 
-	PreventCommandDuringRecovery(verb);
-	PreventCommandIfReadOnly(verb);
 	if (tuple == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_ONCE_WORKER_NOT_FOUND),
@@ -252,7 +262,7 @@ find_own(Relation rel, const char *name, const char *verb)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied for worker \"%s\"", name),
-				 errdetail("Only the role that has created it can change it.")));
+				 errdetail("Only members of the role that created it can change it.")));
 	return tuple;
 }
 
@@ -263,19 +273,17 @@ set_paused(FunctionCallInfo fcinfo, bool paused, const char *verb)
 	Datum		values[Natts_worker] = {0};
 	bool		isnull[Natts_worker] = {0};
 	bool		replace[Natts_worker] = {0};
-	Relation	rel;
+	Relation	rel = open_locked(name, verb);
 
-	once_options_lock(ONCE_WORKER_LOCK, name);
-	rel = once_table_open(ONCE_WORKER_TABLE, Natts_worker, RowExclusiveLock);
 	values[Anum_worker_paused - 1] = BoolGetDatum(paused);
 	replace[Anum_worker_paused - 1] = true;
-	once_table_write(rel, find_own(rel, name, verb), values, isnull, replace);
+	once_table_write(rel, find_own(rel, name), values, isnull, replace);
 	table_close(rel, NoLock);
 	once_shared_poke_at_commit();
 }
 
 /*
- * once.worker_figures: what is known of the workers of this database.
+ * once.worker_figures: what shared memory knows of the workers of this database.
  */
 Datum
 once_worker_figures(PG_FUNCTION_ARGS)
@@ -298,8 +306,8 @@ once_worker_figures(PG_FUNCTION_ARGS)
 }
 
 /*
- * put_figures adds a worker to the result.  The error may tell of the messages: it is for
- * those only who may be the worker's role.
+ * put_figures adds a worker to the result.  The error may quote messages, so it is shown
+ * to members of the worker's role only.
  */
 static void
 put_figures(ReturnSetInfo *rsinfo, const OnceRecord *record)
@@ -309,16 +317,18 @@ put_figures(ReturnSetInfo *rsinfo, const OnceRecord *record)
 	bool		shown = record->last_error[0] != '\0' &&
 		(superuser() || (OidIsValid(record->role) &&
 						 has_privs_of_role(GetUserId(), record->role)));
-	int			length = pg_mbcliplen(record->last_error, strlen(record->last_error),
-									  ONCE_ERROR_SIZE);
+	int			length = strlen(record->last_error);
 
 	values[0] = CStringGetTextDatum(NameStr(record->name));
 	values[1] = pids_of(record);
 	values[2] = Int64GetDatum(record->processed);
 	values[3] = Int64GetDatum(record->failed);
 	isnull[4] = !shown;
+
+	/* The last character may have been cut */
 	if (shown)
-		values[4] = PointerGetDatum(cstring_to_text_with_len(record->last_error, length));
+		values[4] = PointerGetDatum(cstring_to_text_with_len(record->last_error,
+															 pg_mbcliplen(record->last_error, length, length)));
 	isnull[5] = record->last_error_at == 0;
 	values[5] = TimestampTzGetDatum(record->last_error_at);
 	isnull[6] = record->restart_at <= GetCurrentTimestamp();

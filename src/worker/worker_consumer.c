@@ -1,12 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * worker_consumer.c
- *	  A background worker that consumes.
+ *	  A process of a worker.
  *
- * It is a session of the role that has created the worker, in which the consumer loop
- * runs (worker_work.c).  It ends when it is told to (once_shared: stop), between two
- * transactions; with an error, if the loop does; and at once, if it is terminated.  The
- * launcher, whom its end wakes, then sees to what is to run instead.
+ * It is a session of the role that created the worker, in which the consumer loop runs
+ * (worker_work.c).  It ends between two transactions when it is told to (stop, in shared
+ * memory), with an error if the loop raises one, and at once if it is terminated.  Its end
+ * wakes the launcher, and a pass starts what should run instead.
  *
  *-------------------------------------------------------------------------
  */
@@ -27,21 +27,21 @@
 #include "worker/worker_shared.h"
 #include "worker/worker_work.h"
 
-/* How long a process has to wait that comes after one with an error, which doubles */
+/* Time between an error and the next process, and how often it is doubled */
 #define RESTART_DELAY		USECS_PER_SEC
-#define RESTART_DOUBLED		8	/* times, at most */
+#define RESTART_DOUBLED		8
 
 /*
- * So long after the start of the server, or its restart after a crash, claims are flushed
- * before the handler is called.  Else a handler that crashes the server at once, again
- * and again, would not be counted.
+ * For this time after the start of the server, or its restart after a crash, claims are
+ * flushed before the handler is called.  Otherwise a handler that crashes the server at
+ * once could do so for ever, because the attempts would be lost in the crash.
  */
 #define FLUSH_CLAIMS		(5 * USECS_PER_MINUTE)
 
 extern PGDLLEXPORT void once_consumer_main(Datum arg);
 
 static OnceConsumer *slot;
-static OnceConsumer self;		/* as it was when it began */
+static OnceConsumer self;		/* a copy, made at the beginning */
 static bool ended_well;
 static char end_error[ONCE_ERROR_SIZE];
 static bool flushes_claims;
@@ -54,7 +54,8 @@ static bool go_on(void);
 static void tell(int done, int failed, const char *error);
 
 /*
- * once_consumer_main is the worker.  arg: its place in shared memory.
+ * once_consumer_main is the main function of the process.  arg: its place in shared
+ * memory.
  */
 void
 once_consumer_main(Datum arg)
@@ -92,7 +93,7 @@ once_consumer_main(Datum arg)
 }
 
 /*
- * begin tells that it has begun, unless it is not wanted any more.
+ * begin notes that the process has begun.  If it is not wanted any more, it ends it.
  */
 static void
 begin(int nth)
@@ -116,12 +117,13 @@ begin(int nth)
 	LWLockRelease(once_shared->lock);
 	if (unwanted)
 		proc_exit(0);
-	strlcpy(end_error, "it was ended by its server, whose log has the reason", ONCE_ERROR_SIZE);
+	strlcpy(end_error, "the process could not start or was terminated, see the server log", ONCE_ERROR_SIZE);
 	before_shmem_exit(at_exit, (Datum) 0);
 }
 
 /*
- * at_exit makes the place free, and has the launcher see to who comes next.
+ * at_exit frees the place, and makes a pass due that starts another process, after a
+ * pause if this one has ended in an error.
  */
 static void
 at_exit(int code, Datum arg)
@@ -134,7 +136,7 @@ at_exit(int code, Datum arg)
 	LWLockAcquire(once_shared->lock, LW_EXCLUSIVE);
 	slot->used = false;
 	record = once_shared_record(self.database, NameStr(self.name), false);
-	if (record != NULL && !ended_well)
+	if (record != NULL && !ended_well && !slot->stop)
 	{
 		strlcpy(record->last_error, end_error, ONCE_ERROR_SIZE);
 		record->last_error_at = now;
@@ -150,7 +152,7 @@ at_exit(int code, Datum arg)
 }
 
 /*
- * consume is the session.
+ * consume runs the consumer loop.
  */
 static void
 consume(void)
@@ -173,8 +175,8 @@ consume(void)
 }
 
 /*
- * commit ends a transaction, and begins the next one, as OnceWork wants it.  Unlike that
- * of a procedure, it has the statistics reported that autovacuum goes by.
+ * commit ends a transaction and begins the next one (see OnceWork).  It also reports the
+ * statistics that autovacuum needs, and reads changed settings.
  */
 static void
 commit(void)
@@ -210,6 +212,9 @@ commit(void)
 		ReThrowError(error);
 }
 
+/*
+ * go_on tells whether the process is to go on.
+ */
 static bool
 go_on(void)
 {
@@ -222,7 +227,7 @@ go_on(void)
 }
 
 /*
- * tell counts messages that are done, or have failed.
+ * tell counts messages that were handled or have failed, and stores the error.
  */
 static void
 tell(int done, int failed, const char *error)

@@ -3,16 +3,16 @@
  * worker_cron.c
  *	  Times by the wall clock: cron expressions.
  *
- * An expression names minutes of the wall clock of a time zone.  Each of them is due at
+ * An expression names minutes of the wall clock of a time zone.  Each minute is due at
  * one instant:
  *
- *	- that at which the clock shows it;
- *	- the first of two, where the clock is set back and shows it twice;
- *	- the one when the clock is set forward, where that leaves it out.
+ *	- the instant at which the clock shows it;
+ *	- the first of two such instants, if the clock is set back and shows it twice;
+ *	- the instant at which the clock is set forward, if it skips the minute.
  *
- * So a later minute is never due at an earlier instant, and the next due time is found
- * by going through the minutes.  Several that are left out are due at the same instant,
- * and that is one due time.
+ * So a later minute is never due at an earlier instant, and we find the next due time by
+ * going through the minutes.  If the clock skips several minutes that an expression names,
+ * they are due at the same instant, and this is one due time.
  *
  *-------------------------------------------------------------------------
  */
@@ -34,7 +34,10 @@ enum
 	FIELD_WEEKDAY
 };
 
-/* February 29 may be eight years away; then it is another eight to a Monday */
+/*
+ * A due time is searched for in this time.  An expression can name a day only that comes
+ * once in 40 years, for example a February 29 that is a Monday, around the year 2100.
+ */
 #define MAX_DAYS	(366 * 41)
 
 static const char *const month_names[] = {
@@ -74,8 +77,8 @@ static const struct
 typedef struct Parser
 {
 	const char *expression;		/* as it was given */
-	int			field;			/* number of that at hand, from 0 */
-	const char *start;			/* of that field */
+	int			field;			/* number of the current field, from 0 */
+	const char *start;			/* of the current field */
 	int			length;
 	const char *p;				/* what comes next */
 } Parser;
@@ -94,8 +97,7 @@ static pg_time_t instant(pg_time_t local, pg_tz *timezone);
 #define HAS(bits, n)	(((bits) >> (n)) & 1)
 
 /*
- * once_cron_parse takes an expression apart, or raises an error that points at the field
- * which is wrong.
+ * once_cron_parse parses an expression.  An error names the field that is wrong.
  */
 void
 once_cron_parse(OnceCron *cron, const char *expression)
@@ -142,7 +144,7 @@ once_cron_parse(OnceCron *cron, const char *expression)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("invalid cron expression: \"%s\"", expression),
-				 errdetail("There is something after the fifth field: \"%s\".", p)));
+				 errdetail("There is something after field 5: \"%s\".", p)));
 
 	/* Sunday is 0 and 7 */
 	if (HAS(cron->fields[FIELD_WEEKDAY], 7))
@@ -245,7 +247,7 @@ parse_value(Parser *parser)
 			return min + i;
 		}
 	}
-	refuse(parser, psprintf("\"%.*s\" is no name of a value", length, parser->p));
+	refuse(parser, psprintf("\"%.*s\" is not a name of a value", length, parser->p));
 	return 0;					/* keep compiler quiet */
 }
 
@@ -306,7 +308,7 @@ once_cron_next(const OnceCron *cron, pg_tz *timezone, TimestampTz after, Timesta
 				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
 				 errmsg("timestamp out of range")));
 
-	/* What the clock has left out yesterday may be due today. */
+	/* A minute that the clock has skipped yesterday may be due today */
 	julian = date2j(tm->tm_year + 1900, tm->tm_mon + 1, tm->tm_mday) - 1;
 	for (i = 0; i < MAX_DAYS; i++)
 		if (day_matches(cron, julian + i) &&
@@ -316,8 +318,9 @@ once_cron_next(const OnceCron *cron, pg_tz *timezone, TimestampTz after, Timesta
 }
 
 /*
- * day_matches tells whether something is due on a day.  Where both the day of the month
- * and that of the week are given, either will do, as in any cron.
+ * day_matches tells whether something is due on a day.  If both the day of the month and
+ * the day of the week are restricted, one of them must match, as in every cron.  A field
+ * that begins with "*" does not count as restricted.
  */
 static bool
 day_matches(const OnceCron *cron, int julian)
@@ -338,6 +341,9 @@ day_matches(const OnceCron *cron, int julian)
 	return by_day || by_weekday;
 }
 
+/*
+ * next_of_day finds the first due time after an instant among the minutes of a day.
+ */
 static bool
 next_of_day(const OnceCron *cron, pg_tz *timezone, int julian, TimestampTz after,
 			TimestampTz *next)
@@ -358,13 +364,13 @@ next_of_day(const OnceCron *cron, pg_tz *timezone, int julian, TimestampTz after
 }
 
 /*
- * instant tells when a local time, counted as if it were UTC, is due.
+ * instant returns when a local time is due.  local: the time as if it were UTC.
  */
 static pg_time_t
 instant(pg_time_t local, pg_tz *timezone)
 {
 	pg_time_t	day_before = local - SECS_PER_DAY;
-	long		offset_before;
+	long		offset_before = 0;
 	long		offset_after;
 	int			isdst;
 	pg_time_t	change;

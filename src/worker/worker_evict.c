@@ -1,10 +1,15 @@
 /*-------------------------------------------------------------------------
  *
  * worker_evict.c
- *	  Who wants a database for himself gets it.
+ *	  Commands that cannot run while our processes are in a database.
  *
- * DROP DATABASE, and what else wants nobody to be connected, has our own processes leave
- * the database first, and none come until it is done.  Only its owner can have that.
+ * DROP DATABASE, and other commands for which nobody may be connected to a database, end
+ * our processes in the database first, and keep new ones out until they are done.  DROP
+ * EXTENSION does the same in its own database, because a process may hold locks for as
+ * long as a handler takes.
+ *
+ * This is done only for the owner of the database or the extension.  Otherwise anybody
+ * could end these processes, with a command that fails.
  *
  *-------------------------------------------------------------------------
  */
@@ -15,9 +20,12 @@
 
 #include "access/xact.h"
 #include "catalog/pg_database.h"
+#include "catalog/pg_extension.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
+#include "commands/extension.h"
 #include "miscadmin.h"
+#include "nodes/value.h"
 #include "storage/ipc.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
@@ -26,7 +34,7 @@
 #include "worker/worker_evict.h"
 #include "worker/worker_shared.h"
 
-/* How long it waits for them to be gone, and how often it looks; milliseconds */
+/* How long a command waits for our processes to end, and how often it checks; milliseconds */
 #define PATIENCE		10000
 #define LOOK_AGAIN		10
 
@@ -35,6 +43,8 @@ static ProcessUtility_hook_type next_process_utility_hook = NULL;
 static void process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 							ProcessUtilityContext context, ParamListInfo params,
 							QueryEnvironment *env, DestReceiver *dest, QueryCompletion *qc);
+static Oid	database_to_clear(Node *stmt);
+static bool drops_extension(Node *stmt);
 static const char *database_wanted(Node *stmt);
 static const char *option_name(List *options, const char *option);
 static void hold(Oid oid);
@@ -42,7 +52,7 @@ static bool send_away(Oid oid);
 static void let_go(Oid oid);
 
 /*
- * once_evict_init installs the hook, if there is a launcher.
+ * once_evict_init installs the hook, if the library is preloaded.
  */
 void
 once_evict_init(void)
@@ -60,15 +70,14 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 {
 	ProcessUtility_hook_type next = next_process_utility_hook != NULL ?
 		next_process_utility_hook : standard_ProcessUtility;
-	const char *name = database_wanted(pstmt->utilityStmt);
-	Oid			oid = name != NULL && IsTransactionState() ? get_database_oid(name, true) : InvalidOid;
+	volatile Oid oid = InvalidOid;
 
 	if (IsA(pstmt->utilityStmt, CreateExtensionStmt) &&
 		strcmp(castNode(CreateExtensionStmt, pstmt->utilityStmt)->extname, "pg_once") == 0)
 		once_shared_poke_at_commit();
-
-	if (!OidIsValid(oid) || oid == MyDatabaseId || once_shared == NULL ||
-		!once_is_database_owner(oid, GetUserId()))
+	if (once_shared != NULL && IsTransactionState())
+		oid = database_to_clear(pstmt->utilityStmt);
+	if (!OidIsValid(oid))
 	{
 		next(pstmt, query, read_only_tree, context, params, env, dest, qc);
 		return;
@@ -87,8 +96,44 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 }
 
 /*
- * database_wanted returns the name of the database that a command wants for itself, or
- * NULL.
+ * database_to_clear returns the database that our processes must leave before a command,
+ * or InvalidOid: the command does not need that, or the user is not the owner.
+ */
+static Oid
+database_to_clear(Node *stmt)
+{
+	const char *name = database_wanted(stmt);
+	Oid			oid;
+
+	if (drops_extension(stmt))
+	{
+		oid = get_extension_oid("pg_once", true);
+		return OidIsValid(oid) && once_is_extension_owner(oid, GetUserId()) ?
+			MyDatabaseId : InvalidOid;
+	}
+	oid = name != NULL ? get_database_oid(name, true) : InvalidOid;
+	return OidIsValid(oid) && oid != MyDatabaseId &&
+		once_is_database_owner(oid, GetUserId()) ? oid : InvalidOid;
+}
+
+static bool
+drops_extension(Node *stmt)
+{
+	ListCell   *lc;
+
+	if (!IsA(stmt, DropStmt) || castNode(DropStmt, stmt)->removeType != OBJECT_EXTENSION)
+		return false;
+	foreach(lc, castNode(DropStmt, stmt)->objects)
+	{
+		if (strcmp(strVal(lfirst(lc)), "pg_once") == 0)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * database_wanted returns the name of the database to which nobody else may be connected
+ * during a command, or NULL.
  */
 static const char *
 database_wanted(Node *stmt)
@@ -131,7 +176,7 @@ option_name(List *options, const char *option)
 
 /*
  * hold keeps our processes out of a database, and waits until those that are in it have
- * left.  If they take too long, the command itself tells who is there.
+ * ended.  If they take too long, the command itself fails, or waits.
  */
 static void
 hold(Oid oid)
@@ -149,7 +194,7 @@ hold(Oid oid)
 }
 
 /*
- * send_away tells whether anybody of ours is in a database, and has them leave.
+ * send_away terminates our processes in a database.  Returns whether there are any.
  */
 static bool
 send_away(Oid oid)
@@ -176,6 +221,7 @@ send_away(Oid oid)
 		if (consumer->used && consumer->database == oid && consumer->pid != 0)
 		{
 			any = true;
+			consumer->stop = true;
 			kill(consumer->pid, SIGTERM);
 		}
 	}
@@ -183,6 +229,9 @@ send_away(Oid oid)
 	return any;
 }
 
+/*
+ * let_go lets our processes into a database again.
+ */
 static void
 let_go(Oid oid)
 {

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * worker_evict.h
- *	  Who wants a database for himself gets it.
+ *	  Commands that cannot run while our processes are in a database.
  *
  *-------------------------------------------------------------------------
  */

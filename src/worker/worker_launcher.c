@@ -1,16 +1,17 @@
 /*-------------------------------------------------------------------------
  *
  * worker_launcher.c
- *	  The launcher: it sees to every database that has the extension.
+ *	  The launcher: it has every database maintained that has the extension.
  *
- * It is connected to no database, and holds no lock on any.  Every
- * once.maintenance_interval it has a worker make a pass through each (worker_pass.c),
- * one at a time in a database and a few at a time in all; earlier, if a schedule is due
- * or somebody has news.  Where a pass does not find the extension, it looks less and
- * less often.
+ * The launcher is not connected to a database, and holds no lock on any.  Every
+ * once.maintenance_interval it starts a background worker in each database, which makes
+ * a pass (worker_pass.c).  It does so earlier if a schedule is due, or if a session asks
+ * for it (once_shared_poke).  There is one pass at a time in a database, and there are
+ * MAX_PASSES in all.  A database in which a pass does not find the extension is visited
+ * less and less often.
  *
- * As the first of the server's processes that is ours it is started by the postmaster,
- * when recovery is over: so not on a standby, but after its promotion.
+ * The postmaster starts the launcher when recovery has ended.  So there is none on a
+ * standby, and a promotion starts it.
  *
  *-------------------------------------------------------------------------
  */
@@ -39,16 +40,16 @@
 #include "worker/worker_launcher.h"
 #include "worker/worker_shared.h"
 
-/* How often it looks which databases there are; milliseconds */
+/* Time between two looks for databases; milliseconds */
 #define LOOK_AGAIN			10000
 
-/* With no interval, workers are seen to all the same; seconds */
+/* Time between two passes that only start workers, if the interval is 0; seconds */
 #define WITHOUT_INTERVAL	60
 
-/* Passes at a time, as autovacuum has workers */
+/* Passes at a time; autovacuum has as many workers by default */
 #define MAX_PASSES			3
 
-/* A pass that has not begun by then will not; microseconds */
+/* A pass that has not begun by then is given up; microseconds */
 #define NOT_STARTED			(60 * USECS_PER_SEC)
 
 /* once.maintenance_interval */
@@ -59,12 +60,14 @@ extern PGDLLEXPORT void once_launcher_main(Datum arg);
 static void at_exit(int code, Datum arg);
 static void look_for_databases(void);
 static List *databases_there(void);
+static int	count_passes(void);
 static long start_passes(void);
 static bool may_start(OnceDatabase *database, TimestampTz now);
 static bool start_pass(Oid oid);
 
 /*
- * once_launcher_init has the postmaster start it, if the library is preloaded.
+ * once_launcher_init makes the postmaster start the launcher, if the library is
+ * preloaded.
  */
 void
 once_launcher_init(void)
@@ -84,7 +87,7 @@ once_launcher_init(void)
 }
 
 /*
- * once_launcher_main is the launcher.
+ * once_launcher_main is the main function of the launcher.
  */
 void
 once_launcher_main(Datum arg)
@@ -92,7 +95,7 @@ once_launcher_main(Datum arg)
 	TimestampTz looked_at = 0;
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
-	pqsignal(SIGTERM, die);
+	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 
@@ -102,7 +105,7 @@ once_launcher_main(Datum arg)
 	once_shared->launcher_latch = MyLatch;
 	LWLockRelease(once_shared->lock);
 
-	for (;;)
+	while (!ShutdownRequestPending)
 	{
 		TimestampTz now = GetCurrentTimestamp();
 		long		timeout;
@@ -123,6 +126,9 @@ once_launcher_main(Datum arg)
 						 PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 	}
+
+	/* With 0, the postmaster would not start it again */
+	proc_exit(1);
 }
 
 static void
@@ -134,7 +140,8 @@ at_exit(int code, Datum arg)
 }
 
 /*
- * look_for_databases brings the list up to date.
+ * look_for_databases brings the list of databases up to date, and forgets passes,
+ * sessions and records that are gone.
  */
 static void
 look_for_databases(void)
@@ -165,7 +172,7 @@ look_for_databases(void)
 		if (!database->seen && !database->busy && database->held_by == 0)
 			database->oid = InvalidOid;
 
-		/* It may have been killed before it was ours to know, or not be started */
+		/* The pass may have ended before it could say that it had begun */
 		if (database->busy && database->pid == 0 &&
 			now - database->busy_since > NOT_STARTED)
 			database->busy = false;
@@ -189,7 +196,7 @@ look_for_databases(void)
 }
 
 /*
- * databases_there returns the oids of all databases that one can connect to.
+ * databases_there returns the oids of all databases that accept connections.
  */
 static List *
 databases_there(void)
@@ -222,8 +229,21 @@ databases_there(void)
 	return oids;
 }
 
+static int
+count_passes(void)
+{
+	int			n = 0;
+	int			i;
+
+	LWLockAcquire(once_shared->lock, LW_SHARED);
+	for (i = 0; i < ONCE_MAX_DATABASES; i++)
+		n += once_shared->databases[i].busy;
+	LWLockRelease(once_shared->lock);
+	return n;
+}
+
 /*
- * start_passes starts those whose time has come, and returns how long to sleep, in
+ * start_passes starts the passes that are due.  Returns how long to sleep, in
  * milliseconds.
  */
 static long
@@ -231,11 +251,9 @@ start_passes(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz next = now + LOOK_AGAIN * INT64CONST(1000);
-	int			running = 0;
+	int			running = count_passes();
 	int			i;
 
-	for (i = 0; i < ONCE_MAX_DATABASES; i++)
-		running += once_shared->databases[i].busy;
 	for (i = 0; i < ONCE_MAX_DATABASES; i++)
 	{
 		OnceDatabase *database = &once_shared->databases[i];
@@ -262,12 +280,13 @@ start_passes(void)
 			break;
 	}
 
-	/* The end of a pass wakes us as well */
+	/* The end of a pass sets the latch as well */
 	return Max(10, TimestampDifferenceMilliseconds(now, next));
 }
 
 /*
- * may_start tells whether it is time for a pass; then the database is taken.
+ * may_start tells whether a pass is due in a database, and if so marks the database as
+ * busy.  The caller holds the lock.
  */
 static bool
 may_start(OnceDatabase *database, TimestampTz now)
@@ -282,11 +301,15 @@ may_start(OnceDatabase *database, TimestampTz now)
 	return true;
 }
 
+/*
+ * start_pass starts a pass.  False: no background worker is free.
+ */
 static bool
 start_pass(Oid oid)
 {
 	static bool told = false;
 	BackgroundWorker worker = {0};
+	OnceDatabase *database;
 
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
 	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
@@ -303,7 +326,9 @@ start_pass(Oid oid)
 	}
 
 	LWLockAcquire(once_shared->lock, LW_EXCLUSIVE);
-	once_shared_database(oid, true)->busy = false;
+	database = once_shared_database(oid, false);
+	if (database != NULL)
+		database->busy = false;
 	LWLockRelease(once_shared->lock);
 	if (!told)
 		ereport(WARNING,

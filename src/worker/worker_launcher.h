@@ -1,14 +1,14 @@
 /*-------------------------------------------------------------------------
  *
  * worker_launcher.h
- *	  The launcher: it sees to every database that has the extension.
+ *	  The launcher: it has every database maintained that has the extension.
  *
  *-------------------------------------------------------------------------
  */
 #ifndef WORKER_LAUNCHER_H
 #define WORKER_LAUNCHER_H
 
-/* once.maintenance_interval, unless it is set; seconds */
+/* Default and maximum of once.maintenance_interval; seconds */
 #define ONCE_MAINTENANCE_INTERVAL		10
 #define ONCE_MAINTENANCE_INTERVAL_MAX	86400
 

@@ -3,12 +3,12 @@
  * worker_pass.c
  *	  One pass through a database, in a background worker that the launcher has started.
  *
- * It is short, and then the worker is gone: so nobody who wants to have the database
- * for himself waits for it long.  It runs as the superuser that the server was made
- * with, and does what CALL once.maintain() of a superuser does.
+ * A pass starts and stops the processes of workers, and does what CALL once.maintain()
+ * does.  It runs as the bootstrap superuser.  It is short, and its process ends with it.
+ * So commands that need the database for themselves do not wait long.
  *
- * Only a full pass looks at every message.  Every sixth is one, or fewer, so that they
- * take a hundredth of the time.
+ * Only a full pass looks at every message.  At most every sixth pass is full, and full
+ * passes take at most a hundredth of the time.
  *
  *-------------------------------------------------------------------------
  */
@@ -32,30 +32,31 @@
 #include "worker/worker_shared.h"
 #include "worker/worker_workers.h"
 
-/* One of so many passes is full, */
+/* A full pass is due after so many intervals, */
 #define FULL_PASSES			6
 
-/* if that takes no more than one of so many parts of the time */
+/* and after so many times the duration of the last one */
 #define FULL_SHARE			100
 
-/* Without the extension, the wait is doubled each time, up to ten minutes */
+/* Time until the next pass if the extension is not there, and how often it is doubled */
 #define ABSENT_INTERVAL		(10 * USECS_PER_SEC)
 #define ABSENT_DOUBLED		6
 
 extern PGDLLEXPORT void once_pass_main(Datum arg);
 
 static void begin(Oid oid);
+static void adjust_settings(void);
 static void at_exit(int code, Datum arg);
 static void begin_transaction(void);
 static void end_transaction(void);
 static bool is_installed(void);
 static void report_absent(Oid oid);
 static void maintain(Oid oid);
-static TimestampTz see_to_workers(void);
+static TimestampTz run_workers(void);
 static void report_next(Oid oid, TimestampTz next);
 
 /*
- * once_pass_main is the worker.  arg: the oid of the database.
+ * once_pass_main is the main function of a pass.  arg: the oid of the database.
  */
 void
 once_pass_main(Datum arg)
@@ -69,6 +70,7 @@ once_pass_main(Datum arg)
 	begin(oid);
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnectionByOid(oid, InvalidOid, 0);
+	adjust_settings();
 	pgstat_report_activity(STATE_RUNNING, "pg_once maintenance");
 
 	begin_transaction();
@@ -78,7 +80,7 @@ once_pass_main(Datum arg)
 		report_absent(oid);
 	else
 	{
-		next = see_to_workers();
+		next = run_workers();
 		if (once_launcher_interval > 0)
 			maintain(oid);
 		report_next(oid, next);
@@ -86,7 +88,8 @@ once_pass_main(Datum arg)
 }
 
 /*
- * begin tells that it has begun, unless nobody is to be in the database any more.
+ * begin notes that the pass has begun.  If a command needs the database for itself, it
+ * ends the process instead.
  */
 static void
 begin(Oid oid)
@@ -106,6 +109,36 @@ begin(Oid oid)
 	LWLockRelease(once_shared->lock);
 	if (unwanted)
 		proc_exit(0);
+}
+
+/*
+ * adjust_settings overrides settings that the owner of the database may have made for it
+ * (ALTER DATABASE SET), and that would keep the pass from doing its work.  Like
+ * autovacuum, a pass does not wait for synchronous standbys.
+ */
+static void
+adjust_settings(void)
+{
+	static const struct
+	{
+		const char *name;
+		const char *value;
+	}			overrides[] = {
+		{"role", "none"},
+		{"search_path", "pg_catalog, pg_temp"},
+		{"default_transaction_isolation", "read committed"},
+		{"default_transaction_read_only", "off"},
+		{"default_transaction_deferrable", "off"},
+		{"lock_timeout", "0"},
+		{"idle_in_transaction_session_timeout", "0"},
+		{"row_security", "on"}
+	};
+	int			i;
+
+	for (i = 0; i < lengthof(overrides); i++)
+		SetConfigOption(overrides[i].name, overrides[i].value, PGC_SUSET, PGC_S_OVERRIDE);
+	if (synchronous_commit > SYNCHRONOUS_COMMIT_LOCAL_FLUSH)
+		SetConfigOption("synchronous_commit", "local", PGC_SUSET, PGC_S_OVERRIDE);
 }
 
 static void
@@ -164,7 +197,7 @@ report_absent(Oid oid)
 }
 
 /*
- * maintain does what CALL once.maintain() does; all of it, if it is time for that.
+ * maintain does what CALL once.maintain() does, and all of it if a full pass is due.
  */
 static void
 maintain(Oid oid)
@@ -196,10 +229,11 @@ maintain(Oid oid)
 }
 
 /*
- * see_to_workers starts and stops what consumes.  Returns when that is to be done again.
+ * run_workers starts and stops the processes of workers.  Returns when this must be done
+ * again.
  */
 static TimestampTz
-see_to_workers(void)
+run_workers(void)
 {
 	TimestampTz next = DT_NOEND;
 
@@ -211,8 +245,8 @@ see_to_workers(void)
 }
 
 /*
- * report_next tells when the next pass is due: after the interval, when a schedule is, or
- * when a worker is to be started.
+ * report_next tells the launcher when the next pass is due: at the next due time of a
+ * schedule, or when a worker must be started, if that is before the interval ends.
  */
 static void
 report_next(Oid oid, TimestampTz next)

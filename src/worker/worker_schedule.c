@@ -3,14 +3,15 @@
  * worker_schedule.c
  *	  Messages that are sent at due times.
  *
- * A row of once.schedule tells what is sent, when, and which due time has been done
- * last.  Sending the message and writing down its due time is one transaction, under
- * once_options_lock of the schedule.  So each due time has one message, whoever comes
- * upon it, and how often.  The message has a dedup_id as well, made of the schedule's
- * name and the due time: for servers that do not see each other's transactions.
+ * A row of once.schedule says what is sent, when it is due, and which due time was done
+ * last.  One transaction sends the message and stores its due time, and holds
+ * once_options_lock for the schedule.  So there is exactly one message for each due time,
+ * no matter how many sessions run the schedule.  The message also has a dedup_id, which is
+ * made of the schedule's name and the due time.  It is for servers that do not see each
+ * other's transactions.
  *
- * It is sent as the role that has created the schedule, if the caller could SET ROLE to
- * it; others leave the schedule alone.
+ * The message is sent as the role that created the schedule, if the caller may SET ROLE to
+ * it.  Other callers leave the schedule alone.
  *
  *-------------------------------------------------------------------------
  */
@@ -38,10 +39,10 @@
 #include "worker/worker_schedule.h"
 #include "worker/worker_table.h"
 
-/* Due times that one step does, if all that were missed are to be done */
+/* Due times that one step does at most */
 #define MOST_AT_ONCE		100
 
-/* How late catch_up = 'skip' still sends; microseconds */
+/* With catch_up = 'skip', a due time longer ago than this is skipped; microseconds */
 #define SKIP_AFTER			(5 * USECS_PER_MINUTE)
 
 /* A row of once.schedule */
@@ -68,7 +69,7 @@ static void write_down(Relation rel, const Schedule *schedule, TimestampTz last_
 					   const char *error);
 
 /*
- * once_schedule_next tells the first due time after an instant.  False: there is none.
+ * once_schedule_next finds the first due time after an instant.  False: there is none.
  */
 bool
 once_schedule_next(const OnceDue *due, TimestampTz after, TimestampTz *next)
@@ -107,8 +108,8 @@ once_schedule_names(void)
 }
 
 /*
- * once_schedule_run sends what is due of a schedule.  Returns whether there may be more.
- * Code of users that this runs is cancelled when the limit is up.
+ * once_schedule_run sends the messages of a schedule that are due.  Returns whether there
+ * may be more.  Code of users is cancelled when the limit is up.
  */
 bool
 once_schedule_run(const char *name, OnceLimit *limit)
@@ -120,7 +121,7 @@ once_schedule_run(const char *name, OnceLimit *limit)
 	Oid			role;
 	int			n;
 
-	/* Who has it is at it, or changes it */
+	/* Another session runs the schedule, or changes it */
 	if (!once_options_try_lock(ONCE_SCHEDULE_LOCK, name))
 		return false;
 	once_debug_point("schedule_locked");
@@ -137,9 +138,9 @@ once_schedule_run(const char *name, OnceLimit *limit)
 	if (!OidIsValid(role))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("role \"%s\", which has created the schedule, does not exist",
+				 errmsg("role \"%s\", which created the schedule, does not exist",
 						NameStr(*DatumGetName(schedule.values[Anum_schedule_role - 1]))),
-				 errhint("Drop the schedule, and have another role create it.")));
+				 errhint("Drop the schedule, and create it as another role.")));
 	if (!once_may_set_role(GetUserId(), role))
 		n = 0;
 	else
@@ -152,8 +153,7 @@ once_schedule_run(const char *name, OnceLimit *limit)
 }
 
 /*
- * once_schedule_note writes down the error that a run has come to.  Returns whether that
- * is news.
+ * once_schedule_note stores the error of a run.  False: the same error is stored already.
  */
 bool
 once_schedule_note(const char *name, const char *error)
@@ -179,7 +179,9 @@ once_schedule_note(const char *name, const char *error)
 }
 
 /*
- * once_schedule_earliest returns the earliest due time that is not done, or DT_NOEND.
+ * once_schedule_earliest returns the earliest due time that is not done, or DT_NOEND.  It
+ * leaves out schedules whose last run has failed: those are tried again at the next pass
+ * that is due anyway.
  */
 TimestampTz
 once_schedule_earliest(void)
@@ -193,8 +195,8 @@ once_schedule_earliest(void)
 		Schedule	schedule;
 		TimestampTz next;
 
-		if (read_schedule(rel, lfirst(lc), &schedule) &&
-			schedule.isnull[Anum_schedule_last_error - 1] &&
+		if (heap_attisnull(lfirst(lc), Anum_schedule_last_error, NULL) &&
+			read_schedule(rel, lfirst(lc), &schedule) &&
 			once_schedule_next(&schedule.due, schedule.last_due, &next))
 			earliest = Min(earliest, next);
 	}
@@ -203,8 +205,8 @@ once_schedule_earliest(void)
 }
 
 /*
- * read_schedule takes a row apart.  What it says was checked when it was created, but
- * the row may have come from elsewhere: then there may be an error.
+ * read_schedule reads a row.  False: it has no due times.  create_schedule has checked the
+ * row.  But it may come from another server, and then reading may raise an error.
  */
 static bool
 read_schedule(Relation rel, HeapTuple tuple, Schedule *schedule)
@@ -240,7 +242,7 @@ role_of(const Schedule *schedule)
 }
 
 /*
- * has tells whether a column that is a text has a value.
+ * has tells whether a column of type text has a value.
  */
 static bool
 has(const Schedule *schedule, AttrNumber anum, const char *value)
@@ -250,8 +252,9 @@ has(const Schedule *schedule, AttrNumber anum, const char *value)
 }
 
 /*
- * due_times tells for which due times there is to be a message: at most MOST_AT_ONCE.
- * *last: the last one that is done then.  Returns how many, or -1 if none is due.
+ * due_times finds the due times for which to send a message, at most MOST_AT_ONCE.
+ * *last: the last due time that is done by that.  Returns how many, or -1 if nothing is
+ * due.
  */
 static int
 due_times(const Schedule *schedule, TimestampTz now, TimestampTz *times, TimestampTz *last)
@@ -284,9 +287,8 @@ due_times(const Schedule *schedule, TimestampTz now, TimestampTz *times, Timesta
 }
 
 /*
- * skip_missed returns an instant from which on to look for the last due time before now:
- * of many that were missed, the others do not count, and there is no use in going
- * through them.
+ * skip_missed returns an instant from which to search for the last due time before now.
+ * It saves going through all due times of a long time in which nobody ran the schedule.
  */
 static TimestampTz
 skip_missed(const Schedule *schedule, TimestampTz now)
@@ -308,6 +310,9 @@ skip_missed(const Schedule *schedule, TimestampTz now)
 
 /*
  * send_as sends a message for each of some due times, as a role.
+ *
+ * Triggers that the caller's transaction has deferred fire before, as the caller.  Those
+ * of the messages fire here, as the role, also if a trigger has deferred others.
  */
 static void
 send_as(const Schedule *schedule, Oid role, const TimestampTz *times, int n, OnceLimit *limit)
@@ -316,12 +321,11 @@ send_as(const Schedule *schedule, Oid role, const TimestampTz *times, int n, Onc
 	OnceRole	saved;
 	int			i;
 
+	once_try_set_immediate();
 	once_limit_arm(limit);
 	once_role_assume(&saved, role, true);
 	for (i = 0; i < n; i++)
 		send_one(schedule, queue, times[i]);
-
-	/* What is deferred is to run now, as that role */
 	once_try_set_immediate();
 	once_role_drop(&saved);
 	once_limit_disarm();
@@ -357,7 +361,8 @@ send_one(const Schedule *schedule, const char *queue_name, TimestampTz due_at)
 }
 
 /*
- * headers_of returns the headers of a message: those given, and what the message is of.
+ * headers_of returns the headers of a message: those of the schedule, its name and the
+ * due time.
  */
 static Datum
 headers_of(const Schedule *schedule, const char *due_at)
@@ -374,7 +379,7 @@ headers_of(const Schedule *schedule, const char *due_at)
 }
 
 /*
- * write_down changes a schedule's row: the last due time that was done, or an error.
+ * write_down stores the last due time that is done, or else an error.
  */
 static void
 write_down(Relation rel, const Schedule *schedule, TimestampTz last_due, const char *error)

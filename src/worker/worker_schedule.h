@@ -14,7 +14,7 @@
 
 #define ONCE_SCHEDULE_TABLE		"schedule"
 
-/* What once_options_lock takes for a schedule; no queue's table begins so */
+/* The prefix in once_options_lock for schedules; no table of a queue begins like this */
 #define ONCE_SCHEDULE_LOCK		"schedule "
 
 /* Columns of once.schedule */
@@ -36,14 +36,14 @@
 #define Anum_schedule_last_error	15
 #define Anum_schedule_last_error_at 16
 
-/* When something is due: one of the two */
+/* When something is due: by the clock, or at intervals */
 typedef struct OnceDue
 {
 	bool		by_clock;
 	OnceCron	cron;
 	pg_tz	   *timezone;
-	int64		every;			/* microseconds, counted from */
-	TimestampTz begins_at;
+	int64		every;			/* microseconds */
+	TimestampTz begins_at;		/* intervals count from this time */
 } OnceDue;
 
 extern bool once_schedule_next(const OnceDue *due, TimestampTz after, TimestampTz *next);

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * worker_schedule_admin.c
- *	  create_schedule, drop_schedule, next_runs.
+ *	  create_schedule, drop_schedule, next_runs; and what views and dumps need.
  *
  *-------------------------------------------------------------------------
  */
@@ -19,6 +19,7 @@
 #include "once_error.h"
 #include "qam/qam.h"
 #include "queue/queue_args.h"
+#include "queue/queue_dump.h"
 #include "queue/queue_open.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
@@ -29,7 +30,7 @@
 #include "worker/worker_shared.h"
 #include "worker/worker_table.h"
 
-/* Arguments of create_schedule: the columns of its row, in the same order */
+/* The arguments of create_schedule are the first columns of the row, in this order */
 #define ARG(anum)			((anum) - 1)
 #define NARGS				9
 
@@ -40,15 +41,19 @@ PG_FUNCTION_INFO_V1(once_create_schedule);
 PG_FUNCTION_INFO_V1(once_drop_schedule);
 PG_FUNCTION_INFO_V1(once_next_runs);
 PG_FUNCTION_INFO_V1(once_next_due);
+PG_FUNCTION_INFO_V1(once_is_own_schedule);
+PG_FUNCTION_INFO_V1(once_dump_schedules);
 
 static char *arg_name(FunctionCallInfo fcinfo);
 static void check_due(FunctionCallInfo fcinfo);
 static void check_message(FunctionCallInfo fcinfo);
 static void check_choice(FunctionCallInfo fcinfo);
 static char *arg_text(FunctionCallInfo fcinfo, int argno, const char *name);
+static bool is_own(const char *role_name, const char *role_id);
+static bool sees_row(void *arg, TupleTableSlot *slot);
 
 /*
- * once.create_schedule: a message at each due time from now on.
+ * once.create_schedule: has a message sent at each due time from now on.
  */
 Datum
 once_create_schedule(PG_FUNCTION_ARGS)
@@ -90,12 +95,18 @@ once_create_schedule(PG_FUNCTION_ARGS)
 	isnull[Anum_schedule_last_error_at - 1] = true;
 	once_table_write(rel, NULL, values, isnull, NULL);
 	table_close(rel, NoLock);
+
 	once_shared_poke_at_commit();
+	if (once_shared == NULL)
+		ereport(NOTICE,
+				(errmsg("schedule \"%s\" runs when once.maintain() is called", name),
+				 errdetail("The server runs schedules by itself only if the library was loaded at its start."),
+				 errhint("Call once.maintain() regularly, or add pg_once to shared_preload_libraries and restart the server.")));
 	PG_RETURN_VOID();
 }
 
 /*
- * once.drop_schedule: no more messages of it.
+ * once.drop_schedule: sends no more messages.
  */
 Datum
 once_drop_schedule(PG_FUNCTION_ARGS)
@@ -105,7 +116,6 @@ once_drop_schedule(PG_FUNCTION_ARGS)
 	HeapTuple	tuple;
 	Datum		values[Natts_schedule];
 	bool		isnull[Natts_schedule];
-	Oid			role;
 
 	PreventCommandDuringRecovery("once.drop_schedule()");
 	PreventCommandIfReadOnly("once.drop_schedule()");
@@ -118,21 +128,20 @@ once_drop_schedule(PG_FUNCTION_ARGS)
 				 errmsg("schedule \"%s\" does not exist", name)));
 
 	heap_deform_tuple(tuple, RelationGetDescr(rel), values, isnull);
-	role = once_table_role(NameStr(*DatumGetName(values[Anum_schedule_role - 1])),
-						   isnull[Anum_schedule_role_id - 1] ? NULL :
-						   TextDatumGetCString(values[Anum_schedule_role_id - 1]));
-	if (OidIsValid(role) ? !has_privs_of_role(GetUserId(), role) : !superuser())
+	if (!is_own(NameStr(*DatumGetName(values[Anum_schedule_role - 1])),
+				isnull[Anum_schedule_role_id - 1] ? NULL :
+				TextDatumGetCString(values[Anum_schedule_role_id - 1])))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied for schedule \"%s\"", name),
-				 errdetail("Only the role that has created it can drop it.")));
+				 errdetail("Only members of the role that created it can drop it.")));
 	once_table_delete(rel, tuple);
 	table_close(rel, NoLock);
 	PG_RETURN_VOID();
 }
 
 /*
- * once.next_runs: what a cron expression means.
+ * once.next_runs: the next due times of a cron expression.
  */
 Datum
 once_next_runs(PG_FUNCTION_ARGS)
@@ -196,6 +205,52 @@ once_next_due(PG_FUNCTION_ARGS)
 	PG_RETURN_TIMESTAMPTZ(next);
 }
 
+/*
+ * once.is_own_schedule: tells whether a schedule is the caller's, by two columns of its
+ * row.
+ */
+Datum
+once_is_own_schedule(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(!PG_ARGISNULL(0) &&
+				   is_own(NameStr(*PG_GETARG_NAME(0)),
+						  PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1))));
+}
+
+/*
+ * once.dump_schedules: the rows of once.schedule that the caller may see.
+ */
+Datum
+once_dump_schedules(PG_FUNCTION_ARGS)
+{
+	once_dump_visible(fcinfo, sees_row, NULL);
+	return (Datum) 0;
+}
+
+static bool
+sees_row(void *arg, TupleTableSlot *slot)
+{
+	bool		role_isnull;
+	bool		id_isnull;
+	Datum		role = slot_getattr(slot, Anum_schedule_role, &role_isnull);
+	Datum		id = slot_getattr(slot, Anum_schedule_role_id, &id_isnull);
+
+	return !role_isnull &&
+		is_own(NameStr(*DatumGetName(role)), id_isnull ? NULL : TextDatumGetCString(id));
+}
+
+/*
+ * is_own tells whether the caller is a member of the role of a schedule.  The schedule of
+ * a role that does not exist belongs to superusers.
+ */
+static bool
+is_own(const char *role_name, const char *role_id)
+{
+	Oid			role = once_table_role(role_name, role_id);
+
+	return OidIsValid(role) ? has_privs_of_role(GetUserId(), role) : superuser();
+}
+
 static char *
 arg_name(FunctionCallInfo fcinfo)
 {
@@ -206,7 +261,7 @@ arg_name(FunctionCallInfo fcinfo)
 }
 
 /*
- * check_due checks the arguments that tell when.
+ * check_due checks the arguments that say when messages are due.
  */
 static void
 check_due(FunctionCallInfo fcinfo)
@@ -217,7 +272,7 @@ check_due(FunctionCallInfo fcinfo)
 	if (PG_ARGISNULL(ARG(Anum_schedule_cron)) == PG_ARGISNULL(ARG(Anum_schedule_every)))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("one of cron and every must be given, and only one")));
+				 errmsg("exactly one of cron and every must be given")));
 	due.timezone = once_cron_timezone(arg_text(fcinfo, ARG(Anum_schedule_timezone), "timezone"));
 	if (PG_ARGISNULL(ARG(Anum_schedule_cron)))
 	{
@@ -228,13 +283,13 @@ check_due(FunctionCallInfo fcinfo)
 	if (!once_schedule_next(&due, GetCurrentTimestamp(), &next))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("cron expression \"%s\" names no day",
+				 errmsg("cron expression \"%s\" has no due time",
 						text_to_cstring(PG_GETARG_TEXT_PP(ARG(Anum_schedule_cron)))),
-				 errdetail("No month in field 4 has a day of field 3.")));
+				 errdetail("Field 3 (day of the month) has no day that occurs in a month of field 4.")));
 }
 
 /*
- * check_message checks the arguments that the message is made of.
+ * check_message checks the arguments that say what is sent.
  */
 static void
 check_message(FunctionCallInfo fcinfo)

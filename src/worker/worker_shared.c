@@ -3,8 +3,8 @@
  * worker_shared.c
  *	  What the launcher, its workers and sessions know of each other.
  *
- * It is in shared memory, if the library is one of shared_preload_libraries.  One lock
- * guards all of it, and is held for a few instructions at a time.
+ * This is in shared memory, if the library is one of shared_preload_libraries.  One lock
+ * protects all of it, and is held for a short time only.
  *
  *-------------------------------------------------------------------------
  */
@@ -33,7 +33,7 @@ static void make_memory(void);
 static void at_end_of_transaction(XactEvent event, void *arg);
 
 /*
- * once_shared_init asks for the memory, if there is going to be any.
+ * once_shared_init requests the memory, if the library is preloaded.
  */
 void
 once_shared_init(void)
@@ -83,8 +83,9 @@ make_memory(void)
 }
 
 /*
- * once_shared_database returns the entry of a database, or NULL: there is none, or if it
- * is to be made, no room.  The caller holds the lock, exclusively if it is to be made.
+ * once_shared_database returns the entry of a database.  make: if there is none, make
+ * one.  NULL: there is no entry, or no room for one.  The caller holds the lock, and
+ * exclusively if make is true.
  */
 OnceDatabase *
 once_shared_database(Oid oid, bool make)
@@ -109,8 +110,9 @@ once_shared_database(Oid oid, bool make)
 }
 
 /*
- * once_shared_record returns the record of a worker, or NULL: there is none, or if it is
- * to be made, no room.  The caller holds the lock, exclusively if it is to be made.
+ * once_shared_record returns the record of a worker.  make: if there is none, make one.
+ * NULL: there is no record, or no room for one.  The caller holds the lock, and
+ * exclusively if make is true.
  */
 OnceRecord *
 once_shared_record(Oid database, const char *name, bool make)
@@ -136,7 +138,8 @@ once_shared_record(Oid database, const char *name, bool make)
 }
 
 /*
- * once_shared_wake_launcher has it look what there is to do.  The caller holds the lock.
+ * once_shared_wake_launcher makes the launcher check which passes are due.  The caller
+ * holds the lock.
  */
 void
 once_shared_wake_launcher(void)
@@ -146,7 +149,7 @@ once_shared_wake_launcher(void)
 }
 
 /*
- * once_shared_poke has the launcher see to a database at a time, if not earlier.
+ * once_shared_poke makes a pass in a database due at a time, unless one is due earlier.
  */
 void
 once_shared_poke(Oid oid, TimestampTz at)
@@ -167,7 +170,7 @@ once_shared_poke(Oid oid, TimestampTz at)
 }
 
 /*
- * once_shared_poke_at_commit has the launcher see to this database when the current
+ * once_shared_poke_at_commit makes a pass in this database due when the current
  * transaction has committed.
  */
 void

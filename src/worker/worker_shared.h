@@ -12,66 +12,68 @@
 #include "storage/latch.h"
 #include "storage/lwlock.h"
 
-/* More databases than this one server's launcher does not see to */
+/* The launcher maintains no more databases than this */
 #define ONCE_MAX_DATABASES		1024
 
-/* The workers of all databases whose figures are kept */
+/* Workers of all databases for which figures are kept */
 #define ONCE_MAX_RECORDS		1024
 
 /* A database, as the launcher sees it */
 typedef struct OnceDatabase
 {
 	Oid			oid;			/* InvalidOid: the entry is free */
-	bool		seen;			/* the launcher's: it is still there */
-	bool		busy;			/* a pass was started, and has not ended */
-	pid_t		pid;			/* by this process, if that has begun */
+	bool		seen;			/* the launcher's: the database still exists */
+	bool		busy;			/* a pass was started and has not ended */
+	pid_t		pid;			/* of the pass, or 0 if it has not begun */
 	TimestampTz busy_since;
-	TimestampTz next_at;		/* the next pass */
-	int			absent;			/* so many passes in a row have not found the
-								 * extension there */
-	TimestampTz full_at;		/* when the last full pass began, */
-	int64		full_took;		/* and how long it took; microseconds */
-	pid_t		held_by;		/* a session that wants nobody in there, or 0 */
+	TimestampTz next_at;		/* when the next pass is due */
+	int			absent;			/* passes in a row that have not found the
+								 * extension */
+	TimestampTz full_at;		/* when the last full pass began */
+	int64		full_took;		/* how long it took; microseconds */
+	pid_t		held_by;		/* session whose command needs the database
+								 * for itself, or 0 */
 } OnceDatabase;
 
-/* A background worker that consumes, started or about to be */
+/* A process of a worker, started or about to be */
 typedef struct OnceConsumer
 {
 	bool		used;
 	Oid			database;
-	NameData	name;			/* of the worker, as create_worker has it */
-	int			nth;			/* of its processes, from 0 */
+	NameData	name;			/* of the worker */
+	int			nth;			/* number among its processes, from 0 */
 	Oid			role;
 	NameData	queue;
 	Oid			handler;
 	int			max_messages;
-	pid_t		pid;			/* or 0: it has not begun */
+	pid_t		pid;			/* or 0 if it has not begun */
 	Latch	   *latch;			/* of that process */
-	bool		stop;			/* it is to end after its transaction */
+	bool		stop;			/* it is to end */
 	TimestampTz started_at;		/* when it was asked for */
 } OnceConsumer;
 
 #define ONCE_ERROR_SIZE			256
 
-/* What has become of the processes of a worker, since the server was started */
+/* What is known of a worker since the server was started */
 typedef struct OnceRecord
 {
 	Oid			database;		/* InvalidOid: the entry is free */
 	NameData	name;
 	Oid			role;
-	TimestampTz made_at;		/* when the worker was created: which of that name */
+	TimestampTz made_at;		/* created_at of the worker, to tell it from
+								 * others of its name */
 	int64		processed;		/* messages */
 	int64		failed;
 	char		last_error[ONCE_ERROR_SIZE];	/* empty: none */
 	TimestampTz last_error_at;
-	int			ended;			/* so many processes in a row have ended in an
+	int			ended;			/* processes in a row that have ended in an
 								 * error */
-	TimestampTz restart_at;		/* none is started before */
+	TimestampTz restart_at;		/* no process is started before */
 } OnceRecord;
 
 typedef struct OnceShared
 {
-	LWLock	   *lock;			/* of all below */
+	LWLock	   *lock;			/* protects all of this */
 	TimestampTz started_at;
 	pid_t		launcher;		/* or 0 */
 	Latch	   *launcher_latch;

@@ -3,14 +3,14 @@
  * worker_table.c
  *	  Reading and writing rows of the tables once.schedule and once.worker.
  *
- * Like once.queue, they are written below the level of SQL, after the caller has seen
- * who asks (see meta_catalog.c).  The first column is the name that a row is found by.
- * Writers of one row hold once_options_lock.
+ * Like once.queue, these tables are written below the level of SQL (see meta_catalog.c).
+ * The caller checks the rights.  Rows are found by their first column, the name.  A
+ * transaction that writes a row holds once_options_lock for that name.
  *
- * A row names a role, in whose name something is done.  The oid stands for it: who gets
- * the name of a role that was dropped does not get what is done in its name, and a role
- * that is renamed keeps it.  But in a row that was written on another server (a dump)
- * the oid means nothing, and there the name counts, as in all of a dump.
+ * A row names the role as which something is done.  On this server, the role's oid
+ * counts.  So a role that is renamed keeps its schedules and workers, and a new role with
+ * the name of a dropped one does not get them.  In a row that was written on another
+ * server, and came here in a dump, the oid means nothing.  There the name counts.
  *
  *-------------------------------------------------------------------------
  */
@@ -37,7 +37,8 @@
 static char *server_id(void);
 
 /*
- * once_table_open opens and locks one of the tables, which has so many columns.
+ * once_table_open opens and locks one of the tables.  It raises an error unless the table
+ * has natts columns.
  */
 Relation
 once_table_open(const char *name, int natts, LOCKMODE lockmode)
@@ -57,7 +58,7 @@ once_table_open(const char *name, int natts, LOCKMODE lockmode)
 }
 
 /*
- * once_table_find returns a copy of the row of a name, or NULL.
+ * once_table_find returns a copy of the row with a name, or NULL.
  */
 HeapTuple
 once_table_find(Relation rel, const char *name)
@@ -95,8 +96,8 @@ once_table_rows(Relation rel)
 }
 
 /*
- * once_table_write adds a row, or with old, changes those columns of it that are to be
- * replaced.
+ * once_table_write adds a row.  If old is given, it changes that row instead, in the
+ * columns that "replace" says.
  */
 void
 once_table_write(Relation rel, HeapTuple old, Datum *values, bool *isnull, bool *replace)
@@ -120,7 +121,8 @@ once_table_delete(Relation rel, HeapTuple old)
 }
 
 /*
- * once_table_role_id returns what stands for a role in a row.
+ * once_table_role_id returns the text that identifies a role in a row: this server and
+ * the oid.
  */
 char *
 once_table_role_id(Oid role)
@@ -129,7 +131,8 @@ once_table_role_id(Oid role)
 }
 
 /*
- * once_table_role returns the role that a row names, or InvalidOid if there is none.
+ * once_table_role returns the role that a row names, or InvalidOid if it does not exist.
+ * role_id: as once_table_role_id has written it, or NULL.
  */
 Oid
 once_table_role(const char *name, const char *role_id)

@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * worker_workers.c
- *	  Which background workers are to consume, and starting and stopping them.
+ *	  Starting and stopping the processes of workers.
  *
- * once.worker says which there are to be, and shared memory which there are.  A pass
- * (worker_pass.c) brings the second in line with the first.  There is one pass at a time
- * in a database, so nobody else starts any there meanwhile.
+ * The table once.worker says which workers there are, and shared memory knows their
+ * processes.  A pass (worker_pass.c) brings the processes in line with the table.  There
+ * is one pass at a time in a database, so no other process starts any there meanwhile.
  *
  *-------------------------------------------------------------------------
  */
@@ -15,9 +15,11 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "catalog/pg_authid.h"
+#include "catalog/pg_database.h"
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
 #include "storage/latch.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
@@ -27,17 +29,17 @@
 #include "worker/worker_table.h"
 #include "worker/worker_workers.h"
 
-/* A process that has not begun by then will not; microseconds */
+/* A process that has not begun by then is given up; microseconds */
 #define NOT_STARTED			(60 * USECS_PER_SEC)
 
-/* When to try again what could not be started */
+/* When to try again to start a process; microseconds */
 #define TRY_AGAIN			(10 * USECS_PER_SEC)
 
 /* A row of once.worker, as it is to be run */
 typedef struct Worker
 {
-	OnceConsumer like;			/* what its processes are like */
-	int			concurrency;	/* 0: it is paused */
+	OnceConsumer like;			/* the model of its processes */
+	int			concurrency;	/* 0: it is paused, or cannot run */
 	TimestampTz made_at;
 	const char *obstacle;		/* NULL, or why it cannot run */
 } Worker;
@@ -50,12 +52,14 @@ static bool is_wanted(const OnceConsumer *consumer, List *workers);
 static void forget_records(List *workers);
 static TimestampTz start_wanted(const Worker *worker);
 static bool is_there(const Worker *worker, int nth);
-static bool start(const Worker *worker, int nth);
+static int	take_slot(const Worker *worker, int nth);
+static bool start(const Worker *worker, int slot);
+static bool is_held(void);
 static void note(const Worker *worker, const char *error);
 
 /*
- * once_workers_reconcile stops what is not to run, and starts what is.  Returns when it
- * is to be called again, or DT_NOEND.
+ * once_workers_reconcile stops processes that must not run, and starts those that are
+ * missing.  Returns when it must be called again, or DT_NOEND.
  */
 TimestampTz
 once_workers_reconcile(void)
@@ -114,8 +118,8 @@ read_worker(Relation rel, HeapTuple tuple)
 }
 
 /*
- * find_obstacle tells why a worker cannot run, or NULL.  Whatever else there may be, its
- * processes find out.
+ * find_obstacle returns why no session of a worker's role can be started, or why there is
+ * no handler; or NULL.  Its processes find all other obstacles themselves.
  */
 static const char *
 find_obstacle(const Worker *worker, const char *role, const char *handler)
@@ -124,16 +128,22 @@ find_obstacle(const Worker *worker, const char *role, const char *handler)
 	bool		may_log_in;
 
 	if (!HeapTupleIsValid(tuple))
-		return psprintf("role \"%s\", which has created the worker, does not exist", role);
+		return psprintf("role \"%s\", which created the worker, does not exist", role);
 	may_log_in = ((Form_pg_authid) GETSTRUCT(tuple))->rolcanlogin;
 	ReleaseSysCache(tuple);
 	if (!may_log_in)
 		return psprintf("role \"%s\" is not permitted to log in", role);
+	if (!once_may_connect(MyDatabaseId, worker->like.role) &&
+		!superuser_arg(worker->like.role))
+		return psprintf("role \"%s\" has no CONNECT privilege on the database", role);
 	if (!OidIsValid(worker->like.handler))
 		return psprintf("handler %s does not exist", handler);
 	return NULL;
 }
 
+/*
+ * stop_unwanted makes processes end that must not run, after their transaction.
+ */
 static void
 stop_unwanted(List *workers)
 {
@@ -159,7 +169,7 @@ stop_unwanted(List *workers)
 }
 
 /*
- * is_wanted tells whether a process does what its worker is to do now.
+ * is_wanted tells whether a process is one that its worker should have now.
  */
 static bool
 is_wanted(const OnceConsumer *consumer, List *workers)
@@ -181,8 +191,8 @@ is_wanted(const OnceConsumer *consumer, List *workers)
 }
 
 /*
- * forget_records makes room of what is known of workers that are no more, and begins
- * anew with those that were created again.
+ * forget_records frees the records of workers that do not exist any more, and makes one
+ * for each that exists.  A worker that was dropped and created again gets a new one.
  */
 static void
 forget_records(List *workers)
@@ -223,8 +233,8 @@ forget_records(List *workers)
 }
 
 /*
- * start_wanted starts what processes of a worker are missing, unless they have to wait.
- * Returns when to try again, or DT_NOEND.
+ * start_wanted starts the processes of a worker that are missing, unless they have to
+ * wait.  Returns when to try again, or DT_NOEND.
  */
 static TimestampTz
 start_wanted(const Worker *worker)
@@ -243,11 +253,18 @@ start_wanted(const Worker *worker)
 
 	for (nth = 0; nth < worker->concurrency; nth++)
 	{
+		int			slot;
+
 		if (is_there(worker, nth))
 			continue;
 		if (restart_at > GetCurrentTimestamp())
 			return restart_at;
-		if (!start(worker, nth))
+
+		/* The command that holds the database wakes the launcher at its end */
+		if (is_held())
+			return DT_NOEND;
+		slot = take_slot(worker, nth);
+		if (slot < 0 || !start(worker, slot))
 		{
 			note(worker, "no background worker is free; you might need to increase max_worker_processes");
 			return GetCurrentTimestamp() + TRY_AGAIN;
@@ -276,22 +293,17 @@ is_there(const Worker *worker, int nth)
 }
 
 /*
- * start has a process started.  False: there are too many already.
+ * take_slot takes a place in shared memory for a process.  -1: there is none.
  */
-static bool
-start(const Worker *worker, int nth)
+static int
+take_slot(const Worker *worker, int nth)
 {
-	BackgroundWorker process = {0};
-	OnceDatabase *database;
 	int			slot;
 
 	LWLockAcquire(once_shared->lock, LW_EXCLUSIVE);
 	for (slot = 0; slot < once_shared->nconsumers; slot++)
 		if (!once_shared->consumers[slot].used)
 			break;
-	database = once_shared_database(MyDatabaseId, false);
-	if (database == NULL || database->held_by != 0)
-		slot = once_shared->nconsumers;
 	if (slot < once_shared->nconsumers)
 	{
 		once_shared->consumers[slot] = worker->like;
@@ -299,9 +311,20 @@ start(const Worker *worker, int nth)
 		once_shared->consumers[slot].nth = nth;
 		once_shared->consumers[slot].started_at = GetCurrentTimestamp();
 	}
+	else
+		slot = -1;
 	LWLockRelease(once_shared->lock);
-	if (slot == once_shared->nconsumers)
-		return false;
+	return slot;
+}
+
+/*
+ * start starts the process that has a place in shared memory.  False: there are too many
+ * background workers, and the place is free again.
+ */
+static bool
+start(const Worker *worker, int slot)
+{
+	BackgroundWorker process = {0};
 
 	process.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
 	process.bgw_start_time = BgWorkerStart_RecoveryFinished;
@@ -321,7 +344,23 @@ start(const Worker *worker, int nth)
 }
 
 /*
- * note keeps why a worker does not run, and says so if that is news.
+ * is_held tells whether a command needs the database for itself.
+ */
+static bool
+is_held(void)
+{
+	const OnceDatabase *database;
+	bool		held;
+
+	LWLockAcquire(once_shared->lock, LW_SHARED);
+	database = once_shared_database(MyDatabaseId, false);
+	held = database == NULL || database->held_by != 0;
+	LWLockRelease(once_shared->lock);
+	return held;
+}
+
+/*
+ * note stores why a worker cannot run, and warns if the reason is a new one.
  */
 static void
 note(const Worker *worker, const char *error)

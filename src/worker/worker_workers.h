@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * worker_workers.h
- *	  Which background workers are to consume.
+ *	  Starting and stopping the processes of workers.
  *
  *-------------------------------------------------------------------------
  */
@@ -12,7 +12,7 @@
 
 #define ONCE_WORKER_TABLE		"worker"
 
-/* What once_options_lock takes for a worker; no queue's table begins so */
+/* The prefix in once_options_lock for workers; no table of a queue begins like this */
 #define ONCE_WORKER_LOCK		"worker "
 
 /* Columns of once.worker */

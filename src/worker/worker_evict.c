@@ -49,7 +49,7 @@ static const char *database_wanted(Node *stmt);
 static const char *option_name(List *options, const char *option);
 static void hold(Oid oid);
 static bool send_away(Oid oid);
-static void let_go(Oid oid);
+static void let_go(Oid oid, bool dropped);
 
 /*
  * once_evict_init installs the hook, if the library is preloaded.
@@ -71,6 +71,7 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 	ProcessUtility_hook_type next = next_process_utility_hook != NULL ?
 		next_process_utility_hook : standard_ProcessUtility;
 	volatile Oid oid = InvalidOid;
+	volatile bool dropped = false;
 
 	if (IsA(pstmt->utilityStmt, CreateExtensionStmt) &&
 		strcmp(castNode(CreateExtensionStmt, pstmt->utilityStmt)->extname, "pg_once") == 0)
@@ -87,10 +88,11 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 	{
 		hold(oid);
 		next(pstmt, query, read_only_tree, context, params, env, dest, qc);
+		dropped = IsA(pstmt->utilityStmt, DropdbStmt);
 	}
 	PG_FINALLY();
 	{
-		let_go(oid);
+		let_go(oid, dropped);
 	}
 	PG_END_TRY();
 }
@@ -230,17 +232,22 @@ send_away(Oid oid)
 }
 
 /*
- * let_go lets our processes into a database again.
+ * let_go lets our processes into a database again.  dropped: it does not exist any more.
+ * (If the transaction fails all the same, the launcher finds the database again.)
  */
 static void
-let_go(Oid oid)
+let_go(Oid oid, bool dropped)
 {
 	OnceDatabase *database;
 
 	LWLockAcquire(once_shared->lock, LW_EXCLUSIVE);
 	database = once_shared_database(oid, false);
 	if (database != NULL && database->held_by == MyProcPid)
+	{
 		database->held_by = 0;
+		if (dropped && !database->busy)
+			database->oid = InvalidOid;
+	}
 	once_shared_wake_launcher();
 	LWLockRelease(once_shared->lock);
 }

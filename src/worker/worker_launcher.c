@@ -58,6 +58,7 @@ int			once_launcher_interval = ONCE_MAINTENANCE_INTERVAL;
 extern PGDLLEXPORT void once_launcher_main(Datum arg);
 
 static void at_exit(int code, Datum arg);
+static void shorten_pauses(void);
 static void look_for_databases(void);
 static List *databases_there(void);
 static int	count_passes(void);
@@ -78,7 +79,7 @@ once_launcher_init(void)
 		return;
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
 	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-	worker.bgw_restart_time = 5;
+	worker.bgw_restart_time = 1;
 	snprintf(worker.bgw_library_name, sizeof(worker.bgw_library_name), "pg_once");
 	snprintf(worker.bgw_function_name, sizeof(worker.bgw_function_name), "once_launcher_main");
 	snprintf(worker.bgw_name, BGW_MAXLEN, "pg_once launcher");
@@ -115,6 +116,7 @@ once_launcher_main(Datum arg)
 		{
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
+			shorten_pauses();
 		}
 		if (TimestampDifferenceExceeds(looked_at, now, LOOK_AGAIN))
 		{
@@ -136,6 +138,29 @@ at_exit(int code, Datum arg)
 {
 	LWLockAcquire(once_shared->lock, LW_EXCLUSIVE);
 	once_shared->launcher = 0;
+	LWLockRelease(once_shared->lock);
+}
+
+/*
+ * shorten_pauses makes the next passes due after the interval, which may have become
+ * shorter.
+ */
+static void
+shorten_pauses(void)
+{
+	TimestampTz latest = GetCurrentTimestamp() + once_launcher_interval * USECS_PER_SEC;
+	int			i;
+
+	if (once_launcher_interval == 0)
+		return;
+	LWLockAcquire(once_shared->lock, LW_EXCLUSIVE);
+	for (i = 0; i < ONCE_MAX_DATABASES; i++)
+	{
+		OnceDatabase *database = &once_shared->databases[i];
+
+		if (database->absent == 0)
+			database->next_at = Min(database->next_at, latest);
+	}
 	LWLockRelease(once_shared->lock);
 }
 

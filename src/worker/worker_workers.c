@@ -40,6 +40,7 @@ typedef struct Worker
 {
 	OnceConsumer like;			/* the model of its processes */
 	int			concurrency;	/* 0: it is paused, or cannot run */
+	bool		paused;
 	TimestampTz made_at;
 	const char *obstacle;		/* NULL, or why it cannot run */
 } Worker;
@@ -107,7 +108,8 @@ read_worker(Relation rel, HeapTuple tuple)
 										TextDatumGetCString(values[Anum_worker_role_id - 1]));
 	worker->like.handler = once_handler_find(handler);
 	worker->like.max_messages = DatumGetInt32(values[Anum_worker_max_messages - 1]);
-	worker->concurrency = DatumGetBool(values[Anum_worker_paused - 1]) ? 0 :
+	worker->paused = DatumGetBool(values[Anum_worker_paused - 1]);
+	worker->concurrency = worker->paused ? 0 :
 		DatumGetInt32(values[Anum_worker_concurrency - 1]);
 	worker->made_at = DatumGetTimestampTz(values[Anum_worker_created_at - 1]);
 	if (worker->concurrency > 0)
@@ -193,6 +195,7 @@ is_wanted(const OnceConsumer *consumer, List *workers)
 /*
  * forget_records frees the records of workers that do not exist any more, and makes one
  * for each that exists.  A worker that was dropped and created again gets a new one.
+ * After a pause, a worker starts without waiting for errors from before.
  */
 static void
 forget_records(List *workers)
@@ -227,6 +230,11 @@ forget_records(List *workers)
 		{
 			record->made_at = worker->made_at;
 			record->role = worker->like.role;
+			if (worker->paused)
+			{
+				record->ended = 0;
+				record->restart_at = 0;
+			}
 		}
 	}
 	LWLockRelease(once_shared->lock);

@@ -73,8 +73,7 @@ done('and others go on');
 value(q(SELECT once.pause_worker('w')));
 state_comes('w', 'paused', 'paused');
 value(q(SELECT once.send('q', '{}')));
-sleep(2);
-is(value('SELECT count(*) FROM once.q_q'), '1', 'nothing is consumed');
+is(value(q(SELECT count(*) FROM pg_stat_activity WHERE application_name = 'w')), '0', 'there is nobody to consume');
 value(q(SELECT once.resume_worker('w')));
 done('until it is resumed');
 
@@ -109,6 +108,18 @@ value(q(CREATE FUNCTION come_and_go(m once.message) RETURNS void LANGUAGE sql AS
 state_comes('c', 'running', 'and started again with it');
 value(q(SELECT once.drop_worker('c')));
 
+# Its role may not log in, or not connect, and may again.
+for my $case ([ 'ALTER ROLE worker NOLOGIN', 'ALTER ROLE worker LOGIN', 'role "worker" is not permitted to log in' ],
+	[ 'REVOKE CONNECT ON DATABASE postgres FROM PUBLIC', 'GRANT CONNECT ON DATABASE postgres TO PUBLIC', 'role "worker" has no CONNECT privilege on the database' ])
+{
+	my ($forbid, $permit, $error) = @$case;
+	value($forbid);
+	state_comes('w', 'stopped', "stopped after $forbid");
+	is(value(q(SELECT last_error FROM once.workers WHERE name = 'w')), $error, 'and says so');
+	value($permit);
+	state_comes('w', 'running', "and started again after $permit");
+}
+
 # Not more than there is room for
 is(sqlstate_of($node, q(SELECT once.create_worker('x', 'k', 'handle(once.message)', concurrency => 9))), '53400', 'too many are refused');
 value(q(SELECT once.create_worker('x', 'k', 'handle(once.message)', concurrency => 8)));
@@ -122,8 +133,16 @@ comes(q(SELECT state = 'running' FROM once.workers), 'a worker in another databa
 value('CREATE DATABASE copy TEMPLATE other');
 value('DROP DATABASE copy');
 comes(q(SELECT state = 'running' FROM once.workers), 'it runs after a copy was made', undef, 'other');
-$node->safe_psql('other', 'SET client_min_messages = error; DROP EXTENSION pg_once CASCADE');
-comes(q(SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name = 'o'), 'without the extension it ends', undef, 'other');
+is($node->safe_psql('other', 'SELECT last_error FROM once.workers'), '', 'and that was no error');
+$node->safe_psql('other', 'ALTER EXTENSION pg_once UPDATE; SELECT once.send($$q$$, $$1$$)');
+comes(q(SELECT count(*) = 0 FROM once.q_q), 'it goes on after ALTER EXTENSION UPDATE', undef, 'other');
+$node->safe_psql('other', q(CREATE OR REPLACE FUNCTION handle(m once.message) RETURNS void LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(3600); END'; SELECT once.send('q', '1')));
+comes(q(SELECT count(*) = 1 FROM pg_stat_activity WHERE application_name = 'o' AND wait_event = 'PgSleep'), 'a handler takes its time', undef, 'other');
+my $pids = value(q(SELECT pids FROM once.workers WHERE name = 'w'));
+is(sqlstate_of($node, 'SET ROLE worker; DROP EXTENSION pg_once CASCADE'), '42501', 'a stranger cannot drop the extension');
+is(value(q(SELECT pids FROM once.workers WHERE name = 'w')), $pids, 'and disturbs nobody');
+$node->safe_psql('other', 'SET client_min_messages = error; SET lock_timeout = $$60 s$$; DROP EXTENSION pg_once CASCADE');
+comes(q(SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name = 'o'), 'its owner does, and no worker is left', undef, 'other');
 value('DROP DATABASE other');
 is(value(q(SELECT count(*) FROM pg_database WHERE datname = 'other')), '0', 'the database is dropped');
 
@@ -140,7 +159,7 @@ done('after a promotion they run', $standby);
 # The role is dropped.
 value('DROP OWNED BY worker; DROP ROLE worker', $standby);
 comes(q(SELECT state = 'stopped' FROM once.workers), 'without its role it is stopped', $standby);
-is(value('SELECT last_error FROM once.workers', $standby), 'role "worker", which has created the worker, does not exist', 'and says so');
+is(value('SELECT last_error FROM once.workers', $standby), 'role "worker", which created the worker, does not exist', 'and says so');
 is(value('SELECT count(*) FROM (SELECT id FROM effect GROUP BY id HAVING count(*) > 1) t', $standby), '0', 'no message was handled twice');
 clean($standby, 'q', 'in the end');
 done_testing();

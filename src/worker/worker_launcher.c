@@ -10,6 +10,9 @@
  * MAX_PASSES in all.  A database in which a pass does not find the extension is visited
  * less and less often.
  *
+ * Databases that only superusers may connect to (CONNECTION LIMIT 0) are left alone.  So a
+ * dump can be restored before its schedules and workers run.
+ *
  * The postmaster starts the launcher when recovery has ended.  So there is none on a
  * standby, and a promotion starts it.
  *
@@ -60,6 +63,7 @@ extern PGDLLEXPORT void once_launcher_main(Datum arg);
 static void at_exit(int code, Datum arg);
 static void shorten_pauses(void);
 static void look_for_databases(void);
+static bool has_unseen(void);
 static List *databases_there(void);
 static int	count_passes(void);
 static long start_passes(void);
@@ -118,7 +122,7 @@ once_launcher_main(Datum arg)
 			ProcessConfigFile(PGC_SIGHUP);
 			shorten_pauses();
 		}
-		if (TimestampDifferenceExceeds(looked_at, now, LOOK_AGAIN))
+		if (TimestampDifferenceExceeds(looked_at, now, LOOK_AGAIN) || has_unseen())
 		{
 			look_for_databases();
 			looked_at = now;
@@ -221,6 +225,28 @@ look_for_databases(void)
 }
 
 /*
+ * has_unseen tells whether a session has asked for a pass in a database that is not known
+ * yet.
+ */
+static bool
+has_unseen(void)
+{
+	bool		found = false;
+	int			i;
+
+	LWLockAcquire(once_shared->lock, LW_SHARED);
+	for (i = 0; i < ONCE_MAX_DATABASES && !found; i++)
+	{
+		const OnceDatabase *database = &once_shared->databases[i];
+
+		found = OidIsValid(database->oid) && !database->seen && !database->busy &&
+			database->held_by == 0;
+	}
+	LWLockRelease(once_shared->lock);
+	return found;
+}
+
+/*
  * databases_there returns the oids of all databases that accept connections.
  */
 static List *
@@ -242,7 +268,9 @@ databases_there(void)
 		Form_pg_database database = (Form_pg_database) GETSTRUCT(tuple);
 		MemoryContext old;
 
-		if (!database->datallowconn || database->datconnlimit == -2)
+		/* -2: dropping the database was interrupted */
+		if (!database->datallowconn || database->datconnlimit == -2 ||
+			database->datconnlimit == 0)
 			continue;
 		old = MemoryContextSwitchTo(context);
 		oids = lappend_oid(oids, database->oid);
@@ -286,7 +314,7 @@ start_passes(void)
 
 		LWLockAcquire(once_shared->lock, LW_EXCLUSIVE);
 		oid = database->oid;
-		if (OidIsValid(oid) && !database->busy && database->held_by == 0)
+		if (OidIsValid(oid) && database->seen && !database->busy && database->held_by == 0)
 		{
 			if (running < MAX_PASSES && may_start(database, now))
 				running++;

@@ -22,7 +22,8 @@
 typedef struct OnceDatabase
 {
 	Oid			oid;			/* InvalidOid: the entry is free */
-	bool		seen;			/* the launcher's: the database still exists */
+	bool		seen;			/* the launcher has seen that the database
+								 * exists and may be maintained */
 	bool		busy;			/* a pass was started and has not ended */
 	pid_t		pid;			/* of the pass, or 0 if it has not begun */
 	TimestampTz busy_since;

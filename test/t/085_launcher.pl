@@ -84,6 +84,14 @@ $node->safe_psql('other', "SET client_min_messages = error; DROP EXTENSION pg_on
 comes('SELECT count(*) >= 1 FROM once.q_o', 'the extension was made again', undef, 'other');
 value('DROP DATABASE other');
 
+# A database that is closed to all but superusers is left alone, so that a dump can be restored there.
+value('CREATE DATABASE closed CONNECTION LIMIT 0');
+$node->safe_psql('closed', "CREATE EXTENSION pg_once; SELECT once.create_queue('o'); SELECT once.create_schedule('o', 'o', every => '1 s')");
+comes(q(SELECT next_due < now() - '3 s'::interval FROM once.list_schedules()), 'nothing is done there', undef, 'closed');
+value('ALTER DATABASE closed CONNECTION LIMIT -1');
+comes('SELECT count(*) >= 1 FROM once.q_o', 'until it is open', undef, 'closed');
+value('DROP DATABASE closed');
+
 # A pass that takes long is sent away by who drops the database, and only by its owner.
 value('CREATE DATABASE slow');
 $node->safe_psql('slow', q(

@@ -76,7 +76,8 @@ typedef enum QamDeath
 	QAM_ALIVE,
 	QAM_DEAD_ATTEMPTS,			/* it was delivered max_attempts times */
 	QAM_DEAD_EXPIRED,			/* the request's "expired" says so */
-	QAM_DEAD_REJECTED			/* set by src/queue alone: a handler rejected it */
+	QAM_DEAD_REJECTED			/* set by src/queue alone: a handler rejected
+								 * it */
 } QamDeath;
 
 /*

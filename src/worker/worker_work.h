@@ -28,8 +28,8 @@ typedef struct OnceWork
 	bool		(*go_on) (void);
 
 	/*
-	 * in: NULL, or counts messages that were handled, or that have failed with
-	 * an error
+	 * in: NULL, or counts messages that were handled, or that have failed
+	 * with an error
 	 */
 	void		(*tell) (int done, int failed, const char *error);
 

@@ -15,7 +15,7 @@ END $$;
 CREATE VIEW fate AS
 	SELECT state, attempt, round(extract(epoch FROM ready_at - now()) / 60) AS minutes FROM once.peek('q')
 	 UNION ALL
-	SELECT reason, attempts, NULL FROM once.dead_letters;
+	SELECT reason COLLATE "default", attempts, NULL FROM once.dead_letters;
 
 -- The handler's error decides about the message; its effects are rolled back in each case.
 SELECT once.send('q', '{}') \g /dev/null

@@ -234,7 +234,7 @@ bury(OnceQueue *queue, QamClaimed *message, Datum error)
 	OnceDeadWriter writer;
 
 	message->death = QAM_DEAD_REJECTED;
-	once_failure_write(once_queue_name(queue), &key, message->attempt, error);
+	once_failure_write(once_queue_name(queue), &key, message->attempt, error, true);
 	once_dead_letter_begin(&writer);
 	once_dead_store(queue, &writer, message);
 	once_dead_letter_end(&writer);

@@ -10,10 +10,12 @@
 #include "postgres.h"
 #include "pg_once.h"
 
+#include "miscadmin.h"
 #include "once_guc.h"
 #include "qam/qam.h"
 #include "queue/queue_maintain.h"
 #include "queue/queue_unacked.h"
+#include "stats/stats.h"
 #include "utils/guc.h"
 
 static const struct config_enum_entry unacked_options[] = {
@@ -55,6 +57,17 @@ once_guc_init(void)
 							PGC_USERSET,
 							GUC_UNIT_MS,
 							NULL, NULL, NULL);
+
+	/* Only the start of the server can make room */
+	if (process_shared_preload_libraries_in_progress)
+		DefineCustomIntVariable("once.stat_max_queues",
+								"Sets the number of queues whose statistics can be counted.",
+								"This is for all databases of the server together.",
+								&once_stats_max_queues,
+								ONCE_STATS_MAX_QUEUES, 16, 1000000,
+								PGC_POSTMASTER,
+								0,
+								NULL, NULL, NULL);
 
 	DefineCustomEnumVariable("once.unacked",
 							 "Sets what happens when a transaction commits with received messages that are not acked.",

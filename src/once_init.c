@@ -16,6 +16,7 @@
 #include "qam/qam.h"
 #include "queue/queue_hold.h"
 #include "queue/queue_unacked.h"
+#include "stats/stats.h"
 
 PG_MODULE_MAGIC;
 
@@ -26,6 +27,7 @@ _PG_init(void)
 {
 	once_debug_init();
 	once_guc_init();
+	once_stats_init();
 	qam_init();
 	once_meta_init();
 	once_names_init();

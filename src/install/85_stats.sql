@@ -13,6 +13,15 @@ CREATE FUNCTION once.stat_queue(
     OUT oldest_claim interval,
     OUT dead_letters bigint,
     OUT dead_letters_error bigint,
+    OUT sent bigint,
+    OUT received bigint,
+    OUT redelivered bigint,
+    OUT acked bigint,
+    OUT nacked bigint,
+    OUT expired bigint,
+    OUT dead_lettered bigint,
+    OUT lease_lost bigint,
+    OUT counted_since timestamptz,
     OUT index_pages bigint,
     OUT dead_rows bigint,
     OUT problem text)
@@ -30,4 +39,54 @@ SELECT q.queue, s.*
            AND c.relkind OPERATOR(pg_catalog.=) ANY ('{r,p,f}')) AS q
  CROSS JOIN LATERAL once.stat_queue(q.queue_table) AS s;
 COMMENT ON VIEW once.stat_queues IS
-'One row for each queue: what is in it at this moment. It reads a bounded number of pages of the index, waits for no lock, and works on a standby. ready, delayed, claimed, blocked, dead, stuck: numbers of messages by the states that slots and peek tell. depth_error: the largest standard error of these six; 0 if they were counted. oldest_ready: how long the oldest ready message could have been delivered already. oldest_claim: how long ago the first message was received that an open transaction still holds; leases do not tell when they began. dead_letters: messages of the queue in dead_letters, counted up to 10000. dead_letters_error: 0; NULL if there are more, and their number is what the last ANALYZE of the table has found. index_pages: size of the index, with pages that are free. dead_rows: rows of the table that VACUUM can remove. problem: why the numbers are NULL, for instance because another transaction has the table locked. Shows the queues whose table the caller may SELECT from, except those where row security applies to the caller; all of them to members of pg_monitor.';
+'One row for each queue: what is in it at this moment. It reads a bounded number of pages of the index, waits for no lock, and works on a standby. ready, delayed, claimed, blocked, dead, stuck: numbers of messages by the states that slots and peek tell. depth_error: the largest standard error of these six; 0 if they were counted. oldest_ready: how long the oldest ready message could have been delivered already. oldest_claim: how long ago the first message was received that an open transaction still holds; leases do not tell when they began. dead_letters: messages of the queue in dead_letters, counted up to 10000. dead_letters_error: 0; NULL if there are more, and their number is what the last ANALYZE of the table has found. sent .. lease_lost: what has happened since counted_since (see reset_stats); NULL unless pg_once is in shared_preload_libraries. sent: messages put into the table by whatever path. received: deliveries, each once more as a message is delivered again. redelivered: those of them that followed on a failed delivery. acked: messages done, also by pop. nacked: calls of nack. expired: messages taken away because their time to live had ended. dead_lettered: messages moved to the dead letters. lease_lost: how often a claim turned out to be lost. index_pages: size of the index, with pages that are free. dead_rows: rows of the table that VACUUM can remove. problem: why the numbers are NULL, for instance because another transaction has the table locked. Shows the queues whose table the caller may SELECT from, except those where row security applies to the caller; all of them to members of pg_monitor.';
+
+CREATE FUNCTION once.stat_latency(
+    queue_table oid,
+    OUT messages bigint,
+    OUT p50 interval,
+    OUT p90 interval,
+    OUT p99 interval,
+    OUT counted_since timestamptz)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'once_stat_latency' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE ROWS 1;
+COMMENT ON FUNCTION once.stat_latency(oid) IS
+'For the view stat_latency: one row for the queue that has this table; none if it is not counted, or the caller may not see it.';
+
+CREATE FUNCTION once.stat_latency_buckets(
+    queue_table oid,
+    OUT below interval,
+    OUT messages bigint,
+    OUT total bigint)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'once_stat_latency_buckets' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE ROWS 24;
+COMMENT ON FUNCTION once.stat_latency_buckets(oid) IS
+'For the view stat_latency_buckets: the buckets of the queue that has this table.';
+
+CREATE VIEW once.stat_latency AS
+SELECT q.queue, s.*
+  FROM (SELECT pg_catalog.substr(c.relname::pg_catalog.text, 3) COLLATE "C" AS queue, c.oid AS queue_table
+          FROM pg_catalog.pg_class c
+         WHERE c.relnamespace OPERATOR(pg_catalog.=) 'once'::pg_catalog.regnamespace
+           AND pg_catalog.starts_with(c.relname::pg_catalog.text, 'q_')
+           AND c.relkind OPERATOR(pg_catalog.=) ANY ('{r,p,f}')) AS q
+ CROSS JOIN LATERAL once.stat_latency(q.queue_table) AS s;
+COMMENT ON VIEW once.stat_latency IS
+'How long messages took from send to ack, by queue. messages: those acked since counted_since (see reset_stats). p50, p90, p99: half, nine tenths and 99 percent of them took no longer than that. It is computed from numbers by powers of two, so it is between half and twice the true value. Delays count as well. Empty unless pg_once is in shared_preload_libraries. Shows the same queues as stat_queues.';
+
+CREATE VIEW once.stat_latency_buckets AS
+SELECT q.queue, s.*
+  FROM (SELECT pg_catalog.substr(c.relname::pg_catalog.text, 3) COLLATE "C" AS queue, c.oid AS queue_table
+          FROM pg_catalog.pg_class c
+         WHERE c.relnamespace OPERATOR(pg_catalog.=) 'once'::pg_catalog.regnamespace
+           AND pg_catalog.starts_with(c.relname::pg_catalog.text, 'q_')
+           AND c.relkind OPERATOR(pg_catalog.=) ANY ('{r,p,f}')) AS q
+ CROSS JOIN LATERAL once.stat_latency_buckets(q.queue_table) AS s;
+COMMENT ON VIEW once.stat_latency_buckets IS
+'The histogram behind stat_latency. messages: how many took at least half of "below", and less than it; the first bucket also has shorter ones. total: how many took less than "below". In the last possible bucket, below is NULL: it has no end.';
+
+CREATE FUNCTION once.reset_stats(queue text DEFAULT NULL)
+RETURNS void
+AS 'MODULE_PATHNAME', 'once_reset_stats' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION once.reset_stats(text) IS
+'Sets the counters of a queue to zero, and its latencies; they count from now on. NULL: those of all queues that the caller owns. Acts at once, also when the transaction rolls back, and on a standby. Requires pg_once in shared_preload_libraries. Only for the owner of the table.';

@@ -49,7 +49,7 @@ typedef struct Bounds
 	int			sampled;		/* pages of the sample */
 } Bounds;
 
-static const Bounds default_bounds = {128, 4096, 8, 512, 64};
+static const Bounds default_bounds = {128, 1024, 4, 256, 48};
 
 /*
  * With fewer pages than that among the blocks drawn, the sample is taken from
@@ -299,18 +299,23 @@ frame_file(Sampling *s, Frame *frame)
 {
 	Relation	index = s->sample->index;
 	BlockNumber nblocks = s->sample->pages - 1; /* without the metapage */
+	double		unread = nblocks - s->nread;
 	BlockSamplerData drawer;
 	double		share;
-	int			ndrawn;
+	int			ndrawn = 0;
 	int			i;
 
 	BlockSampler_Init(&drawer, nblocks, s->bounds.drawn,
 					  pg_prng_uint32(&pg_global_prng_state));
 	frame->blocks = palloc(sizeof(BlockNumber) * s->bounds.drawn);
-	for (ndrawn = 0; BlockSampler_HasMore(&drawer); ndrawn++)
+	while (BlockSampler_HasMore(&drawer))
 	{
-		frame->blocks[ndrawn] = 1 + BlockSampler_Next(&drawer);
-		PrefetchBuffer(index, MAIN_FORKNUM, frame->blocks[ndrawn]);
+		BlockNumber block = 1 + BlockSampler_Next(&drawer);
+
+		if (was_read(s, block))
+			continue;
+		frame->blocks[ndrawn++] = block;
+		PrefetchBuffer(index, MAIN_FORKNUM, block);
 	}
 	frame->nblocks = 0;
 	for (i = 0; i < ndrawn; i++)
@@ -318,14 +323,13 @@ frame_file(Sampling *s, Frame *frame)
 		CHECK_FOR_INTERRUPTS();
 		qam_copy_special(index, frame->blocks[i], s->copy);
 		ReleaseBuffer(s->copy->buffer);
-		if ((s->copy->opaque.kind == QAM_PAGE_LANE || s->copy->opaque.kind == QAM_PAGE_BUCKET) &&
-			!was_read(s, frame->blocks[i]))
+		if (s->copy->opaque.kind == QAM_PAGE_LANE || s->copy->opaque.kind == QAM_PAGE_BUCKET)
 			frame->blocks[frame->nblocks++] = frame->blocks[i];
 	}
-	share = (double) frame->nblocks / ndrawn;
-	frame->pages = share * nblocks;
-	frame->variance = (double) nblocks * nblocks * share * (1 - share) / ndrawn *
-		(1 - (double) ndrawn / nblocks);
+	share = ndrawn == 0 ? 0 : frame->nblocks / (double) ndrawn;
+	frame->pages = share * unread;
+	frame->variance = ndrawn == 0 ? 0 :
+		unread * unread * share * (1 - share) / ndrawn * (1 - ndrawn / unread);
 }
 
 /*
@@ -414,7 +418,7 @@ qam_sample(QamSample *sample)
 	int			i;
 
 	if (once_debug_is("sample_linked"))
-		s.bounds = (Bounds) {2, 4096, 1, 512, 8};
+		s.bounds = (Bounds) {2, 1024, 1, 256, 8};
 	else if (once_debug_is("sample_file"))
 		s.bounds = (Bounds) {2, 2, 1, 64, 8};
 

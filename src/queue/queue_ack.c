@@ -45,6 +45,7 @@
 #include "queue/queue_spi.h"
 #include "queue/queue_try.h"
 #include "queue/queue_unacked.h"
+#include "stats/stats.h"
 #include "storage/bufmgr.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -243,6 +244,7 @@ try_ack_run(const pg_uuid_t *receipts, int n, bool *acked, const char *verb)
 static bool
 try_ack_round(TryRun *run)
 {
+	int			lost = 0;
 	int			i;
 
 	for (i = 0; i < run->n; i++)
@@ -257,7 +259,9 @@ try_ack_round(TryRun *run)
 			return false;
 		}
 		run->acked[i] = outcome == ACK_DONE;
+		lost += outcome == ACK_LOST || outcome == ACK_CHANGED;
 	}
+	once_stats_count(RelationGetRelid(run->queue.heap), ONCE_COUNT_LEASE_LOST, lost);
 	return true;
 }
 
@@ -330,6 +334,7 @@ ack_one(OnceQueue *queue, const pg_uuid_t *uuid)
 	{
 		QamLocated	located;
 		QamClaimed	message = {0};
+		TimestampTz enqueued_at = DT_NOBEGIN;
 		bool		safe;
 
 		CHECK_FOR_INTERRUPTS();
@@ -345,6 +350,8 @@ ack_one(OnceQueue *queue, const pg_uuid_t *uuid)
 			return ACK_CHANGED;
 		}
 		check_order(queue, &receipt.ref, &located);
+		if (once_stats_on)
+			enqueued_at = once_row_enqueued_at(queue, &located.tid, located.heap_pin);
 		if (located.attempt > 1 || queue->meta.archive != 0)
 		{
 			message.attempt = located.attempt;
@@ -375,6 +382,7 @@ ack_one(OnceQueue *queue, const pg_uuid_t *uuid)
 			heap_freetuple(message.tuple);
 		}
 		once_unacked_ack(uuid);
+		once_stats_acked(RelationGetRelid(queue->heap), enqueued_at);
 		return ACK_DONE;
 	}
 }
@@ -398,6 +406,7 @@ changed_since_received(OnceQueue *queue, const pg_uuid_t *uuid)
 static void
 raise_changed(const OnceQueue *queue)
 {
+	once_stats_count(RelationGetRelid(queue->heap), ONCE_COUNT_LEASE_LOST, 1);
 	ereport(ERROR,
 			(errcode(ERRCODE_ONCE_LEASE_LOST),
 			 errmsg("claim on a message of queue \"%s\" is lost", once_queue_name(queue)),
@@ -463,7 +472,10 @@ ack_received(const pg_uuid_t *uuid, Oid relid)
 	ReleaseBuffer(buffer);
 	relation_close(heap, NoLock);
 	if (deleted)
+	{
 		once_unacked_ack(uuid);
+		once_stats_acked(relid, row.enqueued_at);
+	}
 	return deleted;
 }
 

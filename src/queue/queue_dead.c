@@ -29,6 +29,7 @@
 #include "queue/queue_open.h"
 #include "queue/queue_row.h"
 #include "queue/queue_try.h"
+#include "stats/stats.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
@@ -68,6 +69,8 @@ once_dead_store(OnceQueue *queue, OnceDeadWriter *writer, const QamClaimed *dead
 	Datum		values[Natts_dead_letter];
 	bool		isnull[Natts_dead_letter] = {0};
 
+	if (dead->death == QAM_DEAD_EXPIRED)
+		once_stats_count(RelationGetRelid(queue->heap), ONCE_COUNT_EXPIRED, 1);
 	if (once_dead_is_dropped(queue, dead))
 	{
 		if (dead->attempt > 0 || dead->stuck)
@@ -99,6 +102,7 @@ once_dead_store(OnceQueue *queue, OnceDeadWriter *writer, const QamClaimed *dead
 	COPY_COLUMN(Anum_dead_letter_headers, ONCE_COL_HEADERS);
 	COPY_COLUMN(Anum_dead_letter_payload, ONCE_COL_PAYLOAD);
 	once_dead_letter_write(writer, values, isnull);
+	once_stats_count(RelationGetRelid(queue->heap), ONCE_COUNT_DEAD_LETTERED, 1);
 	if (dead->stuck)
 		once_failure_forget_stuck(name, &key);
 #undef COPY_COLUMN

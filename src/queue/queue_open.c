@@ -37,6 +37,7 @@
 #include "parser/parse_coerce.h"
 #include "qam/qam.h"
 #include "queue/queue_open.h"
+#include "stats/stats.h"
 #include "storage/lmgr.h"
 #include "storage/sinval.h"
 #include "tcop/utility.h"
@@ -199,6 +200,17 @@ once_queue_may_count(Oid relid)
 	return has_privs_of_role(user, ROLE_PG_READ_ALL_STATS) ||
 		(pg_class_aclcheck(relid, user, ACL_SELECT) == ACLCHECK_OK &&
 		 check_enable_rls(relid, InvalidOid, true) != RLS_ENABLED);
+}
+
+/*
+ * once_queue_is_owner tells whether the caller owns a table, which need not
+ * exist.
+ */
+bool
+once_queue_is_owner(Oid relid)
+{
+	return SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)) &&
+		once_is_table_owner(relid, GetUserId());
 }
 
 /*
@@ -403,6 +415,7 @@ once_queue_check_column(const OnceQueue *queue, OnceColumn column)
 void
 once_queue_raise_lost(const OnceQueue *queue)
 {
+	once_stats_count(RelationGetRelid(queue->heap), ONCE_COUNT_LEASE_LOST, 1);
 	ereport(ERROR,
 			(errcode(ERRCODE_ONCE_LEASE_LOST),
 			 errmsg("claim on a message of queue \"%s\" is lost", once_queue_name(queue)),
@@ -427,7 +440,7 @@ once_queue_raise_already_acked(const OnceQueue *queue)
 static void
 check_transaction(OnceAccess access, const char *verb)
 {
-	if (access == ONCE_TO_OBSERVE || access == ONCE_TO_COUNT)
+	if (access == ONCE_TO_OBSERVE || access == ONCE_TO_COUNT || access == ONCE_TO_RESET)
 		return;
 	PreventCommandDuringRecovery(verb);
 	if (access == ONCE_TO_VERIFY)
@@ -453,6 +466,7 @@ access_lockmode(OnceAccess access)
 			return AccessExclusiveLock;
 		case ONCE_TO_OBSERVE:
 		case ONCE_TO_COUNT:
+		case ONCE_TO_RESET:
 		case ONCE_TO_GRANT_PRODUCE:
 		case ONCE_TO_GRANT_CONSUME:
 		case ONCE_TO_GRANT_OBSERVE:
@@ -474,6 +488,7 @@ wants_index(OnceAccess access)
 	switch (access)
 	{
 		case ONCE_TO_SEND:
+		case ONCE_TO_RESET:
 		case ONCE_TO_GRANT_PRODUCE:
 		case ONCE_TO_GRANT_CONSUME:
 		case ONCE_TO_GRANT_OBSERVE:
@@ -633,6 +648,7 @@ check_acl(Oid relid, const char *relname, OnceAccess access)
 			if (!once_role_may_grant(relid, ACL_SELECT))
 				wanted = "the grant option for SELECT";
 			break;
+		case ONCE_TO_RESET:
 		case ONCE_TO_ALTER:
 		case ONCE_TO_ADOPT:
 		case ONCE_TO_PURGE:

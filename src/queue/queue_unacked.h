@@ -8,6 +8,7 @@
 #ifndef QUEUE_UNACKED_H
 #define QUEUE_UNACKED_H
 
+#include "datatype/timestamp.h"
 #include "storage/itemptr.h"
 #include "utils/uuid.h"
 
@@ -33,6 +34,7 @@ typedef struct OnceReceivedRow
 	Oid			index_file;		/* of the index that it was received through */
 	ItemPointerData tid;
 	TransactionId xmin;
+	TimestampTz enqueued_at;	/* DT_NOBEGIN: not known */
 } OnceReceivedRow;
 
 extern void once_unacked_init(void);

@@ -23,6 +23,8 @@
 #include "queue/queue_claim.h"
 #include "queue/queue_open.h"
 #include "queue/queue_try.h"
+#include "stats/stats_show.h"
+#include "stats/stats_table.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/rel.h"
@@ -39,6 +41,15 @@ enum
 	COL_OLDEST_CLAIM,
 	COL_DEAD_LETTERS,
 	COL_DEAD_LETTERS_ERROR,
+	COL_SENT,
+	COL_RECEIVED,
+	COL_REDELIVERED,
+	COL_ACKED,
+	COL_NACKED,
+	COL_EXPIRED,
+	COL_DEAD_LETTERED,
+	COL_LEASE_LOST,
+	COL_COUNTED_SINCE,
 	COL_INDEX_PAGES,
 	COL_DEAD_ROWS,
 	COL_PROBLEM,
@@ -63,6 +74,7 @@ static void put_problem(StatRow *row, const char *problem);
 static void read_queue(void *arg, int from, int to);
 static void could_not_read(void *arg, int at, const ErrorData *error);
 static void put_depths(StatRow *row, OnceQueue *queue);
+static void put_counters(StatRow *row);
 static void put_dead_letters(StatRow *row, const char *queue);
 
 /*
@@ -83,6 +95,7 @@ once_stat_queue(PG_FUNCTION_ARGS)
 	once_try(&try, 0, 1);
 	if (row.exists)
 	{
+		put_counters(&row);
 		put(&row, COL_DEAD_ROWS,
 			DirectFunctionCall1(pg_stat_get_dead_tuples, ObjectIdGetDatum(row.relid)));
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, row.values, row.isnull);
@@ -209,4 +222,35 @@ put_dead_letters(StatRow *row, const char *queue)
 	put(row, COL_DEAD_LETTERS, Int64GetDatum(n));
 	if (exact)
 		put(row, COL_DEAD_LETTERS_ERROR, Int64GetDatum(0));
+}
+
+/*
+ * put_counters puts what has been counted of the queue, if anything is.
+ */
+static void
+put_counters(StatRow *row)
+{
+	static const struct
+	{
+		int			column;
+		OnceCounter counter;
+	}			columns[] = {
+		{COL_SENT, ONCE_COUNT_SENT},
+		{COL_RECEIVED, ONCE_COUNT_RECEIVED},
+		{COL_REDELIVERED, ONCE_COUNT_REDELIVERED},
+		{COL_ACKED, ONCE_COUNT_ACKED},
+		{COL_NACKED, ONCE_COUNT_NACKED},
+		{COL_EXPIRED, ONCE_COUNT_EXPIRED},
+		{COL_DEAD_LETTERED, ONCE_COUNT_DEAD_LETTERED},
+		{COL_LEASE_LOST, ONCE_COUNT_LEASE_LOST}
+	};
+	OnceStats	stats;
+	int			i;
+
+	once_stats_hint();
+	if (!once_stats_table_read(row->relid, &stats))
+		return;
+	for (i = 0; i < lengthof(columns); i++)
+		put(row, columns[i].column, Int64GetDatum((int64) stats.counts[columns[i].counter]));
+	put(row, COL_COUNTED_SINCE, TimestampTzGetDatum(stats.since));
 }

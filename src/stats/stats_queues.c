@@ -172,7 +172,8 @@ could_not_read(void *arg, int at, const ErrorData *error)
 	StatRow    *row = arg;
 
 	memset(row->isnull, true, sizeof(row->isnull));
-	put_problem(row, error->message);
+	put_problem(row, error->detail == NULL ? error->message :
+				psprintf("%s: %s", error->message, error->detail));
 }
 
 static void

@@ -39,6 +39,13 @@
 #define once_my_lxid()				(MyProc->lxid)
 #endif
 
+/* 17 made the number of a backend's PGPROC a variable of its own */
+#if PG_VERSION_NUM >= 170000
+#define once_my_procno()			MyProcNumber
+#else
+#define once_my_procno()			(MyProc->pgprocno)
+#endif
+
 /*
  * once_extend adds a page to a fork and returns it pinned, locked exclusively
  * and all zeros.  16 replaced ReadBuffer(rel, P_NEW) under an extension lock

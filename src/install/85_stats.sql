@@ -85,6 +85,31 @@ SELECT q.queue, s.*
 COMMENT ON VIEW once.stat_latency_buckets IS
 'The histogram behind stat_latency. messages: how many took at least half of "below", and less than it; the first bucket also has shorter ones. total: how many took less than "below". In the last possible bucket, below is NULL: it has no end.';
 
+CREATE FUNCTION once.stat_consumers(
+    queue_table oid,
+    OUT what text,
+    OUT pid integer,
+    OUT xid xid8,
+    OUT since timestamptz,
+    OUT until timestamptz,
+    OUT messages bigint)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'once_stat_consumers' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE COST 10000 ROWS 10;
+COMMENT ON FUNCTION once.stat_consumers(oid) IS
+'For the view consumers: who holds messages of the queue that has this table.';
+
+CREATE VIEW once.consumers AS
+SELECT q.queue, s.what, s.pid, a.usename, a.application_name, a.client_addr, a.state, s.xid, s.since, s.until, s.messages
+  FROM (SELECT pg_catalog.substr(c.relname::pg_catalog.text, 3) COLLATE "C" AS queue, c.oid AS queue_table
+          FROM pg_catalog.pg_class c
+         WHERE c.relnamespace OPERATOR(pg_catalog.=) 'once'::pg_catalog.regnamespace
+           AND pg_catalog.starts_with(c.relname::pg_catalog.text, 'q_')
+           AND c.relkind OPERATOR(pg_catalog.=) 'r') AS q
+ CROSS JOIN LATERAL once.stat_consumers(q.queue_table) AS s
+  LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid OPERATOR(pg_catalog.=) s.pid;
+COMMENT ON VIEW once.consumers IS
+'Who holds messages, by queue. what: received, by a transaction that is open (xid), also if it has taken messages away, or has rows locked by plain SQL; leased. pid, usename, application_name, client_addr, state: the session, as in pg_stat_activity; NULL if there is none, as for a prepared transaction, and on a standby. since: when the first of the messages was claimed; NULL if that is not known. until: when the last lease ends. messages: how many. The index tells who has received. Of leases it tells only how many there are: these are in a row without a session, except those that sessions have told of, which requires pg_once in shared_preload_libraries. Of a long queue, the beginning and a sample are read. Shows the same queues as stat_queues.';
+
 CREATE FUNCTION once.reset_stats(queue text DEFAULT NULL)
 RETURNS void
 AS 'MODULE_PATHNAME', 'once_reset_stats' LANGUAGE C VOLATILE PARALLEL UNSAFE;

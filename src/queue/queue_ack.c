@@ -383,6 +383,8 @@ ack_one(OnceQueue *queue, const pg_uuid_t *uuid)
 		}
 		once_unacked_ack(uuid);
 		once_stats_acked(RelationGetRelid(queue->heap), enqueued_at);
+		if (located.kind == QAM_CLAIM_LEASE)
+			once_stats_lease_ended(RelationGetRelid(queue->heap));
 		return ACK_DONE;
 	}
 }

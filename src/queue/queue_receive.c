@@ -268,6 +268,8 @@ count_deliveries(HandOut *call, const QamClaims *claims)
 		again += claims->claimed[i].attempt > 1;
 	once_stats_count(relid, ONCE_COUNT_RECEIVED, claims->nclaimed);
 	once_stats_count(relid, ONCE_COUNT_REDELIVERED, again);
+	if (call->contract == CONTRACT_LEASE && claims->nclaimed > 0)
+		once_stats_leased(relid, claims->nclaimed, claims->claimed[0].ready_at);
 }
 
 /*

@@ -91,11 +91,10 @@ once_row_enqueued_at(const OnceQueue *queue, ItemPointer tid, Buffer buffer)
 	Datum		value = (Datum) 0;
 	bool		isnull = true;
 
-	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	/* A row's values and its line pointer do not change while it is pinned */
 	tuple.t_self = *tid;
 	if (column != 0 && once_row_at(BufferGetPage(buffer), &tuple))
 		value = heap_getattr(&tuple, column, RelationGetDescr(queue->heap), &isnull);
-	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
 	return isnull ? DT_NOBEGIN : DatumGetTimestampTz(value);
 }
 

@@ -74,4 +74,30 @@ once_stats_acked(Oid relid, TimestampTz enqueued_at)
 		once_stats_add_ack(relid, enqueued_at);
 }
 
+/* stats_leases.c */
+extern void once_stats_add_leases(Oid relid, int n, TimestampTz until);
+extern void once_stats_end_lease(Oid relid);
+
+/*
+ * once_stats_leased notes that this session has leased messages, or made the
+ * lease of one longer (n = 0).
+ */
+static inline void
+once_stats_leased(Oid relid, int n, TimestampTz until)
+{
+	if (once_stats_on)
+		once_stats_add_leases(relid, n, until);
+}
+
+/*
+ * once_stats_lease_ended notes that this session has ended a lease, by ack, nack
+ * or release.
+ */
+static inline void
+once_stats_lease_ended(Oid relid)
+{
+	if (once_stats_on)
+		once_stats_end_lease(relid);
+}
+
 #endif							/* STATS_H */

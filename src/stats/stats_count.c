@@ -23,6 +23,7 @@
 #include "catalog/pg_database.h"
 #include "miscadmin.h"
 #include "port/pg_bitutils.h"
+#include "stats/stats_leases.h"
 #include "stats/stats_table.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
@@ -33,7 +34,7 @@ typedef struct StatsLevel
 {
 	int			nest_level;
 	int64		counts[ONCE_NCOUNTERS_XACT];
-	uint32		buckets[ONCE_NBUCKETS];
+	OnceLatencies latencies;
 	struct StatsLevel *outer;	/* of a lower nest_level */
 } StatsLevel;
 
@@ -47,7 +48,8 @@ typedef struct StatsQueue
 	OnceStatsEntry *entry;		/* see once_stats_table_add */
 	bool		in_use;			/* in this transaction */
 	struct StatsQueue *next;	/* of those in use */
-	int64		counts[ONCE_NCOUNTERS]; /* those that act at once */
+	int64		counts[ONCE_NCOUNTERS]; /* those that act at once; the others
+										 * come from "top" at the commit */
 	StatsLevel *level;			/* innermost */
 	StatsLevel	top;			/* nest_level 1 */
 } StatsQueue;
@@ -73,6 +75,7 @@ static object_access_hook_type next_object_access_hook = NULL;
 
 static StatsQueue *find_queue(Oid relid);
 static StatsLevel *current_level(StatsQueue *queue);
+static void add_bucket(OnceLatencies *latencies, int bucket, uint32 n);
 static void flush(bool committed);
 static void flush_queue(StatsQueue *queue, bool committed);
 static void add_level(StatsLevel *into, const StatsLevel *from);
@@ -95,6 +98,7 @@ once_stats_init(void)
 	if (!process_shared_preload_libraries_in_progress)
 		return;
 	once_stats_table_init();
+	once_stats_leases_init();
 	next_object_access_hook = object_access_hook;
 	object_access_hook = stats_object_access;
 	RegisterXactCallback(stats_xact_callback, NULL);
@@ -128,8 +132,23 @@ once_stats_add_ack(Oid relid, TimestampTz enqueued_at)
 	if (TIMESTAMP_NOT_FINITE(enqueued_at))
 		return;
 	latency = GetCurrentTimestamp() - enqueued_at;
-	level->buckets[latency <= 1 ? 0 :
-				   Min(pg_leftmost_one_pos64(latency), ONCE_NBUCKETS - 1)]++;
+	add_bucket(&level->latencies,
+			   latency <= 1 ? 0 : Min(pg_leftmost_one_pos64(latency), ONCE_NBUCKETS - 1), 1);
+}
+
+static void
+add_bucket(OnceLatencies *latencies, int bucket, uint32 n)
+{
+	if (latencies->high < 0)
+	{
+		latencies->low = latencies->high = bucket;
+		latencies->buckets[bucket] = 0;
+	}
+	while (latencies->low > bucket)
+		latencies->buckets[--latencies->low] = 0;
+	while (latencies->high < bucket)
+		latencies->buckets[++latencies->high] = 0;
+	latencies->buckets[bucket] += n;
 }
 
 /*
@@ -160,6 +179,7 @@ find_queue(Oid relid)
 			memset(queue, 0, sizeof(StatsQueue));
 			queue->relid = relid;
 			queue->top.nest_level = 1;
+			queue->top.latencies.high = -1;
 			queue->level = &queue->top;
 		}
 		last = queue;
@@ -186,6 +206,7 @@ current_level(StatsQueue *queue)
 		StatsLevel *level = MemoryContextAllocZero(TopTransactionContext, sizeof(StatsLevel));
 
 		level->nest_level = nest_level;
+		level->latencies.high = -1;
 		level->outer = queue->level;
 		queue->level = level;
 		deepest = Max(deepest, nest_level);
@@ -219,23 +240,21 @@ flush(bool committed)
 static void
 flush_queue(StatsQueue *queue, bool committed)
 {
-	OnceStats	more;
-	bool		acked = queue->top.counts[ONCE_COUNT_ACKED] > 0;
-	int			i;
-
 	/* A transaction that commits has given all levels to the first one */
 	Assert(!committed || queue->level == &queue->top);
-	for (i = 0; i < ONCE_NCOUNTERS; i++)
-		more.counts[i] = i >= ONCE_NCOUNTERS_XACT ? queue->counts[i] :
-			committed ? queue->top.counts[i] : 0;
-	for (i = 0; i < ONCE_NBUCKETS && acked && committed; i++)
-		more.buckets[i] = queue->top.buckets[i];
-	once_stats_table_add(queue->relid, &queue->entry, &more);
+	if (committed)
+		memcpy(queue->counts, queue->top.counts, sizeof(queue->top.counts));
+	else
+	{
+		queue->top.latencies.low = 0;
+		queue->top.latencies.high = -1;
+	}
+	once_stats_table_add(queue->relid, &queue->entry, queue->counts, &queue->top.latencies);
 
 	memset(queue->counts, 0, sizeof(queue->counts));
 	memset(queue->top.counts, 0, sizeof(queue->top.counts));
-	if (acked)
-		memset(queue->top.buckets, 0, sizeof(queue->top.buckets));
+	queue->top.latencies.low = 0;
+	queue->top.latencies.high = -1;
 	queue->level = &queue->top;
 	queue->in_use = false;
 }
@@ -247,8 +266,8 @@ add_level(StatsLevel *into, const StatsLevel *from)
 
 	for (i = 0; i < ONCE_NCOUNTERS_XACT; i++)
 		into->counts[i] += from->counts[i];
-	for (i = 0; i < ONCE_NBUCKETS && from->counts[ONCE_COUNT_ACKED] > 0; i++)
-		into->buckets[i] += from->buckets[i];
+	for (i = from->latencies.low; i <= from->latencies.high; i++)
+		add_bucket(&into->latencies, i, from->latencies.buckets[i]);
 }
 
 /*

@@ -111,8 +111,8 @@ once_stats_table_init(void)
 /*
  * once_stats_table_add adds to the counters of a queue.
  *
- * *known is the queue's entry if the caller remembers it, or NULL; it is set for
- * the next time.  An entry is removed only when the queue is dropped.  The
+ * counts: by OnceCounter.  *known: the queue's entry if the caller remembers it,
+ * or NULL; it is set for the next time.  An entry is removed only when the queue is dropped.  The
  * caller has, or had a moment ago, a lock on the queue's table that keeps it
  * from being dropped.  So the entry is used without a lock.  In the worst case
  * it was given to another queue just now, and that one's counters are a little
@@ -122,7 +122,8 @@ once_stats_table_init(void)
  * room for the queue, nothing is counted.
  */
 void
-once_stats_table_add(Oid relid, OnceStatsEntry **known, const OnceStats *more)
+once_stats_table_add(Oid relid, OnceStatsEntry **known, const int64 *counts,
+					 const OnceLatencies *latencies)
 {
 	OnceStatsEntry *entry = *known;
 	int			i;
@@ -133,15 +134,13 @@ once_stats_table_add(Oid relid, OnceStatsEntry **known, const OnceStats *more)
 		return;
 	for (i = 0; i < ONCE_NCOUNTERS; i++)
 	{
-		if (more->counts[i] > 0)
-			pg_atomic_fetch_add_u64(&entry->counts[i], more->counts[i]);
+		if (counts[i] > 0)
+			pg_atomic_fetch_add_u64(&entry->counts[i], counts[i]);
 	}
-	if (more->counts[ONCE_COUNT_ACKED] == 0)
-		return;
-	for (i = 0; i < ONCE_NBUCKETS; i++)
+	for (i = latencies->low; i <= latencies->high; i++)
 	{
-		if (more->buckets[i] > 0)
-			pg_atomic_fetch_add_u64(&entry->buckets[i], more->buckets[i]);
+		if (latencies->buckets[i] > 0)
+			pg_atomic_fetch_add_u64(&entry->buckets[i], latencies->buckets[i]);
 	}
 }
 

@@ -11,7 +11,15 @@
 #include "port/atomics.h"
 #include "stats/stats.h"
 
-/* The counters of a queue, as they are added up, shown and stored */
+/* Latencies of some messages.  Buckets outside of low .. high are not set. */
+typedef struct OnceLatencies
+{
+	int			low;
+	int			high;			/* -1: there are none */
+	uint32		buckets[ONCE_NBUCKETS];
+} OnceLatencies;
+
+/* The counters of a queue, as they are shown and stored */
 typedef struct OnceStats
 {
 	uint64		counts[ONCE_NCOUNTERS];
@@ -23,7 +31,8 @@ typedef struct OnceStats
 typedef struct OnceStatsEntry OnceStatsEntry;
 
 extern void once_stats_table_init(void);
-extern void once_stats_table_add(Oid relid, OnceStatsEntry **known, const OnceStats *more);
+extern void once_stats_table_add(Oid relid, OnceStatsEntry **known, const int64 *counts,
+								 const OnceLatencies *latencies);
 extern bool once_stats_table_read(Oid relid, OnceStats *stats);
 extern bool once_stats_table_has(Oid database, Oid relid);
 extern void once_stats_table_reset(Oid relid);

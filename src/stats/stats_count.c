@@ -75,6 +75,7 @@ static object_access_hook_type next_object_access_hook = NULL;
 
 static StatsQueue *find_queue(Oid relid);
 static StatsLevel *current_level(StatsQueue *queue);
+static void no_latencies(OnceLatencies *latencies);
 static void add_bucket(OnceLatencies *latencies, int bucket, uint32 n);
 static void flush(bool committed);
 static void flush_queue(StatsQueue *queue, bool committed);
@@ -137,6 +138,13 @@ once_stats_add_ack(Oid relid, TimestampTz enqueued_at)
 }
 
 static void
+no_latencies(OnceLatencies *latencies)
+{
+	latencies->low = 0;
+	latencies->high = -1;
+}
+
+static void
 add_bucket(OnceLatencies *latencies, int bucket, uint32 n)
 {
 	if (latencies->high < 0)
@@ -179,7 +187,7 @@ find_queue(Oid relid)
 			memset(queue, 0, sizeof(StatsQueue));
 			queue->relid = relid;
 			queue->top.nest_level = 1;
-			queue->top.latencies.high = -1;
+			no_latencies(&queue->top.latencies);
 			queue->level = &queue->top;
 		}
 		last = queue;
@@ -206,7 +214,7 @@ current_level(StatsQueue *queue)
 		StatsLevel *level = MemoryContextAllocZero(TopTransactionContext, sizeof(StatsLevel));
 
 		level->nest_level = nest_level;
-		level->latencies.high = -1;
+		no_latencies(&level->latencies);
 		level->outer = queue->level;
 		queue->level = level;
 		deepest = Max(deepest, nest_level);
@@ -245,16 +253,12 @@ flush_queue(StatsQueue *queue, bool committed)
 	if (committed)
 		memcpy(queue->counts, queue->top.counts, sizeof(queue->top.counts));
 	else
-	{
-		queue->top.latencies.low = 0;
-		queue->top.latencies.high = -1;
-	}
+		no_latencies(&queue->top.latencies);
 	once_stats_table_add(queue->relid, &queue->entry, queue->counts, &queue->top.latencies);
 
 	memset(queue->counts, 0, sizeof(queue->counts));
 	memset(queue->top.counts, 0, sizeof(queue->top.counts));
-	queue->top.latencies.low = 0;
-	queue->top.latencies.high = -1;
+	no_latencies(&queue->top.latencies);
 	queue->level = &queue->top;
 	queue->in_use = false;
 }

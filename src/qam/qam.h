@@ -452,7 +452,10 @@ typedef struct QamSample
 	QamExpired	expired;
 	TimestampTz (*since) (void *arg, HeapTuple tuple);
 
-	/* Called for each message that is CLAIMED, of those that are read; or NULL */
+	/*
+	 * Called for each message that is CLAIMED, of those that are read; or
+	 * NULL
+	 */
 	void		(*claimed) (void *arg, const QamClaimSeen *claim);
 	void	   *arg;
 

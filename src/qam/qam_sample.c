@@ -50,6 +50,7 @@ typedef struct Bounds
 } Bounds;
 
 static const Bounds default_bounds = {128, 1024, 4, 256, 48};
+static const Bounds small_bounds = {2, 1024, 1, 64, 8}; /* for tests */
 
 /*
  * With fewer pages than that among the blocks drawn, the sample is taken from
@@ -418,9 +419,12 @@ qam_sample(QamSample *sample)
 	int			i;
 
 	if (once_debug_is("sample_linked"))
-		s.bounds = (Bounds) {2, 1024, 1, 256, 8};
+		s.bounds = small_bounds;
 	else if (once_debug_is("sample_file"))
-		s.bounds = (Bounds) {2, 2, 1, 64, 8};
+	{
+		s.bounds = small_bounds;
+		s.bounds.linked = 2;
+	}
 
 	sample->pages = RelationGetNumberOfBlocks(sample->index);
 	sample->oldest_ready = sample->oldest_claim = DT_NOEND;

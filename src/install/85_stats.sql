@@ -117,27 +117,28 @@ COMMENT ON FUNCTION once.reset_stats(text) IS
 'Sets the counters of a queue to zero, and its latencies; they count from now on. NULL: those of all queues that the caller owns. Acts at once, also when the transaction rolls back, and on a standby. Requires pg_once in shared_preload_libraries. Only for the owner of the table.';
 
 CREATE VIEW once.top AS
-SELECT s.queue,
-       s.ready, s.claimed, s.delayed, s.blocked, s.dead_letters,
-       s.oldest_ready, s.oldest_claim,
-       s.sent, s.acked, s.redelivered,
-       l.p50, l.p99,
-       c.consumers,
-       CASE WHEN s.problem IS NOT NULL THEN s.problem
-            WHEN s.stuck OPERATOR(pg_catalog.>) 0 THEN 'stuck messages'
-            WHEN s.oldest_claim OPERATOR(pg_catalog.>) '5 min'::pg_catalog.interval THEN 'messages are held for long'
-            WHEN s.oldest_ready OPERATOR(pg_catalog.>) '1 min'::pg_catalog.interval
-                 AND c.consumers OPERATOR(pg_catalog.=) 0 THEN 'nobody consumes'
-            WHEN s.dead OPERATOR(pg_catalog.>) 0
-                 AND c.consumers OPERATOR(pg_catalog.=) 0 THEN 'dead messages wait for maintain'
-            WHEN s.oldest_ready OPERATOR(pg_catalog.>) '1 min'::pg_catalog.interval THEN 'consumers are behind'
-       END AS trouble
-  FROM once.stat_queues s
-  LEFT JOIN once.stat_latency l ON l.queue OPERATOR(pg_catalog.=) s.queue
-  LEFT JOIN (SELECT h.queue, pg_catalog.count(*) AS holders FROM once.consumers h GROUP BY h.queue) AS g
-         ON g.queue OPERATOR(pg_catalog.=) s.queue
- CROSS JOIN LATERAL (SELECT COALESCE(g.holders, 0) AS consumers) AS c
- ORDER BY trouble IS NULL, s.oldest_ready DESC NULLS LAST, s.queue
+SELECT t.*
+  FROM (SELECT s.queue,
+               s.ready, s.claimed, s.delayed, s.blocked, s.dead_letters,
+               s.oldest_ready, s.oldest_claim,
+               s.sent, s.acked, s.redelivered,
+               l.p50, l.p99,
+               c.consumers,
+               CASE WHEN s.problem IS NOT NULL THEN s.problem
+                    WHEN s.stuck OPERATOR(pg_catalog.>) 0 THEN 'stuck messages'
+                    WHEN s.oldest_claim OPERATOR(pg_catalog.>) '5 min'::pg_catalog.interval THEN 'messages are held for long'
+                    WHEN s.oldest_ready OPERATOR(pg_catalog.>) '1 min'::pg_catalog.interval
+                         AND c.consumers OPERATOR(pg_catalog.=) 0 THEN 'nobody consumes'
+                    WHEN s.dead OPERATOR(pg_catalog.>) 0
+                         AND c.consumers OPERATOR(pg_catalog.=) 0 THEN 'dead messages wait for maintain'
+                    WHEN s.oldest_ready OPERATOR(pg_catalog.>) '1 min'::pg_catalog.interval THEN 'consumers are behind'
+               END AS trouble
+          FROM once.stat_queues s
+          LEFT JOIN once.stat_latency l ON l.queue OPERATOR(pg_catalog.=) s.queue
+          LEFT JOIN (SELECT h.queue, pg_catalog.count(*) AS holders FROM once.consumers h GROUP BY h.queue) AS g
+                 ON g.queue OPERATOR(pg_catalog.=) s.queue
+         CROSS JOIN LATERAL (SELECT COALESCE(g.holders, 0) AS consumers) AS c) AS t
+ ORDER BY t.trouble IS NULL, t.oldest_ready DESC NULLS LAST, t.queue
  LIMIT 40;
 COMMENT ON VIEW once.top IS
 'The 40 queues that need attention most, for \watch: first those with trouble, then those whose oldest ready message is the oldest. consumers: rows of the view consumers. trouble: what seems to be wrong. The other columns are those of stat_queues and stat_latency.';

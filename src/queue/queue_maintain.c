@@ -51,6 +51,7 @@
 #include "queue/queue_row.h"
 #include "queue/queue_try.h"
 #include "queue/queue_unacked.h"
+#include "stats/stats.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -201,6 +202,7 @@ once_maintain(PG_FUNCTION_ARGS)
 	 */
 	if (!atomic)
 		SPI_commit();
+	once_stats_forget_dropped();
 	names = list_names(LIST_QUEUES_SQL, &nqueues);
 	for (i = 0; i < nqueues; i++)
 	{

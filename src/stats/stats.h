@@ -74,6 +74,8 @@ once_stats_acked(Oid relid, TimestampTz enqueued_at)
 		once_stats_add_ack(relid, enqueued_at);
 }
 
+extern void once_stats_forget_dropped(void);
+
 /* stats_leases.c */
 extern void once_stats_add_leases(Oid relid, int n, TimestampTz until);
 extern void once_stats_end_lease(Oid relid);

@@ -27,6 +27,7 @@
 #include "stats/stats_table.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
+#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 /* What one nesting level has counted of a queue */
@@ -157,6 +158,24 @@ add_bucket(OnceLatencies *latencies, int bucket, uint32 n)
 	while (latencies->high < bucket)
 		latencies->buckets[++latencies->high] = 0;
 	latencies->buckets[bucket] += n;
+}
+
+/*
+ * once_stats_forget_dropped removes the counters of tables that do not exist any
+ * more: of those whose drop was not noticed, as it was prepared.
+ */
+void
+once_stats_forget_dropped(void)
+{
+	int			n;
+	Oid		   *relids = once_stats_table_list(&n);
+	int			i;
+
+	for (i = 0; i < n; i++)
+	{
+		if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relids[i])))
+			once_stats_table_remove(MyDatabaseId, relids[i]);
+	}
 }
 
 /*

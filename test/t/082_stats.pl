@@ -178,5 +178,15 @@ is(counters('o12', $node, 'other'), 'sent 1', 'another database');
 value('DROP DATABASE other');
 value("SELECT count(once.create_queue('v' || i)), count(once.send('v' || i, '1')) FROM generate_series(1, 12) i");
 is(counters('v12'), 'sent 1', 'a dropped database leaves room, and so does a table that was dropped where it was made');
+
+# Nobody sees the commit of a transaction that was prepared.
+value("SELECT once.create_queue('w'), once.send('w', '1')");
+my $table = value("SELECT 'once.q_w'::regclass::oid");
+value("BEGIN; DROP TABLE once.q_w; PREPARE TRANSACTION 'd'");
+value("COMMIT PREPARED 'd'");
+value("SET client_min_messages = error; CALL once.maintain()");
+value("SELECT once.drop_queue('v' || i) FROM generate_series(1, 12) i");
+value("SELECT count(once.create_queue('x' || i)), count(once.send('x' || i, '1')) FROM generate_series(1, 12) i");
+is(counters('x12'), 'sent 1', 'maintain removes the counters of what was dropped unnoticed');
 clean($node, 'held', 'in the end');
 done_testing();

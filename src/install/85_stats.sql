@@ -110,15 +110,37 @@ SELECT q.queue, s.what, s.pid, a.usename, a.application_name, a.client_addr, a.s
 COMMENT ON VIEW once.consumers IS
 'Who holds messages, by queue. what: received, by a transaction that is open (xid), also if it has taken messages away, or has rows locked by plain SQL; leased. pid, usename, application_name, client_addr, state: the session, as in pg_stat_activity; NULL if there is none, as for a prepared transaction, and on a standby. since: when the first of the messages was claimed; NULL if that is not known. until: when the last lease ends. messages: how many. The index tells who has received. Of leases it tells only how many there are: these are in a row without a session, except those that sessions have told of, which requires pg_once in shared_preload_libraries. Of a long queue, the beginning and a sample are read. Shows the same queues as stat_queues.';
 
+CREATE FUNCTION once.stat_progress(
+    OUT queue_table oid,
+    OUT pid integer,
+    OUT work text,
+    OUT since timestamptz,
+    OUT done bigint,
+    OUT total bigint)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'once_stat_progress' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE ROWS 10;
+COMMENT ON FUNCTION once.stat_progress() IS
+'For the view progress: what sessions are at.';
+
+CREATE VIEW once.progress AS
+SELECT pg_catalog.substr(c.relname::pg_catalog.text, 3) COLLATE "C" AS queue, s.work, s.pid, a.usename, a.application_name, s.since, s.done, s.total
+  FROM once.stat_progress() AS s
+  JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) s.queue_table
+  LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid OPERATOR(pg_catalog.=) s.pid;
+COMMENT ON VIEW once.progress IS
+'Long work on queues that sessions are at now. work: purge, redrive, replay or maintain. done: messages so far; with maintain, steps. total: how many there are; NULL if that is not known. Requires pg_once in shared_preload_libraries. (pg_stat_progress_create_index shows the building of an index.) Shows the same queues as stat_queues.';
+
 CREATE FUNCTION once.reset_stats(queue text DEFAULT NULL)
 RETURNS void
 AS 'MODULE_PATHNAME', 'once_reset_stats' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION once.reset_stats(text) IS
 'Sets the counters of a queue to zero, and its latencies; they count from now on. NULL: those of all queues that the caller owns. Acts at once, also when the transaction rolls back, and on a standby. Requires pg_once in shared_preload_libraries. Only for the owner of the table.';
 
+-- Not made of the views: the planner does not know what they cost, and may read one of
+-- them anew for each row of another.
 CREATE VIEW once.top AS
 SELECT t.*
-  FROM (SELECT s.queue,
+  FROM (SELECT pg_catalog.substr(k.relname::pg_catalog.text, 3) COLLATE "C" AS queue,
                s.ready, s.claimed, s.delayed, s.blocked, s.dead_letters,
                s.oldest_ready, s.oldest_claim,
                s.sent, s.acked, s.redelivered,
@@ -133,11 +155,13 @@ SELECT t.*
                          AND c.consumers OPERATOR(pg_catalog.=) 0 THEN 'dead messages wait for maintain'
                     WHEN s.oldest_ready OPERATOR(pg_catalog.>) '1 min'::pg_catalog.interval THEN 'consumers are behind'
                END AS trouble
-          FROM once.stat_queues s
-          LEFT JOIN once.stat_latency l ON l.queue OPERATOR(pg_catalog.=) s.queue
-          LEFT JOIN (SELECT h.queue, pg_catalog.count(*) AS holders FROM once.consumers h GROUP BY h.queue) AS g
-                 ON g.queue OPERATOR(pg_catalog.=) s.queue
-         CROSS JOIN LATERAL (SELECT COALESCE(g.holders, 0) AS consumers) AS c) AS t
+          FROM pg_catalog.pg_class k
+         CROSS JOIN LATERAL once.stat_queue(k.oid) AS s
+          LEFT JOIN LATERAL once.stat_latency(k.oid) AS l ON true
+         CROSS JOIN LATERAL (SELECT pg_catalog.count(*) AS consumers FROM once.stat_consumers(k.oid)) AS c
+         WHERE k.relnamespace OPERATOR(pg_catalog.=) 'once'::pg_catalog.regnamespace
+           AND pg_catalog.starts_with(k.relname::pg_catalog.text, 'q_')
+           AND k.relkind OPERATOR(pg_catalog.=) ANY ('{r,p,f}')) AS t
  ORDER BY t.trouble IS NULL, t.oldest_ready DESC NULLS LAST, t.queue
  LIMIT 40;
 COMMENT ON VIEW once.top IS

@@ -33,7 +33,7 @@ GRANT USAGE ON TYPE once.message TO PUBLIC;
 -- Options and names are not secret, and pg_dump reads these tables, perhaps as
 -- another role than the extension's owner.
 GRANT SELECT ON TABLE once.queue, once.ledger, once.dead_letters, once.failures,
-    once.dead_letter_dump, once.failure_dump, once.stat_queues, once.top, once.consumers, once.stat_latency, once.stat_latency_buckets TO PUBLIC;
+    once.dead_letter_dump, once.failure_dump, once.stat_queues, once.top, once.consumers, once.progress, once.stat_latency, once.stat_latency_buckets TO PUBLIC;
 
 -- Every verb checks the caller's rights on the queue's own table, so everybody may
 -- execute it.  Only the functions that create tables must be granted one by one.

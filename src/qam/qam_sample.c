@@ -362,7 +362,7 @@ sample_frame(Sampling *s, const Frame *frame)
 	for (d = 0; d < QAM_NDEPTHS && n > 0; d++)
 	{
 		double		mean = sum[d] / n;
-		double		spread = n == 1 ? 0 : Max(squares[d] - sum[d] * mean, 0) / (n - 1);
+		double		spread = n == 1 ? mean * mean : Max(squares[d] - sum[d] * mean, 0) / (n - 1);
 		double		unread = Max(1 - n / frame->pages, 0);
 
 		sample->depth[d] += mean * frame->pages;
@@ -423,7 +423,7 @@ qam_sample(QamSample *sample)
 	else if (once_debug_is("sample_file"))
 	{
 		s.bounds = small_bounds;
-		s.bounds.linked = 2;
+		s.bounds.linked = 8;
 	}
 
 	sample->pages = RelationGetNumberOfBlocks(sample->index);

@@ -119,6 +119,7 @@ struct Work
 	OnceLimit	limit;			/* for this queue or ledger */
 	TimestampTz now;			/* when work on it began */
 	Step		step;			/* for a queue */
+	int			steps_done;		/* the ones before it */
 	int64		passes;			/* passes left, this one included; -1: not yet
 								 * known */
 	int64		dead_left;		/* dead messages that may yet be met; -1: not
@@ -210,11 +211,14 @@ once_maintain(PG_FUNCTION_ARGS)
 		for (s = 0; s < lengthof(steps) && !work.unusable; s++)
 		{
 			work.step = steps[s];
+			work.steps_done = s;
 			work.passes = work.dead_left = -1;
 			memset(&work.tour, 0, sizeof(work.tour));
 			do_work(&work);
 		}
 	}
+
+	once_stats_progress_end();
 
 	if (work.tally.nforbidden > 1)
 		ereport(WARNING,
@@ -435,6 +439,8 @@ do_queue(Work *work)
 	{
 		if (work->passes < 0)
 			work->passes = most_passes(&queue, work->step);
+		once_stats_progress_begin(RelationGetRelid(queue.heap), "maintain", lengthof(steps));
+		once_stats_progress(work->steps_done);
 		more = work->step(&queue, work);
 		once_queue_close(&queue);
 	}

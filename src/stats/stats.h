@@ -80,6 +80,11 @@ extern void once_stats_forget_dropped(void);
 extern void once_stats_add_leases(Oid relid, int n, TimestampTz until);
 extern void once_stats_end_lease(Oid relid);
 
+/* stats_progress.c */
+extern void once_stats_progress_begin(Oid relid, const char *work, int64 total);
+extern void once_stats_progress(int64 done);
+extern void once_stats_progress_end(void);
+
 /*
  * once_stats_leased notes that this session has leased messages, or made the
  * lease of one longer (n = 0).

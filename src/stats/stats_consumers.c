@@ -2,7 +2,7 @@
  *
  * stats_consumers.c
  *	  once.stat_consumers, which is behind the view once.consumers: who holds
- *	  messages of a queue.
+ *	  messages of a queue.  once.stat_progress, which is behind once.progress.
  *
  * Who has received messages is in the index: a claim names its transaction, and
  * the server knows which process that is.  A lease names nobody.  Backends show
@@ -28,6 +28,7 @@
 #include "queue/queue_open.h"
 #include "queue/queue_try.h"
 #include "stats/stats_leases.h"
+#include "stats/stats_progress.h"
 #include "stats/stats_show.h"
 #include "storage/procarray.h"
 #include "utils/builtins.h"
@@ -38,7 +39,10 @@
 
 #define NCONSUMER_COLUMNS	6
 
+#define NPROGRESS_COLUMNS	6
+
 PG_FUNCTION_INFO_V1(once_stat_consumers);
+PG_FUNCTION_INFO_V1(once_stat_progress);
 
 /* A transaction that holds messages */
 typedef struct Holder
@@ -69,6 +73,7 @@ static int	process_of(uint64 xid);
 static void put_holders(Consumers *c);
 static void put_leases(Consumers *c);
 static void put_lease(void *arg, int pid, const OnceLeases *leases);
+static void put_progress(void *arg, const OnceProgress *progress);
 static void put_consumer(Consumers *c, const char *what, int pid, uint64 xid,
 						 TimestampTz since, TimestampTz until, int64 messages);
 
@@ -249,4 +254,35 @@ put_consumer(Consumers *c, const char *what, int pid, uint64 xid, TimestampTz si
 	isnull[4] = until == DT_NOEND;
 	values[5] = Int64GetDatum(messages);
 	tuplestore_putvalues(c->rsinfo->setResult, c->rsinfo->setDesc, values, isnull);
+}
+
+/*
+ * once.stat_progress: how far long work on queues has come.
+ */
+Datum
+once_stat_progress(PG_FUNCTION_ARGS)
+{
+	InitMaterializedSRF(fcinfo, 0);
+	once_stats_hint();
+	once_stats_progress_read(put_progress, fcinfo->resultinfo);
+	return (Datum) 0;
+}
+
+static void
+put_progress(void *arg, const OnceProgress *progress)
+{
+	ReturnSetInfo *rsinfo = arg;
+	Datum		values[NPROGRESS_COLUMNS];
+	bool		isnull[NPROGRESS_COLUMNS] = {0};
+
+	if (!once_queue_may_count(progress->relid))
+		return;
+	values[0] = ObjectIdGetDatum(progress->relid);
+	values[1] = Int32GetDatum(progress->pid);
+	values[2] = CStringGetTextDatum(progress->work);
+	values[3] = TimestampTzGetDatum(progress->since);
+	values[4] = Int64GetDatum(progress->done);
+	values[5] = Int64GetDatum(progress->total);
+	isnull[5] = progress->total < 0;
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, isnull);
 }

@@ -24,6 +24,7 @@
 #include "miscadmin.h"
 #include "port/pg_bitutils.h"
 #include "stats/stats_leases.h"
+#include "stats/stats_progress.h"
 #include "stats/stats_table.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
@@ -101,6 +102,7 @@ once_stats_init(void)
 		return;
 	once_stats_table_init();
 	once_stats_leases_init();
+	once_stats_progress_init();
 	next_object_access_hook = object_access_hook;
 	object_access_hook = stats_object_access;
 	RegisterXactCallback(stats_xact_callback, NULL);

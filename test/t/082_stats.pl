@@ -6,6 +6,7 @@ use warnings;
 
 use FindBin;
 use lib $FindBin::RealBin;
+use IPC::Run;
 use OnceTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -102,6 +103,24 @@ value("ROLLBACK PREPARED 'p'");
 $session{receiver}->quit;
 $node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name = 'receiver'");
 is(value($holders), 'leased - 4 until', 'claims do not');
+
+# ---- Progress ----
+
+# A purge that is held still after its first round of 1000 messages
+value("SELECT once.create_queue('long'); SELECT count(*) FROM once.send_batch('long', array_fill('1'::jsonb, ARRAY[5000]))");
+my $gate = $node->background_psql('postgres');
+my $user = $node->background_psql('postgres');
+$gate->query_safe("SELECT pg_advisory_lock(1869505381, 1)");
+$user->query_safe("BEGIN; SELECT count(*) FROM once.q_long");
+my $worker = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-c', "SET once.debug_point = 'purge_round'", '-c', "SELECT once.purge('long')" ], '<', \undef, '>&', \my $purged, IPC::Run::timeout(60));
+$node->poll_query_until('postgres', 'SELECT count(*) = 1 FROM once.progress') or die 'no progress';
+$node->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_locks WHERE NOT granted AND locktype = 'advisory'") or die 'no purge';
+is(value("SELECT queue, work, done > 0 AND done < 5000, total IS NULL, usename = current_user, since < now() FROM once.progress"), 'long|purge|t|t|t|t', 'a purge shows how far it has come');
+$gate->query_safe('SELECT pg_advisory_unlock(1869505381, 1)');
+IPC::Run::finish($worker);
+is($purged, "5000\n", 'it goes on');
+is(value('SELECT count(*) FROM once.progress'), '0', 'and is gone when it has ended');
+$_->quit for $gate, $user;
 
 # ---- What a standby knows ----
 

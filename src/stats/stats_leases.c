@@ -36,6 +36,7 @@ typedef struct LeasesShown
 } LeasesShown;
 
 static LeasesShown *shown = NULL;
+static OnceLeases *last = NULL; /* the one used last */
 static bool exit_registered = false;
 static shmem_request_hook_type next_shmem_request_hook = NULL;
 static shmem_startup_hook_type next_shmem_startup_hook = NULL;
@@ -187,12 +188,14 @@ find_mine(Oid relid, bool make)
 	OnceLeases *first = &mine->leases[0];
 	int			i;
 
+	if (last != NULL && last->relid == relid && last->database == MyDatabaseId)
+		return last;
 	for (i = 0; i < ONCE_LEASES_SHOWN; i++)
 	{
 		OnceLeases *leases = &mine->leases[i];
 
 		if (leases->relid == relid && leases->database == MyDatabaseId)
-			return leases;
+			return last = leases;
 		if (leases->n == 0 || (first->n > 0 && leases->until < first->until))
 			first = leases;
 	}

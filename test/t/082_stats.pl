@@ -86,7 +86,7 @@ is(value("SELECT string_agg(below || ': ' || messages || ' of ' || total, ', ' O
 
 # ---- Who holds messages ----
 
-value("SELECT once.create_queue('held'); SELECT count(*) FROM once.send_batch('held', array_fill('1'::jsonb, ARRAY[20]))");
+value("SELECT once.create_queue('held', retry_delay => '1 h', retry_delay_max => '1 h'); SELECT count(*) FROM once.send_batch('held', array_fill('1'::jsonb, ARRAY[20]))");
 my %session = map { local $ENV{PGAPPNAME} = $_; ($_ => $node->background_psql('postgres')) } 'receiver', 'lessee';
 $session{receiver}->query_safe("BEGIN; SELECT count(*) FROM once.receive('held', 3); SAVEPOINT s; SELECT count(*) FROM once.receive('held', 2)");
 $session{lessee}->query_safe("SELECT count(*) FROM once.lease('held', '1 h', 4); SELECT once.ack(receipt) FROM once.lease('held', '1 h', 1); SELECT once.nack(receipt) FROM once.lease('held', '1 h', 1)");
@@ -106,8 +106,8 @@ is(value($holders), 'leased - 4 until', 'claims do not');
 
 # ---- Progress ----
 
-# A purge that is held still after its first round of 1000 messages
-value("SELECT once.create_queue('long'); SELECT count(*) FROM once.send_batch('long', array_fill('1'::jsonb, ARRAY[5000]))");
+# A purge that is held still after its first round
+value("SELECT once.create_queue('long'); SELECT count(*) FROM once.send_batch('long', array_fill('1'::jsonb, ARRAY[15000]))");
 my $gate = $node->background_psql('postgres');
 my $user = $node->background_psql('postgres');
 $gate->query_safe("SELECT pg_advisory_lock(1869505381, 1)");
@@ -115,10 +115,10 @@ $user->query_safe("BEGIN; SELECT count(*) FROM once.q_long");
 my $worker = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-c', "SET once.debug_point = 'purge_round'", '-c', "SELECT once.purge('long')" ], '<', \undef, '>&', \my $purged, IPC::Run::timeout(60));
 $node->poll_query_until('postgres', 'SELECT count(*) = 1 FROM once.progress') or die 'no progress';
 $node->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_locks WHERE NOT granted AND locktype = 'advisory'") or die 'no purge';
-is(value("SELECT queue, work, done > 0 AND done < 5000, total IS NULL, usename = current_user, since < now() FROM once.progress"), 'long|purge|t|t|t|t', 'a purge shows how far it has come');
+is(value("SELECT queue, work, done = 10000, total IS NULL, usename = current_user, since < now() FROM once.progress"), 'long|purge|t|t|t|t', 'a purge shows how far it has come');
 $gate->query_safe('SELECT pg_advisory_unlock(1869505381, 1)');
 IPC::Run::finish($worker);
-is($purged, "5000\n", 'it goes on');
+is($purged, "15000\n", 'it goes on');
 is(value('SELECT count(*) FROM once.progress'), '0', 'and is gone when it has ended');
 $_->quit for $gate, $user;
 

@@ -17,11 +17,10 @@
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "stats/stats.h"
+#include "stats/stats_memory.h"
 #include "stats/stats_progress.h"
 #include "storage/ipc.h"
-#include "storage/lwlock.h"
 #include "storage/proc.h"
-#include "storage/shmem.h"
 #include "storage/spin.h"
 #include "utils/timestamp.h"
 
@@ -36,28 +35,18 @@ typedef struct ProgressShown
 static ProgressShown *shown = NULL;
 static bool showing = false;
 static bool callbacks_registered = false;
-static shmem_request_hook_type next_shmem_request_hook = NULL;
-static shmem_startup_hook_type next_shmem_startup_hook = NULL;
 
-static Size memory_size(void);
-static void request_memory(void);
-static void make_at_startup(void);
+static void init_memory(void *memory, int n);
 static void progress_xact_callback(XactEvent event, void *arg);
 static void show_none(int code, Datum arg);
 
 /*
- * once_stats_progress_init has the memory made when the server starts, if that is
- * now.
+ * once_stats_progress_init has the memory made when the server starts.
  */
 void
 once_stats_progress_init(void)
 {
-	if (!process_shared_preload_libraries_in_progress)
-		return;
-	next_shmem_request_hook = shmem_request_hook;
-	shmem_request_hook = request_memory;
-	next_shmem_startup_hook = shmem_startup_hook;
-	shmem_startup_hook = make_at_startup;
+	once_stats_memory_add(PROGRESS_NAME, sizeof(ProgressShown), (void **) &shown, init_memory);
 }
 
 /*
@@ -136,37 +125,14 @@ once_stats_progress_read(void (*each) (void *arg, const OnceProgress *progress),
 	}
 }
 
-static Size
-memory_size(void)
-{
-	return mul_size(MaxBackends, sizeof(ProgressShown));
-}
-
 static void
-request_memory(void)
+init_memory(void *memory, int n)
 {
-	if (next_shmem_request_hook != NULL)
-		next_shmem_request_hook();
-	RequestAddinShmemSpace(memory_size());
-}
-
-static void
-make_at_startup(void)
-{
-	bool		found;
+	ProgressShown *all = memory;
 	int			b;
 
-	if (next_shmem_startup_hook != NULL)
-		next_shmem_startup_hook();
-	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	shown = ShmemInitStruct(PROGRESS_NAME, memory_size(), &found);
-	if (!found)
-	{
-		memset(shown, 0, memory_size());
-		for (b = 0; b < MaxBackends; b++)
-			SpinLockInit(&shown[b].mutex);
-	}
-	LWLockRelease(AddinShmemInitLock);
+	for (b = 0; b < n; b++)
+		SpinLockInit(&all[b].mutex);
 }
 
 /*

@@ -128,6 +128,7 @@ my $depths = "SELECT queue, ready, delayed, claimed, blocked, dead, depth_error,
 catch_up($node, $standby);
 is(value($depths, $standby), value($depths), 'the standby sees the same numbers of messages');
 is(counters('q', $standby), '', 'and counts what happens on itself: nothing');
+is(value("SELECT once.reset_stats('q'), once.reset_stats()", $standby), '|', 'its counters can be reset');
 
 # ---- One that is locked does not hide the others ----
 

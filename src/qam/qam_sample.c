@@ -217,8 +217,7 @@ read_page(Sampling *s, BlockNumber block, bool in_order)
 	QamCopiedPage *copy = s->copy;
 
 	qam_copy_page(s->sample->index, block, copy);
-	if (copy->fault != NULL && !copy->zeros)
-		qam_broken(s->sample->index, block, "The page is unsound: %s.", copy->fault);
+	qam_require_copy(s->sample->index, copy);
 	if (copy->opaque.kind != QAM_PAGE_LANE && copy->opaque.kind != QAM_PAGE_BUCKET)
 		copy->nslots = 0;
 	judge_page(s, in_order);

@@ -49,7 +49,7 @@ typedef struct Bounds
 	int			sampled;		/* pages of the sample */
 } Bounds;
 
-static const Bounds default_bounds = {128, 1024, 4, 256, 48};
+static const Bounds default_bounds = {128, 1024, 4, 256, 64};
 static const Bounds small_bounds = {2, 1024, 1, 64, 8}; /* for tests */
 
 /*
@@ -372,9 +372,9 @@ sample_frame(Sampling *s, const Frame *frame)
 
 		/*
 		 * If the sampled pages are all alike, the others need not be.  A page
-		 * with one message that is different could have been drawn.
+		 * full of messages that are different could have been drawn.
 		 */
-		sample->error[d] = Max(sample->error[d], Max(frame->pages / n, 1));
+		sample->error[d] = Max(sample->error[d], frame->pages / n * QAM_SLOTS_PER_PAGE);
 	}
 }
 

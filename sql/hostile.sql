@@ -3,13 +3,13 @@
 -- meant is also that of something hostile; by a superuser, on a queue whose owner is
 -- hostile; and with event triggers whose functions do not qualify names.
 SET client_min_messages = warning;
-CREATE ROLE regress_hostile_owner;
+CREATE ROLE regress_hostile_owner LOGIN;
 CREATE ROLE regress_hostile_member IN ROLE regress_hostile_owner;
 CREATE ROLE regress_hostile_producer;
 CREATE ROLE regress_hostile_consumer;
 CREATE ROLE regress_hostile_observer;
 CREATE ROLE regress_hostile_stranger;
-GRANT EXECUTE ON FUNCTION once.create_queue, once.create_ledger TO regress_hostile_owner;
+GRANT EXECUTE ON FUNCTION once.create_queue, once.create_ledger, once.create_schedule, once.create_worker TO regress_hostile_owner;
 CREATE SCHEMA hostile;
 GRANT ALL ON SCHEMA hostile TO PUBLIC;
 
@@ -41,7 +41,10 @@ SELECT count(*) FROM once.send_batch('fast', ARRAY(SELECT to_jsonb(g) FROM gener
 SELECT count(once.send(q, '"dead"', ttl => '1 us', dedup_id => 'd' || g)) FROM unnest(ARRAY['slow', 'fast']) q, generate_series(1, 10) g;
 SELECT once.nack(receipt, error => 'failed') FROM once.lease('slow');
 INSERT INTO once.a_slow (id, archived_at, generation) VALUES (1, '2000-01-01', 0);
+SELECT once.create_schedule(q, q, every => '1 h') FROM unnest(ARRAY['slow', 'fast']) q;
 RESET SESSION AUTHORIZATION;
+UPDATE once.schedule SET begins_at = now() - '61 min'::interval;
+INSERT INTO once.worker SELECT q, q, 'hostile.handler(once.message)', 1, 1, 'regress_hostile_owner', NULL, false, now() FROM unnest(ARRAY['slow', 'fast']) q;
 RESET search_path;
 -- Nor does the extension's owner, in what is behind the tables of dead letters and failures.
 CREATE FUNCTION public.note_dead() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -69,11 +72,16 @@ BEGIN
 END $$;
 
 -- One call of each routine, with all arguments that are known here by their names.
--- What cannot be called for want of a value is told below.
+-- What cannot be called for want of a value is told below; work, which commits, is called by itself.
 CREATE FUNCTION public.hostile_value(routine name, queue text, argument text, type regtype) RETURNS text LANGUAGE sql AS $$
   SELECT CASE
     WHEN argument = 'queue' AND routine = 'create_queue' THEN '''made'''
     WHEN argument = 'ledger' AND routine = 'create_ledger' THEN '''made'''
+    WHEN argument = 'cron' AND routine <> 'create_schedule' THEN '''* * * * *'''
+    WHEN argument = 'name' THEN CASE WHEN routine LIKE 'create%' THEN '''made''' ELSE quote_literal(queue) END
+    WHEN argument = 'every' THEN '''1 h'''
+    WHEN argument = 'timezone' THEN '''UTC'''
+    WHEN argument IN ('begins_at', 'last_due') THEN '''2020-01-01'''
     WHEN argument = 'queue' THEN quote_literal(queue)
     WHEN argument = 'queue_table' THEN quote_literal('once.q_' || queue) || '::pg_catalog.regclass'
     WHEN argument = 'ledger' THEN '''l'''
@@ -89,9 +97,12 @@ CREATE FUNCTION public.hostile_value(routine name, queue text, argument text, ty
     WHEN argument = 'dedup_ids' THEN 'ARRAY[''x'', ''y'']'
     WHEN argument IN ('result', 'headers') AND type = 'jsonb'::regtype THEN '''{"a": 1}'''
     WHEN argument = 'what' THEN CASE WHEN routine IN ('pause', 'resume') THEN '''all''' ELSE '''observe''' END
+    WHEN argument = 'role_id' THEN 'NULL'
     WHEN argument = 'role' THEN '''regress_hostile_stranger'''
     WHEN argument = 'since' THEN '''-infinity'''
+    WHEN argument = 'until' AND type = 'interval'::regtype THEN '''0'''
     WHEN argument = 'until' THEN '''infinity'''
+    WHEN argument = 'handler' THEN '''hostile.handler(once.message)'''
     WHEN argument = 'strict' THEN 'true'
     WHEN argument IN ('lease', 'retention', 'archive', 'dedup_window') AND type = 'interval'::regtype THEN '''1 h'''
     WHEN argument IN ('max_messages', 'max_attempts') THEN '2'
@@ -108,7 +119,7 @@ SELECT p.proname, q.queue,
  CROSS JOIN unnest(ARRAY['slow', 'fast']) AS q (queue)
   LEFT JOIN LATERAL unnest(p.proargnames[:p.pronargs], p.proargtypes::oid[]) WITH ORDINALITY AS a (name, type, n) ON true
   LEFT JOIN LATERAL public.hostile_value(p.proname, q.queue, a.name, a.type::regtype) AS v (value) ON true
- WHERE p.pronamespace = 'once'::regnamespace AND p.proname <> 'wait' AND p.prorettype NOT IN ('index_am_handler'::regtype, 'internal'::regtype, 'trigger'::regtype)
+ WHERE p.pronamespace = 'once'::regnamespace AND p.proname NOT IN ('wait', 'work') AND p.prorettype NOT IN ('index_am_handler'::regtype, 'internal'::regtype, 'trigger'::regtype)
  GROUP BY p.oid, p.proname, q.queue;
 
 -- What is hostile, of whoever calls hostile.prepare: names of all kinds, with code
@@ -119,6 +130,7 @@ BEGIN
     RAISE WARNING 'code of % runs as %: %', session_user, current_user, what;
   END IF;
 END $$;
+CREATE FUNCTION hostile.handler(m once.message) RETURNS void LANGUAGE plpgsql AS $$ BEGIN PERFORM hostile.tell('handler'); END $$;
 CREATE FUNCTION hostile.tell_domain(what text) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN PERFORM hostile.tell('domain ' || what); RETURN true; END $$;
 CREATE FUNCTION hostile.spy() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -133,6 +145,8 @@ BEGIN
   CREATE TEMP TABLE ddl_history (event text, tag text, what text);
   CREATE TEMP TABLE queue (LIKE once.queue);
   CREATE TEMP TABLE ledger (LIKE once.ledger);
+  CREATE TEMP TABLE schedule (LIKE once.schedule_dump);
+  CREATE TEMP TABLE worker (LIKE once.worker);
   CREATE TEMP TABLE dead_letter (queue text, id bigint, dead_at timestamptz);
   CREATE TEMP TABLE failure (queue text, id bigint);
   CREATE TEMP TABLE q_slow (id bigint);
@@ -215,11 +229,26 @@ SET SESSION AUTHORIZATION regress_hostile_owner;
 :prepare :attack :forget
 RESET SESSION AUTHORIZATION;
 RESET session_replication_role;
+-- (reset_stats has nothing to reset, as this server has not loaded the library itself.)
+UPDATE public.hostile_result SET result = 'ok' WHERE routine = 'reset_stats' AND result = '55000' AND role = 'regress_hostile_owner';
+DELETE FROM public.hostile_result WHERE routine = 'reset_stats' AND result = '55000';
 SELECT DISTINCT role, routine, result FROM public.hostile_result WHERE result NOT IN ('42501', 'ok') ORDER BY 1, 2, 3;
 -- Every routine has been called with success by somebody.
 SELECT DISTINCT routine FROM public.hostile_call EXCEPT SELECT routine FROM public.hostile_result WHERE result = 'ok' ORDER BY 1;
 -- What a stranger can do.
 SELECT DISTINCT routine FROM public.hostile_result WHERE role = 'regress_hostile_stranger' AND result = 'ok' ORDER BY 1;
+
+-- The consumer loop, of a consumer, and of a superuser in whose path the handler's names are hostile.
+SET SESSION AUTHORIZATION regress_hostile_owner;
+SELECT once.create_queue('loop');
+SELECT once.grant_queue('loop', 'regress_hostile_consumer', 'consume');
+SELECT count(*) FROM once.send_batch('loop', ARRAY['1', '2']::jsonb[]);
+SET SESSION AUTHORIZATION regress_hostile_stranger;
+:prepare CALL once.work('loop', 'hostile.handler(once.message)', until => '0'); :forget
+SET SESSION AUTHORIZATION regress_hostile_consumer;
+:prepare CALL once.work('loop', 'hostile.handler(once.message)', until => '0'); :forget
+RESET SESSION AUTHORIZATION;
+SELECT count(*) FROM once.q_loop;
 
 -- Now the owner is hostile, and a superuser calls: which routines run the code of the
 -- queue's owner as the superuser?  Those that insert or delete rows, as INSERT and DELETE
@@ -416,6 +445,8 @@ SELECT once.pause(:'one'), once.pause(:'two');
 SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'userlock';
 ROLLBACK;
 
+SELECT count(once.drop_schedule(name)) FROM once.list_schedules();
+SELECT count(once.drop_worker(name)) FROM once.workers;
 SELECT once.drop_queue(queue) FROM once.list_queues();
 SELECT once.drop_ledger(ledger) FROM once.list_ledgers();
 DROP SCHEMA hostile CASCADE;

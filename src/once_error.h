@@ -75,4 +75,22 @@
 /* once_ledger_unusable: a table of the ledger was altered, or has another owner */
 #define ERRCODE_ONCE_LEDGER_UNUSABLE	MAKE_SQLSTATE('O','N','0','1','3')
 
+/*
+ * The next three are raised by handlers of once.work(), which they tell what to do with
+ * the message.  once_release: give it back as if it had not been delivered
+ */
+#define ERRCODE_ONCE_RELEASE			MAKE_SQLSTATE('O','N','0','2','0')
+
+/* once_retry_in: deliver it again after the time that the error's detail says */
+#define ERRCODE_ONCE_RETRY_IN			MAKE_SQLSTATE('O','N','0','2','1')
+
+/* once_reject: it goes to the dead letters, however many attempts are left */
+#define ERRCODE_ONCE_REJECT				MAKE_SQLSTATE('O','N','0','2','2')
+
+/* once_schedule_not_found: no schedule of that name */
+#define ERRCODE_ONCE_SCHEDULE_NOT_FOUND	MAKE_SQLSTATE('O','N','0','2','3')
+
+/* once_worker_not_found: no worker of that name */
+#define ERRCODE_ONCE_WORKER_NOT_FOUND	MAKE_SQLSTATE('O','N','0','2','4')
+
 #endif							/* ONCE_ERROR_H */

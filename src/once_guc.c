@@ -10,12 +10,15 @@
 #include "postgres.h"
 #include "pg_once.h"
 
+#include "miscadmin.h"
 #include "once_guc.h"
 #include "qam/qam.h"
 #include "queue/queue_maintain.h"
 #include "queue/queue_unacked.h"
+#include "stats/stats.h"
 #include "utils/guc.h"
 #include "wake/wake.h"
+#include "worker/worker_launcher.h"
 
 static const struct config_enum_entry unacked_options[] = {
 	{"error", ONCE_UNACKED_ERROR, false},
@@ -57,6 +60,15 @@ once_guc_init(void)
 							 GUC_NOT_IN_SAMPLE,
 							 NULL, NULL, NULL);
 
+	DefineCustomIntVariable("once.maintenance_interval",
+							"Sets how often the launcher has each database maintained.",
+							"0 turns this off.  Without shared_preload_libraries there is no launcher.",
+							&once_launcher_interval,
+							ONCE_MAINTENANCE_INTERVAL, 0, ONCE_MAINTENANCE_INTERVAL_MAX,
+							PGC_SIGHUP,
+							GUC_UNIT_S,
+							NULL, NULL, NULL);
+
 	DefineCustomIntVariable("once.maintenance_timeout",
 							"Sets the most time that once.maintain() spends on one queue.",
 							"What is left then is left for the next call; 0 turns this off.",
@@ -65,6 +77,17 @@ once_guc_init(void)
 							PGC_USERSET,
 							GUC_UNIT_MS,
 							NULL, NULL, NULL);
+
+	/* Only the start of the server can make room */
+	if (process_shared_preload_libraries_in_progress)
+		DefineCustomIntVariable("once.stat_max_queues",
+								"Sets the number of queues whose statistics can be counted.",
+								"This is for all databases of the server together.",
+								&once_stats_max_queues,
+								ONCE_STATS_MAX_QUEUES, 16, 1000000,
+								PGC_POSTMASTER,
+								0,
+								NULL, NULL, NULL);
 
 	DefineCustomEnumVariable("once.unacked",
 							 "Sets what happens when a transaction commits with received messages that are not acked.",

@@ -16,7 +16,11 @@
 #include "qam/qam.h"
 #include "queue/queue_hold.h"
 #include "queue/queue_unacked.h"
+#include "stats/stats.h"
 #include "wake/wake.h"
+#include "worker/worker_evict.h"
+#include "worker/worker_launcher.h"
+#include "worker/worker_shared.h"
 
 PG_MODULE_MAGIC;
 
@@ -27,10 +31,14 @@ _PG_init(void)
 {
 	once_debug_init();
 	once_guc_init();
+	once_stats_init();
 	once_wake_init();
 	qam_init();
 	once_meta_init();
 	once_names_init();
 	once_unacked_init();
 	once_hold_init();
+	once_shared_init();
+	once_launcher_init();
+	once_evict_init();
 }

@@ -1,9 +1,9 @@
 /*-------------------------------------------------------------------------
  *
  * once_support.c
- *	  A hint for callers who may not create a queue or a ledger.
+ *	  A hint for callers who may not create a queue, ledger, schedule or worker.
  *
- * PUBLIC may not execute create_queue and create_ledger.  The server's error for
+ * PUBLIC may not execute the functions that create these.  The server's error for
  * that names the function and nothing else; it is raised when the execution of a
  * statement begins.  Just before, the planner asks a function's support function
  * whether the call can be simplified.  Here the support function raises the same

@@ -108,6 +108,22 @@ once_extend(Relation rel, ForkNumber fork)
 	pg_class_ownercheck(relid, role)
 #endif
 
+#if PG_VERSION_NUM >= 160000
+#define once_is_database_owner(oid, role) \
+	object_ownercheck(DatabaseRelationId, oid, role)
+#define once_is_extension_owner(oid, role) \
+	object_ownercheck(ExtensionRelationId, oid, role)
+#define once_may_connect(oid, role) \
+	(object_aclcheck(DatabaseRelationId, oid, role, ACL_CONNECT) == ACLCHECK_OK)
+#else
+#define once_is_database_owner(oid, role) \
+	pg_database_ownercheck(oid, role)
+#define once_is_extension_owner(oid, role) \
+	pg_extension_ownercheck(oid, role)
+#define once_may_connect(oid, role) \
+	(pg_database_aclcheck(oid, role, ACL_CONNECT) == ACLCHECK_OK)
+#endif
+
 /* 17 has getIdentitySequence take the relation, because it may be a partition */
 #if PG_VERSION_NUM >= 170000
 #define once_identity_sequence(rel, attnum) \
@@ -217,6 +233,15 @@ once_toast_options(List *options)
 
 extern PGDLLIMPORT WaitEventSet *FeBeWaitSet;
 extern bool pq_check_connection(void);
+
+/* 16 gave stringToQualifiedNameList an argument for errors that are not raised */
+#include "utils/regproc.h"
+
+#if PG_VERSION_NUM >= 160000
+#define once_qualified_names(string)	stringToQualifiedNameList(string, NULL)
+#else
+#define once_qualified_names(string)	stringToQualifiedNameList(string)
+#endif
 
 /* 16 gave EvalPlanQualInit another argument */
 #if PG_VERSION_NUM >= 160000

@@ -3,7 +3,7 @@
 -- For the functions that PUBLIC may not execute: its error says whom to ask.
 CREATE FUNCTION once.execute_support(internal) RETURNS internal
 AS 'MODULE_PATHNAME', 'once_execute_support' LANGUAGE C STRICT;
-COMMENT ON FUNCTION once.execute_support(internal) IS 'planner support of create_queue and create_ledger';
+COMMENT ON FUNCTION once.execute_support(internal) IS 'planner support of functions that PUBLIC may not execute';
 
 CREATE FUNCTION once.create_queue(
     queue text,

@@ -67,7 +67,7 @@ SELECT d.queue, d.id, d.reason, d.attempts,
                  AND NOT pg_catalog.row_security_active(c.oid)
                  AND once.is_own_table(c.oid));
 COMMENT ON VIEW once.dead_letters IS
-'Messages that are not delivered any more. reason: attempts, if all deliveries that the queue allows have failed; expired, if the time to live ended first. attempts: deliveries so far. last_error: the last error given to nack. Shows the queues whose table the caller may SELECT from, except those where row security applies to the caller.';
+'Messages that are not delivered any more. reason: attempts, if all deliveries that the queue allows have failed; expired, if the time to live ended first; rejected, if a handler said so (see work). attempts: deliveries so far. last_error: the last error given to nack. Shows the queues whose table the caller may SELECT from, except those where row security applies to the caller.';
 
 CREATE VIEW once.failures WITH (security_barrier) AS
 SELECT f.queue, f.id, f.attempt, f.error, f.failed_at, f.enqueued_at

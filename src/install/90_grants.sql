@@ -32,11 +32,13 @@ GRANT USAGE ON TYPE once.message TO PUBLIC;
 
 -- Options and names are not secret, and pg_dump reads these tables, perhaps as
 -- another role than the extension's owner.
-GRANT SELECT ON TABLE once.queue, once.ledger, once.dead_letters, once.failures,
-    once.dead_letter_dump, once.failure_dump TO PUBLIC;
+GRANT SELECT ON TABLE once.queue, once.ledger, once.worker, once.workers, once.schedules, once.dead_letters, once.failures,
+    once.dead_letter_dump, once.failure_dump, once.schedule_dump, once.stat_queues, once.top, once.consumers, once.progress,
+    once.stat_latency, once.stat_latency_buckets TO PUBLIC;
 
 -- Every verb checks the caller's rights on the queue's own table, so everybody may
--- execute it.  Only the functions that create tables must be granted one by one.
+-- execute it.  Only the functions that create tables, or have the server work by
+-- itself, must be granted one by one.
 REVOKE ALL ON ALL ROUTINES IN SCHEMA once FROM PUBLIC;
 GRANT EXECUTE ON ALL ROUTINES IN SCHEMA once TO PUBLIC;
 REVOKE EXECUTE ON FUNCTION once.create_ledger(text, interval, boolean, boolean) FROM PUBLIC;
@@ -44,3 +46,5 @@ REVOKE EXECUTE ON FUNCTION once.create_queue(text, boolean, boolean, boolean, in
 REVOKE EXECUTE ON FUNCTION once.execute_support(internal) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION once.once_queue_handler(internal) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION once.restore_row() FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION once.create_schedule(text, text, text, interval, jsonb, jsonb, text, text, text) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION once.create_worker(text, text, regprocedure, integer, integer) FROM PUBLIC;

@@ -263,6 +263,22 @@ once_options_lock(const char *prefix, const char *name)
 }
 
 /*
+ * once_options_try_lock is once_options_lock that does not wait.  False:
+ * another transaction holds the lock.
+ */
+bool
+once_options_try_lock(const char *prefix, const char *name)
+{
+	LOCKTAG		tag;
+
+	options_tag(&tag, prefix, name);
+	if (LockAcquire(&tag, ExclusiveLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
+		return false;
+	AcceptInvalidationMessages();
+	return true;
+}
+
+/*
  * once_options_locked tells whether this transaction holds once_options_lock.  If so,
  * it may have changed options.
  */

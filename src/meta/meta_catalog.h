@@ -53,6 +53,7 @@ extern void once_options_write(const char *queue, const OnceOptions *options,
 							   bool created);
 extern void once_options_delete(const char *queue);
 extern void once_options_lock(const char *prefix, const char *name);
+extern bool once_options_try_lock(const char *prefix, const char *name);
 extern bool once_options_locked(const char *prefix, const char *name);
 
 #endif							/* META_CATALOG_H */

@@ -25,6 +25,7 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_collation.h"
+#include "catalog/pg_statistic.h"
 #include "commands/trigger.h"
 #include "executor/executor.h"
 #include "meta/meta_catalog.h"
@@ -39,6 +40,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 /* Columns of once.failure */
@@ -56,6 +58,10 @@ static const char *const tables[][2] = {
 	{"failure", "failure_queue_idx"}
 };
 
+/* Dead letters that are counted one by one */
+#define COUNT_MAX					10000
+
+static int64 analyzed_count(Relation rel, const char *queue);
 static Relation open_table(const char *relname, LOCKMODE lockmode, bool wait);
 static void begin_writing(OnceDeadWriter *writer, Relation rel);
 static void write_row(OnceDeadWriter *writer, Datum *values, bool *isnull, int natts);
@@ -322,6 +328,62 @@ once_dead_letter_any(const char *queue)
 		table_close(rel, AccessShareLock);
 	}
 	return found;
+}
+
+/*
+ * once_dead_letter_count tells how many dead letters there are under the name of a
+ * queue.  They are counted up to COUNT_MAX.  If there are more (*exact is false), that
+ * is what ANALYZE has found, and at least COUNT_MAX.  Returns -1 if the table is locked.
+ */
+int64
+once_dead_letter_count(const char *queue, bool *exact)
+{
+	Relation	rel = open_table(tables[0][0], AccessShareLock, false);
+	SysScanDesc scan;
+	int64		n = 0;
+
+	*exact = false;
+	if (rel == NULL)
+		return -1;
+	scan = scan_queue(rel, tables[0][1], queue, GetActiveSnapshot());
+	while (n < COUNT_MAX && HeapTupleIsValid(systable_getnext(scan)))
+		n++;
+	systable_endscan(scan);
+	*exact = n < COUNT_MAX;
+	if (!*exact)
+		n = Max(n, analyzed_count(rel, queue));
+	table_close(rel, AccessShareLock);
+	return n;
+}
+
+/*
+ * analyzed_count tells how many dead letters a queue had when the table was analyzed
+ * last, or 0 if that is not known, or if they were too few to be noticed then.
+ */
+static int64
+analyzed_count(Relation rel, const char *queue)
+{
+	HeapTuple	tuple = SearchSysCache3(STATRELATTINH, ObjectIdGetDatum(RelationGetRelid(rel)),
+										Int16GetDatum(Anum_dead_letter_queue),
+										BoolGetDatum(false));
+	AttStatsSlot slot;
+	double		share = 0;
+	int			i;
+
+	if (!HeapTupleIsValid(tuple))
+		return 0;
+	if (get_attstatsslot(&slot, tuple, STATISTIC_KIND_MCV, InvalidOid,
+						 ATTSTATSSLOT_VALUES | ATTSTATSSLOT_NUMBERS))
+	{
+		for (i = 0; i < slot.nvalues; i++)
+		{
+			if (strcmp(TextDatumGetCString(slot.values[i]), queue) == 0)
+				share = slot.numbers[i];
+		}
+		free_attstatsslot(&slot);
+	}
+	ReleaseSysCache(tuple);
+	return (int64) (share * Max(rel->rd_rel->reltuples, 0));
 }
 
 /*

@@ -74,6 +74,7 @@ extern HTAB *once_failure_orphans(const char *queue, Snapshot snapshot);
 extern void once_failure_forget_orphans(const char *queue, Snapshot snapshot,
 										HTAB *messages);
 extern bool once_dead_letter_any(const char *queue);
+extern int64 once_dead_letter_count(const char *queue, bool *exact);
 extern void once_dead_letter_forget_queue(const char *queue);
 
 #endif							/* META_DEAD_H */

@@ -75,7 +75,9 @@ typedef enum QamDeath
 {
 	QAM_ALIVE,
 	QAM_DEAD_ATTEMPTS,			/* it was delivered max_attempts times */
-	QAM_DEAD_EXPIRED			/* the request's "expired" says so */
+	QAM_DEAD_EXPIRED,			/* the request's "expired" says so */
+	QAM_DEAD_REJECTED			/* set by src/queue alone: a handler rejected
+								 * it */
 } QamDeath;
 
 /*
@@ -419,6 +421,62 @@ typedef void (*QamPageSink) (void *arg, const QamPageInfo *info);
 extern void qam_each_slot(Relation heap, Relation index, const QamRetry *retry,
 						  QamSlotSink sink, void *arg);
 extern void qam_each_page(Relation index, QamPageSink sink, void *arg);
+
+/* qam_sample.c: how many messages there are */
+typedef enum QamDepth
+{
+	QAM_DEPTH_READY,
+	QAM_DEPTH_DELAYED,
+	QAM_DEPTH_CLAIMED,			/* as QAM_PEEK_CLAIMED */
+	QAM_DEPTH_BLOCKED,
+	QAM_DEPTH_DEAD,				/* not delivered any more, and not taken away
+								 * yet */
+	QAM_DEPTH_STUCK				/* READY or DELAYED: taking it away has failed */
+} QamDepth;
+
+#define QAM_NDEPTHS			(QAM_DEPTH_STUCK + 1)
+
+/* Why a message is claimed, or as good as claimed */
+typedef struct QamClaimSeen
+{
+	bool		lease;
+	uint64		xid;			/* unless leased: the transaction; 0: several */
+	TimestampTz time;			/* leased: until when.  Else since when; 0:
+								 * not known */
+} QamClaimSeen;
+
+typedef struct QamSample
+{
+	Relation	heap;
+	Relation	index;
+	const QamRetry *retry;
+
+	/*
+	 * These are called with the row's heap page pinned, and may read fixed
+	 * columns.  expired: see QamExpired.  since: when could a message be
+	 * delivered first?  DT_NOEND: not known.
+	 */
+	QamExpired	expired;
+	TimestampTz (*since) (void *arg, HeapTuple tuple);
+
+	/*
+	 * Called for each message that is CLAIMED, of those that are read; or
+	 * NULL
+	 */
+	void		(*claimed) (void *arg, const QamClaimSeen *claim);
+	void	   *arg;
+
+	/* out */
+	double		depth[QAM_NDEPTHS];
+	double		error[QAM_NDEPTHS]; /* standard errors; 0: counted */
+	TimestampTz oldest_ready;	/* the least "since" of the READY ones;
+								 * DT_NOEND: there is none */
+	TimestampTz oldest_claim;	/* the first claim by a transaction that is
+								 * still open; DT_NOEND: there is none */
+	BlockNumber pages;			/* of the index */
+} QamSample;
+
+extern void qam_sample(QamSample *sample);
 
 /* Verification: "sink" is called once for each breach of a rule. */
 typedef void (*QamFaultSink) (void *arg, const char *rule, BlockNumber block,

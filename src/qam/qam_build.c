@@ -19,10 +19,12 @@
 #include "catalog/pg_am.h"
 #include "catalog/pg_operator.h"
 #include "catalog/pg_type.h"
+#include "commands/progress.h"
 #include "executor/tuptable.h"
 #include "miscadmin.h"
 #include "nodes/execnodes.h"
 #include "once_debug.h"
+#include "pgstat.h"
 #include "qam/qam.h"
 #include "qam/qam_build.h"
 #include "qam/qam_format.h"
@@ -229,9 +231,11 @@ build_lanes(QamBuild *build)
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(build->in->tts_tupleDescriptor,
 													&TTSOpsMinimalTuple);
 	QamEntry	entries[256];
+	int64		done = 0;
 	int			n = 0;
 
 	tuplesort_performsort(build->sort);
+	pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_TOTAL, build->ntuples);
 	while (tuplesort_gettupleslot(build->sort, true, false, slot, NULL))
 	{
 		QamEntry   *entry = &entries[n++];
@@ -246,10 +250,13 @@ build_lanes(QamBuild *build)
 		if (n == lengthof(entries))
 		{
 			qam_append_ready(build->index, entries, n);
+			done += n;
+			pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE, done);
 			n = 0;
 		}
 	}
 	qam_append_ready(build->index, entries, n);
+	pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE, done + n);
 	ExecDropSingleTupleTableSlot(slot);
 }
 

@@ -18,12 +18,8 @@
 #include "qam/qam_heap.h"
 #include "storage/bufmgr.h"
 
-/*
- * qam_copy_page copies a page's special space and its slots, if it has any.
- * The page stays pinned; no lock on entry or exit.
- */
-void
-qam_copy_page(Relation index, BlockNumber block, QamCopiedPage *copy)
+static void
+copy_page(Relation index, BlockNumber block, bool slots, QamCopiedPage *copy)
 {
 	Page		page;
 
@@ -38,7 +34,7 @@ qam_copy_page(Relation index, BlockNumber block, QamCopiedPage *copy)
 	if (!copy->zeros)
 	{
 		copy->opaque = *QamPageGetOpaque(page);
-		if (copy->fault == NULL &&
+		if (copy->fault == NULL && slots &&
 			(copy->opaque.kind == QAM_PAGE_LANE || copy->opaque.kind == QAM_PAGE_BUCKET ||
 			 copy->opaque.kind == QAM_PAGE_FREE))
 		{
@@ -59,6 +55,26 @@ qam_require_copy(Relation index, const QamCopiedPage *copy)
 {
 	if (copy->fault != NULL && !copy->zeros)
 		qam_broken(index, copy->block, "The page is unsound: %s.", copy->fault);
+}
+
+/*
+ * qam_copy_page copies a page's special space and its slots, if it has any.
+ * The page stays pinned; no lock on entry or exit.
+ */
+void
+qam_copy_page(Relation index, BlockNumber block, QamCopiedPage *copy)
+{
+	copy_page(index, block, true, copy);
+}
+
+/*
+ * qam_copy_special does the same without the slots.  That is much faster if
+ * the page is not in the processor's cache.
+ */
+void
+qam_copy_special(Relation index, BlockNumber block, QamCopiedPage *copy)
+{
+	copy_page(index, block, false, copy);
 }
 
 /*

@@ -22,6 +22,7 @@
 #include "qam/qam_lane.h"
 #include "qam/qam_meta.h"
 #include "qam/qam_schedule.h"
+#include "stats/stats.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 #include "wake/wake.h"
@@ -96,8 +97,7 @@ append_entries(Relation index, const QamEntry *entries, int nentries,
 }
 
 /*
- * qam_append enqueues rows that the current transaction has put into the heap.
- * They are offered in this order.
+ * Enqueue rows that the current transaction has put into the heap.
  *
  * A new slot is APPENDED, and has the top-level transaction id of its
  * inserter.  So walks pass it by, without looking at the heap, until that
@@ -105,16 +105,30 @@ append_entries(Relation index, const QamEntry *entries, int nentries,
  * indexes rows of others, in the last step of a concurrent build.  Their slots
  * are READY.
  */
-void
-qam_append(Relation index, const QamEntry *entries, int nentries)
+static void
+append(Relation index, const QamEntry *entries, int nentries, bool sent)
 {
 	FullTransactionId xid = GetTopFullTransactionIdIfAny();
 
 	if (FullTransactionIdIsValid(xid))
+	{
 		append_entries(index, entries, nentries, QAM_SLOT_APPENDED,
 					   QamMakeXidClaim(U64FromFullTransactionId(xid), UINT64CONST(0)));
+		if (sent && index->rd_index->indisvalid)
+			once_stats_count(index->rd_index->indrelid, ONCE_COUNT_SENT, nentries);
+	}
 	else
 		qam_append_ready(index, entries, nentries);
+}
+
+/*
+ * qam_append enqueues rows that the current transaction has put into the heap.
+ * They are offered in this order.
+ */
+void
+qam_append(Relation index, const QamEntry *entries, int nentries)
+{
+	append(index, entries, nentries, true);
 }
 
 /*
@@ -197,7 +211,8 @@ qam_entry(Relation index, const Datum *values, const bool *isnull, ItemPointer t
 
 /*
  * qaminsert is aminsert.  It is called for any INSERT, COPY or UPDATE of the
- * table.
+ * table.  "unchanged" tells that it is an UPDATE of other columns than ours.
+ * That sends nothing.
  */
 bool
 qaminsert(Relation index, Datum *values, bool *isnull, ItemPointer tid,
@@ -206,6 +221,6 @@ qaminsert(Relation index, Datum *values, bool *isnull, ItemPointer tid,
 {
 	QamEntry	entry = qam_entry(index, values, isnull, tid);
 
-	qam_append(index, &entry, 1);
+	append(index, &entry, 1, !unchanged);
 	return false;
 }

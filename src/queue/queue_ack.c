@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * queue_ack.c
- *	  ack, ack_all, try_ack and try_ack_all.
+ *	  ack, ack_all, try_ack and try_ack_all; and the rejection of a message.
  *
  * An ack deletes the message's row in the caller's transaction.  The receipt
  * leads to the slot, and the slot leads to the row.  The row's page stays
@@ -37,6 +37,7 @@
 #include "once_debug.h"
 #include "once_error.h"
 #include "qam/qam.h"
+#include "queue/queue_ack.h"
 #include "queue/queue_args.h"
 #include "queue/queue_dead.h"
 #include "queue/queue_open.h"
@@ -45,6 +46,7 @@
 #include "queue/queue_spi.h"
 #include "queue/queue_try.h"
 #include "queue/queue_unacked.h"
+#include "stats/stats.h"
 #include "storage/bufmgr.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -83,7 +85,10 @@ static void try_ack_run(const pg_uuid_t *receipts, int n, bool *acked, const cha
 static bool try_ack_round(TryRun *run);
 static void try_ack_in_subxact(TryRun *run);
 static int	run_length(const pg_uuid_t *receipts, int n, OnceReceipt *first);
-static AckOutcome ack_one(OnceQueue *queue, const pg_uuid_t *uuid);
+static AckOutcome ack_one(OnceQueue *queue, const pg_uuid_t *uuid, Datum rejected);
+static void raise_unless_done(const OnceQueue *queue, const pg_uuid_t *uuid,
+							  AckOutcome outcome);
+static void bury(OnceQueue *queue, QamClaimed *message, Datum error);
 static bool changed_since_received(OnceQueue *queue, const pg_uuid_t *uuid);
 static void raise_changed(const OnceQueue *queue);
 static void check_order(OnceQueue *queue, const QamRef *ref, QamLocated *located);
@@ -181,19 +186,59 @@ ack_run(const pg_uuid_t *receipts, int n, const char *verb)
 		once_queue_open_receipt(&queue, first.relid, verb);
 		once_queue_check_column(&queue, ONCE_COL_ID);
 		for (; done < end; done++)
-		{
-			AckOutcome	outcome = ack_one(&queue, &receipts[done]);
-
-			if (outcome == ACK_CHANGED ||
-				(outcome == ACK_OVERTAKEN && once_unacked_has(&receipts[done])))
-				raise_changed(&queue);
-			if (outcome == ACK_LOST || outcome == ACK_OVERTAKEN)
-				once_queue_raise_lost(&queue);
-			if (outcome == ACK_GONE)
-				once_queue_raise_already_acked(&queue);
-		}
+			raise_unless_done(&queue, &receipts[done],
+							  ack_one(&queue, &receipts[done], (Datum) 0));
 		once_queue_close(&queue);
 	}
+}
+
+/*
+ * raise_unless_done raises the error that says why a message was not acked.
+ */
+static void
+raise_unless_done(const OnceQueue *queue, const pg_uuid_t *uuid, AckOutcome outcome)
+{
+	if (outcome == ACK_CHANGED ||
+		(outcome == ACK_OVERTAKEN && once_unacked_has(uuid)))
+		raise_changed(queue);
+	if (outcome == ACK_LOST || outcome == ACK_OVERTAKEN)
+		once_queue_raise_lost(queue);
+	if (outcome == ACK_GONE)
+		once_queue_raise_already_acked(queue);
+}
+
+/*
+ * once_ack_reject deletes a message and makes a dead letter of it, in the same
+ * transaction.  It raises the errors of once.ack.  error: a text to store with
+ * the message.
+ */
+void
+once_ack_reject(const pg_uuid_t *receipt, Datum error, const char *verb)
+{
+	OnceReceipt decoded;
+	OnceQueue	queue;
+
+	once_receipt_decode(receipt, &decoded);
+	once_queue_open_receipt(&queue, decoded.relid, verb);
+	once_queue_check_column(&queue, ONCE_COL_ID);
+	raise_unless_done(&queue, receipt, ack_one(&queue, receipt, error));
+	once_queue_close(&queue);
+}
+
+/*
+ * bury makes a dead letter of a message whose row has just been deleted.
+ */
+static void
+bury(OnceQueue *queue, QamClaimed *message, Datum error)
+{
+	OnceMessageKey key = once_row_key(queue, message->tuple);
+	OnceDeadWriter writer;
+
+	message->death = QAM_DEAD_REJECTED;
+	once_failure_write(once_queue_name(queue), &key, message->attempt, error, true);
+	once_dead_letter_begin(&writer);
+	once_dead_store(queue, &writer, message);
+	once_dead_letter_end(&writer);
 }
 
 /*
@@ -243,6 +288,7 @@ try_ack_run(const pg_uuid_t *receipts, int n, bool *acked, const char *verb)
 static bool
 try_ack_round(TryRun *run)
 {
+	int			lost = 0;
 	int			i;
 
 	for (i = 0; i < run->n; i++)
@@ -250,14 +296,16 @@ try_ack_round(TryRun *run)
 		AckOutcome	outcome = ACK_LOST;
 
 		if (!run->given_up[i])
-			outcome = ack_one(&run->queue, &run->receipts[i]);
+			outcome = ack_one(&run->queue, &run->receipts[i], (Datum) 0);
 		if (outcome == ACK_OVERTAKEN)
 		{
 			run->given_up[i] = true;
 			return false;
 		}
 		run->acked[i] = outcome == ACK_DONE;
+		lost += outcome == ACK_LOST || outcome == ACK_CHANGED;
 	}
+	once_stats_count(RelationGetRelid(run->queue.heap), ONCE_COUNT_LEASE_LOST, lost);
 	return true;
 }
 
@@ -318,10 +366,11 @@ run_length(const pg_uuid_t *receipts, int n, OnceReceipt *first)
  * ack_one acks a receipt of an open queue.  Like any DELETE, it waits for
  * transactions that have the row locked.  It raises an error if another
  * message of the group comes first: the claim is not lost then, but the caller
- * acks in the wrong order.
+ * acks in the wrong order.  rejected: 0, or an error text; with a text, the
+ * message becomes a dead letter instead of counting as processed.
  */
 static AckOutcome
-ack_one(OnceQueue *queue, const pg_uuid_t *uuid)
+ack_one(OnceQueue *queue, const pg_uuid_t *uuid, Datum rejected)
 {
 	OnceReceipt receipt;
 
@@ -330,6 +379,7 @@ ack_one(OnceQueue *queue, const pg_uuid_t *uuid)
 	{
 		QamLocated	located;
 		QamClaimed	message = {0};
+		TimestampTz enqueued_at = DT_NOBEGIN;
 		bool		safe;
 
 		CHECK_FOR_INTERRUPTS();
@@ -345,11 +395,13 @@ ack_one(OnceQueue *queue, const pg_uuid_t *uuid)
 			return ACK_CHANGED;
 		}
 		check_order(queue, &receipt.ref, &located);
-		if (located.attempt > 1 || queue->meta.archive != 0)
+		if (once_stats_on)
+			enqueued_at = once_row_enqueued_at(queue, &located.tid, located.heap_pin);
+		if (located.attempt > 1 || queue->meta.archive != 0 || rejected != (Datum) 0)
 		{
 			message.attempt = located.attempt;
 			message.tuple = once_row_copy(queue, &located.tid, located.heap_pin);
-			if (queue->meta.archive != 0)
+			if (queue->meta.archive != 0 || rejected != (Datum) 0)
 				once_row_flatten(queue, &message.tuple);
 		}
 
@@ -371,10 +423,16 @@ ack_one(OnceQueue *queue, const pg_uuid_t *uuid)
 			return ACK_OVERTAKEN;
 		if (message.tuple != NULL)
 		{
-			once_done_messages(queue, &message, 1, NULL);
+			if (rejected != (Datum) 0)
+				bury(queue, &message, rejected);
+			else
+				once_done_messages(queue, &message, 1, NULL);
 			heap_freetuple(message.tuple);
 		}
 		once_unacked_ack(uuid);
+		once_stats_acked(RelationGetRelid(queue->heap), enqueued_at);
+		if (located.kind == QAM_CLAIM_LEASE)
+			once_stats_lease_ended(RelationGetRelid(queue->heap));
 		return ACK_DONE;
 	}
 }
@@ -398,6 +456,7 @@ changed_since_received(OnceQueue *queue, const pg_uuid_t *uuid)
 static void
 raise_changed(const OnceQueue *queue)
 {
+	once_stats_count(RelationGetRelid(queue->heap), ONCE_COUNT_LEASE_LOST, 1);
 	ereport(ERROR,
 			(errcode(ERRCODE_ONCE_LEASE_LOST),
 			 errmsg("claim on a message of queue \"%s\" is lost", once_queue_name(queue)),
@@ -463,7 +522,10 @@ ack_received(const pg_uuid_t *uuid, Oid relid)
 	ReleaseBuffer(buffer);
 	relation_close(heap, NoLock);
 	if (deleted)
+	{
 		once_unacked_ack(uuid);
+		once_stats_acked(relid, row.enqueued_at);
+	}
 	return deleted;
 }
 

@@ -97,7 +97,6 @@ static void refuse(void *arg, int row, const ErrorData *error);
 static void leave(Removal *removal, const QamClaimed *row);
 static bool is_after_left(const Removal *removal, const QamClaimed *row);
 static bool remove_one(Removal *removal, QamClaimed *row, OnceDeadWriter *writer);
-static bool is_expired(void *arg, HeapTuple tuple, TimestampTz now);
 static bool pop_at_once(void *arg, QamClaimed *claimed);
 static bool remove_at_once(void *arg, QamClaimed *claimed);
 
@@ -185,7 +184,7 @@ once_claim_look(OnceQueue *queue, Snapshot snapshot, TimestampTz *earliest)
 	selection->delivery.look = true;
 	selection->delivery.retry = queue->meta.retry;
 	selection->delivery.max_dead = 1;
-	selection->delivery.expired = is_expired;
+	selection->delivery.expired = once_claim_is_expired;
 	selection->delivery.expired_arg = queue;
 	qam_claim(&req);
 	*earliest = req.earliest;
@@ -201,40 +200,56 @@ once_claim_is_dead(OnceQueue *queue, const QamPeeked *peeked)
 {
 	return peeked->state == QAM_PEEK_READY &&
 		(peeked->attempts >= queue->meta.retry.max_attempts ||
-		 is_expired(queue, peeked->tuple, GetCurrentTimestamp()));
+		 once_claim_is_expired(queue, peeked->tuple, GetCurrentTimestamp()));
 }
 
 /*
- * is_expired tells whether a message has expired.  If the row has no
- * expires_at, the message expires when the queue's ttl has passed since it
- * could first be delivered.
+ * once_claim_since returns when a message could first be delivered: when it was
+ * enqueued, or when it was due if that was later.  DT_NOEND: not known.
  */
-static bool
-is_expired(void *arg, HeapTuple tuple, TimestampTz now)
+TimestampTz
+once_claim_since(void *arg, HeapTuple tuple)
 {
 	const OnceQueue *queue = arg;
 	const OnceMeta *meta = &queue->meta;
 	TupleDesc	desc = RelationGetDescr(queue->heap);
-	TimestampTz expires_at;
+	TimestampTz since;
 	TimestampTz deliver_at;
 	bool		isnull;
 
-	expires_at = DatumGetTimestampTz(heap_getattr(tuple, meta->column[ONCE_COL_EXPIRES_AT],
+	since = DatumGetTimestampTz(heap_getattr(tuple, meta->column[ONCE_COL_ENQUEUED_AT],
+											 desc, &isnull));
+	if (isnull)
+		return DT_NOEND;
+	deliver_at = DatumGetTimestampTz(heap_getattr(tuple, meta->column[ONCE_COL_DELIVER_AT],
 												  desc, &isnull));
+	if (!isnull)
+		since = Max(since, deliver_at);
+	return TIMESTAMP_NOT_FINITE(since) ? DT_NOEND : since;
+}
+
+/*
+ * once_claim_is_expired tells whether a message has expired.  If the row has no
+ * expires_at, the message expires when the queue's ttl has passed since it
+ * could first be delivered.
+ */
+bool
+once_claim_is_expired(void *arg, HeapTuple tuple, TimestampTz now)
+{
+	const OnceQueue *queue = arg;
+	const OnceMeta *meta = &queue->meta;
+	TimestampTz expires_at;
+	bool		isnull;
+
+	expires_at = DatumGetTimestampTz(heap_getattr(tuple, meta->column[ONCE_COL_EXPIRES_AT],
+												  RelationGetDescr(queue->heap), &isnull));
 	if (!isnull)
 		return expires_at <= now;
 	if (meta->ttl == 0)
 		return false;
 
-	expires_at = DatumGetTimestampTz(heap_getattr(tuple, meta->column[ONCE_COL_ENQUEUED_AT],
-												  desc, &isnull));
-	if (isnull)
-		return false;
-	deliver_at = DatumGetTimestampTz(heap_getattr(tuple, meta->column[ONCE_COL_DELIVER_AT],
-												  desc, &isnull));
-	if (!isnull)
-		expires_at = Max(expires_at, deliver_at);
-	return !TIMESTAMP_NOT_FINITE(expires_at) &&
+	expires_at = once_claim_since(arg, tuple);
+	return expires_at != DT_NOEND &&
 		!pg_add_s64_overflow(expires_at, meta->ttl, &expires_at) &&
 		expires_at <= now;
 }
@@ -254,7 +269,7 @@ claim(OnceHold *hold, int max_dead, bool pop)
 
 	delivery->max_dead = max_dead;
 	delivery->max_dead_alone = max_dead == ONCE_MAX_DEAD ? ONCE_MAX_DEAD_ALONE : 0;
-	delivery->expired = is_expired;
+	delivery->expired = once_claim_is_expired;
 	delivery->expired_arg = hold->queue;
 	if (pop && hold->queue->meta.fast)
 	{

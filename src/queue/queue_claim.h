@@ -3,8 +3,7 @@
  * queue_claim.h
  *	  Claiming messages, and removing the rows of some.
  *
- * All functions except once_claim_look and once_claim_is_dead must be called
- * within once_hold.
+ * All functions that claim must be called within once_hold.
  *
  *-------------------------------------------------------------------------
  */
@@ -25,5 +24,7 @@ extern void once_claim_pop(OnceHold *hold, int max_dead);
 extern int	once_claim_remove(OnceHold *hold, OnceRefusals *refusals);
 extern bool once_claim_look(OnceQueue *queue, Snapshot snapshot, TimestampTz *earliest);
 extern bool once_claim_is_dead(OnceQueue *queue, const QamPeeked *peeked);
+extern bool once_claim_is_expired(void *arg, HeapTuple tuple, TimestampTz now);
+extern TimestampTz once_claim_since(void *arg, HeapTuple tuple);
 
 #endif							/* QUEUE_CLAIM_H */

@@ -29,6 +29,7 @@
 #include "queue/queue_open.h"
 #include "queue/queue_row.h"
 #include "queue/queue_try.h"
+#include "stats/stats.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
@@ -41,6 +42,7 @@ typedef struct Note
 	Datum		error;
 } Note;
 
+static const char *reason(QamDeath death);
 static void write_note(void *arg, int from, int to);
 static void forgo_note(void *arg, int row, const ErrorData *error);
 
@@ -68,6 +70,8 @@ once_dead_store(OnceQueue *queue, OnceDeadWriter *writer, const QamClaimed *dead
 	Datum		values[Natts_dead_letter];
 	bool		isnull[Natts_dead_letter] = {0};
 
+	if (dead->death == QAM_DEAD_EXPIRED)
+		once_stats_count(RelationGetRelid(queue->heap), ONCE_COUNT_EXPIRED, 1);
 	if (once_dead_is_dropped(queue, dead))
 	{
 		if (dead->attempt > 0 || dead->stuck)
@@ -83,7 +87,7 @@ once_dead_store(OnceQueue *queue, OnceDeadWriter *writer, const QamClaimed *dead
 	values[Anum_dead_letter_queue - 1] = CStringGetTextDatum(name);
 	values[Anum_dead_letter_id - 1] = Int64GetDatum(key.id);
 	values[Anum_dead_letter_reason - 1] =
-		CStringGetTextDatum(dead->death == QAM_DEAD_EXPIRED ? "expired" : "attempts");
+		CStringGetTextDatum(reason(dead->death));
 	values[Anum_dead_letter_attempts - 1] = Int32GetDatum(dead->attempt);
 	isnull[Anum_dead_letter_last_error - 1] = true;
 	values[Anum_dead_letter_last_error - 1] = (Datum) 0;
@@ -99,9 +103,27 @@ once_dead_store(OnceQueue *queue, OnceDeadWriter *writer, const QamClaimed *dead
 	COPY_COLUMN(Anum_dead_letter_headers, ONCE_COL_HEADERS);
 	COPY_COLUMN(Anum_dead_letter_payload, ONCE_COL_PAYLOAD);
 	once_dead_letter_write(writer, values, isnull);
+	once_stats_count(RelationGetRelid(queue->heap), ONCE_COUNT_DEAD_LETTERED, 1);
 	if (dead->stuck)
 		once_failure_forget_stuck(name, &key);
 #undef COPY_COLUMN
+}
+
+/*
+ * reason returns the text for a death in once.dead_letter.
+ */
+static const char *
+reason(QamDeath death)
+{
+	switch (death)
+	{
+		case QAM_DEAD_EXPIRED:
+			return "expired";
+		case QAM_DEAD_REJECTED:
+			return "rejected";
+		default:
+			return "attempts";
+	}
 }
 
 /*

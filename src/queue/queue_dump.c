@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * queue_dump.c
- *	  Dead letters and failures on their way into a dump and back.
+ *	  Dead letters, failures and schedules on their way into a dump and back.
  *
  * Users may not read or write the tables that hold them, so pg_dump is given
  * other tables in their place: see src/install/50_dead.sql.
@@ -25,6 +25,7 @@
 #include "miscadmin.h"
 #include "nodes/execnodes.h"
 #include "parser/parse_type.h"
+#include "queue/queue_dump.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -39,22 +40,42 @@
 PG_FUNCTION_INFO_V1(once_dump_rows);
 PG_FUNCTION_INFO_V1(once_restore_row);
 
+/* The queue for which may_see was asked last, and the answer */
+typedef struct Asked
+{
+	char	   *queue;			/* or NULL */
+	bool		sees;
+} Asked;
+
+static bool sees_row(void *arg, TupleTableSlot *slot);
 static bool may_see(const char *queue);
 static void check_not_null(Relation rel, HeapTuple tuple);
 
 /*
  * once.dump_dead_letters, once.dump_failures: the rows of a table that the
- * caller may see.  The table is that whose row type the function returns.
+ * caller may see.
  */
 Datum
 once_dump_rows(PG_FUNCTION_ARGS)
+{
+	Asked		asked = {0};
+
+	once_dump_visible(fcinfo, sees_row, &asked);
+	return (Datum) 0;
+}
+
+/*
+ * once_dump_visible returns the rows of a table that the caller may see:
+ * all rows if it may SELECT from the table, and otherwise those for which
+ * "sees" returns true.  The table is that whose row type the function returns.
+ */
+void
+once_dump_visible(FunctionCallInfo fcinfo, OnceDumpSees sees, void *arg)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	Relation	rel;
 	TableScanDesc scan;
 	TupleTableSlot *slot;
-	char	   *last = NULL;	/* the queue last asked for, and the answer */
-	bool		sees = false;
 	Oid			type;
 	bool		all;
 
@@ -66,31 +87,39 @@ once_dump_rows(PG_FUNCTION_ARGS)
 	scan = table_beginscan(rel, GetActiveSnapshot(), 0, NULL);
 	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
 	{
-		bool		isnull;
-		Datum		queue = slot_getattr(slot, Anum_queue, &isnull);
-
 		CHECK_FOR_INTERRUPTS();
-		if (!all && !isnull)
-		{
-			char	   *name = TextDatumGetCString(queue);
-
-			if (last != NULL && strcmp(name, last) == 0)
-				pfree(name);
-			else
-			{
-				sees = may_see(name);
-				if (last != NULL)
-					pfree(last);
-				last = name;
-			}
-		}
-		if (all || (!isnull && sees))
+		if (all || sees(arg, slot))
 			tuplestore_puttupleslot(rsinfo->setResult, slot);
 	}
 	table_endscan(scan);
 	ExecDropSingleTupleTableSlot(slot);
 	table_close(rel, NoLock);
-	return (Datum) 0;
+}
+
+/*
+ * sees_row tells whether the caller may see a dead letter or failure.
+ */
+static bool
+sees_row(void *arg, TupleTableSlot *slot)
+{
+	Asked	   *asked = arg;
+	bool		isnull;
+	Datum		queue = slot_getattr(slot, Anum_queue, &isnull);
+	char	   *name;
+
+	if (isnull)
+		return false;
+	name = TextDatumGetCString(queue);
+	if (asked->queue != NULL && strcmp(name, asked->queue) == 0)
+	{
+		pfree(name);
+		return asked->sees;
+	}
+	if (asked->queue != NULL)
+		pfree(asked->queue);
+	asked->queue = name;
+	asked->sees = may_see(name);
+	return asked->sees;
 }
 
 /*

@@ -4,12 +4,13 @@
  *	  maintain: what has to be done now and then, whether or not anybody
  *	  consumes.
  *
- * maintain() goes through the queues that the caller may consume from, and
- * takes some steps for each of them; then it goes through the ledgers that the
- * caller may mark in.  A step is a piece of work of bounded size.  It is
- * repeated as long as it finds more to do.  If the procedure is called where
- * it may commit, each step has a transaction of its own.  So no lock is held
- * for long, and what has been done stays done.
+ * maintain() sends the messages of schedules that are due and whose role the
+ * caller may assume.  Then it goes through the queues that the caller may
+ * consume from, and takes some steps for each of them; then it goes through
+ * the ledgers that the caller may mark in.  A step is a piece of work of
+ * bounded size.  It is repeated as long as it finds more to do.  If the
+ * procedure is called where it may commit, each step has a transaction of its
+ * own.  So no lock is held for long, and what has been done stays done.
  *
  * It waits for nobody: what others have locked is skipped.  Nor does trouble
  * in one queue keep the next one waiting, whatever code its owner has attached
@@ -51,6 +52,7 @@
 #include "queue/queue_row.h"
 #include "queue/queue_try.h"
 #include "queue/queue_unacked.h"
+#include "stats/stats.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -59,6 +61,7 @@
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
+#include "worker/worker_schedule.h"
 
 /* once.maintenance_timeout; milliseconds */
 int			once_maintenance_timeout = ONCE_MAINTENANCE_TIMEOUT;
@@ -86,6 +89,9 @@ int			once_maintenance_timeout = ONCE_MAINTENANCE_TIMEOUT;
 #define DEAD_STEP			1000
 #define RETENTION_STEP		10000
 
+/* For missed due times of a schedule; each pass sends up to a hundred messages */
+#define SCHEDULE_PASSES		1000
+
 /* A few steps do all that is due for a ledger */
 #define LEDGER_PASSES		8
 
@@ -107,17 +113,20 @@ typedef struct Tally
 	int			nforbidden;		/* queues where publications forbid that rows
 								 * are deleted */
 	int			nledgers;		/* ledgers */
-	int			npermitted;		/* ledgers in which the caller may mark */
+	int			npermitted;		/* ledgers in which the caller may mark, and
+								 * schedules that it may run */
 } Tally;
 
 struct Work
 {
 	bool		atomic;			/* in a transaction that the caller has begun? */
-	const char *what;			/* "queue" or "ledger" */
+	const char *what;			/* "queue", "ledger" or "schedule" */
 	const char *name;
+	bool		(*run) (Work *work);	/* do_queue, do_ledger or do_schedule */
 	OnceLimit	limit;			/* for this queue or ledger */
 	TimestampTz now;			/* when work on it began */
 	Step		step;			/* for a queue */
+	int			steps_done;		/* the ones before it */
 	int64		passes;			/* passes left, this one included; -1: not yet
 								 * known */
 	int64		dead_left;		/* dead messages that may yet be met; -1: not
@@ -140,8 +149,12 @@ typedef struct DeadSearch
 
 PG_FUNCTION_INFO_V1(once_maintain);
 
+static void maintain(bool atomic, bool full);
+static bool looks_at_all(Step step);
+static void do_schedules(Work *work, bool atomic);
 static char **list_names(const char *sql, int *n);
-static void begin_work(Work *work, bool atomic, const char *what, const char *name);
+static void begin_work(Work *work, bool atomic, const char *what,
+					   bool (*run) (Work *work), const char *name);
 static void do_work(Work *work);
 static bool try_commit(Work *work);
 static bool try_work(Work *work);
@@ -149,6 +162,8 @@ static void warn(Work *work, const ErrorData *edata);
 static bool do_queue(Work *work);
 static bool do_ledger(Work *work);
 static void warn_of_no_rights(int nledgers);
+static bool do_schedule(Work *work);
+static bool note_failure(Work *work, const char *error);
 static int64 most_passes(OnceQueue *queue, Step step);
 static bool step_dedup(OnceQueue *queue, Work *work);
 static bool step_schedule(OnceQueue *queue, Work *work);
@@ -173,24 +188,43 @@ static const Step steps[] = {
 };
 
 /*
- * once.maintain: takes all steps for all queues, and does what is due for all
- * ledgers.
+ * once.maintain: sends what schedules say, takes all steps for all queues, and
+ * does what is due for all ledgers.
  */
 Datum
 once_maintain(PG_FUNCTION_ARGS)
 {
-	bool		atomic = fcinfo->context == NULL ||
-		!IsA(fcinfo->context, CallContext) ||
-		castNode(CallContext, fcinfo->context)->atomic;
+	PreventCommandDuringRecovery("once.maintain()");
+	PreventCommandIfReadOnly("once.maintain()");
+	maintain(fcinfo->context == NULL ||
+			 !IsA(fcinfo->context, CallContext) ||
+			 castNode(CallContext, fcinfo->context)->atomic, true);
+	PG_RETURN_VOID();
+}
+
+/*
+ * once_maintenance_run does what once.maintain does, in a process that is not
+ * in a transaction.  If full is false, it leaves out the steps that look at
+ * every message.
+ */
+void
+once_maintenance_run(bool full)
+{
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	maintain(false, full);
+	CommitTransactionCommand();
+}
+
+static void
+maintain(bool atomic, bool full)
+{
 	Work		work = {0};
 	char	  **names;
 	int			nqueues;
 	int			n;
 	int			i;
 	int			s;
-
-	PreventCommandDuringRecovery("once.maintain()");
-	PreventCommandIfReadOnly("once.maintain()");
 
 	/* What we allocate from here on outlives the transactions. */
 	SPI_connect_ext(atomic ? 0 : SPI_OPT_NONATOMIC);
@@ -201,18 +235,25 @@ once_maintain(PG_FUNCTION_ARGS)
 	 */
 	if (!atomic)
 		SPI_commit();
+	do_schedules(&work, atomic);
+	once_stats_forget_dropped();
 	names = list_names(LIST_QUEUES_SQL, &nqueues);
 	for (i = 0; i < nqueues; i++)
 	{
-		begin_work(&work, atomic, "queue", names[i]);
+		begin_work(&work, atomic, "queue", do_queue, names[i]);
 		for (s = 0; s < lengthof(steps) && !work.unusable; s++)
 		{
+			if (!full && looks_at_all(steps[s]))
+				continue;
 			work.step = steps[s];
+			work.steps_done = s;
 			work.passes = work.dead_left = -1;
 			memset(&work.tour, 0, sizeof(work.tour));
 			do_work(&work);
 		}
 	}
+
+	once_stats_progress_end();
 
 	if (work.tally.nforbidden > 1)
 		ereport(WARNING,
@@ -224,7 +265,7 @@ once_maintain(PG_FUNCTION_ARGS)
 	names = list_names(LIST_LEDGERS_SQL, &n);
 	for (i = 0; i < n; i++)
 	{
-		begin_work(&work, atomic, "ledger", names[i]);
+		begin_work(&work, atomic, "ledger", do_ledger, names[i]);
 		work.passes = LEDGER_PASSES;
 		do_work(&work);
 	}
@@ -232,7 +273,37 @@ once_maintain(PG_FUNCTION_ARGS)
 	if (nqueues == 0 && work.tally.npermitted == 0)
 		warn_of_no_rights(work.tally.nledgers);
 	SPI_finish();
-	PG_RETURN_VOID();
+}
+
+/*
+ * looks_at_all tells whether a step takes longer the more messages there are.
+ */
+static bool
+looks_at_all(Step step)
+{
+	return step == step_groups || step == step_dead || step == step_failures;
+}
+
+/*
+ * do_schedules sends the messages of all schedules that are due.  This comes
+ * first because it should be done on time.
+ */
+static void
+do_schedules(Work *work, bool atomic)
+{
+	List	   *names;
+	ListCell   *lc;
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	names = once_schedule_names();
+	PopActiveSnapshot();
+	work->tally.npermitted += list_length(names);
+	foreach(lc, names)
+	{
+		begin_work(work, atomic, "schedule", do_schedule, lfirst(lc));
+		work->passes = SCHEDULE_PASSES;
+		do_work(work);
+	}
 }
 
 /*
@@ -257,7 +328,8 @@ list_names(const char *sql, int *n)
 }
 
 static void
-begin_work(Work *work, bool atomic, const char *what, const char *name)
+begin_work(Work *work, bool atomic, const char *what, bool (*run) (Work *work),
+		   const char *name)
 {
 	Tally		tally = work->tally;
 
@@ -265,6 +337,7 @@ begin_work(Work *work, bool atomic, const char *what, const char *name)
 	work->tally = tally;
 	work->atomic = atomic;
 	work->what = what;
+	work->run = run;
 	work->name = name;
 	work->now = GetCurrentTimestamp();
 	once_limit_start(&work->limit, once_maintenance_timeout);
@@ -356,7 +429,7 @@ try_work(Work *work)
 		 */
 		if (!work->atomic)
 			once_try_set_immediate();
-		more = work->step != NULL ? do_queue(work) : do_ledger(work);
+		more = work->run(work);
 		once_unacked_settle();
 		once_limit_disarm();
 		PopActiveSnapshot();
@@ -401,6 +474,10 @@ warn(Work *work, const ErrorData *edata)
 		return;
 	}
 	work->asking = false;
+	if (work->run == do_schedule &&
+		!note_failure(work, once_limit_caused(edata) ?
+					  "it took longer than once.maintenance_timeout" : edata->message))
+		return;
 	if (once_limit_caused(edata))
 		ereport(WARNING,
 				(errcode(ERRCODE_QUERY_CANCELED),
@@ -433,6 +510,8 @@ do_queue(Work *work)
 	{
 		if (work->passes < 0)
 			work->passes = most_passes(&queue, work->step);
+		once_stats_progress_begin(RelationGetRelid(queue.heap), "maintain", lengthof(steps));
+		once_stats_progress(work->steps_done);
 		more = work->step(&queue, work);
 		once_queue_close(&queue);
 	}
@@ -472,6 +551,30 @@ do_ledger(Work *work)
 		return false;
 	work->tally.npermitted++;
 	return once_ledger_advance(&ledger, true);
+}
+
+/*
+ * do_schedule sends the messages of a schedule that are due.
+ */
+static bool
+do_schedule(Work *work)
+{
+	return once_schedule_run(work->name, &work->limit);
+}
+
+/*
+ * note_failure stores why a schedule has failed.  False: the same error is
+ * stored already.
+ */
+static bool
+note_failure(Work *work, const char *error)
+{
+	bool		news;
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	news = once_schedule_note(work->name, error);
+	PopActiveSnapshot();
+	return news;
 }
 
 /*

@@ -21,6 +21,7 @@
 #include "queue/queue_receipt.h"
 #include "queue/queue_row.h"
 #include "queue/queue_unacked.h"
+#include "stats/stats.h"
 #include "storage/bufmgr.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
@@ -126,8 +127,16 @@ give_back(const pg_uuid_t *uuid, QamGiveBack how, int64 delay, Datum error,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("only leases can be extended"),
 				 errdetail("A message from once.receive is claimed until the transaction ends.")));
-	if (how != QAM_EXTEND)
+	if (how == QAM_NACK)
+		once_stats_count(receipt.relid, ONCE_COUNT_NACKED, 1);
+	if (how == QAM_EXTEND)
+		once_stats_leased(receipt.relid, 0, when);
+	else
+	{
+		if (!once_unacked_has(uuid))
+			once_stats_lease_ended(receipt.relid);
 		once_unacked_forget(uuid);
+	}
 	if (known)
 		once_failure_write(once_queue_name(&queue), &key, attempt, error, true);
 

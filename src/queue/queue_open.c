@@ -21,6 +21,7 @@
 #include "access/xlog.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_am.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_publication.h"
 #include "executor/executor.h"
@@ -36,6 +37,7 @@
 #include "parser/parse_coerce.h"
 #include "qam/qam.h"
 #include "queue/queue_open.h"
+#include "stats/stats.h"
 #include "storage/lmgr.h"
 #include "storage/sinval.h"
 #include "tcop/utility.h"
@@ -142,6 +144,73 @@ once_queue_try_open(OnceQueue *queue, const char *name, OnceAccess access,
 		return false;
 	open_queue(queue, name, access, verb);
 	return true;
+}
+
+/*
+ * once_queue_open_to_count opens a queue for statistics, without waiting for a
+ * lock: what monitors the queues must not hang because somebody alters one.
+ * Raises an error as once_queue_open does.  The caller ends it with
+ * once_queue_leave, so that a transaction that asks again and again keeps nobody
+ * from altering the queue.
+ */
+OnceOpened
+once_queue_open_to_count(OnceQueue *queue, Oid relid)
+{
+	Relation	heap;
+	OnceMeta	meta;
+
+	if (!check_rights(relid, ONCE_TO_COUNT))
+		return ONCE_OPENED_NOT;
+	if (!ConditionalLockRelationOid(relid, AccessShareLock))
+		return ONCE_OPENED_BUSY;
+	if (!check_rights(relid, ONCE_TO_COUNT) ||
+		(heap = try_relation_open(relid, NoLock)) == NULL)
+	{
+		UnlockRelationOid(relid, AccessShareLock);
+		return ONCE_OPENED_NOT;
+	}
+	once_meta_get(heap, &meta);
+	if (OidIsValid(meta.claim_index) &&
+		!ConditionalLockRelationOid(meta.claim_index, AccessShareLock))
+	{
+		relation_close(heap, AccessShareLock);
+		return ONCE_OPENED_BUSY;
+	}
+	setup(queue, heap, AccessShareLock);
+	if (OidIsValid(meta.claim_index))
+		UnlockRelationOid(meta.claim_index, AccessShareLock);
+	once_queue_check_identity(queue);
+	require_local(queue, false);
+	require_index(queue);
+	return ONCE_OPENED;
+}
+
+/*
+ * once_queue_may_count tells whether the caller may see the statistics of a
+ * table: as a member of pg_monitor, or by SELECT if row security does not
+ * apply.  False if there is no such table.
+ */
+bool
+once_queue_may_count(Oid relid)
+{
+	Oid			user = GetUserId();
+
+	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
+		return false;
+	return has_privs_of_role(user, ROLE_PG_READ_ALL_STATS) ||
+		(pg_class_aclcheck(relid, user, ACL_SELECT) == ACLCHECK_OK &&
+		 check_enable_rls(relid, InvalidOid, true) != RLS_ENABLED);
+}
+
+/*
+ * once_queue_is_owner tells whether the caller owns a table, which need not
+ * exist.
+ */
+bool
+once_queue_is_owner(Oid relid)
+{
+	return SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)) &&
+		once_is_table_owner(relid, GetUserId());
 }
 
 /*
@@ -346,6 +415,7 @@ once_queue_check_column(const OnceQueue *queue, OnceColumn column)
 void
 once_queue_raise_lost(const OnceQueue *queue)
 {
+	once_stats_count(RelationGetRelid(queue->heap), ONCE_COUNT_LEASE_LOST, 1);
 	ereport(ERROR,
 			(errcode(ERRCODE_ONCE_LEASE_LOST),
 			 errmsg("claim on a message of queue \"%s\" is lost", once_queue_name(queue)),
@@ -370,7 +440,7 @@ once_queue_raise_already_acked(const OnceQueue *queue)
 static void
 check_transaction(OnceAccess access, const char *verb)
 {
-	if (access == ONCE_TO_OBSERVE)
+	if (access == ONCE_TO_OBSERVE || access == ONCE_TO_COUNT || access == ONCE_TO_RESET)
 		return;
 	PreventCommandDuringRecovery(verb);
 	if (access == ONCE_TO_VERIFY)
@@ -395,6 +465,8 @@ access_lockmode(OnceAccess access)
 		case ONCE_TO_DROP:
 			return AccessExclusiveLock;
 		case ONCE_TO_OBSERVE:
+		case ONCE_TO_COUNT:
+		case ONCE_TO_RESET:
 		case ONCE_TO_GRANT_PRODUCE:
 		case ONCE_TO_GRANT_CONSUME:
 		case ONCE_TO_GRANT_OBSERVE:
@@ -416,6 +488,7 @@ wants_index(OnceAccess access)
 	switch (access)
 	{
 		case ONCE_TO_SEND:
+		case ONCE_TO_RESET:
 		case ONCE_TO_GRANT_PRODUCE:
 		case ONCE_TO_GRANT_CONSUME:
 		case ONCE_TO_GRANT_OBSERVE:
@@ -457,7 +530,8 @@ check_rights(Oid relid, OnceAccess access)
 	char		relkind;
 	Oid			relam;
 	bool		ours;
-	bool		consume = access != ONCE_TO_OBSERVE && access != ONCE_TO_VERIFY;
+	bool		consume = access != ONCE_TO_OBSERVE && access != ONCE_TO_COUNT &&
+		access != ONCE_TO_VERIFY;
 
 	if (!HeapTupleIsValid(tuple))
 		return false;
@@ -500,7 +574,7 @@ check_rights(Oid relid, OnceAccess access)
 						NameStr(relname) + strlen(ONCE_QUEUE_PREFIX)),
 				 errdetail("Table \"%s\" does not use the heap access method.", NameStr(relname)),
 				 errhint("Use ALTER TABLE ... SET ACCESS METHOD heap.")));
-	if (check_enable_rls(relid, InvalidOid, true) == RLS_ENABLED)
+	if (access != ONCE_TO_COUNT && check_enable_rls(relid, InvalidOid, true) == RLS_ENABLED)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 consume ?
@@ -548,6 +622,11 @@ check_acl(Oid relid, const char *relname, OnceAccess access)
 			if (pg_class_aclcheck(relid, user, ACL_SELECT) != ACLCHECK_OK)
 				wanted = "SELECT";
 			break;
+		case ONCE_TO_COUNT:
+			grant = "\"observe\"";
+			if (!once_queue_may_count(relid))
+				wanted = "SELECT";
+			break;
 		case ONCE_TO_VERIFY:
 
 			/* It keeps writers out, so it requires the same as LOCK TABLE. */
@@ -569,6 +648,7 @@ check_acl(Oid relid, const char *relname, OnceAccess access)
 			if (!once_role_may_grant(relid, ACL_SELECT))
 				wanted = "the grant option for SELECT";
 			break;
+		case ONCE_TO_RESET:
 		case ONCE_TO_ALTER:
 		case ONCE_TO_ADOPT:
 		case ONCE_TO_PURGE:

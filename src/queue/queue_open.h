@@ -25,6 +25,9 @@ typedef enum OnceAccess
 	ONCE_TO_CONSUME,			/* SELECT and DELETE; RowExclusiveLock */
 	ONCE_TO_REDRIVE,			/* INSERT, SELECT and DELETE; RowExclusiveLock */
 	ONCE_TO_OBSERVE,			/* SELECT; AccessShareLock */
+	ONCE_TO_COUNT,				/* SELECT, or membership in pg_monitor;
+								 * AccessShareLock */
+	ONCE_TO_RESET,				/* ownership; AccessShareLock */
 	ONCE_TO_VERIFY,				/* SELECT, and UPDATE, DELETE or TRUNCATE;
 								 * ShareLock */
 	ONCE_TO_GRANT_PRODUCE,		/* INSERT WITH GRANT OPTION; AccessShareLock */
@@ -48,10 +51,21 @@ typedef struct OnceQueue
 	LOCKMODE	lockmode;
 } OnceQueue;
 
+/* What became of once_queue_open_to_count */
+typedef enum OnceOpened
+{
+	ONCE_OPENED,
+	ONCE_OPENED_NOT,			/* it is no queue, or no longer */
+	ONCE_OPENED_BUSY			/* its lock is not available */
+} OnceOpened;
+
 extern void once_queue_open(OnceQueue *queue, const char *name,
 							OnceAccess access, const char *verb);
 extern bool once_queue_try_open(OnceQueue *queue, const char *name,
 								OnceAccess access, const char *verb);
+extern OnceOpened once_queue_open_to_count(OnceQueue *queue, Oid relid);
+extern bool once_queue_may_count(Oid relid);
+extern bool once_queue_is_owner(Oid relid);
 extern bool once_queue_forbids_deletes(Relation heap);
 extern void once_queue_open_receipt(OnceQueue *queue, Oid relid, const char *verb);
 extern bool once_queue_reopen(OnceQueue *queue, Oid relid);

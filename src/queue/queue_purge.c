@@ -20,6 +20,7 @@
 #include "meta/meta_role.h"
 #include "miscadmin.h"
 #include "once_args.h"
+#include "once_debug.h"
 #include "qam/qam.h"
 #include "queue/queue_args.h"
 #include "queue/queue_claim.h"
@@ -29,6 +30,7 @@
 #include "queue/queue_row.h"
 #include "queue/queue_try.h"
 #include "queue/queue_unacked.h"
+#include "stats/stats.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -212,7 +214,9 @@ purge_rows(OnceQueue *queue)
 	once_hold_begin(&hold, queue, GetActiveSnapshot());
 	hold.req.selection.purpose = QAM_TO_TAKE_ALL;
 	hold.arg = &purge;
+	once_stats_progress_begin(RelationGetRelid(queue->heap), "purge", -1);
 	once_hold(&hold, purge_all);
+	once_stats_progress_end();
 	once_refusals_warn(&refusals);
 	return purge.removed;
 }
@@ -243,6 +247,8 @@ purge_all(OnceHold *hold)
 		hold->req.selection.max = left + PURGE_ROUND;
 		n = once_claim_remove(hold, purge->refusals);
 		purge->removed += n;
+		once_stats_progress(purge->removed);
+		once_debug_point("purge_round");
 		found = n + hold->req.claims.nclaimed - left;
 		MemoryContextReset(round);
 	} while (found > 0);

@@ -34,6 +34,7 @@
 #include "queue/queue_row.h"
 #include "queue/queue_unacked.h"
 #include "queue/queue_wait.h"
+#include "stats/stats.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/tuplestore.h"
@@ -83,6 +84,7 @@ static void open_queue(HandOut *call);
 static void hand_out_waiting(HandOut *call, OnceWait *wait);
 static bool hand_out_once(HandOut *call, Snapshot snapshot, TimestampTz *earliest);
 static void claim_and_put(OnceHold *hold);
+static void count_deliveries(HandOut *call, const QamClaims *claims);
 static void put_message(HandOut *call, QamClaimed *claimed);
 
 /*
@@ -260,6 +262,25 @@ claim_and_put(OnceHold *hold)
 		put_message(call, &claims->claimed[i]);
 		hold->at = ONCE_AT_NONE;
 	}
+	count_deliveries(call, claims);
+}
+
+/*
+ * count_deliveries counts the messages that are handed out.
+ */
+static void
+count_deliveries(HandOut *call, const QamClaims *claims)
+{
+	Oid			relid = RelationGetRelid(call->queue.heap);
+	int			again = 0;
+	int			i;
+
+	for (i = 0; i < claims->nclaimed; i++)
+		again += claims->claimed[i].attempt > 1;
+	once_stats_count(relid, ONCE_COUNT_RECEIVED, claims->nclaimed);
+	once_stats_count(relid, ONCE_COUNT_REDELIVERED, again);
+	if (call->contract == CONTRACT_LEASE && claims->nclaimed > 0)
+		once_stats_leased(relid, claims->nclaimed, claims->claimed[0].ready_at);
 }
 
 /*
@@ -272,6 +293,7 @@ put_message(HandOut *call, QamClaimed *claimed)
 	const AttrNumber *column = call->queue.meta.column;
 	Datum		values[Natts_message];
 	bool		isnull[Natts_message] = {0};
+	TimestampTz enqueued_at = DT_NOBEGIN;
 	pg_uuid_t	uuid;
 
 #define COPY_COLUMN(anum, col) \
@@ -288,11 +310,15 @@ put_message(HandOut *call, QamClaimed *claimed)
 	COPY_COLUMN(Anum_message_headers, ONCE_COL_HEADERS);
 	COPY_COLUMN(Anum_message_payload, ONCE_COL_PAYLOAD);
 	values[Anum_message_attempt - 1] = Int32GetDatum(claimed->attempt);
+	if (!isnull[Anum_message_enqueued_at - 1])
+		enqueued_at = DatumGetTimestampTz(values[Anum_message_enqueued_at - 1]);
 
 	/* A popped message is done and needs no receipt. */
 	isnull[Anum_message_receipt - 1] = call->contract == CONTRACT_POP;
 	values[Anum_message_receipt - 1] = (Datum) 0;
-	if (call->contract != CONTRACT_POP)
+	if (call->contract == CONTRACT_POP)
+		once_stats_acked(RelationGetRelid(call->queue.heap), enqueued_at);
+	else
 	{
 		OnceReceipt receipt;
 
@@ -312,6 +338,7 @@ put_message(HandOut *call, QamClaimed *claimed)
 			row.index_file = once_file_number(call->queue.index);
 			row.tid = claimed->tuple->t_self;
 			row.xmin = HeapTupleHeaderGetRawXmin(claimed->tuple->t_data);
+			row.enqueued_at = enqueued_at;
 			once_unacked_add(&uuid, &row, by_place);
 		}
 	}

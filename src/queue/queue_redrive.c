@@ -25,6 +25,7 @@
 #include "queue/queue_redrive.h"
 #include "queue/queue_row.h"
 #include "queue/queue_try.h"
+#include "stats/stats.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -164,8 +165,11 @@ redrive_round(Redrive *call)
 {
 	int64		max = call->left;
 	int64		found = once_letters_find(&call->letters, DT_NOEND, max);
-	int64		sent = do_chunks(&call->chunk, &call->letters);
+	int64		sent;
 
+	once_stats_progress_begin(RelationGetRelid(call->queue.heap), "redrive", found);
+	sent = do_chunks(&call->chunk, &call->letters);
+	once_stats_progress_end();
 	call->redriven += sent;
 	call->left -= sent;
 	return found == max && call->left > 0;
@@ -209,6 +213,7 @@ do_chunks(Chunk *chunk, OnceLetters *letters)
 		chunk->refused = 0;
 		once_try(&chunk->try, 0, chunk->n);
 		done += chunk->n - chunk->refused;
+		once_stats_progress(done);
 		MemoryContextSwitchTo(caller);
 		MemoryContextDelete(round);
 	}

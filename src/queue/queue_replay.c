@@ -22,6 +22,7 @@
 #include "queue/queue_open.h"
 #include "queue/queue_row.h"
 #include "queue/queue_try.h"
+#include "stats/stats.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -137,9 +138,11 @@ once_replay(PG_FUNCTION_ARGS)
 	check_archive(&call.queue, archive);
 	round = AllocSetContextCreate(CurrentMemoryContext, "pg_once replay",
 								  ALLOCSET_DEFAULT_SIZES);
+	once_stats_progress_begin(RelationGetRelid(call.queue.heap), "replay", -1);
 	for (;;)
 	{
 		CHECK_FOR_INTERRUPTS();
+		once_stats_progress(call.replayed);
 		SPI_cursor_fetch(portal, true, REPLAY_CHUNK);
 		if (SPI_processed == 0)
 			break;
@@ -148,6 +151,7 @@ once_replay(PG_FUNCTION_ARGS)
 		MemoryContextSwitchTo(caller);
 		MemoryContextReset(round);
 	}
+	once_stats_progress_end();
 	SPI_cursor_close(portal);
 	SPI_finish();
 	once_refusals_warn(&call.refusals);

@@ -80,6 +80,25 @@ once_row_id(const OnceQueue *queue, HeapTuple tuple)
 }
 
 /*
+ * once_row_enqueued_at returns when a message was sent, or DT_NOBEGIN if its row
+ * does not tell.  The row's page is pinned.
+ */
+TimestampTz
+once_row_enqueued_at(const OnceQueue *queue, ItemPointer tid, Buffer buffer)
+{
+	AttrNumber	column = queue->meta.column[ONCE_COL_ENQUEUED_AT];
+	HeapTupleData tuple;
+	Datum		value = (Datum) 0;
+	bool		isnull = true;
+
+	/* A row's values and its line pointer do not change while it is pinned */
+	tuple.t_self = *tid;
+	if (column != 0 && once_row_at(BufferGetPage(buffer), &tuple))
+		value = heap_getattr(&tuple, column, RelationGetDescr(queue->heap), &isnull);
+	return isnull ? DT_NOBEGIN : DatumGetTimestampTz(value);
+}
+
+/*
  * once_row_key returns a key that distinguishes a message from all others that
  * the queue has had.
  */

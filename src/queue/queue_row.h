@@ -42,6 +42,8 @@ typedef struct OnceNewRows
 extern HeapTuple once_row_copy(const OnceQueue *queue, ItemPointer tid, Buffer buffer);
 extern void once_row_flatten(const OnceQueue *queue, HeapTuple *tuple);
 extern int64 once_row_id(const OnceQueue *queue, HeapTuple tuple);
+extern TimestampTz once_row_enqueued_at(const OnceQueue *queue, ItemPointer tid,
+										Buffer buffer);
 extern OnceMessageKey once_row_key(const OnceQueue *queue, HeapTuple tuple);
 extern bool once_row_has_successor(HeapTuple tuple);
 extern bool once_row_replaced(Relation heap, const ItemPointerData *tid, TransactionId xmin);

@@ -191,6 +191,20 @@ once_unacked_has(const pg_uuid_t *receipt)
 }
 
 /*
+ * once_unacked_owed tells whether this transaction has received a message and
+ * has neither acked it nor given it back.
+ */
+bool
+once_unacked_owed(const pg_uuid_t *receipt)
+{
+	UnackedEntry *entry = NULL;
+
+	if (unacked_table != NULL)
+		entry = hash_search(unacked_table, receipt, HASH_FIND, NULL);
+	return entry != NULL && !entry->acked;
+}
+
+/*
  * once_unacked_row returns where the row of a message was that this
  * transaction has received and still holds.  NULL: there is no such message
  * or, if by_place is true, it must not be acked by its place.  The result is

@@ -8,6 +8,7 @@
 #ifndef QUEUE_UNACKED_H
 #define QUEUE_UNACKED_H
 
+#include "datatype/timestamp.h"
 #include "storage/itemptr.h"
 #include "utils/uuid.h"
 
@@ -33,6 +34,7 @@ typedef struct OnceReceivedRow
 	Oid			index_file;		/* of the index that it was received through */
 	ItemPointerData tid;
 	TransactionId xmin;
+	TimestampTz enqueued_at;	/* DT_NOBEGIN: not known */
 } OnceReceivedRow;
 
 extern void once_unacked_init(void);
@@ -40,6 +42,7 @@ extern void once_unacked_add(const pg_uuid_t *receipt, const OnceReceivedRow *ro
 							 bool by_place);
 extern const OnceReceivedRow *once_unacked_row(const pg_uuid_t *receipt, bool by_place);
 extern bool once_unacked_has(const pg_uuid_t *receipt);
+extern bool once_unacked_owed(const pg_uuid_t *receipt);
 extern void once_unacked_ack(const pg_uuid_t *receipt);
 extern void once_unacked_forget(const pg_uuid_t *receipt);
 extern bool once_unacked_any(Oid relid);

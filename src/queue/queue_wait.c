@@ -63,6 +63,7 @@ once_wait_begin(OnceWait *wait, int64 limit)
 	wait->slept = false;
 	wait->waiter = NULL;
 	wait->polls = false;
+	wait->light = false;
 }
 
 /*
@@ -71,7 +72,16 @@ once_wait_begin(OnceWait *wait, int64 limit)
 bool
 once_wait_is_up(const OnceWait *wait)
 {
-	return elapsed(wait) >= wait->limit;
+	return once_wait_left(wait) <= 0;
+}
+
+/*
+ * once_wait_left returns how many microseconds of a wait are left.
+ */
+int64
+once_wait_left(const OnceWait *wait)
+{
+	return wait->limit - elapsed(wait);
 }
 
 /*
@@ -185,7 +195,7 @@ poll_again(OnceWait *wait, const TimestampTz *times, int n)
 
 /*
  * sleep_until_woken sleeps until somebody wakes this waiter, or it is time for
- * it to look by itself.
+ * it to look by itself.  A light sleeper is woken by anything.
  */
 static void
 sleep_until_woken(OnceWait *wait, const TimestampTz *times)
@@ -206,6 +216,8 @@ sleep_until_woken(OnceWait *wait, const TimestampTz *times)
 		if (left <= 0)
 			break;
 		sleep_for(left);
+		if (wait->light)
+			break;
 	}
 }
 

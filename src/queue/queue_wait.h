@@ -20,11 +20,14 @@ typedef struct OnceWait
 	bool		slept;			/* has there been a pause? */
 	OnceWaiter *waiter;			/* NULL: not registered to be woken */
 	bool		polls;			/* nor can it be, so it polls */
+	bool		light;			/* set by the caller: whatever sets the latch
+								 * ends a pause */
 	long		pause;			/* the next one when polling, in milliseconds */
 } OnceWait;
 
 extern void once_wait_begin(OnceWait *wait, int64 limit);
 extern bool once_wait_is_up(const OnceWait *wait);
+extern int64 once_wait_left(const OnceWait *wait);
 extern void once_wait_before_look(OnceWait *wait);
 extern void once_wait_check(const OnceWait *wait);
 extern void once_wait_pause(OnceWait *wait, const Oid *relids, const TimestampTz *times, int n);

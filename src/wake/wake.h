@@ -49,6 +49,15 @@ extern void once_wake_note_sent(Oid relid, uint32 n, TimestampTz due);
 extern void once_wake_note_look(Oid relid, int when);
 extern void once_wake_note_all(Oid relid);
 
+/* wake_table.c: who waits for a queue */
+typedef struct OnceWaiting
+{
+	int			pid;
+	TimestampTz since;
+} OnceWaiting;
+
+extern bool once_wake_waiting(Oid relid, OnceWaiting **waiting, int *n);
+
 /* wake_table.c: these wake at once; no page is locked */
 extern void once_wake_look(Oid relid);
 extern void once_wake_at(Oid relid, TimestampTz when);

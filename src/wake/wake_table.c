@@ -51,6 +51,7 @@ typedef struct WakeEntry
 	int			procno;			/* of the waiter, whose latch wakes it */
 	WakeKind	woken;
 	TimestampTz look_at;		/* when it looks by itself, or DT_NOEND */
+	TimestampTz since;			/* when it began to wait */
 	int			older;			/* neighbours in its partition */
 	int			younger;		/* or, if not in use, the next free one */
 } WakeEntry;
@@ -285,6 +286,43 @@ once_wake_anybody(Oid relid)
 }
 
 /*
+ * once_wake_waiting tells who waits for a queue, oldest first.  *waiting:
+ * palloc'd.  Returns false if there is no table.
+ */
+bool
+once_wake_waiting(Oid relid, OnceWaiting **waiting, int *n)
+{
+	WakePartition *partition;
+	int			room;
+	int			e;
+
+	*waiting = NULL;
+	*n = 0;
+	if (!once_wake_table_attach())
+		return false;
+	partition = partition_of(MyDatabaseId, relid);
+
+	/* More may come before the partition is locked: those are left out */
+	room = (int) pg_atomic_read_u32(&partition->count);
+	if (room == 0)
+		return true;
+	*waiting = palloc_array(OnceWaiting, room);
+	LWLockAcquire(&partition->lock, LW_SHARED);
+	for (e = partition->oldest; e != WAKE_NOBODY && *n < room; e = table->entries[e].younger)
+	{
+		WakeEntry  *entry = &table->entries[e];
+
+		if (!waits_for(entry, relid))
+			continue;
+		(*waiting)[*n].pid = GetPGProcByNumber(entry->procno)->pid;
+		(*waiting)[*n].since = entry->since;
+		(*n)++;
+	}
+	LWLockRelease(&partition->lock);
+	return true;
+}
+
+/*
  * once_wake_entry_add adds an entry for this backend, as the youngest of those
  * who wait for a queue.  Whatever commits from now on wakes it: incrementing the
  * count is a memory barrier.
@@ -312,6 +350,7 @@ once_wake_entry_add(Oid relid)
 	entry->procno = once_my_procno();
 	entry->woken = WAKE_NONE;
 	entry->look_at = DT_NOEND;
+	entry->since = GetCurrentTimestamp();
 	entry->younger = WAKE_NOBODY;
 
 	LWLockAcquire(&partition->lock, LW_EXCLUSIVE);

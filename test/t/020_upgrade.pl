@@ -47,6 +47,11 @@ my $states = "SELECT string_agg(concat_ws(' ', ledger, phase), ', ' ORDER BY led
   . join(' UNION ALL ', map { "SELECT '$_', last_value & 3 FROM once.l_${_}_state" } 'alone', 'closed', 'open', 'fast') . ') s (ledger, phase)';
 is(value($states), 'alone 0, closed 2, fast 2, open 1', 'ledgers in each phase');
 
+value(q(CREATE ROLE shop LOGIN; SELECT once.grant_queue('orders', 'shop', 'produce'); GRANT EXECUTE ON FUNCTION once.create_schedule TO shop));
+value(q(SET client_min_messages = error; SET ROLE shop; SELECT once.create_schedule('daily', 'orders', '@daily', payload => '1')));
+value("UPDATE once.schedule SET begins_at = '2026-01-01', last_due = '2026-01-01'");
+value(q(SET client_min_messages = error; CREATE FUNCTION handle(m once.message) RETURNS void LANGUAGE sql AS 'SELECT'; SELECT once.create_worker('w', 'u', 'handle(once.message)', 2, 10)));
+
 my %content = (
 	'slots' => "SELECT string_agg((to_jsonb(s) - 'now')::text, chr(10) ORDER BY block, slot) FROM once.slots('orders') s",
 	'peek' => "SELECT string_agg(id || state || attempt || payload, chr(10) ORDER BY n) FROM once.peek('orders', 10000) WITH ORDINALITY AS p (id, attempt, e, r, priority, g, h, payload, state, n)",
@@ -58,6 +63,8 @@ my %content = (
 	'states of ledgers' => $states,
 	(map { ("ids of $_" => "SELECT string_agg(l::text, chr(10) ORDER BY g, id) FROM (SELECT 0 AS g, * FROM once.l_${_}_0 UNION ALL SELECT 1, * FROM once.l_${_}_1) l") } 'alone', 'closed', 'open', 'fast'),
 	'dedup_ids' => 'SELECT string_agg(d::text, chr(10) ORDER BY id) FROM (SELECT * FROM once.d_orders_0 UNION ALL SELECT * FROM once.d_orders_1) d',
+	'schedules' => 'SELECT string_agg(to_jsonb(s)::text, chr(10) ORDER BY name) FROM once.list_schedules() s',
+	'workers' => 'SELECT string_agg(w::text, chr(10) ORDER BY name) FROM once.worker w',
 	'unlogged' => 'SELECT string_agg(u::text, chr(10) ORDER BY id) FROM once.q_u u');
 my %before = map { $_ => $old->safe_psql('postgres', $content{$_}) } keys %content;
 isnt($before{$_}, '', "there is something to keep: $_") for sort keys %content;
@@ -99,6 +106,12 @@ for my $ledger ('alone', 'closed', 'open', 'fast')
 	is(value("SELECT once.is_processed('$ledger', 'held')", $new), 'f', "$ledger: what was open is not");
 }
 is(value(qq(SELECT once.send('orders', '"again"', dedup_id => '$_')), $new), shift @sent, "dedup_id $_: known") for 'first', 'second';
+
+# A schedule goes on, as the role of the same name.
+value('CREATE FUNCTION whose() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.headers = NEW.headers || jsonb_build_object($a$who$a$, current_user); RETURN NEW; END $$; CREATE TRIGGER whose BEFORE INSERT ON once.q_orders FOR EACH ROW EXECUTE FUNCTION whose()', $new);
+value('CALL once.maintain()', $new);
+is(value("SELECT count(*) || ' as ' || min(headers ->> 'who') FROM once.q_orders WHERE headers ? 'schedule'", $new), '1 as shop', 'a schedule goes on');
+value('DROP TRIGGER whose ON once.q_orders', $new);
 
 # Functions and the rights to execute them are the same as before.
 value('CREATE ROLE clerk', $new);

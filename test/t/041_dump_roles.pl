@@ -43,12 +43,19 @@ make_queue('shop', 'orders');
 value("SET ROLE shop; SELECT once.create_ledger('payments', '1 day')");
 value("SELECT once.mark_processed('payments', 'a')");
 value('SET ROLE shop; CREATE TABLE goods (id int)');
+value('GRANT EXECUTE ON FUNCTION once.create_schedule, once.create_worker TO shop, bank');
+my $work = q(SET client_min_messages = error; SET ROLE %1$s; CREATE FUNCTION handle_%1$s(m once.message) RETURNS void LANGUAGE sql AS 'SELECT'; SELECT once.create_worker('%1$s', '%2$s', 'handle_%1$s(once.message)'); ) .
+  q(SELECT once.create_schedule('%1$s', '%2$s', '0 0 29 2 *', payload => '"payload for %1$s"', headers => '{"header": "for %1$s"}'));
+value(sprintf($work, 'shop', 'orders'));
+value("UPDATE once.schedule SET last_due = '2024-02-29', last_error = 'an error', last_error_at = '2024-02-29'");
 
 my %content = (
 	'dead letters' => 'SELECT string_agg(d::text, chr(10) ORDER BY queue, id) FROM once.dead_letter d',
 	'failures' => 'SELECT string_agg(f::text, chr(10) ORDER BY queue, id, attempt) FROM once.failure f',
 	'messages' => 'SELECT string_agg(q::text, chr(10) ORDER BY id) FROM once.q_orders q',
 	'archive' => 'SELECT string_agg(a::text, chr(10) ORDER BY id) FROM once.a_orders a',
+	'schedules' => 'SELECT string_agg(to_jsonb(s)::text, chr(10) ORDER BY name) FROM once.list_schedules() s',
+	'workers' => 'SELECT string_agg(w::text, chr(10) ORDER BY name) FROM once.worker w',
 	'options' => 'SELECT string_agg(l::text, chr(10) ORDER BY queue) FROM once.list_queues() l');
 my %before = map { $_ => $node->safe_psql('postgres', $content{$_}) } keys %content;
 like($before{'dead letters'}, qr/attempts.*broken orders/, 'there are dead letters with an error');
@@ -99,11 +106,12 @@ $node->safe_psql('postgres', 'CREATE DATABASE data TEMPLATE bare');
 is($node->safe_psql('data', $content{$_}), $before{$_}, "data: $_") for sort keys %content;
 $node->command_fails_like([ @restore, 'bare', '--data-only', '--disable-triggers', "$base/data.dump" ],
 	qr/violates check constraint "restored_without_disable_triggers"/, 'with triggers disabled, there is an error');
-is(value('SELECT count(*) FROM once.dead_letter_dump', 'bare'), '0', 'and nothing that everybody could read');
+is(value('SELECT count(*) + (SELECT count(*) FROM once.schedule_dump) FROM once.dead_letter_dump', 'bare'), '0', 'and nothing that everybody could read');
 
 # Another role's queue in the same database.  As with any table of another role, its table cannot be dumped.  Without the table, nothing
 # of that queue is in the dump.
 make_queue('bank', 'accounts');
+value(sprintf($work, 'bank', 'accounts'));
 $node->command_fails_like([ dump_as('shop', 'failed.sql') ], qr/permission denied for .*q_accounts/, 'a table of somebody else');
 $node->command_ok([ dump_as('shop', 'partly.sql', '--exclude-table=once.*accounts*') ], 'pg_dump without it');
 my $dump = slurp_file("$base/partly.sql");
@@ -111,6 +119,7 @@ like($dump, qr/of orders, 1/, 'what is its own is in the dump');
 like($dump, qr/not yet orders/, 'with errors');
 unlike($dump, qr/of accounts/, 'of the other there is no payload');
 unlike($dump, qr/(broken|not yet) accounts/, 'nor an error');
+unlike($dump, qr/for bank/, 'nor what its schedule sends');
 $node->command_ok([ dump_as('backup', 'all.sql') ], 'who may read everything has all of it');
 like(slurp_file("$base/all.sql"), qr/of accounts, 1.*not yet accounts/s, 'of both queues');
 # What a plain DROP TABLE leaves over is shown to nobody, and dumped only by roles that may read once.dead_letter itself.

@@ -1,0 +1,19 @@
+/*-------------------------------------------------------------------------
+ *
+ * worker_launcher.h
+ *	  The launcher: it has every database maintained that has the extension.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WORKER_LAUNCHER_H
+#define WORKER_LAUNCHER_H
+
+/* Default and maximum of once.maintenance_interval; seconds */
+#define ONCE_MAINTENANCE_INTERVAL		10
+#define ONCE_MAINTENANCE_INTERVAL_MAX	86400
+
+extern int	once_launcher_interval;
+
+extern void once_launcher_init(void);
+
+#endif							/* WORKER_LAUNCHER_H */

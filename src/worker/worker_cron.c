@@ -88,7 +88,7 @@ static uint64 parse_field(Parser *parser);
 static uint64 parse_item(Parser *parser);
 static int	parse_value(Parser *parser);
 static int	parse_number(Parser *parser, const char *what, int min, int max);
-static void refuse(Parser *parser, const char *detail) pg_attribute_noreturn();
+pg_noreturn static void refuse(Parser *parser, const char *detail);
 static bool day_matches(const OnceCron *cron, int julian);
 static bool next_of_day(const OnceCron *cron, pg_tz *timezone, int julian, TimestampTz after,
 						TimestampTz *next);

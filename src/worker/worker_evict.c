@@ -64,12 +64,21 @@ once_evict_init(void)
 }
 
 static void
+run_command(PlannedStmt *pstmt, const char *query, bool read_only_tree,
+			ProcessUtilityContext context, ParamListInfo params,
+			QueryEnvironment *env, DestReceiver *dest, QueryCompletion *qc)
+{
+	if (next_process_utility_hook != NULL)
+		next_process_utility_hook(pstmt, query, read_only_tree, context, params, env, dest, qc);
+	else
+		standard_ProcessUtility(pstmt, query, read_only_tree, context, params, env, dest, qc);
+}
+
+static void
 process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 				ProcessUtilityContext context, ParamListInfo params,
 				QueryEnvironment *env, DestReceiver *dest, QueryCompletion *qc)
 {
-	ProcessUtility_hook_type next = next_process_utility_hook != NULL ?
-		next_process_utility_hook : standard_ProcessUtility;
 	volatile Oid oid = InvalidOid;
 	volatile bool dropped = false;
 
@@ -80,14 +89,14 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 		oid = database_to_clear(pstmt->utilityStmt);
 	if (!OidIsValid(oid))
 	{
-		next(pstmt, query, read_only_tree, context, params, env, dest, qc);
+		run_command(pstmt, query, read_only_tree, context, params, env, dest, qc);
 		return;
 	}
 
 	PG_TRY();
 	{
 		hold(oid);
-		next(pstmt, query, read_only_tree, context, params, env, dest, qc);
+		run_command(pstmt, query, read_only_tree, context, params, env, dest, qc);
 		dropped = IsA(pstmt->utilityStmt, DropdbStmt);
 	}
 	PG_FINALLY();

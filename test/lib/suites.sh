@@ -61,10 +61,10 @@ run_pg_regress() {
 # suite_NAME [TEST]: all tests of a suite, or one.
 #
 # For the races, the library is loaded when the server starts, so that whoever waits is woken.  For all other tests it is loaded
-# when it is used: there, before PostgreSQL 17, whoever waits polls.
+# when it is used: there, before PostgreSQL 17, whoever waits polls.  No pass of the launcher comes in between.
 suite_regress() { run_pg_regress regress ISOLATION= ${1:+"REGRESS=$1"}; }
 suite_isolation() {
-	restart_server "shared_preload_libraries=pg_once"
+	restart_server "shared_preload_libraries=pg_once" "once.maintenance_interval=0"
 	run_pg_regress isolation REGRESS= ${1:+"ISOLATION=$1"}
 	restart_server "shared_preload_libraries="
 }

@@ -104,6 +104,19 @@ $session{receiver}->quit;
 $node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name = 'receiver'");
 is(value($holders), 'leased - 4 until', 'claims do not');
 
+# ---- Who waits ----
+
+value("SELECT once.create_queue('idle1'), once.create_queue('idle2')");
+is(value("SELECT waiters || ' ' || workers FROM once.stat_queues WHERE queue = 'idle1'"), '0 0', 'nobody waits');
+my $waiter = do { local $ENV{PGAPPNAME} = 'waiter'; $node->background_psql('postgres') };
+$waiter->query_until(qr/waits/, "\\echo waits\nCALL once.wait('{idle2,idle1}', '60 s');\n");
+$node->poll_query_until('postgres', "SELECT bool_and(waiters = 1) FROM once.stat_queues WHERE queue LIKE 'idle_'") or die 'nobody waits';
+is(value("SELECT string_agg(concat_ws(' ', queue, what, application_name, messages, since > now() - interval '1 min', until, xid), ', ' ORDER BY queue) FROM once.consumers WHERE what = 'waiting'"),
+	'idle1 waiting waiter 0 t, idle2 waiting waiter 0 t', 'a session that waits for two queues');
+value("SELECT once.send('idle1', '1')");
+$waiter->quit;
+is(value("SELECT sum(waiters) FROM once.stat_queues"), '0', 'and when it has ended');
+
 # ---- Progress ----
 
 # A purge that is held still after its first round

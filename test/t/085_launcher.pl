@@ -58,7 +58,7 @@ is(value("SELECT last_error IS NULL FROM once.list_schedules()"), 't', 'without 
 $node->safe_psql('postgres', "SET default_transaction_read_only = off; ALTER DATABASE postgres RESET ALL");
 
 # Restart, crash
-$node->restart('fast');
+$node->restart;
 comes('SELECT next_due > now() FROM once.list_schedules()', 'after a restart, it makes up for what was missed');
 each_once('restarted');
 kill_server($node);

@@ -53,6 +53,11 @@ comes('SELECT processed = 20 AND failed = 0 FROM once.workers', 'and is counted'
 is(value(q(SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'pg_once worker' AND application_name = 'w' AND usename = 'worker')), '2', 'pg_stat_activity shows them');
 comes(q(SELECT n_dead_tup + n_tup_del >= 20 FROM pg_stat_user_tables WHERE relname = 'q_q'), 'autovacuum hears of what they delete');
 
+# They wait as other consumers do, so the sender wakes them.
+comes(q(SELECT waiters = 2 AND workers = 2 FROM once.stat_queues WHERE queue = 'q'), 'idle, both wait, and statistics tell');
+is(value(q(SELECT count(*), count(DISTINCT c.pid) FROM once.consumers c JOIN once.workers w ON c.pid = ANY (w.pids) WHERE c.queue = 'q' AND what = 'waiting' AND messages = 0)),
+	'2|2', 'each by its process');
+
 # Errors
 value(q(SELECT once.send('q', '{"do": "fail"}')));
 comes(q(SELECT failed = 3 AND last_error = 'P0001: no such order' AND last_error_at > now() - '1 min'::interval FROM once.workers), 'what fails is counted and told');

@@ -33,13 +33,16 @@ sub start_client
 	my ($statement, $state, $point) = @_;
 	my $client = { output => '' };
 
-	local $ENV{PGAPPNAME} = 'waiter';
-	local $ENV{PGOPTIONS} = $point ? "-c once.debug_point=$point" : '';
-	$client->{run} = IPC::Run::start([ 'psql', '-XAtq', '-v', 'VERBOSITY=sqlstate', '-d', $node->connstr('postgres'), '-c', $statement ],
-		'<', \undef, '>&', \$client->{output}, IPC::Run::timeout(120));
+	{
+		# The sessions that look for it must not have its name.
+		local $ENV{PGAPPNAME} = 'waiter';
+		local $ENV{PGOPTIONS} = $point ? "-c once.debug_point=$point" : '';
+		$client->{run} = IPC::Run::start([ 'psql', '-XAtq', '-v', 'VERBOSITY=sqlstate', '-d', $node->connstr('postgres'), '-c', $statement ],
+			'<', \undef, '>&', \$client->{output}, IPC::Run::timeout(120));
+	}
 	$node->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_stat_activity WHERE application_name = 'waiter' AND $state")
 	  or die 'nobody waits';
-	$client->{backend} = value("SELECT pid FROM pg_stat_activity WHERE application_name = 'waiter' AND pid <> pg_backend_pid()");
+	$client->{backend} = value("SELECT pid FROM pg_stat_activity WHERE application_name = 'waiter'");
 	return $client;
 }
 
@@ -149,9 +152,9 @@ for my $verb (sort keys %waiting)
 }
 
 # The same if the server cancels the call by itself
-my $client = start_client("SET statement_timeout = '1 h'; SET statement_timeout = '300 ms'; $waiting{lease}", $asleep);
+my $client = start_client("SET statement_timeout = '3 s'; $waiting{lease}", $asleep);
 kill 'STOP', $client->{backend};
-value("SELECT once.send('q', '1'), pg_sleep(0.5)");
+value("SELECT once.send('q', '1'), pg_sleep(3.1)");
 kill 'CONT', $client->{backend};
 is(finish_client($client), 'ERROR:  57014', 'statement_timeout ends the call');
 is_untouched('statement_timeout');

@@ -53,6 +53,26 @@ once_arg_bool(FunctionCallInfo fcinfo, int argno, const char *name)
 }
 
 /*
+ * once_arg_int returns an integer argument.  It raises an error if the argument
+ * is NULL or out of range.
+ */
+int
+once_arg_int(FunctionCallInfo fcinfo, int argno, const char *name, int min, int max)
+{
+	int			value;
+
+	if (PG_ARGISNULL(argno))
+		once_arg_refuse_null(name);
+	value = PG_GETARG_INT32(argno);
+	if (value < min || value > max)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must be between %d and %d", name, min, max),
+				 errdetail("The value given is %d.", value)));
+	return value;
+}
+
+/*
  * once_arg_array returns an argument that is a list of elements of a type: an array of
  * one dimension, or an empty one.  NULL is read as an empty one, because array_agg()
  * returns NULL for no rows.  The elements are not checked.

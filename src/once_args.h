@@ -15,6 +15,7 @@
 
 extern void once_check_name(const char *what, const char *name);
 extern bool once_arg_bool(FunctionCallInfo fcinfo, int argno, const char *name);
+extern int	once_arg_int(FunctionCallInfo fcinfo, int argno, const char *name, int min, int max);
 extern ArrayType *once_arg_array(FunctionCallInfo fcinfo, int argno, const char *name, Oid type);
 extern char *once_arg_role(FunctionCallInfo fcinfo, int argno);
 extern int64 once_interval_usec(const Interval *interval);

@@ -42,17 +42,7 @@ once_queue_arg_name(FunctionCallInfo fcinfo, int argno)
 int
 once_queue_arg_max_messages(FunctionCallInfo fcinfo, int argno)
 {
-	int32		max;
-
-	if (PG_ARGISNULL(argno))
-		once_arg_refuse_null("max_messages");
-	max = PG_GETARG_INT32(argno);
-	if (max < 1 || max > ONCE_MAX_MESSAGES)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("max_messages must be between 1 and %d", ONCE_MAX_MESSAGES),
-				 errdetail("The value given is %d.", max)));
-	return max;
+	return once_arg_int(fcinfo, argno, "max_messages", 1, ONCE_MAX_MESSAGES);
 }
 
 /*
@@ -61,17 +51,7 @@ once_queue_arg_max_messages(FunctionCallInfo fcinfo, int argno)
 int
 once_queue_arg_priority(FunctionCallInfo fcinfo, int argno)
 {
-	int32		priority;
-
-	if (PG_ARGISNULL(argno))
-		once_arg_refuse_null("priority");
-	priority = PG_GETARG_INT32(argno);
-	if (priority < 0 || priority > QAM_MAX_PRIORITY)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("priority must be between 0 and %d", QAM_MAX_PRIORITY),
-				 errdetail("The value given is %d.", priority)));
-	return priority;
+	return once_arg_int(fcinfo, argno, "priority", 0, QAM_MAX_PRIORITY);
 }
 
 /*

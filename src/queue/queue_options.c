@@ -149,13 +149,7 @@ set_option(FunctionCallInfo fcinfo, int argno, Option option, OnceOptions *optio
 	switch (option)
 	{
 		case OPTION_MAX_ATTEMPTS:
-			options->max_attempts = PG_GETARG_INT32(argno);
-			if (options->max_attempts < 1 ||
-				options->max_attempts > ONCE_MAX_MAX_ATTEMPTS)
-				ereport(ERROR,
-						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						 errmsg("%s must be between 1 and %d", name, ONCE_MAX_MAX_ATTEMPTS),
-						 errdetail("The value given is %d.", options->max_attempts)));
+			options->max_attempts = once_arg_int(fcinfo, argno, name, 1, ONCE_MAX_MAX_ATTEMPTS);
 			break;
 		case OPTION_RETRY_DELAY:
 			(void) once_queue_arg_delay(fcinfo, argno, name, ONCE_MAX_DELAY_DAYS);

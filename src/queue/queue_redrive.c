@@ -18,6 +18,7 @@
 #include "meta/meta_dead.h"
 #include "meta/meta_letters.h"
 #include "miscadmin.h"
+#include "once_args.h"
 #include "qam/qam.h"
 #include "queue/queue_args.h"
 #include "queue/queue_insert.h"
@@ -87,14 +88,7 @@ once_redrive(PG_FUNCTION_ARGS)
 	int64		max = PG_INT64_MAX;
 
 	if (!PG_ARGISNULL(1))
-	{
-		max = PG_GETARG_INT32(1);
-		if (max < 1)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("max_messages must be between 1 and %d", PG_INT32_MAX),
-					 errdetail("The value given is %d.", (int) max)));
-	}
+		max = once_arg_int(fcinfo, 1, "max_messages", 1, PG_INT32_MAX);
 	PG_RETURN_INT64(redrive(name, max, NULL));
 }
 

@@ -52,7 +52,6 @@ PG_FUNCTION_INFO_V1(once_worker_figures);
 
 static char *arg_name(FunctionCallInfo fcinfo);
 static void check_role(void);
-static int	arg_concurrency(FunctionCallInfo fcinfo, int argno);
 static void check_room(Relation rel, int concurrency);
 static Relation open_locked(const char *name, const char *verb);
 static HeapTuple find_own(Relation rel, const char *name);
@@ -79,7 +78,7 @@ once_create_worker(PG_FUNCTION_ARGS)
 
 	if (PG_ARGISNULL(2))
 		once_arg_refuse_null("handler");
-	concurrency = arg_concurrency(fcinfo, 3);
+	concurrency = once_arg_int(fcinfo, 3, "concurrency", 1, MAX_PARALLEL_WORKER_LIMIT);
 	max_messages = once_queue_arg_max_messages(fcinfo, 4);
 	once_handler_look_up(&handler, PG_GETARG_OID(2));
 	once_queue_open(&queue, queue_name, ONCE_TO_CONSUME, "once.create_worker()");
@@ -183,22 +182,6 @@ check_role(void)
 				 errmsg("role \"%s\" is not permitted to log in",
 						GetUserNameFromId(GetUserId(), false)),
 				 errdetail("A worker is a session of the role that creates it.")));
-}
-
-static int
-arg_concurrency(FunctionCallInfo fcinfo, int argno)
-{
-	int32		concurrency;
-
-	if (PG_ARGISNULL(argno))
-		once_arg_refuse_null("concurrency");
-	concurrency = PG_GETARG_INT32(argno);
-	if (concurrency < 1 || concurrency > MAX_PARALLEL_WORKER_LIMIT)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("concurrency must be between 1 and %d", MAX_PARALLEL_WORKER_LIMIT),
-				 errdetail("The value given is %d.", concurrency)));
-	return concurrency;
 }
 
 /*

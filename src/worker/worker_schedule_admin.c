@@ -153,14 +153,7 @@ once_next_runs(PG_FUNCTION_ARGS)
 
 	once_cron_parse(&due.cron, arg_text(fcinfo, 0, "cron"));
 	due.timezone = once_cron_timezone(arg_text(fcinfo, 1, "timezone"));
-	if (PG_ARGISNULL(2))
-		once_arg_refuse_null("n");
-	n = PG_GETARG_INT32(2);
-	if (n < 0 || n > MAX_RUNS)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("n must be between 0 and %d", MAX_RUNS),
-				 errdetail("The value given is %d.", n)));
+	n = once_arg_int(fcinfo, 2, "n", 0, MAX_RUNS);
 	if (!PG_ARGISNULL(3))
 		at = PG_GETARG_TIMESTAMPTZ(3);
 	if (TIMESTAMP_NOT_FINITE(at))

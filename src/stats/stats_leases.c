@@ -16,9 +16,9 @@
 #include "pg_once.h"
 
 #include "miscadmin.h"
+#include "once_shmem.h"
 #include "stats/stats.h"
 #include "stats/stats_leases.h"
-#include "stats/stats_memory.h"
 #include "storage/ipc.h"
 #include "storage/proc.h"
 #include "storage/spin.h"
@@ -38,7 +38,8 @@ static LeasesShown *shown = NULL;
 static OnceLeases *last = NULL; /* the one used last */
 static bool exit_registered = false;
 
-static void init_memory(void *memory, int n);
+static Size shown_size(void);
+static void attach(void *memory, LWLock *lock, bool made);
 static OnceLeases *find_mine(Oid relid, bool make);
 static void show_none(int code, Datum arg);
 
@@ -48,7 +49,11 @@ static void show_none(int code, Datum arg);
 void
 once_stats_leases_init(void)
 {
-	once_stats_memory_add(LEASES_NAME, sizeof(LeasesShown), (void **) &shown, init_memory);
+	static const OnceShmem piece = {
+		.name = LEASES_NAME,.size = shown_size,.attach = attach
+	};
+
+	once_shmem_add(&piece);
 }
 
 /*
@@ -132,14 +137,21 @@ once_stats_leases_read(Oid relid, void (*each) (void *arg, int pid, const OnceLe
 	}
 }
 
-static void
-init_memory(void *memory, int n)
+/* Each backend has a place, by the number of its PGPROC. */
+static Size
+shown_size(void)
 {
-	LeasesShown *all = memory;
+	return mul_size(MaxBackends, sizeof(LeasesShown));
+}
+
+static void
+attach(void *memory, LWLock *lock, bool made)
+{
 	int			b;
 
-	for (b = 0; b < n; b++)
-		SpinLockInit(&all[b].mutex);
+	shown = memory;
+	for (b = 0; made && b < MaxBackends; b++)
+		SpinLockInit(&shown[b].mutex);
 }
 
 /*

@@ -16,8 +16,8 @@
 
 #include "access/xact.h"
 #include "miscadmin.h"
+#include "once_shmem.h"
 #include "stats/stats.h"
-#include "stats/stats_memory.h"
 #include "stats/stats_progress.h"
 #include "storage/ipc.h"
 #include "storage/proc.h"
@@ -36,7 +36,8 @@ static ProgressShown *shown = NULL;
 static bool showing = false;
 static bool callbacks_registered = false;
 
-static void init_memory(void *memory, int n);
+static Size shown_size(void);
+static void attach(void *memory, LWLock *lock, bool made);
 static void progress_xact_callback(XactEvent event, void *arg);
 static void show_none(int code, Datum arg);
 
@@ -46,7 +47,11 @@ static void show_none(int code, Datum arg);
 void
 once_stats_progress_init(void)
 {
-	once_stats_memory_add(PROGRESS_NAME, sizeof(ProgressShown), (void **) &shown, init_memory);
+	static const OnceShmem piece = {
+		.name = PROGRESS_NAME,.size = shown_size,.attach = attach
+	};
+
+	once_shmem_add(&piece);
 }
 
 /*
@@ -125,14 +130,21 @@ once_stats_progress_read(void (*each) (void *arg, const OnceProgress *progress),
 	}
 }
 
-static void
-init_memory(void *memory, int n)
+/* Each backend has a place, by the number of its PGPROC. */
+static Size
+shown_size(void)
 {
-	ProgressShown *all = memory;
+	return mul_size(MaxBackends, sizeof(ProgressShown));
+}
+
+static void
+attach(void *memory, LWLock *lock, bool made)
+{
 	int			b;
 
-	for (b = 0; b < n; b++)
-		SpinLockInit(&all[b].mutex);
+	shown = memory;
+	for (b = 0; made && b < MaxBackends; b++)
+		SpinLockInit(&shown[b].mutex);
 }
 
 /*

@@ -15,6 +15,7 @@
 
 #include "miscadmin.h"
 #include "once_debug.h"
+#include "once_shmem.h"
 #include "pgstat.h"
 #include "port/pg_crc32c.h"
 #include "stats/stats_table.h"
@@ -74,11 +75,10 @@ int			once_stats_max_queues = ONCE_STATS_MAX_QUEUES;
 
 static StatsShared *shared = NULL;
 static HTAB *entries = NULL;
-static shmem_request_hook_type next_shmem_request_hook = NULL;
-static shmem_startup_hook_type next_shmem_startup_hook = NULL;
 
-static void request_memory(void);
-static void make_at_startup(void);
+static Size shared_size(void);
+static Size entries_size(void);
+static void attach(void *memory, LWLock *lock, bool made);
 static OnceStatsEntry *find(Oid database, Oid relid);
 static OnceStatsEntry *find_or_make(Oid relid);
 static void remove_entry(OnceStatsEntry *entry);
@@ -100,12 +100,11 @@ static bool read_part(FILE *file, void *data, size_t size, pg_crc32c *crc);
 void
 once_stats_table_init(void)
 {
-	if (!process_shared_preload_libraries_in_progress)
-		return;
-	next_shmem_request_hook = shmem_request_hook;
-	shmem_request_hook = request_memory;
-	next_shmem_startup_hook = shmem_startup_hook;
-	shmem_startup_hook = make_at_startup;
+	static const OnceShmem piece = {
+		.name = STATS_NAME,.size = shared_size,.more = entries_size,.lock = true,.attach = attach
+	};
+
+	once_shmem_add(&piece);
 }
 
 /*
@@ -256,46 +255,39 @@ once_stats_table_list(int *n)
 	return relids;
 }
 
-static void
-request_memory(void)
+static Size
+shared_size(void)
 {
-	if (next_shmem_request_hook != NULL)
-		next_shmem_request_hook();
-	RequestAddinShmemSpace(add_size(MAXALIGN(sizeof(StatsShared)),
-									hash_estimate_size(once_stats_max_queues,
-													   sizeof(OnceStatsEntry))));
-	RequestNamedLWLockTranche(STATS_NAME, 1);
+	return sizeof(StatsShared);
+}
+
+static Size
+entries_size(void)
+{
+	return hash_estimate_size(once_stats_max_queues, sizeof(OnceStatsEntry));
 }
 
 /*
- * make_at_startup makes the table, or finds it.  The postmaster also loads the
- * file and sees to it that one is written at the end.
+ * attach makes the table, or finds it.  The postmaster also loads the file and
+ * sees to it that one is written at the end.
  */
 static void
-make_at_startup(void)
+attach(void *memory, LWLock *lock, bool made)
 {
 	HASHCTL		ctl = {.keysize = sizeof(StatsKey),.entrysize = sizeof(OnceStatsEntry)};
-	bool		found;
 
-	if (next_shmem_startup_hook != NULL)
-		next_shmem_startup_hook();
-	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	shared = ShmemInitStruct(STATS_NAME, sizeof(StatsShared), &found);
-	if (!found)
-	{
-		shared->lock = &GetNamedLWLockTranche(STATS_NAME)->lock;
-		shared->since = GetCurrentTimestamp();
-		pg_atomic_init_flag(&shared->told_full);
-	}
+	shared = memory;
 	entries = ShmemInitHash("pg_once statistics of queues", once_stats_max_queues,
 							once_stats_max_queues, &ctl, HASH_ELEM | HASH_BLOBS);
-	LWLockRelease(AddinShmemInitLock);
 	once_stats_on = true;
-
 	if (!IsUnderPostmaster)
 		on_shmem_exit(store_counters, (Datum) 0);
-	if (!found)
-		restore_counters();
+	if (!made)
+		return;
+	shared->lock = lock;
+	shared->since = GetCurrentTimestamp();
+	pg_atomic_init_flag(&shared->told_full);
+	restore_counters();
 }
 
 /*

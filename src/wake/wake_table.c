@@ -20,12 +20,12 @@
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "once_debug.h"
+#include "once_shmem.h"
 #include "port/atomics.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/lwlock.h"
 #include "storage/proc.h"
-#include "storage/shmem.h"
 #include "storage/spin.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
@@ -88,15 +88,12 @@ typedef struct WakeTable
 int			once_wake_fallback = ONCE_WAKE_FALLBACK;
 
 static WakeTable *table = NULL;
-static shmem_request_hook_type next_shmem_request_hook = NULL;
-static shmem_startup_hook_type next_shmem_startup_hook = NULL;
 
 static int	count_entries(void);
 static Size prepared_offset(void);
 static Size table_size(void);
 static void init_table(void *memory);
-static void request_memory(void);
-static void make_at_startup(void);
+static void attach(void *memory, LWLock *lock, bool made);
 static WakeTable *attach_segment(void);
 static WakePrepared *prepared_array(void);
 static WakePartition *partition_of(Oid database, Oid relid);
@@ -119,12 +116,11 @@ waits_for(const WakeEntry *entry, Oid relid)
 void
 once_wake_table_init(void)
 {
-	if (!process_shared_preload_libraries_in_progress)
-		return;
-	next_shmem_request_hook = shmem_request_hook;
-	shmem_request_hook = request_memory;
-	next_shmem_startup_hook = shmem_startup_hook;
-	shmem_startup_hook = make_at_startup;
+	static const OnceShmem piece = {
+		.name = WAKE_NAME,.size = table_size,.attach = attach
+	};
+
+	once_shmem_add(&piece);
 }
 
 /*
@@ -571,25 +567,11 @@ init_table(void *memory)
 }
 
 static void
-request_memory(void)
+attach(void *memory, LWLock *lock, bool made)
 {
-	if (next_shmem_request_hook != NULL)
-		next_shmem_request_hook();
-	RequestAddinShmemSpace(table_size());
-}
-
-static void
-make_at_startup(void)
-{
-	bool		found;
-
-	if (next_shmem_startup_hook != NULL)
-		next_shmem_startup_hook();
-	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	table = ShmemInitStruct(WAKE_NAME, table_size(), &found);
-	if (!found)
-		init_table(table);
-	LWLockRelease(AddinShmemInitLock);
+	table = memory;
+	if (made)
+		init_table(memory);
 	LWLockRegisterTranche(table->tranche, WAKE_NAME);
 }
 

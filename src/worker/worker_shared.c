@@ -13,23 +13,17 @@
 
 #include "access/xact.h"
 #include "miscadmin.h"
-#include "storage/ipc.h"
-#include "storage/shmem.h"
+#include "once_shmem.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 #include "worker/worker_shared.h"
 
-#define NAME	"pg_once workers"
-
 OnceShared *once_shared = NULL;
 
-static shmem_request_hook_type next_shmem_request_hook = NULL;
-static shmem_startup_hook_type next_shmem_startup_hook = NULL;
 static bool poke_at_commit = false;
 
 static Size shared_size(void);
-static void request_memory(void);
-static void make_memory(void);
+static void attach(void *memory, LWLock *lock, bool made);
 static void at_end_of_transaction(XactEvent event, void *arg);
 
 /*
@@ -38,13 +32,12 @@ static void at_end_of_transaction(XactEvent event, void *arg);
 void
 once_shared_init(void)
 {
-	if (!process_shared_preload_libraries_in_progress)
-		return;
-	next_shmem_request_hook = shmem_request_hook;
-	shmem_request_hook = request_memory;
-	next_shmem_startup_hook = shmem_startup_hook;
-	shmem_startup_hook = make_memory;
-	RegisterXactCallback(at_end_of_transaction, NULL);
+	static const OnceShmem piece = {
+		.name = "pg_once workers",.size = shared_size,.lock = true,.attach = attach
+	};
+
+	if (once_shmem_add(&piece))
+		RegisterXactCallback(at_end_of_transaction, NULL);
 }
 
 static Size
@@ -55,31 +48,14 @@ shared_size(void)
 }
 
 static void
-request_memory(void)
+attach(void *memory, LWLock *lock, bool made)
 {
-	if (next_shmem_request_hook != NULL)
-		next_shmem_request_hook();
-	RequestAddinShmemSpace(shared_size());
-	RequestNamedLWLockTranche(NAME, 1);
-}
-
-static void
-make_memory(void)
-{
-	bool		found;
-
-	if (next_shmem_startup_hook != NULL)
-		next_shmem_startup_hook();
-	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	once_shared = ShmemInitStruct(NAME, shared_size(), &found);
-	if (!found)
-	{
-		memset(once_shared, 0, shared_size());
-		once_shared->nconsumers = max_worker_processes;
-		once_shared->lock = &GetNamedLWLockTranche(NAME)->lock;
-		once_shared->started_at = GetCurrentTimestamp();
-	}
-	LWLockRelease(AddinShmemInitLock);
+	once_shared = memory;
+	if (!made)
+		return;
+	once_shared->nconsumers = max_worker_processes;
+	once_shared->lock = lock;
+	once_shared->started_at = GetCurrentTimestamp();
 }
 
 /*

@@ -31,6 +31,9 @@ typedef struct QamAlong
 	QamAlongNext next;
 } QamAlong;
 
+/* Where to go on in a lane or list, after a link has led to another page */
+typedef QamLink (*FindWay) (Relation index, int list, QamLink *pred, const QamLink *failed);
+
 /*
  * Look at the page that a link leads to, and set *link to the next page.  A
  * page whose number is less than "from" was looked at before, and is only
@@ -64,19 +67,19 @@ look_at_link(QamAlong *along, int lane, QamLink *link, uint64 *from)
 }
 
 /*
- * Look along a lane.
+ * Look along a list from a link on.  Returns the link at which this has ended,
+ * and in *pred the link of the last page that was looked at.
  *
  * A page may be used again while we are on our way.  Then the way has to be
- * found again, perhaps from the beginning of the lane, so messages may be
+ * found again, perhaps from the beginning of the list, so messages may be
  * missed.  Numbers grow along a list, so no page is looked at twice.
  */
-static void
-look_along_lane(QamAlong *along, int lane, const QamMetaData *meta)
+static QamLink
+look_along(QamAlong *along, int lane, int list, QamLink link, FindWay find_way, QamLink *pred)
 {
-	QamLink		link = meta->lanes[lane].head;
-	QamLink		pred = qam_no_link();
 	uint64		from = 0;
 
+	*pred = qam_no_link();
 	along->next = QAM_ALONG_ON;
 	while (QamLinkIsValid(&link) && along->next == QAM_ALONG_ON)
 	{
@@ -84,37 +87,37 @@ look_along_lane(QamAlong *along, int lane, const QamMetaData *meta)
 
 		CHECK_FOR_INTERRUPTS();
 		if (look_at_link(along, lane, &link, &from))
-			pred = here;
+			*pred = here;
 		else
-			link = qam_lane_find_way(along->index, lane, &pred, &here);
+			link = find_way(along->index, list, pred, &here);
 	}
-	if (!QamLinkIsValid(&link))
+	return link;
+}
+
+static void
+look_along_lane(QamAlong *along, int lane, const QamMetaData *meta)
+{
+	QamLink		pred;
+	QamLink		end = look_along(along, lane, lane, meta->lanes[lane].head,
+								 qam_lane_find_way, &pred);
+
+	if (!QamLinkIsValid(&end))
 		qam_lane_ended(along->index, lane, meta, &pred);
 }
 
 /*
- * Look along a list of the schedule.  Messages that move to another list
- * meanwhile may be missed, or be met there.
+ * Messages that move to another list of the schedule meanwhile may be missed, or
+ * be met there.
  */
 static void
 look_along_list(QamAlong *along, int list)
 {
-	QamLink		link = qam_schedule_head(along->index, list);
-	QamLink		pred = qam_no_link();
-	uint64		from = 0;
+	QamLink		pred;
+	QamLink		end = look_along(along, QAM_SCHEDULED, list,
+								 qam_schedule_head(along->index, list),
+								 qam_schedule_find_way, &pred);
 
-	along->next = QAM_ALONG_ON;
-	while (QamLinkIsValid(&link) && along->next == QAM_ALONG_ON)
-	{
-		QamLink		here = link;
-
-		CHECK_FOR_INTERRUPTS();
-		if (look_at_link(along, QAM_SCHEDULED, &link, &from))
-			pred = here;
-		else
-			link = qam_schedule_find_way(along->index, list, &pred, &here);
-	}
-	if (QamLinkIsValid(&pred) && !QamLinkIsValid(&link))
+	if (QamLinkIsValid(&pred) && !QamLinkIsValid(&end))
 		qam_schedule_ended(along->index, list, &pred);
 }
 

@@ -117,3 +117,18 @@ DROP FUNCTION place_order;
 SELECT payload FROM once.pop('s', 10);
 SELECT * FROM once.check('s', true);
 SELECT once.drop_queue('s');
+
+-- A procedure that commits is one statement, however long it runs: there, messages have the time of their transaction, by whatever path.
+SELECT once.create_queue('p');
+DO $$ BEGIN
+  PERFORM pg_sleep(0.01);
+  COMMIT;
+  ASSERT now() > statement_timestamp();
+  PERFORM once.send('p', '1', ttl => '1 h');
+  PERFORM once.send_batch('p', ARRAY['2', '3']::jsonb[]);
+  INSERT INTO once.q_p (payload) VALUES ('4');
+  ASSERT (SELECT count(*) = 4 AND bool_and(enqueued_at = now()) FROM once.q_p);
+  ASSERT (SELECT count(*) = 1 AND bool_and(expires_at = now() + '1 h') FROM once.q_p WHERE expires_at IS NOT NULL);
+END $$;
+SELECT count(*) FROM once.q_p;
+SELECT once.drop_queue('p');

@@ -370,6 +370,36 @@ meta_fill_options(Relation heap, OnceMeta *meta)
 }
 
 /*
+ * meta_default_as_made tells whether a column has the default of enqueued_at,
+ * which once_insert_time computes:  GREATEST(statement_timestamp(), now()), or in
+ * queues that 0.1.0 made, statement_timestamp().
+ */
+static bool
+meta_default_as_made(Relation heap, AttrNumber attno)
+{
+	static const Oid made[] = {F_STATEMENT_TIMESTAMP, F_NOW};
+	Node	   *expr = build_column_default(heap, attno);
+	List	   *args;
+	ListCell   *lc;
+
+	if (expr != NULL && IsA(expr, MinMaxExpr) && ((MinMaxExpr *) expr)->op == IS_GREATEST)
+		args = ((MinMaxExpr *) expr)->args;
+	else
+		args = list_make1(expr);
+	if (list_length(args) > lengthof(made))
+		return false;
+	foreach(lc, args)
+	{
+		Node	   *arg = lfirst(lc);
+
+		if (arg == NULL || !IsA(arg, FuncExpr) ||
+			((FuncExpr *) arg)->funcid != made[foreach_current_index(lc)])
+			return false;
+	}
+	return true;
+}
+
+/*
  * meta_columns_as_made tells whether the table has exactly the columns that
  * create_queue gives it, and nothing that only the executor handles: checks,
  * generated values, other defaults than ours, further NOT NULLs.
@@ -403,14 +433,9 @@ meta_columns_as_made(Relation heap)
 		 * The verbs give values to all columns.  This one must have the
 		 * default that they fill in for it.
 		 */
-		if (i == ONCE_COL_ENQUEUED_AT)
-		{
-			Node	   *expr = att->atthasdef ? build_column_default(heap, i + 1) : NULL;
-
-			if (expr == NULL || !IsA(expr, FuncExpr) ||
-				((FuncExpr *) expr)->funcid != F_STATEMENT_TIMESTAMP)
-				return false;
-		}
+		if (i == ONCE_COL_ENQUEUED_AT &&
+			!(att->atthasdef && meta_default_as_made(heap, i + 1)))
+			return false;
 	}
 	return true;
 }

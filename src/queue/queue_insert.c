@@ -81,6 +81,18 @@ once_insert_rows(OnceQueue *queue, OnceNewRows *batch)
 }
 
 /*
+ * once_insert_time returns the time at which messages are sent: the start of the
+ * statement.  A procedure that commits is one statement, however long it runs, so
+ * there it is the start of the transaction.  The column's default is the same (see
+ * meta_default_as_made).
+ */
+TimestampTz
+once_insert_time(void)
+{
+	return Max(GetCurrentStatementStartTimestamp(), GetCurrentTransactionStartTimestamp());
+}
+
+/*
  * insert_fast stores rows without the executor.  It uses the same lock modes,
  * the same order (heap, then indexes) and the same uniqueness checks as the
  * executor.
@@ -93,7 +105,7 @@ insert_fast(OnceQueue *queue, const OnceNewRows *batch)
 
 	ins.queue = queue;
 	ins.batch = batch;
-	ins.enqueued_at = GetCurrentStatementStartTimestamp();
+	ins.enqueued_at = once_insert_time();
 	ins.cid = GetCurrentCommandId(true);
 	open_indexes(&ins);
 

@@ -10,6 +10,7 @@
 
 #include "queue/queue_row.h"
 
+extern TimestampTz once_insert_time(void);
 extern void once_insert_rows(OnceQueue *queue, OnceNewRows *batch);
 
 #endif							/* QUEUE_INSERT_H */

@@ -15,6 +15,7 @@
 #include "once_args.h"
 #include "queue/queue_args.h"
 #include "queue/queue_dedup.h"
+#include "queue/queue_insert.h"
 #include "queue/queue_open.h"
 #include "queue/queue_row.h"
 #include "utils/array.h"
@@ -237,7 +238,7 @@ arg_expires_at(FunctionCallInfo fcinfo, TimestampTz deliver_at)
 	if (PG_ARGISNULL(ARG_TTL))
 		return DT_NOBEGIN;
 	ttl = once_arg_span(fcinfo, ARG_TTL, "ttl", 0, NULL);
-	if (pg_add_s64_overflow(Max(deliver_at, GetCurrentStatementStartTimestamp()),
+	if (pg_add_s64_overflow(Max(deliver_at, once_insert_time()),
 							ttl, &expires_at) ||
 		!IS_VALID_TIMESTAMP(expires_at))
 		ereport(ERROR,

@@ -208,7 +208,9 @@ sleep_until_woken(OnceWait *wait, const TimestampTz *times)
 		int64		left = (until - elapsed(wait) + 999) / 1000;
 		TimestampTz look_at;
 
-		ResetLatch(MyLatch);
+		/* A light sleeper may have been called before it came here */
+		if (!wait->light)
+			ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 		if (left <= 0 || once_wake_is_woken(wait->waiter, &look_at))
 			break;
@@ -217,7 +219,10 @@ sleep_until_woken(OnceWait *wait, const TimestampTz *times)
 			break;
 		sleep_for(left);
 		if (wait->light)
+		{
+			ResetLatch(MyLatch);
 			break;
+		}
 	}
 }
 

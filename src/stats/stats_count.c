@@ -81,6 +81,7 @@ static void no_latencies(OnceLatencies *latencies);
 static void add_bucket(OnceLatencies *latencies, int bucket, uint32 n);
 static void flush(bool committed);
 static void flush_queue(StatsQueue *queue, bool committed);
+static bool has_counted(const StatsQueue *queue);
 static void add_level(StatsLevel *into, const StatsLevel *from);
 static void level_commit(int nest_level);
 static void level_abort(int nest_level);
@@ -275,13 +276,32 @@ flush_queue(StatsQueue *queue, bool committed)
 		memcpy(queue->counts, queue->top.counts, sizeof(queue->top.counts));
 	else
 		no_latencies(&queue->top.latencies);
-	once_stats_table_add(queue->relid, &queue->entry, queue->counts, &queue->top.latencies);
+
+	/* What was rolled back may have been the table itself */
+	once_stats_table_add(queue->relid, &queue->entry, queue->counts, &queue->top.latencies,
+						 committed && has_counted(queue));
 
 	memset(queue->counts, 0, sizeof(queue->counts));
 	memset(queue->top.counts, 0, sizeof(queue->top.counts));
 	no_latencies(&queue->top.latencies);
 	queue->level = &queue->top;
 	queue->in_use = false;
+}
+
+/*
+ * has_counted tells whether anything has been counted that was not rolled back.
+ */
+static bool
+has_counted(const StatsQueue *queue)
+{
+	int			i;
+
+	for (i = 0; i < ONCE_NCOUNTERS; i++)
+	{
+		if (queue->counts[i] > 0)
+			return true;
+	}
+	return false;
 }
 
 static void

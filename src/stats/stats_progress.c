@@ -34,11 +34,14 @@ typedef struct ProgressShown
 
 static ProgressShown *shown = NULL;
 static bool showing = false;
+static int	nest_level;			/* of the transaction in which that began */
 static bool callbacks_registered = false;
 
 static Size shown_size(void);
 static void attach(void *memory, LWLock *lock, bool made);
 static void progress_xact_callback(XactEvent event, void *arg);
+static void progress_subxact_callback(SubXactEvent event, SubTransactionId mySubid,
+									  SubTransactionId parentSubid, void *arg);
 static void show_none(int code, Datum arg);
 
 /*
@@ -68,11 +71,13 @@ once_stats_progress_begin(Oid relid, const char *work, int64 total)
 	if (!callbacks_registered)
 	{
 		RegisterXactCallback(progress_xact_callback, NULL);
+		RegisterSubXactCallback(progress_subxact_callback, NULL);
 		on_shmem_exit(show_none, (Datum) 0);
 		callbacks_registered = true;
 	}
 	mine = &shown[once_my_procno()];
 	showing = true;
+	nest_level = GetCurrentTransactionNestLevel();
 	SpinLockAcquire(&mine->mutex);
 	mine->progress.pid = MyProcPid;
 	mine->progress.database = MyDatabaseId;
@@ -154,6 +159,15 @@ static void
 progress_xact_callback(XactEvent event, void *arg)
 {
 	if (event == XACT_EVENT_ABORT && showing)
+		show_none(0, (Datum) 0);
+}
+
+static void
+progress_subxact_callback(SubXactEvent event, SubTransactionId mySubid,
+						  SubTransactionId parentSubid, void *arg)
+{
+	if (event == SUBXACT_EVENT_ABORT_SUB && showing &&
+		nest_level >= GetCurrentTransactionNestLevel())
 		show_none(0, (Datum) 0);
 }
 

@@ -80,7 +80,7 @@ static Size shared_size(void);
 static Size entries_size(void);
 static void attach(void *memory, LWLock *lock, bool made);
 static OnceStatsEntry *find(Oid database, Oid relid);
-static OnceStatsEntry *find_or_make(Oid relid);
+static OnceStatsEntry *find_or_make(Oid relid, bool make);
 static void remove_entry(OnceStatsEntry *entry);
 static void init_entry(OnceStatsEntry *entry, TimestampTz since);
 static void read_entry(OnceStatsEntry *entry, OnceStats *stats);
@@ -111,8 +111,10 @@ once_stats_table_init(void)
  * once_stats_table_add adds to the counters of a queue.
  *
  * counts: by OnceCounter.  *known: the queue's entry if the caller remembers it,
- * or NULL; it is set for the next time.  An entry is removed only when the queue is dropped.  The
- * caller has, or had a moment ago, a lock on the queue's table that keeps it
+ * or NULL; it is set for the next time.  make: if the queue has no entry, it gets
+ * one; that is for tables that are known to exist.
+ *
+ * An entry is removed only when the queue is dropped.  The caller has, or had a moment ago, a lock on the queue's table that keeps it
  * from being dropped.  So the entry is used without a lock.  In the worst case
  * it was given to another queue just now, and that one's counters are a little
  * too high.
@@ -122,13 +124,13 @@ once_stats_table_init(void)
  */
 void
 once_stats_table_add(Oid relid, OnceStatsEntry **known, const int64 *counts,
-					 const OnceLatencies *latencies)
+					 const OnceLatencies *latencies, bool make)
 {
 	OnceStatsEntry *entry = *known;
 	int			i;
 
 	if (entry == NULL || entry->key.relid != relid || entry->key.database != MyDatabaseId)
-		entry = *known = find_or_make(relid);
+		entry = *known = find_or_make(relid, make);
 	if (entry == NULL)
 		return;
 	for (i = 0; i < ONCE_NCOUNTERS; i++)
@@ -192,7 +194,7 @@ once_stats_table_has(Oid database, Oid relid)
 void
 once_stats_table_reset(Oid relid)
 {
-	OnceStatsEntry *entry = find_or_make(relid);
+	OnceStatsEntry *entry = find_or_make(relid, true);
 
 	if (entry == NULL)
 		return;
@@ -303,10 +305,10 @@ find(Oid database, Oid relid)
 
 /*
  * find_or_make returns the entry of a queue of this database, or NULL if there
- * is no room for it.
+ * is none, and it is not to be made or there is no room for it.
  */
 static OnceStatsEntry *
-find_or_make(Oid relid)
+find_or_make(Oid relid, bool make)
 {
 	StatsKey	key = {MyDatabaseId, relid};
 	OnceStatsEntry *entry;
@@ -315,7 +317,7 @@ find_or_make(Oid relid)
 	LWLockAcquire(shared->lock, LW_SHARED);
 	entry = find(MyDatabaseId, relid);
 	LWLockRelease(shared->lock);
-	if (entry != NULL)
+	if (entry != NULL || !make)
 		return entry;
 
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
@@ -323,7 +325,7 @@ find_or_make(Oid relid)
 	if (hash_get_num_entries(entries) < once_stats_max_queues ||
 		find(MyDatabaseId, relid) != NULL)
 		entry = hash_search(entries, &key, HASH_ENTER_NULL, &found);
-	if (!found)
+	if (entry != NULL && !found)
 		init_entry(entry, shared->since);
 	LWLockRelease(shared->lock);
 	if (entry == NULL)

@@ -32,7 +32,7 @@ typedef struct OnceStatsEntry OnceStatsEntry;
 
 extern void once_stats_table_init(void);
 extern void once_stats_table_add(Oid relid, OnceStatsEntry **known, const int64 *counts,
-								 const OnceLatencies *latencies);
+								 const OnceLatencies *latencies, bool make);
 extern bool once_stats_table_read(Oid relid, OnceStats *stats);
 extern bool once_stats_table_has(Oid database, Oid relid);
 extern void once_stats_table_reset(Oid relid);

@@ -169,8 +169,8 @@ shorten_pauses(void)
 }
 
 /*
- * look_for_databases brings the list of databases up to date, and forgets passes,
- * sessions and records that are gone.
+ * look_for_databases brings the list of databases up to date, forgets passes,
+ * sessions and records that are gone, and stops the workers of databases that are closed.
  */
 static void
 look_for_databases(void)
@@ -212,6 +212,15 @@ look_for_databases(void)
 		if (OidIsValid(once_shared->records[i].database) &&
 			once_shared_database(once_shared->records[i].database, false) == NULL)
 			once_shared->records[i].database = InvalidOid;
+
+	/* No pass comes to a closed database, so it cannot stop them there */
+	for (i = 0; i < once_shared->nconsumers; i++)
+	{
+		OnceConsumer *consumer = &once_shared->consumers[i];
+
+		if (consumer->used && !consumer->stop && !list_member_oid(oids, consumer->database))
+			once_shared_stop(consumer);
+	}
 	LWLockRelease(once_shared->lock);
 	list_free(oids);
 

@@ -88,8 +88,8 @@ once_pass_main(Datum arg)
 }
 
 /*
- * begin notes that the pass has begun.  If a command needs the database for itself, it
- * ends the process instead.
+ * begin notes that the pass has begun.  If a command needs the database for itself, or
+ * another pass is there as this one was given up, it ends the process instead.
  */
 static void
 begin(Oid oid)
@@ -100,7 +100,7 @@ begin(Oid oid)
 	before_shmem_exit(at_exit, ObjectIdGetDatum(oid));
 	LWLockAcquire(once_shared->lock, LW_EXCLUSIVE);
 	database = once_shared_database(oid, false);
-	unwanted = database == NULL || database->held_by != 0;
+	unwanted = database == NULL || database->held_by != 0 || database->pid != 0;
 	if (!unwanted)
 	{
 		database->busy = true;
@@ -131,12 +131,14 @@ adjust_settings(void)
 		{"default_transaction_deferrable", "off"},
 		{"lock_timeout", "0"},
 		{"idle_in_transaction_session_timeout", "0"},
+		{"transaction_timeout", "0"},	/* since 17 */
 		{"row_security", "on"}
 	};
 	int			i;
 
 	for (i = 0; i < lengthof(overrides); i++)
-		SetConfigOption(overrides[i].name, overrides[i].value, PGC_SUSET, PGC_S_OVERRIDE);
+		if (GetConfigOption(overrides[i].name, true, false) != NULL)
+			SetConfigOption(overrides[i].name, overrides[i].value, PGC_SUSET, PGC_S_OVERRIDE);
 	if (synchronous_commit > SYNCHRONOUS_COMMIT_LOCAL_FLUSH)
 		SetConfigOption("synchronous_commit", "local", PGC_SUSET, PGC_S_OVERRIDE);
 }

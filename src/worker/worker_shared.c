@@ -125,6 +125,18 @@ once_shared_wake_launcher(void)
 }
 
 /*
+ * once_shared_stop makes a process of a worker end after its transaction.  The caller
+ * holds the lock exclusively.
+ */
+void
+once_shared_stop(OnceConsumer *consumer)
+{
+	consumer->stop = true;
+	if (consumer->pid != 0)
+		SetLatch(consumer->latch);
+}
+
+/*
  * once_shared_poke makes a pass in a database due at a time, unless one is due earlier.
  */
 void

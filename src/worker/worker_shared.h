@@ -91,6 +91,7 @@ extern void once_shared_init(void);
 extern OnceDatabase *once_shared_database(Oid oid, bool make);
 extern OnceRecord *once_shared_record(Oid database, const char *name, bool make);
 extern void once_shared_wake_launcher(void);
+extern void once_shared_stop(OnceConsumer *consumer);
 extern void once_shared_poke(Oid database, TimestampTz at);
 extern void once_shared_poke_at_commit(void);
 

@@ -160,6 +160,7 @@ static void
 commit_procedure(void)
 {
 	SPI_commit();
+	SetCurrentStatementStartTimestamp();
 }
 
 /*
@@ -204,6 +205,10 @@ once_work_loop(OnceWork *work)
 			if (!found)
 				once_wait_pause(&work->wait, &work->relid, &work->ready_at, 1);
 			waiting = !found;
+
+			/* What is handled next must not be younger than its transaction */
+			if (waiting && work->wait.slept)
+				work->commit();
 		}
 		if (waiting)
 			once_wait_end(&work->wait, -1);

@@ -161,11 +161,7 @@ stop_unwanted(List *workers)
 		if (consumer->pid == 0 && GetCurrentTimestamp() - consumer->started_at > NOT_STARTED)
 			consumer->used = false;
 		else if (!consumer->stop && !is_wanted(consumer, workers))
-		{
-			consumer->stop = true;
-			if (consumer->pid != 0)
-				SetLatch(consumer->latch);
-		}
+			once_shared_stop(consumer);
 	}
 	LWLockRelease(once_shared->lock);
 }

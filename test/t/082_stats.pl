@@ -155,6 +155,18 @@ value("SET lock_timeout = '10 s'; ALTER TABLE once.q_held SET (fillfactor = 90)"
 pass('whoever has asked has no lock on the queues, although its transaction is open');
 $locker->quit;
 
+# ---- What is rolled back, and goes on ----
+
+# Work that has failed is not shown, also if its error is caught; and a table that never was has no counters.
+value("CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_cancel_backend(pg_backend_pid()), pg_sleep(60); END'; SELECT once.create_queue('kept'); SELECT once.send('kept', '1'); CREATE TRIGGER refuse BEFORE DELETE ON once.q_kept FOR EACH ROW EXECUTE FUNCTION refuse()");
+my $catcher = $node->background_psql('postgres');
+$catcher->query_safe("DO \$\$ BEGIN PERFORM once.purge('kept'); RAISE 'not refused' USING ERRCODE = '22000'; EXCEPTION WHEN query_canceled THEN END \$\$");
+is(value('SELECT count(*) FROM once.progress'), '0', 'a purge that has failed is not under way');
+$catcher->quit;
+value("BEGIN; SAVEPOINT s; SELECT once.create_queue('never'); SELECT once.send('never', '1'); ROLLBACK TO s; COMMIT") for 1 .. 20;
+value("BEGIN; SELECT once.create_queue('never'); SELECT once.send('never', '1'); ROLLBACK") for 1 .. 20;
+unlike(slurp_file($node->logfile), qr/statistics of some queues are not counted/, 'queues that are not created take no room');
+
 # ---- Reset; restart; crash ----
 
 my ($slow, $q) = map { counters($_) } 'slow', 'q';

@@ -27,11 +27,11 @@ value(q(
 	SELECT once.create_queue('q', retry_delay => '0', retry_delay_max => '0', max_attempts => 3);
 	SELECT once.grant_queue('q', 'worker', 'consume');
 	GRANT EXECUTE ON FUNCTION once.create_worker TO worker;
-	CREATE TABLE effect (id bigint, attempt int, who name DEFAULT current_user, logged_in name DEFAULT session_user, pid int DEFAULT pg_backend_pid());
+	CREATE TABLE effect (id bigint, attempt int, who name DEFAULT current_user, logged_in name DEFAULT session_user, pid int DEFAULT pg_backend_pid(), late bool);
 	GRANT ALL ON effect TO worker;
 	CREATE FUNCTION handle(m once.message) RETURNS void LANGUAGE plpgsql AS $$
 	BEGIN
-		INSERT INTO effect VALUES (m.id, m.attempt);
+		INSERT INTO effect (id, attempt, late) VALUES (m.id, m.attempt, now() >= m.enqueued_at AND statement_timestamp() >= m.enqueued_at);
 		CASE m.payload ->> 'do'
 			WHEN 'fail' THEN RAISE 'no such order';
 			WHEN 'sleep' THEN PERFORM pg_sleep(CASE m.attempt WHEN 1 THEN 3600 ELSE 0.01 END);
@@ -57,6 +57,9 @@ comes(q(SELECT n_dead_tup + n_tup_del >= 20 FROM pg_stat_user_tables WHERE relna
 comes(q(SELECT waiters = 2 AND workers = 2 FROM once.stat_queues WHERE queue = 'q'), 'idle, both wait, and statistics tell');
 is(value(q(SELECT count(*), count(DISTINCT c.pid) FROM once.consumers c JOIN once.workers w ON c.pid = ANY (w.pids) WHERE c.queue = 'q' AND what = 'waiting' AND messages = 0)),
 	'2|2', 'each by its process');
+value(q(SELECT once.send('q', '{}')));
+done('it is done');
+is(value('SELECT count(*) FROM effect WHERE late IS NOT TRUE'), '0', 'no message is younger than the transaction that handles it');
 
 # Errors
 value(q(SELECT once.send('q', '{"do": "fail"}')));
@@ -141,6 +144,10 @@ comes(q(SELECT state = 'running' FROM once.workers), 'it runs after a copy was m
 is($node->safe_psql('other', 'SELECT last_error FROM once.workers'), '', 'and that was no error');
 $node->safe_psql('other', 'ALTER EXTENSION pg_once UPDATE; SELECT once.send($$q$$, $$1$$)');
 comes(q(SELECT count(*) = 0 FROM once.q_q), 'it goes on after ALTER EXTENSION UPDATE', undef, 'other');
+value('ALTER DATABASE other CONNECTION LIMIT 0');
+comes(q(SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name = 'o'), 'it leaves a database that is closed');
+value('ALTER DATABASE other CONNECTION LIMIT -1');
+comes(q(SELECT state = 'running' FROM once.workers), 'until that is opened', undef, 'other');
 $node->safe_psql('other', q(CREATE OR REPLACE FUNCTION handle(m once.message) RETURNS void LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(3600); END'; SELECT once.send('q', '1')));
 comes(q(SELECT count(*) = 1 FROM pg_stat_activity WHERE application_name = 'o' AND wait_event = 'PgSleep'), 'a handler takes its time', undef, 'other');
 my $pids = value(q(SELECT pids FROM once.workers WHERE name = 'w'));

@@ -5,6 +5,9 @@
 -- user may read as a whole.  Rows belong to a queue by its name, so that a dump
 -- restores them whatever the oids.  The tables have no key, so publications
 -- identify a deleted row by all of its columns.
+--
+-- Whoever moves a message in passing does not wait for the tables.  VACUUM would
+-- shorten them under a lock that keeps him off, so vacuum_truncate is off.
 CREATE TABLE once.dead_letter (
     queue        text COLLATE "C" NOT NULL,
     id           bigint NOT NULL,
@@ -19,7 +22,7 @@ CREATE TABLE once.dead_letter (
     group_id     text,
     headers      jsonb,
     payload      jsonb
-);
+) WITH (vacuum_truncate = off, toast.vacuum_truncate = off);
 CREATE INDEX dead_letter_queue_idx ON once.dead_letter (queue, dead_at, id);
 ALTER TABLE once.dead_letter REPLICA IDENTITY FULL;
 COMMENT ON TABLE once.dead_letter IS 'messages that are not delivered any more; read them through once.dead_letters';
@@ -31,7 +34,7 @@ CREATE TABLE once.failure (
     error        text NOT NULL,
     failed_at    timestamptz NOT NULL,
     enqueued_at  timestamptz        -- of the message: ids come again after TRUNCATE .. RESTART IDENTITY
-);
+) WITH (vacuum_truncate = off, toast.vacuum_truncate = off);
 CREATE INDEX failure_queue_idx ON once.failure (queue, id);
 ALTER TABLE once.failure REPLICA IDENTITY FULL;
 COMMENT ON TABLE once.failure IS 'errors given to nack, and errors that made messages stuck; read them through once.failures';

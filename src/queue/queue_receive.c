@@ -184,6 +184,7 @@ open_queue(HandOut *call)
 static void
 hand_out_waiting(HandOut *call, OnceWait *wait)
 {
+	once_wait_expect(wait, RelationGetRelid(call->queue.heap));
 	for (;;)
 	{
 		TimestampTz earliest;

@@ -28,6 +28,7 @@ typedef struct OnceWait
 extern void once_wait_begin(OnceWait *wait, int64 limit);
 extern bool once_wait_is_up(const OnceWait *wait);
 extern int64 once_wait_left(const OnceWait *wait);
+extern void once_wait_expect(OnceWait *wait, Oid relid);
 extern void once_wait_before_look(OnceWait *wait);
 extern void once_wait_check(const OnceWait *wait);
 extern void once_wait_pause(OnceWait *wait, const Oid *relids, const TimestampTz *times, int n);

@@ -57,6 +57,7 @@ typedef struct WakeDebt
 static OnceWaiter *innermost = NULL;
 static WakeDebt debt = {InvalidOid, WAKE_NONE};
 
+static void tell_of_polling(void);
 static void leave(OnceWaiter *waiter, int served);
 static void end_of_backend(int code, Datum arg);
 
@@ -71,8 +72,13 @@ once_wake_join(const Oid *relids, int n)
 	OnceWaiter *waiter;
 
 	Assert(n <= ONCE_WAKE_MAX_QUEUES);
-	if (!once_wake_enabled || !once_wake_table_attach())
+	if (!once_wake_enabled)
 		return NULL;
+	if (!once_wake_table_attach())
+	{
+		tell_of_polling();
+		return NULL;
+	}
 	if (!registered)
 	{
 		before_shmem_exit(end_of_backend, (Datum) 0);
@@ -98,6 +104,23 @@ once_wake_join(const Oid *relids, int n)
 		}
 	}
 	return waiter;
+}
+
+/*
+ * tell_of_polling tells, once in a session, why nobody can wake it.
+ */
+static void
+tell_of_polling(void)
+{
+	static bool told = false;
+
+	if (told)
+		return;
+	told = true;
+	ereport(NOTICE,
+			(errmsg("waiting for messages is polling"),
+			 errdetail("Consumers can be woken if the library was loaded when the server started, or if the server is PostgreSQL 17 or later."),
+			 errhint("Add \"pg_once\" to shared_preload_libraries, and restart the server.")));
 }
 
 /*

@@ -196,7 +196,10 @@ once_work_loop(OnceWork *work)
 				waiting = false;
 			}
 			if (!waiting)
+			{
 				begin_wait(work, &life);
+				once_wait_expect(&work->wait, work->relid);
+			}
 			once_wait_before_look(&work->wait);
 			once_wait_check(&work->wait);
 			found = take_turn(work);

@@ -18,7 +18,7 @@ my %waiting = (
 	lease => "SELECT payload FROM once.lease('q', '1 h', wait => '60 s')",
 	pop => "SELECT payload FROM once.pop('q', wait => '60 s')");
 
-my $node = once_node('main', 'client_connection_check_interval = 0', 'statement_timeout = 0');
+my $node = once_node('main', 'client_connection_check_interval = 0', 'statement_timeout = 0', 'client_min_messages = warning');
 
 sub value { return (split(/\n/, $node->safe_psql('postgres', $_[0]) // '', -1))[-1] // '' }
 
@@ -184,6 +184,14 @@ for my $way ('', 'wait_client_input')
 $client = start_client("BEGIN; SELECT now() > enqueued_at, clock_timestamp() > enqueued_at FROM once.pop('q', wait => '60 s')", $asleep);
 value("SELECT once.send('q', '1')");
 is(finish_client($client), 'f|t', 'now() is older than the message, clock_timestamp() is not');
+
+# A session that has to poll is told so, once.
+my $told = 0;
+$node->psql('postgres', "SET client_min_messages = notice; SELECT once.pop('q', wait => '1 ms'); SELECT once.pop('q', wait => '1 ms')", stderr => \my $notices);
+$told++ while $notices =~ /^(?:psql:.*)?NOTICE:  waiting for messages is polling/mg;
+is($told, value("SELECT count(*) FROM (SELECT current_setting('server_version_num')::int) v (n) WHERE n < 170000"), 'polling is told once, before PostgreSQL 17');
+$node->psql('postgres', "SET client_min_messages = notice; SET once.wake = off; SELECT once.pop('q', wait => '1 ms')", stderr => \$notices);
+is($notices, '', 'a session that wants to poll is not told');
 
 # A process without a client can wait, too: here, one that applies replicated changes.
 value("CREATE TABLE asked (t text); CREATE PUBLICATION p FOR TABLE asked; SELECT pg_create_logical_replication_slot('s', 'pgoutput')");

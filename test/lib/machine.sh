@@ -162,7 +162,7 @@ apt_update() {
 
 # Install those of the named packages that are missing.
 install_packages() {
-	local package missing=() broken=() no_cluster=
+	local package missing=() broken=() no_cluster='' no_services=''
 
 	for package; do
 		package_present "$package" || missing+=("$package")
@@ -177,10 +177,17 @@ install_packages() {
 		as_root mkdir -p "${no_cluster%/*}"
 		say "create_main_cluster = false" | as_root tee "$no_cluster" >/dev/null
 	fi
+	# Some would start a service.
+	if [ ! -e /usr/sbin/policy-rc.d ]; then
+		no_services=/usr/sbin/policy-rc.d
+		printf '#!/bin/sh\nexit 101\n' | as_root tee "$no_services" >/dev/null
+		as_root chmod 755 "$no_services"
+	fi
 	apt_install "${missing[@]}" ||
 		# An installed package of an older version may prevent this.  Then allow apt to upgrade all of them.
 		apt_install "$@" || true
 	[ -z "$no_cluster" ] || as_root rm -f "$no_cluster"
+	[ -z "$no_services" ] || as_root rm -f "$no_services"
 	for package in "${missing[@]}"; do
 		package_present "$package" || broken+=("$package")
 	done

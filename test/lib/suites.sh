@@ -141,7 +141,8 @@ run_files() {
 	for file; do
 		# A pattern that matches nothing stays as it is: there is no such test.
 		[ -e "$file" ] || { record FAILED "$suite: no such file: $file" 0.0; return; }
-		name=$(basename "${file%.*}")
+		name=$(basename "$file")
+		name=${name%.*}
 		if [ "$running" -ge "$jobs" ]; then
 			wait -n || true
 			running=$((running - 1))
@@ -178,6 +179,7 @@ suite_tap() {
 	run_files tap "$(nproc)" run_tap_file "$work"/src/test/t/${1:-*}.pl
 }
 
+# run_tap_file FILE NAME [ARGUMENT...]
 run_tap_file() {
 	local pgxs_dir
 
@@ -188,7 +190,7 @@ run_tap_file() {
 	as_server env -u PGHOST -u PGPORT -u PGUSER -u PGDATABASE \
 		PATH="$bindir:$PATH" PG_CONFIG="$pg_config" PG_REGRESS="$pgxs_dir/src/test/regress/pg_regress" \
 		TESTDIR="$work/clusters/$2" TESTDATADIR="$work/clusters/$2/data" TESTLOGDIR="$work/clusters/$2/log" \
-		timeout "${test_timeout:-300}" prove --timer -I "$pgxs_dir/src/test/perl" -I test/t "$1" && return 0
+		timeout "${test_timeout:-300}" prove --timer -I "$pgxs_dir/src/test/perl" -I test/t "$1" ${3:+::} "${@:3}" && return 0
 	# Show what the test's own output does not tell.
 	say "The end of its log:"
 	find "$work/clusters/$2" -name 'regress_log_*' -exec tail -n 25 {} +

@@ -14,6 +14,10 @@
 # A block without a language right after one that is executed is what psql prints.  The last lines of the output, with warnings and
 # errors, must be the same.  Spaces, the length of rules, times, uuids and addresses are not compared.  "..." stands for any lines.
 #
+# A block can be quoted from a file of the repository.  Its lines must be there, one after the other; indentation is not compared:
+#
+#   <!-- from: test/clients/python/worker.py -->
+#
 # Statements that the examples need but the reader does not see are executed as well:
 #
 #   <!-- test
@@ -224,6 +228,25 @@ sub broken_links
 	return @broken;
 }
 
+# The blocks that are not in the file from which they are quoted
+sub wrong_quotes
+{
+	my ($page) = @_;
+	my $text = join("\n", lines_of($page));
+	my @wrong;
+
+	while ($text =~ /^<!-- from: (\S+) -->\n```\w+\n(.*?)^```$/msg)
+	{
+		my ($file, $quote) = ($1, $2);
+		my $source = -e "$top/$file" ? join("\n", lines_of($file)) : '';
+
+		push(@wrong, "$file: " . substr($quote, 0, 60)) if index(without_indentation($source), without_indentation($quote)) < 0;
+	}
+	return @wrong;
+}
+
+sub without_indentation { return $_[0] =~ s/^[ \t]+//mgr }
+
 # Rows of tables, comments and single words cannot be wrapped.
 sub long_lines
 {
@@ -284,6 +307,7 @@ for my $page (@pages)
 	execute($page);
 	is(join("\n", broken_links($page)), '', "$page: links");
 	is(join(', ', long_lines($page)), '', "$page: wrapped at 100 columns");
+	is(join("\n", wrong_quotes($page)), '', "$page: quotes");
 	is(join("\n", missing_in_reference($page)), '', "$page: has everything") if $page =~ /-reference/;
 }
 done_testing();

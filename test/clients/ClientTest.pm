@@ -34,7 +34,7 @@ sub start_servers
 	($transport) = @_;
 	my $address = $transport eq 'tcp' ? '127.0.0.1' : '';
 
-	$node = once_node('main', "listen_addresses = '$address'");
+	$node = once_node('main', "shared_preload_libraries = 'pg_once'", "listen_addresses = '$address'");
 	$node->safe_psql('postgres', "CREATE ROLE $_ LOGIN") for @crews;
 	return $node if !$pooler;
 

@@ -64,7 +64,7 @@ is(value('SELECT order_no FROM shipment'), '3', 'with its effect');
 
 # A call that waits keeps its connection to the server.  Others wait for one, unless the pool has more.
 my $waiter = spawn({}, 'waiter', 'psql', '-XAtqc', "SELECT payload FROM once.pop('orders', wait => '60 s')", '-d', pool('single'));
-my $asleep = "wait_event_type = 'Extension'";
+my $asleep = "backend_type = 'client backend' AND wait_event_type = 'Extension'";
 until_query('a call waits', "EXISTS (SELECT FROM pg_stat_activity WHERE $asleep)");
 my $sender = spawn({}, 'sender', 'psql', '-XAtqc', "SELECT once.send('orders', '4')", '-d', pool('single'));
 # The columns are: database, user, clients that have a connection, clients that wait for one.

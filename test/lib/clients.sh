@@ -4,11 +4,44 @@
 # To be sourced after suites.sh and cache.sh.  Each directory in test/clients has the programs of one driver, which test/clients/test.pl
 # runs.  Drivers come from the distribution, those for Node from the npm registry.  If one is not available, its programs are skipped.
 
+installing=
+may_install=yes
+
+# Installing the drivers takes minutes, so test/all begins with it while other suites run.  It is not stopped when test/all is: an
+# installation should not be.
+begin_installing_clients() {
+	installing=$work/clients-installed
+	(
+		install_clients >"$work/clients-packages.log" 2>&1
+		touch "$installing"
+	) </dev/null &
+	disown
+}
+
+install_clients() {
+	local directory client packages all=()
+
+	[ -x /usr/sbin/pgbouncer ] || all+=(pgbouncer)
+	for directory in "$work"/src/test/clients/*/; do
+		client=$(basename "$directory")
+		client=client_${client//-/_}
+		if declare -F "$client" >/dev/null && ! "$client" driver; then
+			read -ra packages < <("$client" packages)
+			all+=(${packages[@]+"${packages[@]}"})
+		fi
+	done
+	[ ${#all[@]} -eq 0 ] || try_install "${all[@]}"
+}
+
 # suite_clients [NAME]
 suite_clients() {
 	local directory here=$work/src/test/clients ready=()
 
 	step "clients"
+	if [ -n "$installing" ] && ! wait_for 240 [ -e "$installing" ]; then
+		say "    The drivers are still being installed.  What is not there yet is skipped; test/all clients tries again."
+		may_install=no
+	fi
 	[ -x /usr/sbin/pgbouncer ] || try_install pgbouncer || skip "PgBouncer; all workers connect to the server"
 	if [ "${1:-pooler}" = pooler ]; then
 		ready=("$here/pooler.pl")
@@ -16,6 +49,7 @@ suite_clients() {
 	if [ "${1:-}" != pooler ]; then
 		for directory in "$here"/${1:-*}/; do
 			directory=${directory%/}
+			[ "${directory##*/}" != node_modules ] || continue
 			prepare_client "${directory##*/}" && ready+=("$directory")
 		done
 	fi
@@ -24,6 +58,7 @@ suite_clients() {
 
 # Like install_packages, but fails if that is not possible.
 try_install() {
+	[ "$may_install" = yes ] || return 1
 	if have_apt; then
 		apt_update
 	fi

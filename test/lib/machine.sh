@@ -199,5 +199,5 @@ install_packages() {
 
 apt_install() {
 	as_root env DEBIAN_FRONTEND=noninteractive UCF_FORCE_CONFFOLD=1 \
-		apt-get -qy -o Dpkg::Use-Pty=0 install --no-install-recommends "$@" </dev/null >>"$apt_log" 2>&1
+		apt-get -qy -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 install --no-install-recommends "$@" </dev/null >>"$apt_log" 2>&1
 }

@@ -13,6 +13,7 @@
 
 #include "common/int.h"
 #include "once_args.h"
+#include "once_error.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -192,6 +193,18 @@ once_arg_refuse_null(const char *name)
 	ereport(ERROR,
 			(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 			 errmsg("%s must not be null", name)));
+}
+
+/*
+ * once_raise_no_queue raises once_queue_not_found for a name.
+ */
+void
+once_raise_no_queue(const char *name)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_ONCE_QUEUE_NOT_FOUND),
+			 errmsg("queue \"%s\" does not exist", name),
+			 errhint("once.list_queues() lists the queues of this database.  Names are case-sensitive.")));
 }
 
 static bool

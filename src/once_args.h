@@ -25,5 +25,6 @@ extern int64 once_arg_span(FunctionCallInfo fcinfo, int argno, const char *name,
 						   int64 min, const char *min_text);
 extern int	once_arg_errdetail_interval(FunctionCallInfo fcinfo, int argno);
 extern void once_arg_refuse_null(const char *name);
+pg_noreturn extern void once_raise_no_queue(const char *name);
 
 #endif							/* ONCE_ARGS_H */

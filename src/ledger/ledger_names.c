@@ -311,9 +311,7 @@ once_ledger_raise_not_found(OnceLedgerKind kind, const char *name)
 	OnceLedger	ledger;
 
 	if (kind == ONCE_LEDGER_DEDUP)
-		ereport(ERROR,
-				(errcode(ERRCODE_ONCE_QUEUE_NOT_FOUND),
-				 errmsg("queue \"%s\" does not exist", name)));
+		once_raise_no_queue(name);
 	if (once_ledger_find_relations(&ledger, kind, name))
 		ereport(ERROR,
 				(errcode(ERRCODE_ONCE_LEDGER_NOT_FOUND),
@@ -323,5 +321,6 @@ once_ledger_raise_not_found(OnceLedgerKind kind, const char *name)
 	once_ledger_check_whole(kind, name);
 	ereport(ERROR,
 			(errcode(ERRCODE_ONCE_LEDGER_NOT_FOUND),
-			 errmsg("ledger \"%s\" does not exist", name)));
+			 errmsg("ledger \"%s\" does not exist", name),
+			 errhint("once.list_ledgers() lists the ledgers of this database.  Names are case-sensitive.")));
 }

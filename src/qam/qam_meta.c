@@ -48,7 +48,7 @@ qam_meta_check(Relation index, Page page)
 						RelationGetRelationName(index)),
 				 errdetail("The index has format version %u, this library reads version %d.",
 						   meta->version, QAM_VERSION),
-				 errhint("REINDEX the index. Messages are kept, leases and attempts are forgotten.")));
+				 errhint("REINDEX the index.  Messages are kept, leases and attempts are forgotten.")));
 	fault = qam_page_fault(page);
 	if (fault != NULL)
 		qam_broken(index, QAM_METAPAGE, "The page is unsound: %s.", fault);

@@ -150,7 +150,8 @@ once_queue_arg_receipt(FunctionCallInfo fcinfo, int argno, pg_uuid_t *uuid)
 	if (PG_ARGISNULL(argno))
 		ereport(ERROR,
 				(errcode(ERRCODE_ONCE_INVALID_RECEIPT),
-				 errmsg("receipt must not be null")));
+				 errmsg("receipt must not be null"),
+				 errhint("Messages of once.pop have no receipt: they are acknowledged already.")));
 	*uuid = *PG_GETARG_UUID_P(argno);
 }
 
@@ -175,7 +176,8 @@ once_queue_arg_receipts(FunctionCallInfo fcinfo, int argno, int *nreceipts)
 		if (isnull[i])
 			ereport(ERROR,
 					(errcode(ERRCODE_ONCE_INVALID_RECEIPT),
-					 errmsg("receipts must not contain nulls")));
+					 errmsg("receipts must not contain nulls"),
+					 errhint("Messages of once.pop have no receipt: they are acknowledged already.")));
 		receipts[i] = *DatumGetUUIDP(elems[i]);
 	}
 	*nreceipts = n;

@@ -97,7 +97,7 @@ refuse_atomic(FunctionCallInfo fcinfo)
 				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
 				 errmsg("%s cannot be called within a transaction block, a function or an EXCEPTION block", VERB),
 				 errdetail("It ends the transaction, so that it holds no snapshot while it waits."),
-				 errhint("Call it before the transaction begins, or use argument wait of once.receive, once.lease or once.pop.")));
+				 errhint("Call it before the transaction begins, or use argument wait of once.receive, once.lease or once.pop.  If a driver begins transactions by itself, turn autocommit on.")));
 }
 
 /*

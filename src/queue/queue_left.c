@@ -22,6 +22,7 @@
 #include "meta/meta_names.h"
 #include "meta/meta_role.h"
 #include "miscadmin.h"
+#include "once_args.h"
 #include "once_error.h"
 #include "queue/queue_archive.h"
 #include "queue/queue_dedup.h"
@@ -79,7 +80,7 @@ once_left_check(const char *queue)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_TABLE),
 				 errmsg("queue \"%s\" cannot be created", queue),
-				 errdetail("The table of an earlier queue of this name was dropped. Still there: %s.",
+				 errdetail("The table of an earlier queue of this name was dropped.  Still there: %s.",
 						   describe(&left, queue)),
 				 errhint("Call once.drop_queue to delete that, as its owner or a superuser, or use another name.")));
 }
@@ -109,14 +110,12 @@ once_left_drop(const char *queue)
 									 once_schema_oid(false))))
 		memset(&left, 0, sizeof(left));
 	if (!left.dead && !OidIsValid(left.archive) && left.dedup == NIL)
-		ereport(ERROR,
-				(errcode(ERRCODE_ONCE_QUEUE_NOT_FOUND),
-				 errmsg("queue \"%s\" does not exist", queue)));
+		once_raise_no_queue(queue);
 	if (!owns_tables(&left) && !has_privs_of_role(GetUserId(), once_role_schema_owner()))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("must be owner of what remains of queue \"%s\"", queue),
-				 errdetail("Its table was dropped. Still there: %s.", describe(&left, queue))));
+				 errdetail("Its table was dropped.  Still there: %s.", describe(&left, queue))));
 
 	if (OidIsValid(left.archive))
 	{

@@ -33,6 +33,7 @@
 #include "meta/meta_role.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
+#include "once_args.h"
 #include "once_error.h"
 #include "parser/parse_coerce.h"
 #include "qam/qam.h"
@@ -419,7 +420,8 @@ once_queue_raise_lost(const OnceQueue *queue)
 	ereport(ERROR,
 			(errcode(ERRCODE_ONCE_LEASE_LOST),
 			 errmsg("claim on a message of queue \"%s\" is lost", once_queue_name(queue)),
-			 errdetail("The message has been delivered to another consumer, given back or moved since, or the index of the queue was rebuilt.")));
+			 errdetail("The message has been delivered to another consumer, given back or moved since, or the index of the queue was rebuilt."),
+			 errhint("Roll back: another consumer may have the message.  If a lease was too short, use a longer one, or once.extend.")));
 }
 
 /*
@@ -781,7 +783,7 @@ require_local(const OnceQueue *queue, bool consume)
 			 errmsg("cannot inspect queue \"%s\"", once_queue_name(queue)),
 			 errdetail("Table \"%s\" is distributed by Citus, and its messages are in its shards.",
 					   RelationGetRelationName(queue->heap)),
-			 errhint("Use the shards, each a queue of its own name such as \"%s_102008\", on the nodes where they are. The view citus_shards lists them.",
+			 errhint("Use the shards, each a queue of its own name such as \"%s_102008\", on the nodes where they are.  The view citus_shards lists them.",
 					 once_queue_name(queue))));
 }
 
@@ -842,9 +844,7 @@ static void
 raise_not_found(const char *name)
 {
 	if (name != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_ONCE_QUEUE_NOT_FOUND),
-				 errmsg("queue \"%s\" does not exist", name)));
+		once_raise_no_queue(name);
 	ereport(ERROR,
 			(errcode(ERRCODE_ONCE_QUEUE_NOT_FOUND),
 			 errmsg("the queue of this receipt does not exist")));

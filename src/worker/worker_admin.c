@@ -181,7 +181,8 @@ check_role(void)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("role \"%s\" is not permitted to log in",
 						GetUserNameFromId(GetUserId(), false)),
-				 errdetail("A worker is a session of the role that creates it.")));
+				 errdetail("A worker is a session of the role that creates it."),
+				 errhint("Create it as another role, or use ALTER ROLE ... LOGIN.")));
 }
 
 /*
@@ -236,7 +237,8 @@ find_own(Relation rel, const char *name)
 	if (tuple == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_ONCE_WORKER_NOT_FOUND),
-				 errmsg("worker \"%s\" does not exist", name)));
+				 errmsg("worker \"%s\" does not exist", name),
+				 errhint("The view once.workers has the workers of this database.")));
 	heap_deform_tuple(tuple, RelationGetDescr(rel), values, isnull);
 	role = once_table_role(NameStr(*DatumGetName(values[Anum_worker_role - 1])),
 						   isnull[Anum_worker_role_id - 1] ? NULL :

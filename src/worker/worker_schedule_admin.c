@@ -125,7 +125,8 @@ once_drop_schedule(PG_FUNCTION_ARGS)
 	if (tuple == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_ONCE_SCHEDULE_NOT_FOUND),
-				 errmsg("schedule \"%s\" does not exist", name)));
+				 errmsg("schedule \"%s\" does not exist", name),
+				 errhint("once.list_schedules() lists the schedules of this database.")));
 
 	heap_deform_tuple(tuple, RelationGetDescr(rel), values, isnull);
 	if (!is_own(NameStr(*DatumGetName(values[Anum_schedule_role - 1])),

@@ -147,7 +147,8 @@ once_work(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
 				 errmsg("%s cannot be called within a transaction block, a function or an EXCEPTION block", VERB),
-				 errdetail("It commits after each message or batch.")));
+				 errdetail("It commits after each message or batch."),
+				 errhint("Call it as a statement of its own.  If a driver begins transactions by itself, turn autocommit on.")));
 
 	SPI_connect_ext(SPI_OPT_NONATOMIC);
 	SPI_commit();

@@ -98,6 +98,7 @@ CREATE FUNCTION public.hostile_value(routine name, queue text, argument text, ty
     WHEN argument IN ('result', 'headers') AND type = 'jsonb'::regtype THEN '''{"a": 1}'''
     WHEN argument = 'what' THEN CASE WHEN routine IN ('pause', 'resume') THEN '''all''' ELSE '''observe''' END
     WHEN argument = 'role_id' THEN 'NULL'
+    WHEN argument = 'topic' THEN '''send'''
     WHEN argument = 'role' THEN '''regress_hostile_stranger'''
     WHEN argument = 'since' THEN '''-infinity'''
     WHEN argument = 'until' AND type = 'interval'::regtype THEN '''0'''

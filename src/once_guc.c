@@ -33,7 +33,7 @@ void
 once_guc_init(void)
 {
 	DefineCustomIntVariable("once.debug_fallback",
-							"Sets the time after which a waiting call looks for messages without having been woken.",
+							"Sets how often a waiting call searches without being woken.",
 							"Meant for the extension's own tests.",
 							&once_wake_fallback,
 							ONCE_WAKE_FALLBACK, 1, INT_MAX,
@@ -42,7 +42,7 @@ once_guc_init(void)
 							NULL, NULL, NULL);
 
 	DefineCustomBoolVariable("once.flush_claims",
-							 "Flushes the WAL of a claim to disk before the message is delivered.",
+							 "Flushes the WAL of a claim before the message is delivered.",
 							 "Without it, a delivery shortly before a crash of the server "
 							 "may not count as an attempt.",
 							 &qam_flush_claims,
@@ -70,7 +70,7 @@ once_guc_init(void)
 							NULL, NULL, NULL);
 
 	DefineCustomIntVariable("once.maintenance_timeout",
-							"Sets the most time that once.maintain() spends on one queue.",
+							"Limits the time that once.maintain() spends on one queue.",
 							"What is left then is left for the next call; 0 turns this off.",
 							&once_maintenance_timeout,
 							ONCE_MAINTENANCE_TIMEOUT, 0, INT_MAX,
@@ -90,8 +90,8 @@ once_guc_init(void)
 								NULL, NULL, NULL);
 
 	DefineCustomEnumVariable("once.unacked",
-							 "Sets what happens when a transaction commits with received messages that are not acked.",
-							 "Either the commit fails, or the messages are delivered again after it.",
+							 "Sets what happens if received messages are not acked.",
+							 "Either the commit of the transaction fails, or the messages are delivered again after it.",
 							 &once_unacked_action,
 							 ONCE_UNACKED_ERROR,
 							 unacked_options,
@@ -100,7 +100,7 @@ once_guc_init(void)
 							 NULL, NULL, NULL);
 
 	DefineCustomBoolVariable("once.wake",
-							 "Lets a call that waits for messages sleep until it is woken.",
+							 "Lets a call that waits for messages sleep until woken.",
 							 "Otherwise it polls.",
 							 &once_wake_enabled,
 							 true,

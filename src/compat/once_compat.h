@@ -63,6 +63,16 @@
 #endif
 
 /*
+ * once_settings returns all settings of the server, and how many they are.  16 put
+ * them into a hash table, of which get_guc_variables() returns a copy.
+ */
+#if PG_VERSION_NUM >= 160000
+#define once_settings(n)			get_guc_variables(n)
+#else
+#define once_settings(n)			(*(n) = GetNumConfigOptions(), get_guc_variables())
+#endif
+
+/*
  * once_extend adds a page to a fork and returns it pinned, locked exclusively
  * and all zeros.  16 replaced ReadBuffer(rel, P_NEW) under an extension lock
  * by ExtendBufferedRel, which takes that lock itself.

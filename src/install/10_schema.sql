@@ -16,5 +16,9 @@ CREATE TYPE once.message AS (
     payload      jsonb
 );
 COMMENT ON TYPE once.message IS
-'A message as receive, lease and pop return it. receipt: what ack, nack, release and extend take; NULL from pop. attempt: the number of this delivery, from 1. leased_until: only from lease.';
+'A message, as receive, lease and pop return it.
+receipt: what ack, nack, release and extend take; NULL from pop.
+attempt: the number of this delivery, from 1.
+leased_until: only from lease.
+Example: SELECT (m).id, (m).payload FROM once.pop(''orders'') AS m;';
 

@@ -24,6 +24,8 @@ CREATE TABLE once.queue (
     created_at      timestamptz NOT NULL DEFAULT pg_catalog.now(),
     table_id        text COLLATE "C"
 );
-COMMENT ON TABLE once.queue IS 'options of the queues; read it through once.list_queues()';
+COMMENT ON TABLE once.queue IS
+'Options of the queues.
+Read them through once.list_queues(), and change them with once.alter_queue().';
 SELECT pg_catalog.pg_extension_config_dump('once.queue', '');
 

@@ -2,7 +2,8 @@
 -- else: the index is never scanned by the planner.
 CREATE FUNCTION once.once_queue_handler(internal) RETURNS index_am_handler
 AS 'MODULE_PATHNAME', 'once_queue_handler' LANGUAGE C STRICT;
-COMMENT ON FUNCTION once.once_queue_handler(internal) IS 'once_queue index access method handler';
+COMMENT ON FUNCTION once.once_queue_handler(internal) IS
+'Internal: handler of the access method once_queue.';
 
 CREATE ACCESS METHOD once_queue TYPE INDEX HANDLER once.once_queue_handler;
 COMMENT ON ACCESS METHOD once_queue IS 'queue index access method';

@@ -1,6 +1,8 @@
 # The pages of the documentation, README.md and doc/*.md.  Their examples are executed, their links must lead somewhere, and the
 # reference must be complete.  ONCE_PAGES="doc/pg_once.md ..." tries only these pages.
 #
+# The page of errors must have every SQLSTATE that the sources raise.
+#
 # A page is executed by one psql session in an empty database of its own, without the extension.  Its blocks are executed from top to
 # bottom, and each must succeed.  Roles that the page creates are dropped at its end.  On the line before a block, a comment that readers
 # do not see can say how to test it:
@@ -302,6 +304,27 @@ sub missing_in_reference
 	return @missing;
 }
 
+# ---- The errors ----
+
+# The SQLSTATEs that the sources raise by name, as they are in PostgreSQL's header and in ours
+sub sqlstates_raised
+{
+	chomp(my $include = `$ENV{PG_CONFIG} --includedir-server`);
+	my %code = join('', map { slurp_file($_) } "$include/utils/errcodes.h", "$top/src/once_error.h") =~ /^#define\s+(ERRCODE_\w+)\s+MAKE_SQLSTATE\((.*?)\)/mg;
+	my %raised = map { $_ => 1 } map { slurp_file($_) =~ /errcode\((ERRCODE_\w+)\)/g } glob("$top/src/*.c $top/src/*/*.c");
+
+	# These are raised by handlers, not by us.
+	$raised{$_} = 1 for grep { /^ERRCODE_ONCE_/ } keys %code;
+	return sort map { $code{$_} =~ tr/', //dr } keys %raised;
+}
+
+sub missing_errors
+{
+	my $text = slurp_file("$top/$_[0]");
+
+	return grep { $text !~ /\b$_\b/ } sqlstates_raised();
+}
+
 for my $page (@pages)
 {
 	execute($page);
@@ -309,5 +332,6 @@ for my $page (@pages)
 	is(join(', ', long_lines($page)), '', "$page: wrapped at 100 columns");
 	is(join("\n", wrong_quotes($page)), '', "$page: quotes");
 	is(join("\n", missing_in_reference($page)), '', "$page: has everything") if $page =~ /-reference/;
+	is(join("\n", missing_errors($page)), '', "$page: has every SQLSTATE") if $page =~ /-errors/;
 }
 done_testing();

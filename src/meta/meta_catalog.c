@@ -78,6 +78,46 @@ once_schema_is_table(char relkind)
 }
 
 /*
+ * once_schema_open opens and locks a table of the extension that has natts columns.
+ */
+Relation
+once_schema_open(const char *relname, int natts, LOCKMODE lockmode)
+{
+	Relation	rel = table_open(once_schema_table(relname), lockmode);
+
+	if (RelationGetDescr(rel)->natts != natts)
+		once_schema_raise_mismatch();
+	return rel;
+}
+
+/*
+ * once_schema_table returns the oid of a table of the extension.
+ */
+Oid
+once_schema_table(const char *relname)
+{
+	Oid			relid = get_relname_relid(relname, once_schema_oid(false));
+
+	if (!OidIsValid(relid))
+		once_schema_raise_mismatch();
+	return relid;
+}
+
+/*
+ * once_schema_raise_mismatch raises an error because the tables of the extension are
+ * not those that this version of the library knows.  A new library meets old tables
+ * until ALTER EXTENSION UPDATE, and a session may have loaded an old one before that.
+ */
+void
+once_schema_raise_mismatch(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("the library of extension pg_once has another version than its objects in this database"),
+			 errhint("Use ALTER EXTENSION pg_once UPDATE, or restart the server if the library was replaced.")));
+}
+
+/*
  * once_options_default fills in the options of a queue without a row.
  */
 void
@@ -309,20 +349,7 @@ options_tag(LOCKTAG *tag, const char *prefix, const char *name)
 static Relation
 options_open(LOCKMODE lockmode)
 {
-	Oid			relid = get_relname_relid("queue", once_schema_oid(false));
-	Relation	rel;
-
-	if (!OidIsValid(relid))
-		elog(ERROR, "table once.queue does not exist");
-	rel = table_open(relid, lockmode);
-
-	/* The library and the script that made the table may not fit together */
-	if (RelationGetDescr(rel)->natts != Natts_once_queue)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("the library of extension pg_once has another version than its objects in this database"),
-				 errhint("Use ALTER EXTENSION pg_once UPDATE, or restart the server if the library was replaced.")));
-	return rel;
+	return once_schema_open("queue", Natts_once_queue, lockmode);
 }
 
 /*

@@ -9,6 +9,8 @@
 #define META_CATALOG_H
 
 #include "datatype/timestamp.h"
+#include "storage/lockdefs.h"
+#include "utils/relcache.h"
 
 /* Defaults of create_queue, and of a queue without a row; in microseconds */
 #define ONCE_MAX_ATTEMPTS		10
@@ -46,6 +48,9 @@ typedef struct OnceOptions
 
 extern Oid	once_schema_oid(bool missing_ok);
 extern bool once_schema_is_table(char relkind);
+extern Relation once_schema_open(const char *relname, int natts, LOCKMODE lockmode);
+extern Oid	once_schema_table(const char *relname);
+pg_noreturn extern void once_schema_raise_mismatch(void);
 extern void once_options_default(OnceOptions *options);
 extern bool once_options_read(const char *queue, OnceOptions *options);
 extern char *once_options_of_table(Oid relid);

@@ -419,17 +419,18 @@ once_dead_letter_forget_queue(const char *queue)
 static Relation
 open_table(const char *relname, LOCKMODE lockmode, bool wait)
 {
-	Oid			relid = get_relname_relid(relname, once_schema_oid(false));
+	Oid			relid = once_schema_table(relname);
 	Relation	rel;
 
-	if (!OidIsValid(relid))
-		elog(ERROR, "table once.%s does not exist", relname);
 	if (wait)
-		return table_open(relid, lockmode);
-	if (!ConditionalLockRelationOid(relid, lockmode))
+		LockRelationOid(relid, lockmode);
+	else if (!ConditionalLockRelationOid(relid, lockmode))
 		return NULL;
 	rel = table_open(relid, NoLock);
-	if (once_index_all_free(rel, lockmode))
+	if (RelationGetDescr(rel)->natts < (strcmp(relname, "failure") == 0 ? Natts_failure :
+										Natts_dead_letter))
+		once_schema_raise_mismatch();
+	if (wait || once_index_all_free(rel, lockmode))
 		return rel;
 	table_close(rel, lockmode);
 	return NULL;

@@ -110,11 +110,7 @@ once_retention_delete(const char *ledger)
 static Relation
 ledgers_open(LOCKMODE lockmode)
 {
-	Oid			relid = get_relname_relid("ledger", once_schema_oid(false));
-
-	if (!OidIsValid(relid))
-		elog(ERROR, "table once.ledger does not exist");
-	return table_open(relid, lockmode);
+	return once_schema_open("ledger", Natts_once_ledger, lockmode);
 }
 
 /*

@@ -86,7 +86,7 @@ once_create_worker(PG_FUNCTION_ARGS)
 	check_role();
 
 	once_options_lock(ONCE_WORKER_LOCK, name);
-	rel = once_table_open(ONCE_WORKER_TABLE, Natts_worker, RowExclusiveLock);
+	rel = once_schema_open(ONCE_WORKER_TABLE, Natts_worker, RowExclusiveLock);
 	if (once_table_find(rel, name) != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
@@ -220,7 +220,7 @@ open_locked(const char *name, const char *verb)
 	PreventCommandDuringRecovery(verb);
 	PreventCommandIfReadOnly(verb);
 	once_options_lock(ONCE_WORKER_LOCK, name);
-	return once_table_open(ONCE_WORKER_TABLE, Natts_worker, RowExclusiveLock);
+	return once_schema_open(ONCE_WORKER_TABLE, Natts_worker, RowExclusiveLock);
 }
 
 /*

@@ -88,7 +88,7 @@ once_schedule_next(const OnceDue *due, TimestampTz after, TimestampTz *next)
 List *
 once_schedule_names(void)
 {
-	Relation	rel = once_table_open(ONCE_SCHEDULE_TABLE, Natts_schedule, AccessShareLock);
+	Relation	rel = once_schema_open(ONCE_SCHEDULE_TABLE, Natts_schedule, AccessShareLock);
 	List	   *names = NIL;
 	ListCell   *lc;
 
@@ -125,7 +125,7 @@ once_schedule_run(const char *name, OnceLimit *limit)
 	if (!once_options_try_lock(ONCE_SCHEDULE_LOCK, name))
 		return false;
 	once_debug_point("schedule_locked");
-	rel = once_table_open(ONCE_SCHEDULE_TABLE, Natts_schedule, RowExclusiveLock);
+	rel = once_schema_open(ONCE_SCHEDULE_TABLE, Natts_schedule, RowExclusiveLock);
 	schedule.tuple = once_table_find(rel, name);
 	if (schedule.tuple == NULL || !read_schedule(rel, schedule.tuple, &schedule) ||
 		(n = due_times(&schedule, GetCurrentTimestamp(), times, &last)) < 0)
@@ -164,7 +164,7 @@ once_schedule_note(const char *name, const char *error)
 
 	if (!once_options_try_lock(ONCE_SCHEDULE_LOCK, name))
 		return true;
-	rel = once_table_open(ONCE_SCHEDULE_TABLE, Natts_schedule, RowExclusiveLock);
+	rel = once_schema_open(ONCE_SCHEDULE_TABLE, Natts_schedule, RowExclusiveLock);
 	schedule.tuple = once_table_find(rel, name);
 	if (schedule.tuple != NULL)
 	{
@@ -186,7 +186,7 @@ once_schedule_note(const char *name, const char *error)
 TimestampTz
 once_schedule_earliest(void)
 {
-	Relation	rel = once_table_open(ONCE_SCHEDULE_TABLE, Natts_schedule, AccessShareLock);
+	Relation	rel = once_schema_open(ONCE_SCHEDULE_TABLE, Natts_schedule, AccessShareLock);
 	TimestampTz earliest = DT_NOEND;
 	ListCell   *lc;
 

@@ -74,7 +74,7 @@ once_create_schedule(PG_FUNCTION_ARGS)
 	once_queue_close(&queue);
 
 	once_options_lock(ONCE_SCHEDULE_LOCK, name);
-	rel = once_table_open(ONCE_SCHEDULE_TABLE, Natts_schedule, RowExclusiveLock);
+	rel = once_schema_open(ONCE_SCHEDULE_TABLE, Natts_schedule, RowExclusiveLock);
 	if (once_table_find(rel, name) != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
@@ -120,7 +120,7 @@ once_drop_schedule(PG_FUNCTION_ARGS)
 	PreventCommandDuringRecovery("once.drop_schedule()");
 	PreventCommandIfReadOnly("once.drop_schedule()");
 	once_options_lock(ONCE_SCHEDULE_LOCK, name);
-	rel = once_table_open(ONCE_SCHEDULE_TABLE, Natts_schedule, RowExclusiveLock);
+	rel = once_schema_open(ONCE_SCHEDULE_TABLE, Natts_schedule, RowExclusiveLock);
 	tuple = once_table_find(rel, name);
 	if (tuple == NULL)
 		ereport(ERROR,

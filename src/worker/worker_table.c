@@ -19,12 +19,10 @@
 
 #include "access/genam.h"
 #include "access/htup_details.h"
-#include "access/table.h"
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_collation.h"
-#include "meta/meta_catalog.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -35,27 +33,6 @@
 #include "worker/worker_table.h"
 
 static char *server_id(void);
-
-/*
- * once_table_open opens and locks one of the tables.  It raises an error unless the table
- * has natts columns.
- */
-Relation
-once_table_open(const char *name, int natts, LOCKMODE lockmode)
-{
-	Oid			relid = get_relname_relid(name, once_schema_oid(false));
-	Relation	rel;
-
-	if (!OidIsValid(relid))
-		elog(ERROR, "table once.%s does not exist", name);
-	rel = table_open(relid, lockmode);
-	if (RelationGetDescr(rel)->natts != natts)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("the library of extension pg_once is of another version than its objects in this database"),
-				 errhint("Use ALTER EXTENSION pg_once UPDATE, or restart the server if the library was replaced.")));
-	return rel;
-}
 
 /*
  * once_table_find returns a copy of the row with a name, or NULL.

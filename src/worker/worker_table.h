@@ -9,10 +9,8 @@
 #define WORKER_TABLE_H
 
 #include "access/htup.h"
-#include "storage/lockdefs.h"
 #include "utils/relcache.h"
 
-extern Relation once_table_open(const char *name, int natts, LOCKMODE lockmode);
 extern HeapTuple once_table_find(Relation rel, const char *name);
 extern List *once_table_rows(Relation rel);
 extern void once_table_write(Relation rel, HeapTuple old, Datum *values, bool *isnull,

@@ -16,6 +16,7 @@
 #include "access/table.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_database.h"
+#include "meta/meta_catalog.h"
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
 #include "storage/latch.h"
@@ -79,7 +80,7 @@ once_workers_reconcile(void)
 static List *
 read_workers(void)
 {
-	Relation	rel = once_table_open(ONCE_WORKER_TABLE, Natts_worker, AccessShareLock);
+	Relation	rel = once_schema_open(ONCE_WORKER_TABLE, Natts_worker, AccessShareLock);
 	List	   *workers = NIL;
 	ListCell   *lc;
 

@@ -29,7 +29,7 @@ OBJS := $(patsubst %.c,%.o,$(call in_srcdir,src/*.c src/*/*.c))
 # numbers.  The version lives in the control file and nowhere else.
 INSTALL_SQL := $(addprefix $(srcdir)/,$(call in_srcdir,src/install/*.sql))
 DATA_built = $(EXTENSION)--$(EXTVERSION).sql
-DATA := $(call in_srcdir,src/install/upgrade/*.sql src/install/frozen/*.sql)
+DATA := $(call in_srcdir,src/install/upgrade/*.sql)
 DOCS := $(call in_srcdir,doc/*.md)
 
 ifeq ($(and $(EXTVERSION),$(OBJS),$(INSTALL_SQL)),)

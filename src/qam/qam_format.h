@@ -25,11 +25,13 @@
  * 1	First format.  Slots are 40 bytes; the successor link and the group
  *		hash are reserved and zero.  Never released.
  * 2	Ordered groups and the schedule.  The metapage counts wake-ups by range.
+ *		Extension 0.1.0.
  * 3	The metapage has a key for the hash of groups, which is another hash.
- *		Slots count how often their message was stuck.
+ *		Slots count how often their message was stuck.  Extension 0.2.0.
  *
  * A server that meets another version refuses the index and asks for REINDEX.
- * That loses leases and attempts, but never messages.
+ * That loses leases and attempts, but never messages.  The README says when a
+ * change needs a new version, and what comes with it.
  */
 #define QAM_MAGIC			0x4f4e4351	/* "QCNO" */
 #define QAM_VERSION			3

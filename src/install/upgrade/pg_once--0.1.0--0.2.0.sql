@@ -680,6 +680,11 @@ SELECT t.*
  LIMIT 40;
 
 
+-- Help
+CREATE FUNCTION once.help(topic text DEFAULT NULL)
+RETURNS SETOF text
+AS 'MODULE_PATHNAME', 'once_help' LANGUAGE C STABLE PARALLEL SAFE ROWS 100;
+
 -- What pg_dump saves.  No command takes once.dead_letter and once.failure off the list, so
 -- it is made anew.
 UPDATE pg_catalog.pg_extension
@@ -809,175 +814,744 @@ END $$;
 
 COMMENT ON SCHEMA once IS 'message queues that commit with your own transaction';
 COMMENT ON TYPE once.message IS
-'A message as receive, lease and pop return it. receipt: what ack, nack, release and extend take; NULL from pop. attempt: the number of this delivery, from 1. leased_until: only from lease.';
-COMMENT ON TABLE once.queue IS 'options of the queues; read it through once.list_queues()';
-COMMENT ON FUNCTION once.once_queue_handler(internal) IS 'once_queue index access method handler';
+'A message, as receive, lease and pop return it.
+receipt: what ack, nack, release and extend take; NULL from pop.
+attempt: the number of this delivery, from 1.
+leased_until: only from lease.
+Example: SELECT (m).id, (m).payload FROM once.pop(''orders'') AS m;';
+COMMENT ON TABLE once.queue IS
+'Options of the queues.
+Read them through once.list_queues(), and change them with once.alter_queue().';
+COMMENT ON FUNCTION once.once_queue_handler(internal) IS
+'Internal: handler of the access method once_queue.';
 COMMENT ON ACCESS METHOD once_queue IS 'queue index access method';
-COMMENT ON FUNCTION once.execute_support(internal) IS 'planner support of functions that PUBLIC may not execute';
+COMMENT ON FUNCTION once.execute_support(internal) IS
+'Internal: the hint where EXECUTE is missing.
+Planner support of the functions that PUBLIC may not execute.';
 COMMENT ON FUNCTION once.create_queue(text, boolean, boolean, boolean, integer, interval, interval, interval, interval, interval, text, interval) IS
-'Creates a queue: the table once."q_<queue>", owned by the caller, with its queue index. Names: an ASCII letter or underscore, then ASCII letters, digits, underscores and hyphens, at most 47 bytes; case matters. unlogged: faster, but empty after a crash. id_index: a primary key on id, which cancel and logical replication require. if_not_exists: a notice instead of an error if the queue exists. If its table exists without options, as after a restore of the structure only, the queue gets the options given, and missing parts are created; this is only for the owner of the table. If a queue with options has lost its index, its archive or the tables for dedup_ids, they are created again if the caller owns the table. max_attempts: 1 to 1000 deliveries; after the last one the message goes to once.dead_letters. retry_delay, retry_delay_max: 0 to 365 days. After a failed delivery a message waits between 0.8 and 1 times retry_delay, and twice as long after each further one, up to retry_delay_max. dedup_window: more than 0, at most 36500 days. A message is not sent if one with the same dedup_id was sent within that time, counted from its commit. Ids are remembered for at least that long, and up to two and a quarter times as long in a queue that is in use. archive: 1 minute to 36500 days; acked messages are kept in once."a_<queue>" for that long. NULL: not at all. ttl: more than 0, at most 36500 days; a message expires if it is not delivered within that time after it became due. NULL: never. ttl_action: expired messages go to once.dead_letters (dead_letter) or are deleted (drop). retention: more than 0, at most 36500 days; maintain deletes dead letters that are older. NULL: never. EXECUTE is not granted to PUBLIC.';
+'Creates a queue.
+That is the table once."q_<queue>", owned by the caller, with its queue index.
+queue: an ASCII letter or underscore, then ASCII letters, digits, underscores
+and hyphens, at most 47 bytes; case matters.
+unlogged: faster, but empty after a crash.
+id_index: a primary key on id, which cancel and logical replication require.
+if_not_exists: a notice instead of an error if the queue exists. If its table
+exists without options, as after a restore of the structure only, the queue
+gets the options given, and missing parts are created; this is only for the
+owner of the table. If a queue with options has lost its index, its archive or
+the tables for dedup_ids, they are created again if the caller owns the table.
+max_attempts: 1 to 1000 deliveries; after the last one the message goes to
+once.dead_letters.
+retry_delay, retry_delay_max: 0 to 365 days. After a failed delivery a message
+waits between 0.8 and 1 times retry_delay, and twice as long after each
+further one, up to retry_delay_max.
+dedup_window: more than 0, at most 36500 days. A message is not sent if one
+with the same dedup_id was sent within that time, counted from its commit. Ids
+are remembered for at least that long, and up to two and a quarter times as
+long in a queue that is in use.
+archive: 1 minute to 36500 days; acked messages are kept in once."a_<queue>"
+for that long. NULL: not at all.
+ttl: more than 0, at most 36500 days; a message expires if it is not delivered
+within that time after it became due. NULL: never.
+ttl_action: expired messages go to once.dead_letters (dead_letter) or are
+deleted (drop).
+retention: more than 0, at most 36500 days; maintain deletes dead letters that
+are older. NULL: never.
+EXECUTE is not granted to PUBLIC.
+Example: SELECT once.create_queue(''orders'');';
 COMMENT ON FUNCTION once.alter_queue(text, integer, interval, interval, interval, interval, interval, text, interval, text[]) IS
-'Changes options of a queue; each is as in create_queue, and NULL leaves it unchanged. reset: names of options that get the default of create_queue again, which for archive, ttl and retention means off. Running sessions use the new options as soon as they are committed. Only for the owner of the table.';
+'Changes options of a queue.
+Each is as in create_queue, and NULL leaves it unchanged.
+reset: names of options that get the default of create_queue again, which for
+archive, ttl and retention means off.
+Running sessions use the new options as soon as they are committed.
+Only for the owner of the table.
+Example: SELECT once.alter_queue(''orders'', max_attempts => 5);';
 COMMENT ON FUNCTION once.grant_queue(text, text, text) IS
-'Lets a role use a queue. what: ''produce'' for send, send_dedup and send_batch (INSERT on the table); ''consume'' for receive, lease, pop, ack, nack, release, extend, cancel and all that ''observe'' allows (SELECT and DELETE); ''observe'' for peek, check, slots, pages, dead letters and failures (SELECT, also on the archive if the queue has one). role: ''public'' means everybody. Only for the owner of the table and those with grant options on it.';
+'Lets a role use a queue.
+what: ''produce'' for send, send_dedup and send_batch (INSERT on the table);
+''consume'' for receive, lease, pop, ack, nack, release, extend, cancel and
+all that ''observe'' allows (SELECT and DELETE); ''observe'' for peek, check,
+slots, pages, dead letters and failures (SELECT, also on the archive if the
+queue has one).
+role: ''public'' means everybody.
+Only for the owner of the table and those with grant options on it.
+Example: SELECT once.grant_queue(''orders'', ''shop'', ''produce'');';
 COMMENT ON FUNCTION once.revoke_queue(text, text, text) IS
-'Revokes what grant_queue with the same arguments has granted. Both ''consume'' and ''observe'' revoke SELECT, whichever of the two has granted it. Revokes only what the caller has granted, or the owner, if the caller is a member of the owner. Only for the owner of the table and those with grant options on it.';
+'Takes back what grant_queue has granted.
+The arguments are those of grant_queue. Both ''consume'' and ''observe''
+revoke SELECT, whichever of the two has granted it. Revokes only what the
+caller has granted, or the owner, if the caller is a member of the owner.
+Only for the owner of the table and those with grant options on it.
+Example: SELECT once.revoke_queue(''orders'', ''shop'', ''produce'');';
 COMMENT ON FUNCTION once.drop_queue(text) IS
-'Drops a queue with its messages, dead letters, failures, archive, and remembered dedup_ids. Waits for transactions that use it. If the table was removed by a plain DROP TABLE, drops what is left of the queue. Only for the owner of the table, or of all tables that are left.';
+'Drops a queue with everything that belongs to it.
+That is its messages, dead letters, failures, archive, and remembered
+dedup_ids.
+Waits for transactions that use it.
+If the table was removed by a plain DROP TABLE, drops what is left of the
+queue.
+Only for the owner of the table, or of all tables that are left.
+Example: SELECT once.drop_queue(''orders'');';
 COMMENT ON FUNCTION once.list_queues() IS
-'All queues of the database with their options. id_index: whether cancel works. created_at: NULL if the queue has no options, as after a restore of the structure only. Then the defaults of create_queue are shown, and create_queue with if_not_exists sets others.';
+'Lists the queues of the database with their options.
+id_index: whether cancel works.
+created_at: NULL if the queue has no options, as after a restore of the
+structure only. Then the defaults of create_queue are shown, and create_queue
+with if_not_exists sets others.
+Example: SELECT * FROM once.list_queues();';
 COMMENT ON FUNCTION once.pause(text, text) IS
-'Stops sending to a queue (''send''), consuming from it (''consume''), or both (''all''). While it is paused, send and send_batch, or receive, lease and pop, raise once_paused. That is an error and not an empty result, so that nobody mistakes a paused queue for an empty one. Messages already received or leased can still be acked, given back and extended. Plain SQL is not stopped. Only for the owner of the table.';
+'Stops sending to a queue, or consuming from it.
+what: ''send'', ''consume'', or ''all'' for both. While it is paused, send and
+send_batch, or receive, lease and pop, raise once_paused. That is an error and
+not an empty result, so that nobody mistakes a paused queue for an empty one.
+Messages already received or leased can still be acked, given back and
+extended. Plain SQL is not stopped.
+Only for the owner of the table.
+Example: SELECT once.pause(''orders'', ''consume'');';
 COMMENT ON FUNCTION once.resume(text, text) IS
-'Ends what pause began: ''send'', ''consume'' or ''all''. Only for the owner of the table.';
+'Ends a pause.
+what: ''send'', ''consume'' or ''all'', as for pause.
+Only for the owner of the table.
+Example: SELECT once.resume(''orders'');';
 COMMENT ON FUNCTION once.purge(text) IS
-'Removes the messages of a queue, including delayed and leased ones, and returns how many. Truncates the table if nobody else uses it, and otherwise deletes row by row. Either way, messages that the caller''s own transaction has sent are removed as well. Rows that open transactions of others hold are left; so are those that a constraint, trigger or rule keeps, with a warning. Only for the owner of the table.';
+'Removes all messages of a queue and returns how many.
+Delayed and leased ones, too. Truncates the table if nobody else uses it, and
+otherwise deletes row by row. Either way, messages that the caller''s own
+transaction has sent are removed as well.
+Rows that open transactions of others hold are left; so are those that a
+constraint, trigger or rule keeps, with a warning.
+Only for the owner of the table.
+Example: SELECT once.purge(''orders'');';
 COMMENT ON FUNCTION once.send(text, jsonb, jsonb, interval, timestamptz, integer, text, text, interval) IS
-'Sends a message in the caller''s transaction and returns its id. delay (0 to 36500 days) or deliver_at: when the message becomes due; give only one of the two. priority: 0 to 9, 9 is delivered first. group_id: 1 to 1000 bytes; messages of one group are delivered strictly in order, one call''s worth at a time, and have priority 4. dedup_id: 1 to 1000 bytes; if a message with the same one was sent within the queue''s dedup_window (see create_queue), nothing is sent, and the id of that message is returned, even if it has been consumed. Waits while the transaction that sent it is open. ttl: more than 0, at most 36500 days; the message expires if it is not delivered within that time after it became due. Requires INSERT on the table.';
+'Sends a message and returns its id.
+Consumers can have it when the caller''s transaction has committed.
+delay, deliver_at: when the message becomes due, after 0 to 36500 days or at a
+time; give only one of the two.
+priority: 0 to 9, 9 is delivered first.
+group_id: 1 to 1000 bytes; messages of one group are delivered strictly in
+order, one call''s worth at a time, and have priority 4.
+dedup_id: 1 to 1000 bytes; if a message with the same one was sent within the
+queue''s dedup_window (see create_queue), nothing is sent, and the id of that
+message is returned, even if it has been consumed.
+Waits while the transaction that sent it is open.
+ttl: more than 0, at most 36500 days; the message expires if it is not
+delivered within that time after it became due.
+Requires INSERT on the table.
+Example: SELECT once.send(''orders'', ''{"order": 1}'');';
 COMMENT ON FUNCTION once.send_batch(text, jsonb[], jsonb[], interval, timestamptz, integer, text[], text[], interval) IS
-'Sends many messages at once, at far less cost than one by one, and returns their ids in the order of payloads. headers, group_ids, dedup_ids: NULL, or one element for each payload; NULL as an element of group_ids means no group, and as an element of dedup_ids no dedup_id. NULL in place of payloads, which array_agg makes of no rows, sends nothing. Two calls with the same dedup_ids in different orders do not deadlock. Otherwise like send. Requires INSERT on the table.';
+'Sends many messages at once and returns their ids.
+That costs far less than one by one. The ids are in the order of payloads.
+headers, group_ids, dedup_ids: NULL, or one element for each payload; NULL as
+an element of group_ids means no group, and as an element of dedup_ids no
+dedup_id. NULL in place of payloads, which array_agg makes of no rows, sends
+nothing. Two calls with the same dedup_ids in different orders do not
+deadlock.
+Otherwise like send.
+Requires INSERT on the table.
+Example: SELECT once.send_batch(''orders'', ARRAY[''{"order": 2}'', ''{"order": 3}'']::jsonb[]);';
 COMMENT ON FUNCTION once.send_dedup(text, jsonb, jsonb, interval, timestamptz, integer, text, text, interval) IS
-'Like send, but also tells whether anything was sent. Returns one row: id, and duplicate, which is true if nothing was sent, because id is that of a message sent before with the same dedup_id. Requires INSERT on the table.';
+'Sends a message, and tells whether it was a repeat.
+Like send, but returns one row: id, and duplicate, which is true if nothing
+was sent, because id is that of a message sent before with the same dedup_id.
+Requires INSERT on the table.
+Example: SELECT * FROM once.send_dedup(''orders'', ''{"order": 4}'', dedup_id => ''order 4'');';
 COMMENT ON FUNCTION once.receive(text, integer, interval) IS
-'Effectively once, for effects in this database: claims messages until the calling transaction ends. The transaction must ack them or give them back, or else its commit fails with once_unacked (setting once.unacked). A rollback, also to a savepoint, gives them back after the retry delay; the attempt counts. max_messages: 1 to 10000. wait: up to 60 s, for a message to come if there is none. The call must then be a statement of its own, in READ COMMITTED. It returns early, perhaps without a message, after it has moved dead messages, and takes nothing for a client that is gone. Requires SELECT and DELETE on the table.';
+'Claims messages until the transaction ends.
+Effectively once, for effects in this database. The transaction must ack them
+or give them back, or else its commit fails with once_unacked (setting
+once.unacked). A rollback, also to a savepoint, gives them back after the
+retry delay; the attempt counts.
+max_messages: 1 to 10000.
+wait: up to 60 s, for a message to come if there is none. The call must then
+be a statement of its own, in READ COMMITTED. It returns early, perhaps
+without a message, after it has moved dead messages, and takes nothing for a
+client that is gone.
+Requires SELECT and DELETE on the table.
+Example: SELECT once.ack(receipt), payload FROM once.receive(''orders'', 10);';
 COMMENT ON FUNCTION once.lease(text, interval, integer, interval) IS
-'At least once: claims messages for a time, whatever becomes of the calling transaction. A message that is not acked by then goes to another consumer. lease: more than 0, at most 365 days. max_messages, wait: as for receive. Requires SELECT and DELETE on the table.';
+'Claims messages for a time.
+At least once: the claim stays, whatever becomes of the calling transaction. A
+message that is not acked by then goes to another consumer.
+lease: more than 0, at most 365 days.
+max_messages, wait: as for receive.
+Requires SELECT and DELETE on the table.
+Example: SELECT receipt, payload FROM once.lease(''orders'', ''2 min'', max_messages => 10);';
 COMMENT ON FUNCTION once.pop(text, integer, interval) IS
-'At most once: takes messages out of the queue and acks them at once; there is no receipt. A rollback puts them back. Never waits for rows that others hold. A row that a constraint, trigger or rule keeps stays in the queue, stuck, with a warning. max_messages, wait: as for receive. Requires SELECT and DELETE on the table.';
+'Takes messages out of the queue at once.
+At most once: it acks the messages that it returns, so there is no receipt. A
+rollback puts them back.
+Never waits for rows that others hold. A row that a constraint, trigger or
+rule keeps stays in the queue, stuck, with a warning.
+max_messages, wait: as for receive.
+Requires SELECT and DELETE on the table.
+Example: SELECT payload FROM once.pop(''orders'');';
 COMMENT ON PROCEDURE once.wait(text[], interval, text) IS
-'Sleeps until one of the queues has something for a consumer. ready: the first such queue, in the order given; NULL if there is none within the time. Takes nothing: call receive, lease or pop next; if another consumer was faster, they return nothing. queues: 1 to 100 names. timeout: zero to 1 hour. Ends the transaction, so that it holds no snapshot and no lock on a queue while it sleeps; so it cannot be called in a transaction block, a function or an EXCEPTION block. A paused queue has nothing until it is resumed. Requires SELECT and DELETE on the tables.';
+'Sleeps until one of several queues has something.
+That is something that a consumer could take.
+ready: the first such queue, in the order given; NULL if there is none within
+the time.
+Takes nothing: call receive, lease or pop next; if another consumer was
+faster, they return nothing.
+queues: 1 to 100 names.
+timeout: zero to 1 hour.
+Ends the transaction, so that it holds no snapshot and no lock on a queue
+while it sleeps; so it cannot be called in a transaction block, a function or
+an EXCEPTION block. A paused queue has nothing until it is resumed.
+Requires SELECT and DELETE on the tables.
+Example: CALL once.wait(ARRAY[''orders'', ''invoices''], ''10 s'');';
 COMMENT ON FUNCTION once.ack(uuid) IS
-'Deletes the message in the caller''s transaction. Raises once_lease_lost if somebody else may have the message by now, or if another transaction has updated it since it was received, and once_already_acked if it was acked before, so that the caller''s effects roll back. Requires SELECT and DELETE on the table.';
+'Acknowledges a message: deletes it.
+The deletion is part of the caller''s transaction. Raises once_lease_lost if
+somebody else may have the message by now, or if another transaction has
+updated it since it was received, and once_already_acked if it was acked
+before, so that the caller''s effects roll back.
+Requires SELECT and DELETE on the table.
+Example: SELECT once.ack(receipt) FROM once.receive(''orders'');';
 COMMENT ON FUNCTION once.ack_all(uuid[]) IS
-'Acks all of the receipts, or raises what ack raises, and returns how many. The same receipt twice is an error. NULL in place of the array, which array_agg makes of no rows, means none.';
+'Acknowledges all of the messages, or raises an error.
+Returns how many, or raises what ack raises. The same receipt twice is an
+error. NULL in place of the array, which array_agg makes of no rows, means
+none.
+Example: SELECT once.ack_all(array_agg(receipt)) FROM once.receive(''orders'', 100);';
 COMMENT ON FUNCTION once.try_ack(uuid) IS
-'Like ack, but returns false where ack raises once_lease_lost or once_already_acked; then nothing is deleted.';
+'Acknowledges a message if that is still possible.
+Like ack, but returns false where ack raises once_lease_lost or
+once_already_acked; then nothing is deleted.
+Example: SELECT once.try_ack(receipt) FROM once.lease(''orders'');';
 COMMENT ON FUNCTION once.try_ack_all(uuid[]) IS
-'Acks those receipts that can still be acked, and returns them, in the order given and each once. NULL in place of the array means none.';
+'Acknowledges those messages that still can be.
+Returns the receipts of those, in the order given and each once. NULL in place
+of the array means none.
+Example: SELECT * FROM once.try_ack_all(ARRAY(SELECT receipt FROM once.lease(''orders'', ''1 min'', 100)));';
 COMMENT ON FUNCTION once.nack(uuid, interval, text) IS
-'Gives a message back after a failure. It is delivered again after delay (0 to 365 days), by default after the queue''s retry delay for this attempt; the attempt counts. Takes effect at once, even if the caller''s transaction rolls back. error: kept in once.failures, in the caller''s transaction. Later messages of the same group that were claimed by the same call are given back as well, and for these the attempt does not count. Raises what ack raises.';
+'Gives a message back after a failure.
+The attempt counts.
+delay: after what time it is delivered again, 0 to 365 days; NULL: the
+queue''s retry delay for this attempt.
+Takes effect at once, even if the caller''s transaction rolls back.
+error: kept in once.failures, in the caller''s transaction.
+Later messages of the same group that were claimed by the same call are given
+back as well, and for these the attempt does not count.
+Raises what ack raises.
+Example: SELECT once.nack(receipt, error => ''no such customer'') FROM once.receive(''orders'');';
 COMMENT ON FUNCTION once.release(uuid) IS
-'Gives a message back unused: it is ready at once, and the attempt does not count. Takes effect at once, even if the caller''s transaction rolls back. Raises what ack raises.';
+'Gives a message back unused.
+It is ready at once, and the attempt does not count.
+Takes effect at once, even if the caller''s transaction rolls back.
+Raises what ack raises.
+Example: SELECT once.release(receipt) FROM once.receive(''orders'');';
 COMMENT ON FUNCTION once.release(text, bigint[]) IS
-'Ends leases whose receipts are lost, by the ids of the messages, and returns how many: the messages are ready now, and the attempts stay counted. Ids that are not in the queue or not leased now are ignored, and so are messages that a transaction has received. Acts at once, also when the caller''s transaction rolls back. Later messages of a group that were leased by the same call are given back as well, uncounted unless they are asked for. The old receipts are lost. For the owner of the table; reads the whole index.';
+'Ends leases whose receipts are lost.
+ids: those of the messages. Returns how many leases it has ended: the messages
+are ready now, and the attempts stay counted. Ids that are not in the queue or
+not leased now are ignored, and so are messages that a transaction has
+received.
+Acts at once, also when the caller''s transaction rolls back.
+Later messages of a group that were leased by the same call are given back as
+well, uncounted unless they are asked for.
+The old receipts are lost. Reads the whole index.
+Only for the owner of the table.
+Example: SELECT once.release(''orders'', ARRAY[17, 18]);';
 COMMENT ON FUNCTION once.extend(uuid, interval) IS
-'Makes a lease end that long from now, and returns when. Works also after the lease has run out, as long as nobody else has got the message. Takes effect at once. Raises what ack raises.';
+'Makes a lease end later, and returns when.
+lease: how long from now. Works also after the lease has run out, as long as
+nobody else has got the message.
+Takes effect at once.
+Raises what ack raises.
+Example: SELECT once.extend(receipt, ''10 min'') FROM once.lease(''orders'');';
 COMMENT ON FUNCTION once.cancel(text, bigint) IS
-'Deletes a message that nobody has claimed, ready or delayed, in the caller''s transaction; also one that this transaction has sent or updated. Returns false if the message is claimed or gone. Never waits. Raises an error if a constraint, trigger or rule keeps the row. Requires a queue made with id_index, and SELECT and DELETE on the table.';
-COMMENT ON TABLE once.dead_letter IS 'messages that are not delivered any more; read them through once.dead_letters';
-COMMENT ON TABLE once.failure IS 'errors given to nack, and errors that made messages stuck; read them through once.failures';
+'Deletes a message that nobody has claimed.
+It may be ready or delayed, or one that the caller''s transaction itself has
+sent or updated. The deletion is part of the transaction. Returns false if the
+message is claimed or gone.
+Never waits. Raises an error if a constraint, trigger or rule keeps the row.
+Requires a queue made with id_index, and SELECT and DELETE on the table.
+Example: SELECT once.cancel(''invoices'', 17);';
+COMMENT ON TABLE once.dead_letter IS
+'Internal: what the view dead_letters shows.';
+COMMENT ON TABLE once.failure IS
+'Internal: what the view failures shows.';
 COMMENT ON FUNCTION once.is_own_table(oid) IS
-'Tells whether dead letters and failures under a queue''s name belong to the table of that name. False if the table was renamed and belongs to another queue, or if the queue''s own table has another name now. For the views dead_letters and failures.';
+'Internal: for the views dead_letters and failures.
+Tells whether dead letters and failures under a queue''s name belong to the
+table of that name. False if the table was renamed and belongs to another
+queue, or if the queue''s own table has another name now.';
 COMMENT ON VIEW once.dead_letters IS
-'Messages that are not delivered any more. reason: attempts, if all deliveries that the queue allows have failed; expired, if the time to live ended first; rejected, if a handler said so (see work). attempts: deliveries so far. last_error: the last error given to nack. Shows the queues whose table the caller may SELECT from, except those where row security applies to the caller.';
+'Messages that are not delivered any more.
+reason: attempts, if all deliveries that the queue allows have failed;
+expired, if the time to live ended first; rejected, if a handler said so (see
+work).
+attempts: deliveries so far.
+last_error: the last error given to nack.
+Shows the queues whose table the caller may SELECT from, except those where
+row security applies to the caller.
+Example: SELECT id, reason, last_error, payload FROM once.dead_letters WHERE queue = ''orders'';';
 COMMENT ON VIEW once.failures IS
-'Errors of deliveries, for messages that are still in the queue or among the dead letters: the last error given to nack for each message and attempt, and with attempt 0 the reason why a message is stuck. enqueued_at: that of the message, because ids are used again after TRUNCATE .. RESTART IDENTITY. Shows the queues whose table the caller may SELECT from, except those where row security applies to the caller.';
+'Errors of messages that are in a queue or dead.
+The last error given to nack for each message and attempt, and with attempt 0
+the reason why a message is stuck.
+enqueued_at: that of the message, because ids are used again after TRUNCATE ..
+RESTART IDENTITY.
+Shows the queues whose table the caller may SELECT from, except those where
+row security applies to the caller.
+Example: SELECT id, attempt, error FROM once.failures WHERE queue = ''orders'' ORDER BY failed_at;';
 COMMENT ON FUNCTION once.dump_dead_letters() IS
-'For pg_dump: the rows of once.dead_letter. All of them if the caller may SELECT from that table, and otherwise those that once.dead_letters shows to the caller.';
+'Internal: for pg_dump, the rows of once.dead_letter.
+All of them if the caller may SELECT from that table, and otherwise those that
+once.dead_letters shows to the caller.';
 COMMENT ON FUNCTION once.dump_failures() IS
-'For pg_dump: the rows of once.failure. All of them if the caller may SELECT from that table, and otherwise those that once.failures shows to the caller.';
-COMMENT ON FUNCTION once.restore_row() IS 'trigger of once.dead_letter_dump and once.failure_dump';
-COMMENT ON TABLE once.dead_letter_dump IS 'for pg_dump: never has rows; what is inserted here goes to once.dead_letter';
-COMMENT ON TABLE once.failure_dump IS 'for pg_dump: never has rows; what is inserted here goes to once.failure';
+'Internal: for pg_dump, the rows of once.failure.
+All of them if the caller may SELECT from that table, and otherwise those that
+once.failures shows to the caller.';
+COMMENT ON FUNCTION once.restore_row() IS
+'Internal: trigger of the tables for pg_dump.
+Of once.dead_letter_dump, once.failure_dump and once.schedule_dump.';
+COMMENT ON TABLE once.dead_letter_dump IS
+'Internal: for pg_dump; never has rows.
+What is inserted here goes to once.dead_letter.';
+COMMENT ON TABLE once.failure_dump IS
+'Internal: for pg_dump; never has rows.
+What is inserted here goes to once.failure.';
 COMMENT ON FUNCTION once.redrive(text, integer) IS
-'Sends dead letters of a queue again, at most max_messages (NULL: all), and returns how many. Those that died first are sent first; those of one group are sent in the order of their ids. Ids, headers, payloads, groups and priorities stay the same. Attempts start again, and neither delay nor expiry is kept. A dead letter that the queue refuses (by a unique index, a check or a trigger) is left out, with a warning, and stays a dead letter. Dead letters that another transaction is redriving are left to that transaction. Requires INSERT, SELECT and DELETE on the table.';
+'Sends dead letters of a queue again.
+Returns how many.
+max_messages: how many at most; NULL: all. Those that died first are sent
+first; those of one group are sent in the order of their ids. Ids, headers,
+payloads, groups and priorities stay the same. Attempts start again, and
+neither delay nor expiry is kept. A dead letter that the queue refuses (by a
+unique index, a check or a trigger) is left out, with a warning, and stays a
+dead letter. Dead letters that another transaction is redriving are left to
+that transaction.
+Requires INSERT, SELECT and DELETE on the table.
+Example: SELECT once.redrive(''orders'');';
 COMMENT ON FUNCTION once.redrive_ids(text, bigint[]) IS
-'Like redrive, for the dead letters with these ids. Ignores ids that no dead letter of the queue has. NULL in place of the array, which array_agg makes of no rows, means none. Requires INSERT, SELECT and DELETE on the table.';
+'Sends the dead letters with these ids again.
+Like redrive. Ignores ids that no dead letter of the queue has. NULL in place
+of the array, which array_agg makes of no rows, means none.
+Requires INSERT, SELECT and DELETE on the table.
+Example: SELECT once.redrive_ids(''orders'', ARRAY[17, 18]);';
 COMMENT ON FUNCTION once.purge_dead_letters(text) IS
-'Deletes the dead letters of a queue with their failures, and returns how many. Only for the owner of the table.';
+'Deletes the dead letters of a queue.
+Deletes their failures, too. Returns how many dead letters there were.
+Only for the owner of the table.
+Example: SELECT once.purge_dead_letters(''orders'');';
 COMMENT ON FUNCTION once.purge_dead_letters(text, bigint[]) IS
-'Deletes the dead letters with these ids, with their failures, and returns how many. Ignores ids that no dead letter of the queue has. NULL in place of the array, which array_agg makes of no rows, means none. Only for the owner of the table.';
+'Deletes the dead letters with these ids.
+Deletes their failures, too. Returns how many dead letters there were. Ignores
+ids that no dead letter of the queue has. NULL in place of the array, which
+array_agg makes of no rows, means none.
+Only for the owner of the table.
+Example: SELECT once.purge_dead_letters(''orders'', ARRAY[17, 18]);';
 COMMENT ON FUNCTION once.replay(text, timestamptz, timestamptz) IS
-'Sends again the messages of a queue that were archived at or after since and before until, in the order in which they were archived, and returns how many. They have new ids, and the same priority, group and payload. "once-replay-of" in their headers is the id of the original; headers that are not an object are wrapped: {"once-replay-of": id, "headers": ...}. A message that the queue refuses is left out, with a warning. Requires SELECT on the archive, once."a_<queue>", and INSERT on the table.';
+'Sends archived messages again, and returns how many.
+since, until: those that were archived at or after since and before until, in
+that order. They have new ids, and the same priority, group and payload.
+"once-replay-of" in their headers is the id of the original; headers that are
+not an object are wrapped: {"once-replay-of": id, "headers": ...}. A message
+that the queue refuses is left out, with a warning.
+Requires SELECT on the archive, once."a_<queue>", and INSERT on the table.
+Example: SELECT once.replay(''invoices'', now() - interval ''1 hour'', now());';
 COMMENT ON PROCEDURE once.maintain() IS
-'Sends the messages that are due of schedules to whose creator the caller could SET ROLE, as that role. Then does what has to be done now and then, for every queue whose table the caller may SELECT and DELETE from: moves messages that have become due to their lanes; lets groups go on whose first message plain SQL has deleted or moved; takes away messages that have expired or used up their attempts (unless consumption is paused); deletes dead letters older than the queue''s retention, and failures of messages that are gone; empties partitions of the archive whose time is up. For these queues, and for every ledger that the caller may mark ids in, it also forgets ids that have been kept long enough and makes room for new ones. If there are queues or ledgers, and the caller has these rights on none of them, that is a warning. Commits after each step, unless it is called within a transaction. What is locked is left for the next call. A message that cannot be taken away is stuck, with a warning. An error in one queue, of whatever kind, becomes a warning, and once.maintenance_timeout limits the time for each queue. Triggers run as the owner of the table if the caller could SET ROLE to the owner, and otherwise as the caller.';
-COMMENT ON TABLE once.ledger IS 'options of the ledgers; read it through once.list_ledgers()';
+'Does what has to be done now and then.
+Sends the messages of schedules that are due, as the roles that created these,
+if the caller could SET ROLE to them. Then, for every queue whose table the
+caller may SELECT and DELETE from: moves messages that have become due to
+their lanes; lets groups go on whose first message plain SQL has deleted or
+moved; takes away messages that have expired or used up their attempts (unless
+consumption is paused); deletes dead letters older than the queue''s
+retention, and failures of messages that are gone; empties partitions of the
+archive whose time is up. For these queues, and for every ledger that the
+caller may mark ids in, it also forgets ids that have been kept long enough
+and makes room for new ones. If there are queues or ledgers, and the caller
+has these rights on none of them, that is a warning.
+Commits after each step, unless it is called within a transaction. What is
+locked is left for the next call. A message that cannot be taken away is
+stuck, with a warning. An error in one queue, of whatever kind, becomes a
+warning, and once.maintenance_timeout limits the time for each queue. Triggers
+run as the owner of the table if the caller could SET ROLE to the owner, and
+otherwise as the caller.
+Example: CALL once.maintain();';
+COMMENT ON TABLE once.ledger IS
+'Options of the ledgers.
+Read them through once.list_ledgers(), and change them with
+once.alter_ledger().';
 COMMENT ON FUNCTION once.create_ledger(text, interval, boolean, boolean) IS
-'Creates a ledger of processed ids: the tables once."l_<ledger>_0" and "l_<ledger>_1", owned by the caller. Names: as for queues. retention: more than 0, at most 36500 days. An id is remembered for at least that long after the transaction that marked it has committed, and up to two and a quarter times as long in a ledger that is in use. unlogged: faster, but forgets everything in a crash. if_not_exists: a notice instead of an error if the ledger exists. If its tables exist without a retention, as after a restore of the structure only, they become a ledger again with the retention given; this is only for their owner. EXECUTE is not granted to PUBLIC.';
+'Creates a ledger of processed ids.
+That is the tables once."l_<ledger>_0" and "l_<ledger>_1", owned by the
+caller.
+ledger: a name, as for queues.
+retention: more than 0, at most 36500 days. An id is remembered for at least
+that long after the transaction that marked it has committed, and up to two
+and a quarter times as long in a ledger that is in use.
+unlogged: faster, but forgets everything in a crash.
+if_not_exists: a notice instead of an error if the ledger exists. If its
+tables exist without a retention, as after a restore of the structure only,
+they become a ledger again with the retention given; this is only for their
+owner.
+EXECUTE is not granted to PUBLIC.
+Example: SELECT once.create_ledger(''webhooks'', retention => ''7 days'');';
 COMMENT ON FUNCTION once.alter_ledger(text, interval) IS
-'Changes how long a ledger remembers ids; retention is as in create_ledger. Applies also to the ids that the ledger has already. Only for the owner of the tables.';
+'Changes how long a ledger remembers ids.
+retention: as in create_ledger. Applies also to the ids that the ledger has
+already.
+Only for the owner of the tables.
+Example: SELECT once.alter_ledger(''webhooks'', retention => ''14 days'');';
 COMMENT ON FUNCTION once.drop_ledger(text) IS
-'Drops a ledger with all that it remembers. Waits for transactions that use it. Only for the owner of the tables.';
+'Drops a ledger with all that it remembers.
+Waits for transactions that use it.
+Only for the owner of the tables.
+Example: SELECT once.drop_ledger(''webhooks'');';
 COMMENT ON FUNCTION once.grant_ledger(text, text) IS
-'Lets a role use a ledger: grants SELECT, INSERT, UPDATE and DELETE on its tables. role: ''public'' means everybody. Only for the owner of the tables and those who may grant these rights.';
+'Lets a role use a ledger.
+Grants SELECT, INSERT, UPDATE and DELETE on its tables.
+role: ''public'' means everybody.
+Only for the owner of the tables and those who may grant these rights.
+Example: SELECT once.grant_ledger(''webhooks'', ''shop'');';
 COMMENT ON FUNCTION once.revoke_ledger(text, text) IS
-'Revokes what grant_ledger has granted. Only for those who may call grant_ledger.';
-COMMENT ON FUNCTION once.list_ledgers() IS 'All ledgers of the database with their options.';
+'Takes back what grant_ledger has granted.
+Only for those who may call grant_ledger.
+Example: SELECT once.revoke_ledger(''webhooks'', ''shop'');';
+COMMENT ON FUNCTION once.list_ledgers() IS
+'Lists the ledgers of the database with their options.
+Example: SELECT * FROM once.list_ledgers();';
 COMMENT ON FUNCTION once.mark_processed(text, text) IS
-'Marks an id as processed, in the caller''s transaction. Returns true if it is new, and false if it was marked before, by this transaction or by one that has committed. Waits for an open transaction that has marked it. Under REPEATABLE READ and SERIALIZABLE, too, an id is not new if it was marked after the snapshot was taken. id: 1 to 1000 bytes. Requires SELECT and INSERT on the ledger''s tables (once.grant_ledger).';
+'Marks an id as processed; true if it is new.
+The mark is part of the caller''s transaction. Returns false if it was marked
+before, by this transaction or by one that has committed.
+Waits for an open transaction that has marked it. Under REPEATABLE READ and
+SERIALIZABLE, too, an id is not new if it was marked after the snapshot was
+taken.
+id: 1 to 1000 bytes.
+Requires SELECT and INSERT on the ledger''s tables (once.grant_ledger).
+Example: SELECT once.mark_processed(''webhooks'', ''evt_1'');';
 COMMENT ON FUNCTION once.mark_processed_all(text, text[]) IS
-'Marks many ids, at far less cost than one by one, and returns those that are new, in the order given and each once. NULL in place of the array, which array_agg makes of no rows, means none. All are marked before the first is returned. Two calls with the same ids in different orders do not deadlock. Otherwise like mark_processed.';
+'Marks many ids, and returns those that are new.
+That costs far less than one by one. The ids are returned in the order given,
+and each once. NULL in place of the array, which array_agg makes of no rows,
+means none. All are marked before the first is returned. Two calls with the
+same ids in different orders do not deadlock.
+Otherwise like mark_processed.
+Example: SELECT * FROM once.mark_processed_all(''webhooks'', ARRAY[''evt_1'', ''evt_2'']);';
 COMMENT ON FUNCTION once.is_processed(text, text) IS
-'Tells whether an id is marked as processed, by this transaction or by one that has committed, as of now, whatever the snapshot. Never waits for a transaction that is marking the id. So the answer may be out of date at once: to process an id, call mark_processed. Works on standbys. Requires SELECT on the ledger''s tables.';
+'Tells whether an id is marked as processed.
+It may be marked by this transaction or by one that has committed, as of now,
+whatever the snapshot.
+Never waits for a transaction that is marking the id. So the answer may be out
+of date at once: to process an id, call mark_processed.
+Works on standbys.
+Requires SELECT on the ledger''s tables.
+Example: SELECT once.is_processed(''webhooks'', ''evt_1'');';
 COMMENT ON FUNCTION once.get_result(text, text) IS
-'Searches for an id like is_processed, and marks nothing. Returns one row if the id is marked: when that was, and what was given to set_result, or NULL. Otherwise returns no row. Works on standbys. Requires SELECT on the ledger''s tables.';
+'Returns what is stored for an id, and marks nothing.
+Searches for the id like is_processed. Returns one row if the id is marked:
+when that was, and what was given to set_result, or NULL. Otherwise returns no
+row.
+Works on standbys.
+Requires SELECT on the ledger''s tables.
+Example: SELECT * FROM once.get_result(''webhooks'', ''evt_1'');';
 COMMENT ON FUNCTION once.forget_processed(text, text) IS
-'Makes an id new again, in the caller''s transaction. Returns false if it was not marked. Waits for an open transaction that has marked or forgotten it. Requires SELECT and DELETE on the ledger''s tables.';
+'Makes an id new again.
+It does that in the caller''s transaction. Returns false if it was not marked.
+Waits for an open transaction that has marked or forgotten it.
+Requires SELECT and DELETE on the ledger''s tables.
+Example: SELECT once.forget_processed(''webhooks'', ''evt_2'');';
 COMMENT ON FUNCTION once.process(text, text) IS
-'Marks an id like mark_processed, and returns one row. If the id is new, first_time is true and result is NULL. Otherwise first_time is false, and result is what the transaction that marked the id gave to set_result. Waits for that transaction while it is open.';
+'Marks an id, or returns the result of the first time.
+Marks like mark_processed, and returns one row. If the id is new, first_time
+is true and result is NULL. Otherwise first_time is false, and result is what
+the transaction that marked the id gave to set_result.
+Waits for that transaction while it is open.
+Example: SELECT * FROM once.process(''webhooks'', ''evt_3'');';
 COMMENT ON FUNCTION once.set_result(text, text, jsonb) IS
-'Stores the result that process returns to later callers with the same id. Must be called in the transaction that has marked the id; otherwise it raises once_not_processed. Requires SELECT and UPDATE on the ledger''s tables.';
+'Stores the result of an id, for process to return.
+Later callers of process with the same id get it. Must be called in the
+transaction that has marked the id; otherwise it raises once_not_processed.
+Requires SELECT and UPDATE on the ledger''s tables.
+Example: SELECT once.set_result(''webhooks'', ''evt_4'', ''{"status": 201}'') FROM once.process(''webhooks'', ''evt_4'') WHERE first_time;';
 COMMENT ON PROCEDURE once.work(text, regprocedure, integer, interval) IS
-'Consumes from a queue: receives messages, calls the handler with each in a subtransaction, acks it and commits, and waits while there is nothing. handler: a function or procedure with one argument, once.message, or once.message[] for all messages of a transaction at once; the caller must have EXECUTE on it. If it raises an error, its effects are rolled back, and the message is given back with the error (see nack); SQLSTATE ON020 means release, ON021 to retry after the interval in the error''s detail, and ON022 to reject: the message goes to once.dead_letters at once. max_messages: 1 to 10000 messages for one transaction. until: 0 to 36500 days; after that time it takes no more messages. With 0 it returns when it finds none. NULL: never. While consumption is paused, it waits. A message that was delivered before is handled in a transaction of its own. Cannot be called within a transaction block, a function or an EXCEPTION block. Requires SELECT and DELETE on the table.';
-COMMENT ON TABLE once.schedule IS 'schedules; read them through once.list_schedules()';
+'Consumes from a queue, by a function of yours.
+Receives messages, calls the handler with each in a subtransaction, acks it
+and commits, and waits while there is nothing.
+handler: a function or procedure with one argument, once.message, or
+once.message[] for all messages of a transaction at once; the caller must have
+EXECUTE on it.
+If it raises an error, its effects are rolled back, and the message is given
+back with the error (see nack); SQLSTATE ON020 means release, ON021 to retry
+after the interval in the error''s detail, and ON022 to reject: the message
+goes to once.dead_letters at once.
+max_messages: 1 to 10000 messages for one transaction.
+until: 0 to 36500 days; after that time it takes no more messages. With 0 it
+returns when it finds none. NULL: never.
+While consumption is paused, it waits.
+A message that was delivered before is handled in a transaction of its own.
+Cannot be called within a transaction block, a function or an EXCEPTION block.
+Requires SELECT and DELETE on the table.
+Example: CALL once.work(''orders'', ''ship(once.message)'', until => ''0'');';
+COMMENT ON TABLE once.schedule IS
+'Internal: what the view schedules shows.';
 COMMENT ON FUNCTION once.create_schedule(text, text, text, interval, jsonb, jsonb, text, text, text) IS
-'Has a message sent at each due time from now on. The server does that by itself if the library is in shared_preload_libraries, and otherwise once.maintain(). name: as for queues. Give one of cron and every. cron: five fields (minute, hour, day of the month, month, day of the week), with *, ranges, lists, steps and English names of three letters, or @hourly, @daily, @weekly, @monthly, @yearly; by the clock of timezone. If both days are restricted, one of them must match. A time that the clock skips is due when the clock is set forward; a time that it shows twice is due once, at the first time. every: 1 second to 36500 days, counted from now; a month has 30 days. payload, headers, group_id: of the message; the headers get schedule and due_at. catch_up: what is sent if due times were missed: one message for all of them (one), one for each (all), or none if the last one was more than five minutes ago (skip). Each due time has exactly one message. It is sent as the role that creates the schedule, which must have INSERT on the table each time. EXECUTE is not granted to PUBLIC.';
+'Has a message sent at each due time from now on.
+The server does that by itself if the library is in shared_preload_libraries,
+and otherwise once.maintain().
+name: as for queues. Give one of cron and every.
+cron: five fields (minute, hour, day of the month, month, day of the week),
+with *, ranges, lists, steps and English names of three letters, or @hourly,
+@daily, @weekly, @monthly, @yearly; by the clock of timezone. If both days are
+restricted, one of them must match. A time that the clock skips is due when
+the clock is set forward; a time that it shows twice is due once, at the first
+time.
+every: 1 second to 36500 days, counted from now; a month has 30 days.
+payload, headers, group_id: of the message; the headers get schedule and
+due_at.
+catch_up: what is sent if due times were missed: one message for all of them
+(one), one for each (all), or none if the last one was more than five minutes
+ago (skip).
+Each due time has exactly one message. It is sent as the role that creates the
+schedule, which must have INSERT on the table each time.
+EXECUTE is not granted to PUBLIC.
+Example: SELECT once.create_schedule(''report'', ''orders'', ''30 6 * * mon-fri'', timezone => ''Europe/Berlin'');';
 COMMENT ON FUNCTION once.drop_schedule(text) IS
-'Drops a schedule. What it has sent stays. Waits for a session that is just running it. Only for members of the role that created it.';
+'Drops a schedule.
+What it has sent stays.
+Waits for a session that is just running it.
+Only for members of the role that created it.
+Example: SELECT once.drop_schedule(''report'');';
 COMMENT ON FUNCTION once.next_runs(text, text, integer, timestamptz) IS
-'The next due times of a cron expression: see create_schedule. n: 0 to 1000. after: NULL means now.';
+'Returns the next due times of a cron expression.
+cron, timezone: see create_schedule.
+n: 0 to 1000.
+after: NULL means now.
+Example: SELECT once.next_runs(''30 2 * * *'', ''Europe/Berlin'');';
 COMMENT ON FUNCTION once.next_due(text, interval, text, timestamptz, timestamptz) IS
-'The next due time of a row of once.schedule. For list_schedules.';
+'Internal: for the view schedules.
+Returns the next due time of a row of once.schedule.';
 COMMENT ON FUNCTION once.is_own_schedule(name, text) IS
-'Tells whether the caller is a member of the role of a row of once.schedule. For the view schedules.';
+'Internal: for the view schedules.
+Tells whether the caller is a member of the role of a row of once.schedule.';
 COMMENT ON VIEW once.schedules IS
-'The schedules of the database: see list_schedules.';
+'The schedules of the database.
+The columns are those of list_schedules.
+Example: SELECT name, next_due, last_error FROM once.schedules;';
 COMMENT ON FUNCTION once.list_schedules() IS
-'All schedules of the database. role: the role that created it. last_due: the last due time that is done. next_due: the next one; if it is in the past, it was missed. last_error: why the last run failed, NULL if it did not fail. Everybody can read this, but payload, headers, group_id and last_error are shown to members of the role only.';
+'Lists the schedules of the database.
+role: the role that created it.
+last_due: the last due time that is done.
+next_due: the next one; if it is in the past, it was missed.
+last_error: why the last run failed, NULL if it did not fail.
+Everybody can read this, but payload, headers, group_id and last_error are
+shown to members of the role only.
+Example: SELECT name, next_due, last_error FROM once.list_schedules();';
 COMMENT ON FUNCTION once.dump_schedules() IS
-'For pg_dump: the rows of once.schedule. All of them if the caller may SELECT from that table, and otherwise those whose role the caller is a member of.';
-COMMENT ON TABLE once.schedule_dump IS 'for pg_dump: never has rows; what is inserted here goes to once.schedule';
-COMMENT ON TABLE once.worker IS 'background workers that are to consume; read it through once.workers';
+'Internal: for pg_dump, the rows of once.schedule.
+All of them if the caller may SELECT from that table, and otherwise those
+whose role the caller is a member of.';
+COMMENT ON TABLE once.schedule_dump IS
+'Internal: for pg_dump; never has rows.
+What is inserted here goes to once.schedule.';
+COMMENT ON TABLE once.worker IS
+'Workers, as they were created.
+Read the view once.workers instead.';
 COMMENT ON FUNCTION once.create_worker(text, text, regprocedure, integer, integer) IS
-'Has background workers consume from a queue, from the commit on: each is a session of the role that calls this, in which CALL once.work(queue, handler, max_messages) runs. name: as for queues. concurrency: how many, at least 1; those of all workers of the database, and two more, must fit in max_worker_processes. One that ends in an error is started again after a second, and after twice as long each further time in a row, up to 256 seconds. The library must be in shared_preload_libraries. Not on a standby; a promotion starts them. The role must be permitted to log in; it needs SELECT and DELETE on the table, and EXECUTE on the handler, all the time. EXECUTE on this function is not granted to PUBLIC.';
+'Has background workers consume from a queue.
+They start after the commit. Each is a session of the role that calls this, in
+which CALL once.work(queue, handler, max_messages) runs.
+name: as for queues.
+concurrency: how many, at least 1; those of all workers of the database, and
+two more, must fit in max_worker_processes. One that ends in an error is
+started again after a second, and after twice as long each further time in a
+row, up to 256 seconds.
+The library must be in shared_preload_libraries. Not on a standby; a promotion
+starts them.
+The role must be permitted to log in; it needs SELECT and DELETE on the table,
+and EXECUTE on the handler, all the time.
+EXECUTE on this function is not granted to PUBLIC.
+Example: SELECT once.create_worker(''shipping'', ''orders'', ''ship(once.message)'', concurrency => 2);';
 COMMENT ON FUNCTION once.drop_worker(text) IS
-'Drops a worker. After the commit, its processes end when they have finished the transaction that they are in. Only for members of the role that created it.';
+'Drops a worker.
+After the commit, its processes end when they have finished the transaction
+that they are in.
+Only for members of the role that created it.
+Example: SELECT once.drop_worker(''shipping'');';
 COMMENT ON FUNCTION once.pause_worker(text) IS
-'Stops the processes of a worker, as drop_worker does, until resume_worker. Only for members of the role that created it.';
+'Stops a worker until resume_worker.
+Stops its processes as drop_worker does.
+Only for members of the role that created it.
+Example: SELECT once.pause_worker(''shipping'');';
 COMMENT ON FUNCTION once.resume_worker(text) IS
-'Starts the processes of a worker again that pause_worker has stopped. Only for members of the role that created it.';
-COMMENT ON FUNCTION once.worker_figures() IS 'What is known of workers since the server was started. For the view workers.';
+'Starts a worker again that pause_worker has stopped.
+Only for members of the role that created it.
+Example: SELECT once.resume_worker(''shipping'');';
+COMMENT ON FUNCTION once.worker_figures() IS
+'Internal: for the view workers.
+What is known of workers since the server was started.';
 COMMENT ON VIEW once.workers IS
-'The workers of the database. state: running; starting; stopping or paused, see pause_worker; waiting after an error, until it is started again; stopped, if it cannot run, see last_error; not started, if there is no launcher or it has not seen the worker yet. pids: its processes. processed, failed: messages, since the server was started. last_error: of a message, or why a process has ended or cannot start; shown to members of the worker''s role only.';
+'The workers of the database.
+state: running; starting; stopping or paused, see pause_worker; waiting after
+an error, until it is started again; stopped, if it cannot run, see
+last_error; not started, if there is no launcher or it has not seen the worker
+yet.
+pids: its processes.
+processed, failed: messages, since the server was started.
+last_error: of a message, or why a process has ended or cannot start; shown to
+members of the worker''s role only.
+Example: SELECT name, state, pids, processed, failed, last_error FROM once.workers;';
 COMMENT ON FUNCTION once.peek(text, integer) IS
-'Shows the first messages of a queue in order of delivery, and claims nothing; delayed ones come last. attempt: deliveries so far. ready_at: when a delayed message becomes due, or when a lease ends; NULL if ready. state: ready; delayed; claimed (also if an open transaction has locked or deleted the row); blocked (another message of the group comes first); dead (attempts used up, or expired; the next consumer, or maintain, takes it away); stuck (it could not be taken away or popped because of error, and this is tried again at ready_at). A value that cannot be read is NULL, and error says why. Requires SELECT on the table.';
+'Shows the first messages of a queue.
+It claims nothing. They are in the order of delivery; delayed ones come last.
+attempt: deliveries so far.
+ready_at: when a delayed message becomes due, or when a lease ends; NULL if
+ready.
+state: ready; delayed; claimed (also if an open transaction has locked or
+deleted the row); blocked (another message of the group comes first); dead
+(attempts used up, or expired; the next consumer, or maintain, takes it away);
+stuck (it could not be taken away or popped because of error, and this is
+tried again at ready_at).
+A value that cannot be read is NULL, and error says why.
+Requires SELECT on the table.
+Example: SELECT id, attempt, state, payload FROM once.peek(''orders'');';
 COMMENT ON FUNCTION once.check(text, boolean) IS
-'Verifies the queue index against the table and returns one row for each broken rule, so none if all is well. strict: locks out writers meanwhile, and checks also what others could be changing. REINDEX repairs what it finds. Requires SELECT on the table. strict can keep senders and consumers waiting, and requires UPDATE, DELETE or TRUNCATE as well.';
+'Verifies the index of a queue against its table.
+Returns one row for each broken rule, so none if all is well.
+strict: locks out writers meanwhile, and checks also what others could be
+changing.
+REINDEX repairs what it finds.
+Requires SELECT on the table. strict can keep senders and consumers waiting,
+and requires UPDATE, DELETE or TRUNCATE as well.
+Example: SELECT * FROM once.check(''orders'');';
 COMMENT ON FUNCTION once.slots(text) IS
-'The slots of the queue index. state: as on disk; a claim stays there until somebody comes by after it has ended. now: the state of the message, as peek shows it (ready, delayed, claimed, blocked, dead or stuck), or uncommitted (the sender''s transaction is open), or done (the row is gone). scheduled: due later, and not in its lane yet. group_hash: a number for the message''s group, the same for all of the group until the index is rebuilt; NULL without a group. blocked: another message of the group comes first. stuck: how often in a row the message could not be taken away. Requires SELECT on the table.';
+'Shows the slots of a queue index.
+There is one for each row that the index knows.
+state: as on disk; a claim stays there until somebody comes by after it has
+ended.
+now: the state of the message, as peek shows it (ready, delayed, claimed,
+blocked, dead or stuck), or uncommitted (the sender''s transaction is open),
+or done (the row is gone).
+scheduled: due later, and not in its lane yet.
+group_hash: a number for the message''s group, the same for all of the group
+until the index is rebuilt; NULL without a group.
+blocked: another message of the group comes first.
+stuck: how often in a row the message could not be taken away.
+Requires SELECT on the table.
+Example: SELECT now AS state, count(*) FROM once.slots(''orders'') GROUP BY now;';
 COMMENT ON FUNCTION once.pages(text) IS
-'The pages of the queue index with their hints. Requires SELECT on the table.';
+'Shows the pages of a queue index.
+They are shown with their hints, as they are on disk.
+Requires SELECT on the table.
+Example: SELECT kind, count(*), sum(slots) AS slots FROM once.pages(''orders'') GROUP BY kind;';
 COMMENT ON FUNCTION once.stat_queue(oid) IS
-'For the view stat_queues: one row for the queue that has this table; none if there is no such queue, or the caller may not see it.';
+'Internal: for the view stat_queues.
+Returns one row for the queue that has this table; none if there is no such
+queue, or the caller may not see it.';
 COMMENT ON VIEW once.stat_queues IS
-'One row for each queue: what is in it at this moment. It reads a bounded number of pages of the index, waits for no lock, and works on a standby. ready, delayed, claimed, blocked, dead, stuck: numbers of messages by the states that slots and peek tell. depth_error: the largest standard error of these six; 0 if they were counted. oldest_ready: how long the oldest ready message could have been delivered already. oldest_claim: how long ago the first message was received that an open transaction still holds; leases do not tell when they began. waiters: sessions that wait for messages with once.wait, the argument wait, or as workers; NULL if there is no shared memory for waiting. dead_letters: messages of the queue in dead_letters, counted up to 10000. dead_letters_error: 0; NULL if there are more, and their number is what the last ANALYZE of the table has found. sent .. lease_lost: what has happened since counted_since (see reset_stats); NULL unless pg_once is in shared_preload_libraries. sent: messages put into the table by whatever path. received: deliveries, each once more as a message is delivered again. redelivered: those of them that followed on a failed delivery. acked: messages done, also by pop. nacked: calls of nack. expired: messages taken away because their time to live had ended. dead_lettered: messages moved to the dead letters. lease_lost: how often a claim turned out to be lost. index_pages: size of the index, with pages that are free. dead_rows: rows of the table that VACUUM can remove. problem: why the numbers are NULL, for instance because another transaction has the table locked. workers: background workers that run now. Shows the queues whose table the caller may SELECT from, except those where row security applies to the caller; all of them to members of pg_monitor.';
+'Depths, ages and counters of each queue.
+One row for each queue. It reads a bounded number of pages of the index, waits
+for no lock, and works on a standby.
+ready, delayed, claimed, blocked, dead, stuck: numbers of messages by the
+states that slots and peek tell.
+depth_error: the largest standard error of these six; 0 if they were counted.
+oldest_ready: how long the oldest ready message could have been delivered
+already.
+oldest_claim: how long ago the first message was received that an open
+transaction still holds; leases do not tell when they began.
+waiters: sessions that wait for messages with once.wait, the argument wait, or
+as workers; NULL if there is no shared memory for waiting.
+dead_letters: messages of the queue in dead_letters, counted up to 10000.
+dead_letters_error: 0; NULL if there are more, and their number is what the
+last ANALYZE of the table has found. sent ..
+lease_lost: what has happened since counted_since (see reset_stats); NULL
+unless pg_once is in shared_preload_libraries.
+sent: messages put into the table by whatever path.
+received: deliveries, each once more as a message is delivered again.
+redelivered: those of them that followed on a failed delivery.
+acked: messages done, also by pop.
+nacked: calls of nack.
+expired: messages taken away because their time to live had ended.
+dead_lettered: messages moved to the dead letters.
+lease_lost: how often a claim turned out to be lost.
+index_pages: size of the index, with pages that are free.
+dead_rows: rows of the table that VACUUM can remove.
+problem: why the numbers are NULL, for instance because another transaction
+has the table locked.
+workers: background workers that run now.
+Shows the queues whose table the caller may SELECT from, except those where
+row security applies to the caller; all of them to members of pg_monitor.
+Example: SELECT queue, ready, claimed, delayed, oldest_ready FROM once.stat_queues;';
 COMMENT ON FUNCTION once.stat_latency(oid) IS
-'For the view stat_latency: one row for the queue that has this table; none if it is not counted, or the caller may not see it.';
+'Internal: for the view stat_latency.
+Returns one row for the queue that has this table; none if it is not counted,
+or the caller may not see it.';
 COMMENT ON FUNCTION once.stat_latency_buckets(oid) IS
-'For the view stat_latency_buckets: the buckets of the queue that has this table.';
+'Internal: for the view stat_latency_buckets.
+Returns the buckets of the queue that has this table.';
 COMMENT ON VIEW once.stat_latency IS
-'How long messages took from send to ack, by queue. messages: those acked since counted_since (see reset_stats). p50, p90, p99: half, nine tenths and 99 percent of them took no longer than that. It is computed from numbers by powers of two, so it is between half and twice the true value. Delays count as well. Empty unless pg_once is in shared_preload_libraries. Shows the same queues as stat_queues.';
+'How long messages took from send to ack, by queue.
+messages: those acked since counted_since (see reset_stats).
+p50, p90, p99: half, nine tenths and 99 percent of them took no longer than
+that.
+It is computed from numbers by powers of two, so it is between half and twice
+the true value. Delays count as well. Empty unless pg_once is in
+shared_preload_libraries.
+Shows the same queues as stat_queues.
+Example: SELECT queue, messages, p50, p99 FROM once.stat_latency;';
 COMMENT ON VIEW once.stat_latency_buckets IS
-'The histogram behind stat_latency. messages: how many took at least half of "below", and less than it; the first bucket also has shorter ones. total: how many took less than "below". In the last possible bucket, below is NULL: it has no end.';
+'The histogram behind stat_latency.
+messages: how many took at least half of "below", and less than it; the first
+bucket also has shorter ones.
+total: how many took less than "below". In the last possible bucket, below is
+NULL: it has no end.
+Example: SELECT below, total FROM once.stat_latency_buckets WHERE queue = ''orders'';';
 COMMENT ON FUNCTION once.stat_consumers(oid) IS
-'For the view consumers: who holds messages of the queue that has this table, or waits for some.';
+'Internal: for the view consumers.
+Returns who holds messages of the queue that has this table, or waits for
+some.';
 COMMENT ON VIEW once.consumers IS
-'Who holds messages or waits for some, by queue. what: received, by a transaction that is open (xid), also if it has taken messages away, or has rows locked by plain SQL; leased; waiting, if there is shared memory for waiting. pid, usename, application_name, client_addr, state: the session, as in pg_stat_activity; NULL if there is none, as for a prepared transaction, and on a standby. since: when the first of the messages was claimed, or the wait began; NULL if that is not known. until: when the last lease ends. messages: how many; 0 of those who wait. The index tells who has received. Of leases it tells only how many there are: these are in a row without a session, except those that sessions have told of, which requires pg_once in shared_preload_libraries. Of a long queue, the beginning and a sample are read. Shows the same queues as stat_queues.';
+'Who holds messages or waits for some, by queue.
+what: received, by a transaction that is open (xid), also if it has taken
+messages away, or has rows locked by plain SQL; leased; waiting, if there is
+shared memory for waiting.
+pid, usename, application_name, client_addr, state: the session, as in
+pg_stat_activity; NULL if there is none, as for a prepared transaction, and on
+a standby.
+since: when the first of the messages was claimed, or the wait began; NULL if
+that is not known.
+until: when the last lease ends.
+messages: how many; 0 of those who wait.
+The index tells who has received. Of leases it tells only how many there are:
+these are in a row without a session, except those that sessions have told of,
+which requires pg_once in shared_preload_libraries. Of a long queue, the
+beginning and a sample are read.
+Shows the same queues as stat_queues.
+Example: SELECT queue, what, pid, since, messages FROM once.consumers;';
 COMMENT ON FUNCTION once.stat_progress() IS
-'For the view progress: what sessions are at.';
+'Internal: for the view progress.
+Returns what sessions are at.';
 COMMENT ON VIEW once.progress IS
-'Long work on queues that sessions are at now. work: purge, redrive, replay or maintain. done: messages so far; with maintain, steps. total: how many there are; NULL if that is not known. Requires pg_once in shared_preload_libraries. (pg_stat_progress_create_index shows the building of an index.) Shows the same queues as stat_queues.';
+'Long work on queues that sessions are at now.
+work: purge, redrive, replay or maintain.
+done: messages so far; with maintain, steps.
+total: how many there are; NULL if that is not known.
+Requires pg_once in shared_preload_libraries. (pg_stat_progress_create_index
+shows the building of an index.) Shows the same queues as stat_queues.
+Example: SELECT queue, work, pid, done, total FROM once.progress;';
 COMMENT ON FUNCTION once.reset_stats(text) IS
-'Sets the counters of a queue to zero, and its latencies; they count from now on. NULL: those of all queues that the caller owns. Acts at once, also when the transaction rolls back, and on a standby. Requires pg_once in shared_preload_libraries. Only for the owner of the table.';
+'Sets the counters of a queue to zero.
+Its latencies, too; they count from now on.
+queue: NULL means those of all queues that the caller owns.
+Acts at once, also when the transaction rolls back, and on a standby.
+Requires pg_once in shared_preload_libraries.
+Only for the owner of the table.
+Example: SELECT once.reset_stats(''orders'');';
 COMMENT ON VIEW once.top IS
-'The 40 queues that need attention most, for \watch: first those with trouble, then those whose oldest ready message is the oldest. consumers: rows of the view consumers. trouble: what seems to be wrong. The other columns are those of stat_queues and stat_latency.';
+'The 40 queues that need attention most, for \watch.
+First those with trouble, then those whose oldest ready message is the oldest.
+consumers: rows of the view consumers.
+trouble: what seems to be wrong.
+The other columns are those of stat_queues and stat_latency.
+Example: SELECT * FROM once.top;';
+COMMENT ON FUNCTION once.help(text) IS
+'Shows what there is, and how it is used.
+topic: NULL: all functions, views and settings, each with a line. A topic, such
+as sending: those of this topic, with examples. The name of a function, view or
+setting: everything about it. once. in front of a name tells it from a topic.
+Example: SELECT once.help(''send'');';

@@ -370,9 +370,10 @@ meta_fill_options(Relation heap, OnceMeta *meta)
 }
 
 /*
- * meta_default_as_made tells whether a column has the default of enqueued_at,
- * which once_insert_time computes:  GREATEST(statement_timestamp(), now()), or in
- * queues that 0.1.0 made, statement_timestamp().
+ * meta_default_as_made tells whether a column has the default of enqueued_at:
+ * GREATEST(statement_timestamp(), now()), which once_insert_time computes.  Queues
+ * that 0.1.0 made have statement_timestamp().  That differs only after the COMMIT of
+ * a procedure, and is accepted, too.
  */
 static bool
 meta_default_as_made(Relation heap, AttrNumber attno)

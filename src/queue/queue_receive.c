@@ -207,6 +207,10 @@ hand_out_waiting(HandOut *call, OnceWait *wait)
 		pfree(call->row_values);
 		pfree(call->row_isnull);
 		once_queue_leave(&call->queue);
+
+		/* What it owes to another queue must not wait as long */
+		once_wake_pay(relid, false);
+		once_wake_hand_on();
 		once_wait_pause(wait, &relid, &earliest, 1);
 		open_queue(call);
 	}

@@ -93,7 +93,7 @@ once_wait_left(const OnceWait *wait)
 
 /*
  * once_wait_expect may be called before the first look of a wait for a single queue.
- * If this backend had to sleep the last time, it registers the call as a waiter at
+ * If this backend had to sleep the last time, for the same queue, it registers the call as a waiter at
  * once, as it will probably have to sleep again.  That saves a look.
  */
 void
@@ -189,7 +189,7 @@ once_wait_end(OnceWait *wait, int taken)
 		slept_for = InvalidOid;
 	wait->waiter = NULL;
 	if (waiter != NULL)
-		once_wake_leave(waiter, taken);
+		once_wake_leave(waiter, taken, wait->slept);
 }
 
 /*

@@ -28,6 +28,8 @@
 #include "stats/stats_table.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/relcache.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
@@ -49,6 +51,7 @@ typedef struct StatsQueue
 	Oid			relid;			/* key */
 	OnceStatsEntry *entry;		/* see once_stats_table_add */
 	bool		in_use;			/* in this transaction */
+	bool		made_here;		/* the transaction has created the table */
 	struct StatsQueue *next;	/* of those in use */
 	int64		counts[ONCE_NCOUNTERS]; /* those that act at once; the others
 										 * come from "top" at the commit */
@@ -81,6 +84,7 @@ static void no_latencies(OnceLatencies *latencies);
 static void add_bucket(OnceLatencies *latencies, int bucket, uint32 n);
 static void flush(bool committed);
 static void flush_queue(StatsQueue *queue, bool committed);
+static bool is_made_here(Oid relid);
 static bool has_counted(const StatsQueue *queue);
 static void add_level(StatsLevel *into, const StatsLevel *from);
 static void level_commit(int nest_level);
@@ -217,10 +221,27 @@ find_queue(Oid relid)
 	if (!queue->in_use)
 	{
 		queue->in_use = true;
+		queue->made_here = queue->entry == NULL && is_made_here(relid);
 		queue->next = used;
 		used = queue;
 	}
 	return queue;
+}
+
+/*
+ * is_made_here tells whether a table was created by this transaction.
+ */
+static bool
+is_made_here(Oid relid)
+{
+	Relation	rel = IsTransactionState() ? RelationIdGetRelation(relid) : NULL;
+	bool		made_here;
+
+	if (rel == NULL)
+		return false;
+	made_here = rel->rd_createSubid != InvalidSubTransactionId;
+	RelationClose(rel);
+	return made_here;
 }
 
 /*
@@ -279,7 +300,7 @@ flush_queue(StatsQueue *queue, bool committed)
 
 	/* What was rolled back may have been the table itself */
 	once_stats_table_add(queue->relid, &queue->entry, queue->counts, &queue->top.latencies,
-						 committed && has_counted(queue));
+						 has_counted(queue) && (committed || !queue->made_here));
 
 	memset(queue->counts, 0, sizeof(queue->counts));
 	memset(queue->top.counts, 0, sizeof(queue->top.counts));

@@ -114,10 +114,10 @@ once_stats_table_init(void)
  * or NULL; it is set for the next time.  make: if the queue has no entry, it gets
  * one; that is for tables that are known to exist.
  *
- * An entry is removed only when the queue is dropped.  The caller has, or had a moment ago, a lock on the queue's table that keeps it
- * from being dropped.  So the entry is used without a lock.  In the worst case
- * it was given to another queue just now, and that one's counters are a little
- * too high.
+ * An entry is removed only when the queue is dropped.  The caller has, or had a
+ * moment ago, a lock on the queue's table that keeps it from being dropped.  So
+ * the entry is used without a lock.  In the worst case it was given to another
+ * queue just now, and that one's counters are a little too high.
  *
  * Called at the end of a transaction, so it raises no error.  If there is no
  * room for the queue, nothing is counted.

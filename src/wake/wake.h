@@ -33,7 +33,7 @@ extern bool once_wake_is_for(const OnceWaiter *waiter, const Oid *relids, int n)
 extern void once_wake_before_look(OnceWaiter *waiter);
 extern void once_wake_before_sleep(OnceWaiter *waiter, const TimestampTz *times);
 extern bool once_wake_is_woken(const OnceWaiter *waiter, TimestampTz *look_at);
-extern void once_wake_leave(OnceWaiter *waiter, int taken);
+extern void once_wake_leave(OnceWaiter *waiter, int taken, bool slept);
 extern void once_wake_leave_owing(OnceWaiter *waiter, int found);
 extern void once_wake_pay(Oid relid, bool taken);
 extern void once_wake_hand_on(void);

@@ -119,6 +119,8 @@ tell_of_polling(void)
 	told = true;
 	ereport(NOTICE,
 			(errmsg("waiting for messages is polling"),
+			 ONCE_HAS_NAMED_SEGMENTS ?
+			 errdetail("The table of waiters could not be made in shared memory.") :
 			 errdetail("Consumers can be woken if the library was loaded when the server started, or if the server is PostgreSQL 17 or later."),
 			 errhint("Add \"pg_once\" to shared_preload_libraries, and restart the server.")));
 }
@@ -204,15 +206,17 @@ once_wake_is_woken(const OnceWaiter *waiter, TimestampTz *look_at)
  * once_wake_leave ends a wait.  taken: the number of the queue from which
  * messages were taken, or -1.
  *
- * If it was not woken for a message that somebody counted, there may be more, so
- * the next waiter has to look.
+ * If it has slept, and was not woken for a message that somebody counted, there may
+ * be more, so the next waiter has to look.  The same goes for one that was woken to
+ * look before it slept.
  */
 void
-once_wake_leave(OnceWaiter *waiter, int taken)
+once_wake_leave(OnceWaiter *waiter, int taken, bool slept)
 {
 	Oid			more = InvalidOid;
 
-	if (taken >= 0 && waiter->wishes[taken].woken != WAKE_FOR_ONE)
+	if (taken >= 0 && waiter->wishes[taken].woken != WAKE_FOR_ONE &&
+		(slept || waiter->wishes[taken].woken != WAKE_NONE))
 		more = waiter->wishes[taken].relid;
 	leave(waiter, taken);
 	if (OidIsValid(more))

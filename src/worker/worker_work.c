@@ -103,7 +103,6 @@ typedef struct Undone
 
 PG_FUNCTION_INFO_V1(once_work);
 
-static void commit_procedure(void);
 static bool take_turn(OnceWork *work);
 static void begin_wait(OnceWork *work, const OnceWait *life);
 static bool is_paused(OnceWork *work);
@@ -131,7 +130,7 @@ static char *error_text(const ErrorData *error);
 Datum
 once_work(PG_FUNCTION_ARGS)
 {
-	OnceWork	work = {.until = -1,.commit = commit_procedure};
+	OnceWork	work = {.until = -1,.commit = SPI_commit};
 
 	work.queue = once_queue_arg_name(fcinfo, 0);
 	if (PG_ARGISNULL(1))
@@ -155,13 +154,6 @@ once_work(PG_FUNCTION_ARGS)
 	once_work_loop(&work);
 	SPI_finish();
 	PG_RETURN_VOID();
-}
-
-static void
-commit_procedure(void)
-{
-	SPI_commit();
-	SetCurrentStatementStartTimestamp();
 }
 
 /*
@@ -210,7 +202,7 @@ once_work_loop(OnceWork *work)
 				once_wait_pause(&work->wait, &work->relid, &work->ready_at, 1);
 			waiting = !found;
 
-			/* What is handled next must not be younger than its transaction */
+			/* What is handled next should not be younger than its transaction */
 			if (waiting && work->wait.slept)
 				work->commit();
 		}

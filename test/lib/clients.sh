@@ -12,9 +12,11 @@ may_install=yes
 begin_installing_clients() {
 	installing=$work/clients-installed
 	(
-		install_clients >"$work/clients-packages.log" 2>&1
-		touch "$installing"
-	) </dev/null &
+		inherited=$apt_log
+		install_clients || true
+		[ "$apt_log" = "$inherited" ] || rm -f "$apt_log"
+		touch "$installing" || true
+	) </dev/null >"$work/clients-packages.log" 2>&1 &
 	disown
 }
 
@@ -26,10 +28,11 @@ install_clients() {
 		client=$(basename "$directory")
 		client=client_${client//-/_}
 		if declare -F "$client" >/dev/null && ! "$client" driver; then
-			read -ra packages < <("$client" packages)
+			read -ra packages < <("$client" packages) || true
 			all+=(${packages[@]+"${packages[@]}"})
 		fi
 	done
+	# A single package that there is not makes apt refuse all.  Then suite_clients tries again, one driver after the other.
 	[ ${#all[@]} -eq 0 ] || try_install "${all[@]}"
 }
 
@@ -75,7 +78,7 @@ prepare_client() {
 		record FAILED "clients/$1: no such client" 0.0
 		return 1
 	fi
-	read -ra packages < <("$client" packages)
+	read -ra packages < <("$client" packages) || true
 	if ! "$client" driver >"$log" 2>&1; then
 		if ! try_install ${packages[@]+"${packages[@]}"} || ! "$client" driver >"$log" 2>&1; then
 			skip "$1, for want of ${packages[*]:-its modules}"
@@ -145,7 +148,7 @@ client_go() {
 
 client_java() {
 	case $1 in
-		packages) command -v javac >/dev/null || say -n default-jdk-headless; say libpostgresql-jdbc-java ;;
+		packages) say libpostgresql-jdbc-java "$(command -v javac >/dev/null || say default-jdk-headless)" ;;
 		driver) command -v javac && [ -e /usr/share/java/postgresql.jar ] ;;
 		programs)
 			javac -Xlint:all -Werror -d "$programs" -cp /usr/share/java/postgresql.jar ./*.java || return
@@ -214,15 +217,17 @@ client_node() {
 	esac
 }
 
-# The modules of test/clients/package.json, which are kept until it changes
+# The modules of test/clients/package.json, which are kept until it changes.  They are put in their place when they are complete.
 node_modules() {
-	local modules=$cache/node wanted=$work/src/test/clients/package.json
+	local modules=$cache/node wanted=$work/src/test/clients/package.json new
 
 	if ! cmp -s "$wanted" "$modules/package.json"; then
-		rm -rf "$modules" "$modules.new"
-		mkdir -p "$modules.new" && cp "$wanted" "$modules.new" || return
-		npm install --prefix "$modules.new" --ignore-scripts --no-audit --no-fund --no-package-lock </dev/null || return
-		mv "$modules.new" "$modules" || return
+		[ "$may_install" = yes ] || return
+		mkdir -p "$cache" && new=$(mktemp -d "$cache/node.XXXXXX") && cp "$wanted" "$new" || return
+		npm install --prefix "$new" --ignore-scripts --no-audit --no-fund --no-package-lock </dev/null ||
+			{ rm -rf "$new"; return 1; }
+		rm -rf "$modules"
+		chmod 755 "$new" && mv -T "$new" "$modules" || return
 	fi
 	ln -sfn "$modules/node_modules" "$work/src/test/clients/node_modules"
 }

@@ -177,10 +177,10 @@ install_packages() {
 		as_root mkdir -p "${no_cluster%/*}"
 		say "create_main_cluster = false" | as_root tee "$no_cluster" >/dev/null
 	fi
-	# Some would start a service.
-	if [ ! -e /usr/sbin/policy-rc.d ]; then
+	# Some would start a service.  (A file of ours that is there already was left by an installation that was interrupted.)
+	if [ ! -e /usr/sbin/policy-rc.d ] || grep -q '^# pg_once' /usr/sbin/policy-rc.d; then
 		no_services=/usr/sbin/policy-rc.d
-		printf '#!/bin/sh\nexit 101\n' | as_root tee "$no_services" >/dev/null
+		printf '#!/bin/sh\n# pg_once: until packages are installed for its tests\nexit 101\n' | as_root tee "$no_services" >/dev/null
 		as_root chmod 755 "$no_services"
 	fi
 	apt_install "${missing[@]}" ||

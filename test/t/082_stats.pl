@@ -199,8 +199,12 @@ like(slurp_file($node->logfile), qr/ignored the statistics of queues in file "pg
 
 value("SELECT once.send('q', '1')");
 is(counters('q'), 'sent 1', 'it goes on');
+value("SELECT once.create_queue('rolled'), once.send('rolled', '1')");
 kill_server($node);
 is(counters('q'), '', 'after a crash they begin anew');
+value("BEGIN; SELECT once.receive('rolled'); ROLLBACK");
+is(counters('rolled'), 'received 1', 'also with a queue whose consumers only roll back');
+value("SELECT once.drop_queue('rolled')");
 
 # ---- What is dropped ----
 

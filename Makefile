@@ -5,6 +5,7 @@
 #   make WERROR=1             warnings about our own code are errors
 #   make EXTRA_CFLAGS=...     more options for the compiler
 #   make indent               lay out the C code; test/indent gets the programs for it
+#   make dist                 make pg_once-VERSION.zip, as for PGXN
 #
 # All of it also works from another directory, where the results are then put:
 # make -f ../pg_once/Makefile.
@@ -55,7 +56,7 @@ PG_CFLAGS += -Werror
 endif
 PG_CFLAGS += $(EXTRA_CFLAGS)
 
-EXTRA_CLEAN = $(EXTENSION)--*.sql
+EXTRA_CLEAN = $(EXTENSION)--*.sql $(EXTENSION)-*.zip
 
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
@@ -96,6 +97,21 @@ indent:
 	perl $(PGINDENT) --indent=$(PG_BSD_INDENT) --typedefs=$(dir $(PGINDENT))typedefs.list \
 		--list-of-typedefs="$$(cat $(srcdir)/src/typedefs.list)" $(C_FILES)
 .PHONY: indent
+
+# The archive for PGXN has the last commit.  Where there is no repository, as in an unpacked archive, it has all
+# files that .gitignore does not exclude.
+DIST = $(EXTENSION)-$(EXTVERSION)
+GIT_ARCHIVE = archive --format=zip --prefix=$(DIST)/ -o $(CURDIR)/$(DIST).zip
+dist:
+ifneq ($(wildcard $(srcdir)/.git),)
+	git -C $(srcdir) $(GIT_ARCHIVE) HEAD
+	@git -C $(srcdir) diff --quiet HEAD || echo >&2 "make dist: changes that are not committed are left out"
+else
+	repository=$$(mktemp -d) && trap 'rm -rf "$$repository"' EXIT && \
+	git="git -C $(srcdir) --git-dir=$$repository --work-tree=." && \
+	git init -q --bare $$repository && $$git add --all . && $$git $(GIT_ARCHIVE) $$($$git write-tree)
+endif
+.PHONY: dist
 
 # Otherwise a file that was not written to its end would seem complete next time.
 .DELETE_ON_ERROR:

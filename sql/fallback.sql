@@ -2,6 +2,8 @@
 -- DELETE, and everything else stays the same.
 
 -- Row triggers.
+\getenv sources PG_ABS_SRCDIR
+\cd :sources
 \set q triggered
 SELECT once.create_queue(:'q', id_index => true, retry_delay => '0', retry_delay_max => '0');
 CREATE TABLE audit (op text, n bigint);

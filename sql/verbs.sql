@@ -1,5 +1,7 @@
 -- The verbs on queues as create_queue makes them: rows go straight to heap and
 -- index.  The test "fallback" runs the same on tables that need the executor.
+\getenv sources PG_ABS_SRCDIR
+\cd :sources
 \set q plain
 SELECT once.create_queue(:'q', id_index => true, retry_delay => '0', retry_delay_max => '0');
 \i sql/include/verbs.sql

@@ -69,6 +69,9 @@ stage_sources() {
 	[ "$(id -u)" -ne 0 ] || chown -R "$server_user:$(id -g "$server_user")" "$work/src"
 }
 
+# Print the version of the extension in a source tree.
+default_version() { sed -n "s/^default_version *= *'\(.*\)'/\1/p" "$1/pg_once.control"; }
+
 # Run make in the staged tree.
 make_staged() {
 	as_server make --no-print-directory -C "$work/src" PG_CONFIG="$pg_config" with_llvm=no "$@" </dev/null

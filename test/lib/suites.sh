@@ -77,7 +77,7 @@ suite_build() {
 	as_server mkdir -p "$work/elsewhere" "$work/nowhere"
 	# The other tests need the directory that this one makes.
 	timed build elsewhere
-	for test in ${1:-installcheck clean nowhere}; do
+	for test in ${1:-installcheck clean nowhere dist}; do
 		[ "$test" = elsewhere ] || timed build "$test"
 	done
 }
@@ -87,29 +87,34 @@ make_elsewhere() {
 	as_server make --no-print-directory -C "$work/elsewhere" -f ../src/Makefile PG_CONFIG="$pg_config" with_llvm=no "$@" </dev/null
 }
 
-# A build elsewhere installs the same as a build among the sources: the same files with the same text, and a library with the
-# same names.
+# A build elsewhere installs the same as a build among the sources.
 build_elsewhere() {
-	local where
-
 	make_elsewhere -j"$(nproc)" COPT=-O0 || return
 	make_elsewhere install DESTDIR="$work/installed/elsewhere" || return
 	make_staged install DESTDIR="$work/installed/src" || return
-	for where in elsewhere src; do
-		cd "$work/installed/$where" || return
-		[ -s ".$("$pg_config" --pkglibdir)/pg_once.so" ] || return
-		[ -s ".$("$pg_config" --docdir)/extension/pg_once-reference.md" ] || return
-		find . -name '*.so' -exec nm --dynamic --defined-only --format=posix {} + | cut -d ' ' -f 1,2 | sort >../"$where.names"
-		find . ! -name '*.so' -type f -exec md5sum {} + | sort >../"$where.files"
-		grep -qx 'once_send T' ../"$where.names" || return
-	done
-	diff ../src.names ../elsewhere.names && diff ../src.files ../elsewhere.files
+	list_installed src && list_installed elsewhere && same_installed elsewhere
 }
 
-# The tests are taken from the sources, but their results are not put there.
+# list_installed WHERE: write down the names in the library that is installed in $work/installed/WHERE, and the sums of
+# the other files.
+list_installed() {
+	cd "$work/installed/$1" || return
+	[ -s ".$("$pg_config" --pkglibdir)/pg_once.so" ] || return
+	[ -s ".$("$pg_config" --docdir)/extension/pg_once-reference.md" ] || return
+	find . -name '*.so' -exec nm --dynamic --defined-only --format=posix {} + | cut -d ' ' -f 1,2 | sort >../"$1.names"
+	find . ! -name '*.so' -type f -exec md5sum {} + | sort >../"$1.files"
+	grep -qx 'once_send T' ../"$1.names"
+}
+
+# Are they the same as those of a build among the sources?
+same_installed() {
+	diff "$work/installed/src.names" "$work/installed/$1.names" && diff "$work/installed/src.files" "$work/installed/$1.files"
+}
+
+# The tests, and what they include, are taken from the sources, but their results are not put there.
 build_installcheck() {
 	rm -rf "$work/src/results" "$work/src/output_iso"
-	make_elsewhere installcheck REGRESS=send ISOLATION=ack-ack TAP_TESTS= || return
+	make_elsewhere installcheck REGRESS="send verbs" ISOLATION=ack-ack TAP_TESTS= || return
 	[ -e "$work/elsewhere/results/send.out" ] && [ ! -e "$work/src/results" ] && [ ! -e "$work/src/output_iso" ]
 }
 
@@ -124,12 +129,40 @@ build_nowhere() {
 	! as_server make -C "$work/nowhere" PG_CONFIG="$pg_config" && ! make_elsewhere PG_CONFIG="$work/no-such-program"
 }
 
+# The archive has all files of the tree except those that a build or a test has made.  What is built from it is tested by
+# test/package.
+build_dist() {
+	local version
+
+	version=$(default_version "$work/src")
+	make_staged dist || return
+	as_server unzip -q "$work"/src/pg_once-*.zip -d "$work/unpacked" || return
+	diff -r -x '*.o' -x '*.so' -x "pg_once--$version.sql" -x '*.zip' -x results -x 'regression.*' -x output_iso -x tmp_check \
+		"$work/src" "$work/unpacked/pg_once-$version"
+}
+
 # timed SUITE TEST: run the function SUITE_TEST and record its result.
 timed() {
 	local started=$EPOCHREALTIME result=ok
 
 	(set +e; "$1_$2") >"$work/$1-$2.log" 2>&1 || result=FAILED
 	record "$result" "$1/$2" "$(seconds_since "$started")" "$work/$1-$2.log"
+}
+
+# run_counted NAME COMMAND...: run a command that counts its results on its last line, and add its counts to ours.
+run_counted() {
+	local name=$1 started=$EPOCHREALTIME output=$work/counted.output count
+
+	shift
+	"$@" </dev/null 2>&1 | tee "$output" || true
+	count=$(tail -n 1 "$output")
+	if [[ $count =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed$ ]]; then
+		passed=$((passed + BASH_REMATCH[1]))
+		failed=$((failed + BASH_REMATCH[2]))
+		[ "${BASH_REMATCH[2]}" -eq 0 ] || failures+=("${BASH_REMATCH[2]} of $name")
+	else
+		record FAILED "$name did not complete" "$(seconds_since "$started")"
+	fi
 }
 
 # run_files SUITE JOBS COMMAND FILE...: run the command for each file, JOBS at a time, each in its own process.

@@ -171,6 +171,12 @@ is($provided->{version}, $default_version, 'and so is that of the extension');
 is($meta->{abstract}, $comment, 'the abstract is the comment there');
 is($provided->{abstract}, $comment, 'and so is that of the extension');
 like(PostgreSQL::Test::Utils::slurp_file("$top/CHANGELOG.md"), qr/^## \Q$meta->{version}\E\b/m, 'there is something about it in CHANGELOG.md');
+like(
+	PostgreSQL::Test::Utils::slurp_file("$top/packaging/debian/changelog"),
+	qr/\A\S+ \(\Q$meta->{version}\E-/,
+	'and so there is in the changelog of the Debian package');
+like(PostgreSQL::Test::Utils::slurp_file("$top/packaging/rpm/pg_once.spec"), qr/^Version: +\Q$meta->{version}\E$/m, 'the RPM has this version, too');
+like(PostgreSQL::Test::Utils::slurp_file("$top/packaging/rpm/pg_once.spec"), qr/^\* .* - \Q$meta->{version}\E-/m, 'and tells of it');
 is($meta->{license}, 'postgresql', 'the licence');
 like(PostgreSQL::Test::Utils::slurp_file("$top/LICENSE"), qr/^Permission to use, copy, modify, and distribute this software and its\n/m, 'which is that of LICENSE');
 ok(-e "$top/$_", "$_ exists") for @$provided{qw(file docfile)}, @{ $meta->{no_index}{directory} };

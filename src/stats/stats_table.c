@@ -70,6 +70,10 @@ typedef struct StatsStored
 	OnceStats	stats;
 } StatsStored;
 
+StaticAssertDecl(sizeof(StatsHead) == 24 &&
+				 sizeof(StatsStored) == 8 + 8 * (ONCE_NCOUNTERS + ONCE_NBUCKETS + 1),
+				 "the file has no padding");
+
 bool		once_stats_on = false;
 int			once_stats_max_queues = ONCE_STATS_MAX_QUEUES;
 
@@ -279,8 +283,8 @@ attach(void *memory, LWLock *lock, bool made)
 	HASHCTL		ctl = {.keysize = sizeof(StatsKey),.entrysize = sizeof(OnceStatsEntry)};
 
 	shared = memory;
-	entries = ShmemInitHash("pg_once statistics of queues", once_stats_max_queues,
-							once_stats_max_queues, &ctl, HASH_ELEM | HASH_BLOBS);
+	entries = once_shmem_hash("pg_once statistics of queues", once_stats_max_queues,
+							  &ctl, HASH_ELEM | HASH_BLOBS);
 	once_stats_on = true;
 	if (!IsUnderPostmaster)
 		on_shmem_exit(store_counters, (Datum) 0);

@@ -94,8 +94,8 @@ start_emulator() {
 	[ ! -e "$registry/qemu-aarch64" ] || return 0
 	emulator_started=yes
 	trap 'stop_emulator; clean_up' EXIT
-	# F: open the emulator now, because the folder does not have it.
-	sed -E 's/:[A-Z]*$/:OCF/' /usr/lib/binfmt.d/qemu-aarch64.conf >"$registry/register"
+	# Its flags say that the emulator is opened now, because the folder does not have it.
+	cat /usr/lib/binfmt.d/qemu-aarch64.conf >"$registry/register"
 }
 
 stop_emulator() {

@@ -45,12 +45,10 @@ once_heap_try_delete(Relation heap, const ItemPointerData *place)
 	TM_FailureData tmfd;
 	TM_Result	result;
 
-	result = heap_delete(heap, &tid, GetCurrentCommandId(true), InvalidSnapshot, false,
-						 &tmfd, false);
+	result = once_delete_row(heap, &tid, false, &tmfd);
 
 	/* This is also the result if only this transaction has locked the row */
 	if (result == TM_BeingModified && once_heap_try_lock(heap, &tid))
-		result = heap_delete(heap, &tid, GetCurrentCommandId(true), InvalidSnapshot, true,
-							 &tmfd, false);
+		result = once_delete_row(heap, &tid, true, &tmfd);
 	return result == TM_Ok;
 }

@@ -48,18 +48,52 @@
 
 /*
  * Since 17, a backend can make or find shared memory by its name while the
- * server is running.  Before, it had to be requested at the start.
+ * server is running.  Before, it had to be requested at the start.  19 gave the
+ * function that fills it an argument.
  */
 #if PG_VERSION_NUM >= 170000
 #include "storage/dsm_registry.h"
 
 #define ONCE_HAS_NAMED_SEGMENTS		true
-#define once_named_segment(name, size, init, found) \
-	GetNamedDSMSegment(name, size, init, found)
 #else
 #define ONCE_HAS_NAMED_SEGMENTS		false
-#define once_named_segment(name, size, init, found) \
-	((void) (size), (void) (init), *(found) = false, (void *) NULL)
+#endif
+
+typedef void (*OnceInitSegment) (void *memory);
+
+#if PG_VERSION_NUM >= 190000
+static inline void
+once_init_segment(void *memory, void *init)
+{
+	(*(OnceInitSegment *) init) (memory);
+}
+#endif
+
+static inline void *
+once_named_segment(const char *name, Size size, OnceInitSegment init, bool *found)
+{
+#if PG_VERSION_NUM >= 190000
+	return GetNamedDSMSegment(name, size, once_init_segment, found, &init);
+#elif PG_VERSION_NUM >= 170000
+	return GetNamedDSMSegment(name, size, init, found);
+#else
+	*found = false;
+	return NULL;
+#endif
+}
+
+/*
+ * 19 keeps the names of tranches of lightweight locks in shared memory.  Before,
+ * each process registered them.
+ */
+#include "storage/lwlock.h"
+
+#if PG_VERSION_NUM >= 190000
+#define once_new_tranche(name)				LWLockNewTrancheId(name)
+#define once_register_tranche(tranche, name)	((void) (tranche))
+#else
+#define once_new_tranche(name)				LWLockNewTrancheId()
+#define once_register_tranche(tranche, name)	LWLockRegisterTranche(tranche, name)
 #endif
 
 /*
@@ -153,6 +187,8 @@ once_extend(Relation rel, ForkNumber fork)
 #endif
 
 /* 17 gave LockHeldByMe an argument: whether stronger locks count as well */
+#include "storage/lock.h"
+
 #if PG_VERSION_NUM >= 170000
 #define once_lock_held(tag, mode) \
 	LockHeldByMe(tag, mode, false)
@@ -176,14 +212,18 @@ once_extend(Relation rel, ForkNumber fork)
 /*
  * once_define_index makes an index without checking the caller's right to create
  * in its schema and tablespace.  16 gave DefineIndex the number of a partitioned
- * table's partitions as an argument, -1 if it is not known.
+ * table's partitions as an argument, -1 if it is not known.  19 gave it the state
+ * of the parser, for the place of an error in the query.
  */
 #include "commands/defrem.h"
 
 static inline ObjectAddress
 once_define_index(Oid relid, IndexStmt *stmt)
 {
-#if PG_VERSION_NUM >= 160000
+#if PG_VERSION_NUM >= 190000
+	return DefineIndex(NULL, relid, stmt, InvalidOid, InvalidOid, InvalidOid, -1,
+					   false, false, true, false, false);
+#elif PG_VERSION_NUM >= 160000
 	return DefineIndex(relid, stmt, InvalidOid, InvalidOid, InvalidOid, -1,
 					   false, false, true, false, false);
 #else
@@ -260,6 +300,94 @@ extern bool pq_check_connection(void);
 #else
 #define once_eval_plan_qual_init(epqstate, estate) \
 	EvalPlanQualInit(epqstate, estate, NULL, NIL, -1)
+#endif
+
+/*
+ * once_delete_row deletes a row, and waits for another transaction that holds it if
+ * "wait" says so.  19 replaced an argument of heap_delete by flags.
+ */
+#if PG_VERSION_NUM >= 190000
+#define once_delete_row(rel, tid, wait, failure) \
+	heap_delete(rel, tid, GetCurrentCommandId(true), 0, InvalidSnapshot, wait, failure)
+#else
+#define once_delete_row(rel, tid, wait, failure) \
+	heap_delete(rel, tid, GetCurrentCommandId(true), InvalidSnapshot, wait, failure, false)
+#endif
+
+/*
+ * once_prune_page prunes a page that is pinned, if that is worth it.  19 may pin a
+ * page of the visibility map for the caller.
+ */
+#include "access/heapam.h"
+
+static inline void
+once_prune_page(Relation rel, Buffer buffer)
+{
+#if PG_VERSION_NUM >= 190000
+	Buffer		map = InvalidBuffer;
+
+	heap_page_prune_opt(rel, buffer, &map, false);
+	if (BufferIsValid(map))
+		ReleaseBuffer(map);
+#else
+	heap_page_prune_opt(rel, buffer);
+#endif
+}
+
+/* 19 gave table_beginscan flags */
+#if PG_VERSION_NUM >= 190000
+#define once_beginscan(rel, snapshot, nkeys, keys) \
+	table_beginscan(rel, snapshot, nkeys, keys, SO_NONE)
+#else
+#define once_beginscan(rel, snapshot, nkeys, keys) \
+	table_beginscan(rel, snapshot, nkeys, keys)
+#endif
+
+/* 19 made shared hash tables allocate all their entries at once */
+#if PG_VERSION_NUM >= 190000
+#define once_shmem_hash(name, size, ctl, flags) \
+	ShmemInitHash(name, size, ctl, flags)
+#else
+#define once_shmem_hash(name, size, ctl, flags) \
+	ShmemInitHash(name, size, size, ctl, flags)
+#endif
+
+/* 19 must be told when a tuple descriptor has all its columns */
+#if PG_VERSION_NUM >= 190000
+#define once_finish_tupdesc(desc)	TupleDescFinalize(desc)
+#else
+#define once_finish_tupdesc(desc)	((void) (desc))
+#endif
+
+/* 19 made the mark of a case that goes on with the next one an attribute */
+#ifndef pg_fallthrough
+#define pg_fallthrough __attribute__((fallthrough))
+#endif
+
+/*
+ * once_am_routine makes of an access method's routines what its handler returns.  19
+ * keeps the pointer; before, what it points to was copied and freed.
+ */
+#include "access/amapi.h"
+
+static inline const IndexAmRoutine *
+once_am_routine(const IndexAmRoutine *routine)
+{
+#if PG_VERSION_NUM >= 190000
+	return routine;
+#else
+	IndexAmRoutine *copy = palloc(sizeof(IndexAmRoutine));
+
+	*copy = *routine;
+	return copy;
+#endif
+}
+
+/* So what GetIndexAmRoutineByAmId returns is freed before 19 only */
+#if PG_VERSION_NUM >= 190000
+#define once_free_am_routine(routine)	((void) (routine))
+#else
+#define once_free_am_routine(routine)	pfree(unconstify(IndexAmRoutine *, routine))
 #endif
 
 /* 16 renamed a relation's file node: RelFileNode to RelFileLocator */

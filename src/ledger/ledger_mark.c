@@ -382,8 +382,7 @@ delete_rows(Relation heap, ItemPointerData *tids, int n)
 	once_debug_point("ledger_before_delete");
 	CommandCounterIncrement();
 	for (i = 0; i < n; i++)
-		if (heap_delete(heap, &tids[i], GetCurrentCommandId(true), InvalidSnapshot, true,
-						&failure, false) != TM_Ok)
+		if (once_delete_row(heap, &tids[i], true, &failure) != TM_Ok)
 			elog(ERROR, "could not take back an id");
 }
 
@@ -597,9 +596,8 @@ once_ledger_forget(const OnceLedger *ledger, OnceMark *mark)
 			Relation	heap = view.gen[found.g].heap;
 
 			CheckCmdReplicaIdentity(heap, CMD_DELETE);
-			deleted = heap_delete(heap, &view.gen[found.g].slot->tts_tid,
-								  GetCurrentCommandId(true), InvalidSnapshot, true,
-								  &failure, false) == TM_Ok;
+			deleted = once_delete_row(heap, &view.gen[found.g].slot->tts_tid, true,
+									  &failure) == TM_Ok;
 		}
 		once_ledger_view_close(&view);
 		if (found.result == SEARCH_WAIT)

@@ -212,7 +212,7 @@ fetch_row(LedgerProbe *probe, const ItemPointerData *entry, Buffer pinned, Snaps
 	if (!BufferIsValid(buffer))
 	{
 		buffer = ReadBuffer(probe->heap, ItemPointerGetBlockNumber(&tid));
-		heap_page_prune_opt(probe->heap, buffer);
+		once_prune_page(probe->heap, buffer);
 	}
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
 	found = heap_hot_search_buffer(&tid, probe->heap, buffer, any, &row->base.tupdata, NULL, true);

@@ -87,6 +87,7 @@ once_letters_begin(OnceLetters *letters, const char *queue, ArrayType *ids)
 	TupleDescInitEntry(desc, Anum_found_id, "id", INT8OID, -1, 0);
 	TupleDescInitEntry(desc, Anum_found_turn, "turn", TIMESTAMPTZOID, -1, 0);
 	TupleDescInitEntry(desc, Anum_found_place, "place", TIDOID, -1, 0);
+	once_finish_tupdesc(desc);
 	letters->slot = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
 	letters->filled = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);
 }

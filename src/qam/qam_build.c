@@ -192,6 +192,7 @@ begin_sort(TupleDesc *desc)
 	TupleDescInitEntry(*desc, SORT_LANE, "lane", INT2OID, -1, 0);
 	TupleDescInitEntry(*desc, SORT_READY_AT, "ready_at", INT8OID, -1, 0);
 	TupleDescInitEntry(*desc, SORT_GROUP, "group", INT8OID, -1, 0);
+	once_finish_tupdesc(*desc);
 	return tuplesort_begin_heap(*desc, 1, &att, &less, &collation, &nulls_first,
 								maintenance_work_mem, NULL, TUPLESORT_NONE);
 }
@@ -334,10 +335,10 @@ qambuildempty(Relation index)
 bool
 qam_is_queue_am(Oid am)
 {
-	IndexAmRoutine *routine = GetIndexAmRoutineByAmId(am, true);
+	const IndexAmRoutine *routine = GetIndexAmRoutineByAmId(am, true);
 	bool		ours = routine != NULL && routine->ambuild == qambuild;
 
 	if (routine != NULL)
-		pfree(routine);
+		once_free_am_routine(routine);
 	return ours;
 }

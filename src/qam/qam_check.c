@@ -161,7 +161,7 @@ check_seen(QamCheck *check, HeapTuple tuple, const QamSeenSlot *seen)
 static void
 check_rows(QamCheck *check, Snapshot snapshot, bool sound)
 {
-	TableScanDesc scan = table_beginscan(check->heap, snapshot, 0, NULL);
+	TableScanDesc scan = once_beginscan(check->heap, snapshot, 0, NULL);
 	HeapTuple	tuple;
 
 	while ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)

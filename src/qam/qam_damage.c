@@ -136,7 +136,7 @@ qam_page_fault(Page page)
 				return "it leads to an earlier page";
 			if (opaque->first_unfinished > QamPageGetSlotCount(page))
 				return "its first unfinished slot is out of range";
-			/* FALLTHROUGH */
+			pg_fallthrough;
 		case QAM_PAGE_FREE:
 			if (!entries_are_whole(page, sizeof(QamSlot), QAM_SLOTS_PER_PAGE))
 				return "its slots do not fit into it";
@@ -210,7 +210,7 @@ qam_slot_fault(const QamSlot *slot, uint16 kind)
 		case QAM_SLOT_ENDED:
 			if (!bucket && QamSlotStuck(slot) == 0)
 				break;
-			/* FALLTHROUGH */
+			pg_fallthrough;
 		default:
 			return "its state is unknown";
 	}

@@ -100,32 +100,31 @@ qamendscan(IndexScanDesc scan)
 {
 }
 
+static const IndexAmRoutine routine = {
+	.type = T_IndexAmRoutine,
+	.amcanmulticol = true,
+	.amoptionalkey = true,
+	.amparallelvacuumoptions = VACUUM_OPTION_NO_PARALLEL,
+	.amkeytype = InvalidOid,
+
+	.ambuild = qambuild,
+	.ambuildempty = qambuildempty,
+	.aminsert = qaminsert,
+	.ambulkdelete = qambulkdelete,
+	.amvacuumcleanup = qamvacuumcleanup,
+	.amcostestimate = qamcostestimate,
+	.amoptions = qamoptions,
+	.amvalidate = qamvalidate,
+	.ambeginscan = qambeginscan,
+	.amrescan = qamrescan,
+	.amendscan = qamendscan,
+};
+
 /*
  * once_queue_handler returns the access method's routines.
  */
 Datum
 once_queue_handler(PG_FUNCTION_ARGS)
 {
-	IndexAmRoutine *am = makeNode(IndexAmRoutine);
-
-	am->amstrategies = 0;
-	am->amsupport = 0;
-	am->amcanmulticol = true;
-	am->amoptionalkey = true;
-	am->amusemaintenanceworkmem = false;
-	am->amparallelvacuumoptions = VACUUM_OPTION_NO_PARALLEL;
-	am->amkeytype = InvalidOid;
-
-	am->ambuild = qambuild;
-	am->ambuildempty = qambuildempty;
-	am->aminsert = qaminsert;
-	am->ambulkdelete = qambulkdelete;
-	am->amvacuumcleanup = qamvacuumcleanup;
-	am->amcostestimate = qamcostestimate;
-	am->amoptions = qamoptions;
-	am->amvalidate = qamvalidate;
-	am->ambeginscan = qambeginscan;
-	am->amrescan = qamrescan;
-	am->amendscan = qamendscan;
-	PG_RETURN_POINTER(am);
+	PG_RETURN_POINTER(once_am_routine(&routine));
 }

@@ -92,7 +92,7 @@ qam_now_claimed(QamXidCache *xids, const QamSlot *slot, TimestampTz now)
 		case QAM_SLOT_CLAIMED:
 			if (QamClaimKindOf(slot->claim) == QAM_CLAIM_BY_LEASE)
 				return slot->ready_at > now;
-			/* FALLTHROUGH */
+			pg_fallthrough;
 		case QAM_SLOT_TAKEN:
 			return qam_xid_state_cached(xids, qam_claim_xid(slot->claim, qam_next_xid())) != QAM_XID_ENDED;
 	}

@@ -275,7 +275,7 @@ give_back_slot(QamSlot *new, QamGiveBack how, int64 delay, const QamRetry *retry
 		case QAM_RELEASE:
 			if (new->attempts > 0)
 				new->attempts--;
-			/* FALLTHROUGH */
+			pg_fallthrough;
 		case QAM_END_LEASE:
 			new->state = QAM_SLOT_READY | blocked;
 			new->ready_at = 0;

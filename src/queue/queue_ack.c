@@ -517,8 +517,7 @@ ack_received(const pg_uuid_t *uuid, Oid relid)
 	buffer = ReadBuffer(heap, ItemPointerGetBlockNumber(&row.tid));
 	once_debug_point("ack_before_delete");
 	deleted = row_is_there(buffer, &row) &&
-		heap_delete(heap, &row.tid, GetCurrentCommandId(true),
-					InvalidSnapshot, true, &tmfd, false) == TM_Ok;
+		once_delete_row(heap, &row.tid, true, &tmfd) == TM_Ok;
 	ReleaseBuffer(buffer);
 	relation_close(heap, NoLock);
 	if (deleted)
@@ -564,8 +563,7 @@ ack_row(OnceQueue *queue, QamLocated *located)
 	/* The same statement may have updated it */
 	if (located->updated_by_us)
 		CommandCounterIncrement();
-	result = heap_delete(queue->heap, &located->tid, GetCurrentCommandId(true),
-						 InvalidSnapshot, true, &tmfd, false);
+	result = once_delete_row(queue->heap, &located->tid, true, &tmfd);
 	ReleaseBuffer(located->heap_pin);
 	return result;
 }

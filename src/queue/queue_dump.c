@@ -84,7 +84,7 @@ once_dump_visible(FunctionCallInfo fcinfo, OnceDumpSees sees, void *arg)
 	rel = table_open(typeidTypeRelid(type), AccessShareLock);
 	all = pg_class_aclcheck(RelationGetRelid(rel), GetUserId(), ACL_SELECT) == ACLCHECK_OK;
 	slot = table_slot_create(rel, NULL);
-	scan = table_beginscan(rel, GetActiveSnapshot(), 0, NULL);
+	scan = once_beginscan(rel, GetActiveSnapshot(), 0, NULL);
 	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
 	{
 		CHECK_FOR_INTERRUPTS();

@@ -796,7 +796,7 @@ step_failures(OnceQueue *queue, Work *work)
 	if (messages == NULL)
 		return false;
 
-	scan = table_beginscan(queue->heap, snapshot, 0, NULL);
+	scan = once_beginscan(queue->heap, snapshot, 0, NULL);
 	while (hash_get_num_entries(messages) > 0 &&
 		   (tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
 	{

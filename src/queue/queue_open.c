@@ -306,7 +306,7 @@ once_queue_was_read(OnceQueue *queue)
 
 	if (!IsolationIsSerializable() || RecoveryInProgress())
 		return;
-	scan = table_beginscan(queue->heap, GetActiveSnapshot(), 0, NULL);
+	scan = once_beginscan(queue->heap, GetActiveSnapshot(), 0, NULL);
 	while (heap_getnext(scan, ForwardScanDirection) != NULL)
 		CHECK_FOR_INTERRUPTS();
 	table_endscan(scan);

@@ -135,7 +135,7 @@ find_own(OwnRows *own)
 	own->rows = palloc(sizeof(OwnRow) * own->max);
 	CommandCounterIncrement();
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	scan = table_beginscan(own->queue->heap, snapshot, 0, NULL);
+	scan = once_beginscan(own->queue->heap, snapshot, 0, NULL);
 	while ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
 	{
 		CHECK_FOR_INTERRUPTS();

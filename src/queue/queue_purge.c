@@ -38,6 +38,7 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
 /* Messages that purge deletes at a time */
 #define PURGE_ROUND			10000
@@ -172,7 +173,7 @@ static int64
 count_rows(OnceQueue *queue)
 {
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	TableScanDesc scan = table_beginscan(queue->heap, snapshot, 0, NULL);
+	TableScanDesc scan = once_beginscan(queue->heap, snapshot, 0, NULL);
 	int64		n = 0;
 
 	while (heap_getnext(scan, ForwardScanDirection) != NULL)

@@ -37,6 +37,7 @@
 #include "stats/stats.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 #include "wake/wake.h"
 

@@ -22,6 +22,7 @@
 #include "storage/procarray.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
+#include "utils/timestamp.h"
 
 /*
  * once_row_copy copies a row from a page that the caller has pinned.

@@ -33,6 +33,7 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
 /* Bytes of headers and payloads that one INSERT is given in arrays */
 #define INSERT_SPI_BYTES		(64 * 1024 * 1024)

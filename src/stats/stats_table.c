@@ -279,8 +279,8 @@ attach(void *memory, LWLock *lock, bool made)
 	HASHCTL		ctl = {.keysize = sizeof(StatsKey),.entrysize = sizeof(OnceStatsEntry)};
 
 	shared = memory;
-	entries = ShmemInitHash("pg_once statistics of queues", once_stats_max_queues,
-							once_stats_max_queues, &ctl, HASH_ELEM | HASH_BLOBS);
+	entries = once_shmem_hash("pg_once statistics of queues", once_stats_max_queues,
+							  &ctl, HASH_ELEM | HASH_BLOBS);
 	once_stats_on = true;
 	if (!IsUnderPostmaster)
 		on_shmem_exit(store_counters, (Datum) 0);

@@ -158,7 +158,7 @@ once_wake_table_attach(void)
 	MemoryContextSwitchTo(caller);
 	CurrentResourceOwner = owner;
 	if (table != NULL)
-		LWLockRegisterTranche(table->tranche, WAKE_NAME);
+		once_register_tranche(table->tranche, WAKE_NAME);
 	return table != NULL;
 }
 
@@ -549,7 +549,7 @@ init_table(void *memory)
 	int			i;
 
 	memset(new, 0, table_size());
-	new->tranche = LWLockNewTrancheId();
+	new->tranche = once_new_tranche(WAKE_NAME);
 	SpinLockInit(&new->free_lock);
 	LWLockInitialize(&new->prepared_lock, new->tranche);
 	new->nprepared = max_prepared_xacts;
@@ -572,7 +572,7 @@ attach(void *memory, LWLock *lock, bool made)
 	table = memory;
 	if (made)
 		init_table(memory);
-	LWLockRegisterTranche(table->tranche, WAKE_NAME);
+	once_register_tranche(table->tranche, WAKE_NAME);
 }
 
 /*

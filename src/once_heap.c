@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * once_heap.c
- *	  Rows deleted or locked without waiting for anybody.
+ *	  Rows deleted or locked without waiting for anybody; numbers in rows.
  *
  * The row must not be able to leave its place.  Either its page is pinned, or this
  * transaction sees the row and nobody else can have removed it.
@@ -12,6 +12,7 @@
 #include "pg_once.h"
 
 #include "access/heapam.h"
+#include "access/htup_details.h"
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "once_heap.h"
@@ -51,4 +52,18 @@ once_heap_try_delete(Relation heap, const ItemPointerData *place)
 	if (result == TM_BeingModified && once_heap_try_lock(heap, &tid))
 		result = once_delete_row(heap, &tid, true, &tmfd);
 	return result == TM_Ok;
+}
+
+/*
+ * once_heap_int64 returns the value of a column of type bigint or timestamptz, or
+ * if_null for NULL.  DatumGetInt64 must not see the datum of a NULL: where values
+ * of 64 bits are passed by reference, it would follow a null pointer.
+ */
+int64
+once_heap_int64(HeapTuple tuple, AttrNumber column, TupleDesc desc, int64 if_null)
+{
+	bool		isnull;
+	Datum		value = heap_getattr(tuple, column, desc, &isnull);
+
+	return isnull ? if_null : DatumGetInt64(value);
 }

@@ -211,14 +211,10 @@ OnceMessageKey
 once_failure_key(HeapTuple tuple, TupleDesc desc, AttrNumber id, AttrNumber enqueued_at)
 {
 	OnceMessageKey key;
-	bool		isnull = true;
 
-	key.id = DatumGetInt64(heap_getattr(tuple, id, desc, &isnull));
-	isnull = true;
-	if (enqueued_at != 0)
-		key.enqueued_at = DatumGetTimestampTz(heap_getattr(tuple, enqueued_at, desc, &isnull));
-	if (isnull)
-		key.enqueued_at = DT_NOBEGIN;
+	key.id = once_heap_int64(tuple, id, desc, 0);
+	key.enqueued_at = enqueued_at == 0 ? DT_NOBEGIN :
+		once_heap_int64(tuple, enqueued_at, desc, DT_NOBEGIN);
 	return key;
 }
 
@@ -518,8 +514,8 @@ find_failure(const char *queue, const OnceMessageKey *message, bool stuck, bool 
 	{
 		bool		null;
 		Datum		error = heap_getattr(tuple, Anum_failure_error, RelationGetDescr(rel), &null);
-		TimestampTz at = DatumGetTimestampTz(heap_getattr(tuple, Anum_failure_failed_at,
-														  RelationGetDescr(rel), &null));
+		TimestampTz at = once_heap_int64(tuple, Anum_failure_failed_at, RelationGetDescr(rel),
+										 DT_NOBEGIN);
 
 		if ((read_attempt(tuple, rel) == ONCE_STUCK_ATTEMPT) == stuck &&
 			(*isnull || at > last_at))

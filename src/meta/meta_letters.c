@@ -28,6 +28,7 @@
 #include "meta/meta_letters.h"
 #include "miscadmin.h"
 #include "once_error.h"
+#include "once_heap.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -193,7 +194,6 @@ find_letters(OnceLetters *letters, TimestampTz before, int64 max, Tuplesortstate
 	ScanKeyData key[2];
 	SysScanDesc scan;
 	HeapTuple	tuple;
-	bool		isnull;
 
 	if (!OidIsValid(indexid))
 		ereport(ERROR,
@@ -218,9 +218,8 @@ find_letters(OnceLetters *letters, TimestampTz before, int64 max, Tuplesortstate
 
 		CHECK_FOR_INTERRUPTS();
 		letter.place = tuple->t_self;
-		letter.id = DatumGetInt64(heap_getattr(tuple, Anum_dead_letter_id, desc, &isnull));
-		letter.turn = DatumGetTimestampTz(heap_getattr(tuple, Anum_dead_letter_dead_at, desc,
-													   &isnull));
+		letter.id = once_heap_int64(tuple, Anum_dead_letter_id, desc, 0);
+		letter.turn = once_heap_int64(tuple, Anum_dead_letter_dead_at, desc, DT_NOBEGIN);
 		if (letter.turn >= before && before != DT_NOEND)
 			break;
 		if (!is_next(letters, &letter))
@@ -364,10 +363,12 @@ static bool
 get_found(Tuplesortstate *sort, TupleTableSlot *slot, FoundLetter *letter)
 {
 	bool		isnull;
+	Datum		group;
 
 	if (!tuplesort_gettupleslot(sort, true, false, slot, NULL))
 		return false;
-	letter->group = DatumGetInt64(slot_getattr(slot, Anum_found_group, &letter->no_group));
+	group = slot_getattr(slot, Anum_found_group, &letter->no_group);
+	letter->group = letter->no_group ? 0 : DatumGetInt64(group);
 	letter->id = DatumGetInt64(slot_getattr(slot, Anum_found_id, &isnull));
 	letter->turn = DatumGetTimestampTz(slot_getattr(slot, Anum_found_turn, &isnull));
 	letter->place = *(ItemPointer) DatumGetPointer(slot_getattr(slot, Anum_found_place, &isnull));

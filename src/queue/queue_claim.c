@@ -215,16 +215,12 @@ once_claim_since(void *arg, HeapTuple tuple)
 	TupleDesc	desc = RelationGetDescr(queue->heap);
 	TimestampTz since;
 	TimestampTz deliver_at;
-	bool		isnull;
 
-	since = DatumGetTimestampTz(heap_getattr(tuple, meta->column[ONCE_COL_ENQUEUED_AT],
-											 desc, &isnull));
-	if (isnull)
+	since = once_heap_int64(tuple, meta->column[ONCE_COL_ENQUEUED_AT], desc, DT_NOEND);
+	if (since == DT_NOEND)
 		return DT_NOEND;
-	deliver_at = DatumGetTimestampTz(heap_getattr(tuple, meta->column[ONCE_COL_DELIVER_AT],
-												  desc, &isnull));
-	if (!isnull)
-		since = Max(since, deliver_at);
+	deliver_at = once_heap_int64(tuple, meta->column[ONCE_COL_DELIVER_AT], desc, DT_NOBEGIN);
+	since = Max(since, deliver_at);
 	return TIMESTAMP_NOT_FINITE(since) ? DT_NOEND : since;
 }
 
@@ -240,11 +236,12 @@ once_claim_is_expired(void *arg, HeapTuple tuple, TimestampTz now)
 	const OnceMeta *meta = &queue->meta;
 	TimestampTz expires_at;
 	bool		isnull;
+	Datum		value;
 
-	expires_at = DatumGetTimestampTz(heap_getattr(tuple, meta->column[ONCE_COL_EXPIRES_AT],
-												  RelationGetDescr(queue->heap), &isnull));
+	value = heap_getattr(tuple, meta->column[ONCE_COL_EXPIRES_AT],
+						 RelationGetDescr(queue->heap), &isnull);
 	if (!isnull)
-		return expires_at <= now;
+		return DatumGetTimestampTz(value) <= now;
 	if (meta->ttl == 0)
 		return false;
 

@@ -19,6 +19,7 @@
 #include "meta/meta_letters.h"
 #include "miscadmin.h"
 #include "once_args.h"
+#include "once_heap.h"
 #include "qam/qam.h"
 #include "queue/queue_args.h"
 #include "queue/queue_insert.h"
@@ -291,7 +292,7 @@ read_letter(HeapTuple tuple, TupleDesc desc, OnceNewRow *row)
 	Datum		priority;
 	bool		isnull;
 
-	row->id = DatumGetInt64(heap_getattr(tuple, Anum_dead_letter_id, desc, &isnull));
+	row->id = once_heap_int64(tuple, Anum_dead_letter_id, desc, 0);
 	priority = heap_getattr(tuple, Anum_dead_letter_priority, desc, &isnull);
 	row->priority = isnull ? QAM_DEFAULT_PRIORITY : DatumGetInt16(priority);
 	row->group_id = heap_getattr(tuple, Anum_dead_letter_group_id, desc, &row->group_id_null);

@@ -237,9 +237,9 @@ send_fetched(Replay *call)
 		OnceNewRow *row = &call->rows[i];
 		HeapTuple	tuple = fetched->vals[i];
 		Datum		priority;
+		Datum		id = SPI_getbinval(tuple, fetched->tupdesc, Anum_replay_id, &isnull);
 
-		call->ids[i] = DatumGetInt64(SPI_getbinval(tuple, fetched->tupdesc, Anum_replay_id,
-												   &isnull));
+		call->ids[i] = isnull ? 0 : DatumGetInt64(id);
 		priority = SPI_getbinval(tuple, fetched->tupdesc, Anum_replay_priority, &isnull);
 		row->priority = isnull ? QAM_DEFAULT_PRIORITY : DatumGetInt16(priority);
 		row->group_id = SPI_getbinval(tuple, fetched->tupdesc, Anum_replay_group_id,

@@ -102,8 +102,6 @@ typedef struct QamOpaqueData
 
 typedef QamOpaqueData *QamOpaque;
 
-StaticAssertDecl(sizeof(QamOpaqueData) == 48, "page format");
-
 #define QAM_PAGE_META		1
 #define QAM_PAGE_LANE		2
 #define QAM_PAGE_FREE		3
@@ -194,8 +192,6 @@ typedef struct QamSlot
 	int64		ready_at;		/* see README, "Slot life" */
 	uint64		claim;			/* kind in the top bits, see below */
 } QamSlot;
-
-StaticAssertDecl(sizeof(QamSlot) == 40, "slot format");
 
 #define QAM_SLOT_APPENDED	1	/* claim = xid of the inserting transaction */
 #define QAM_SLOT_READY		2	/* offered from ready_at on */
@@ -313,8 +309,6 @@ typedef struct QamGroup
 	uint16		tail_slot;
 } QamGroup;
 
-StaticAssertDecl(sizeof(QamGroup) == 24, "group format");
-
 /* A page of groups has its depth in "lane"; "next" leads to further pages */
 #define QamPageGetGroups(page) ((QamGroup *) PageGetContents(page))
 #define QamPageGetGroupCount(page) \
@@ -358,7 +352,94 @@ typedef QamScheduleData *QamSchedule;
 
 #define QamPageGetSchedule(page) ((QamSchedule) PageGetContents(page))
 
-StaticAssertDecl(sizeof(QamScheduleData) + sizeof(QamOpaqueData) + 64 <= BLCKSZ,
-				 "schedule fits its page");
+/*
+ * The layout, byte by byte.  It has no padding, so it is the same for every
+ * compiler and every platform.  One that lays out a struct in another way does
+ * not compile this.  Byte order is the machine's, as for all of PostgreSQL's files.
+ *
+ * The content of a page begins at byte 24, and the special space takes the last 48
+ * bytes.
+ */
+#define QAM_SIZE(type, size) \
+	StaticAssertDecl(sizeof(type) == (size), "size of " #type)
+#define QAM_FIELD(type, field, offset) \
+	StaticAssertDecl(offsetof(type, field) == (offset), "place of " #field " in " #type)
+
+StaticAssertDecl(MAXALIGN(SizeOfPageHeaderData) == 24, "begin of the content");
+StaticAssertDecl(MAXALIGN(sizeof(QamOpaqueData)) == 48, "begin of the special space");
+
+QAM_SIZE(QamLink, 16);
+QAM_FIELD(QamLink, block, 0);
+QAM_FIELD(QamLink, unused, 4);
+QAM_FIELD(QamLink, seq, 8);
+
+QAM_SIZE(QamOpaqueData, 48);
+QAM_FIELD(QamOpaqueData, next, 0);
+QAM_FIELD(QamOpaqueData, seq, 16);
+QAM_FIELD(QamOpaqueData, earliest, 24);
+QAM_FIELD(QamOpaqueData, owner, 32);
+QAM_FIELD(QamOpaqueData, first_unfinished, 40);
+QAM_FIELD(QamOpaqueData, lane, 42);
+QAM_FIELD(QamOpaqueData, unused, 43);
+QAM_FIELD(QamOpaqueData, kind, 44);
+QAM_FIELD(QamOpaqueData, page_id, 46);
+
+QAM_SIZE(QamLane, 32);
+QAM_FIELD(QamLane, head, 0);
+QAM_FIELD(QamLane, tail, 16);
+
+QAM_SIZE(QamMetaData, 1416);
+QAM_FIELD(QamMetaData, magic, 0);
+QAM_FIELD(QamMetaData, version, 4);
+QAM_FIELD(QamMetaData, nonce, 8);
+QAM_FIELD(QamMetaData, group_key, 24);
+QAM_FIELD(QamMetaData, next_seq, 40);
+QAM_FIELD(QamMetaData, free, 48);
+QAM_FIELD(QamMetaData, directory, 64);
+QAM_FIELD(QamMetaData, schedule, 68);
+QAM_FIELD(QamMetaData, lanes, 72);
+QAM_FIELD(QamMetaData, wakeups, 392);
+
+QAM_SIZE(QamSlot, 40);
+QAM_FIELD(QamSlot, tid, 0);
+QAM_FIELD(QamSlot, next_slot, 6);
+QAM_FIELD(QamSlot, next_block, 8);
+QAM_FIELD(QamSlot, next_seq, 12);
+QAM_FIELD(QamSlot, group_hash, 16);
+QAM_FIELD(QamSlot, attempts, 20);
+QAM_FIELD(QamSlot, state, 22);
+QAM_FIELD(QamSlot, hints, 23);
+QAM_FIELD(QamSlot, ready_at, 24);
+QAM_FIELD(QamSlot, claim, 32);
+
+QAM_FIELD(QamDirectoryData, depth, 0);
+QAM_FIELD(QamDirectoryData, pages, 4);
+
+QAM_SIZE(QamGroup, 24);
+QAM_FIELD(QamGroup, hash, 0);
+QAM_FIELD(QamGroup, head_block, 4);
+QAM_FIELD(QamGroup, head_seq, 8);
+QAM_FIELD(QamGroup, tail_block, 12);
+QAM_FIELD(QamGroup, tail_seq, 16);
+QAM_FIELD(QamGroup, head_slot, 20);
+QAM_FIELD(QamGroup, tail_slot, 22);
+
+QAM_SIZE(QamListEnds, 8);
+QAM_FIELD(QamListEnds, head, 0);
+QAM_FIELD(QamListEnds, tail, 4);
+
+QAM_SIZE(QamScheduleData, 2592);
+QAM_FIELD(QamScheduleData, cursor, 0);
+QAM_FIELD(QamScheduleData, near_due, 8);
+QAM_FIELD(QamScheduleData, near, 16);
+QAM_FIELD(QamScheduleData, opened, 24);
+QAM_FIELD(QamScheduleData, buckets, 32);
+
+/* The roots fit their pages. */
+StaticAssertDecl(QAM_PAGE_BEGIN + sizeof(QamMetaData) <= QAM_PAGE_END, "metapage");
+StaticAssertDecl(QAM_PAGE_BEGIN + sizeof(QamScheduleData) <= QAM_PAGE_END, "schedule");
+StaticAssertDecl(QAM_PAGE_BEGIN + offsetof(QamDirectoryData, pages) +
+				 (sizeof(BlockNumber) << QAM_DIRECTORY_MAX_DEPTH) <= QAM_PAGE_END,
+				 "directory");
 
 #endif							/* QAM_FORMAT_H */

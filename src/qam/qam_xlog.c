@@ -60,6 +60,8 @@ typedef struct QamRegion
 /* Two regions that are closer than the size of a region's header become one */
 #define QAM_REGION_HEADER	(2 * sizeof(OffsetNumber))
 
+StaticAssertDecl(QAM_REGION_HEADER == 4, "region of a generic WAL record");
+
 /* If there is more than this, a full image is hardly larger: log that */
 #define QAM_MAX_REGIONS		(2 * QAM_SLOTS_PER_PAGE)
 #define QAM_MAX_DELTA		(BLCKSZ / 2 + BLCKSZ / 4)

@@ -19,6 +19,7 @@
 #define RECEIPT_FORMAT_MASK		((1 << RECEIPT_FORMAT_BITS) - 1)
 #define RECEIPT_PROOF_BYTES		6
 
+StaticAssertDecl(10 + RECEIPT_PROOF_BYTES == UUID_LEN, "a receipt fills a uuid");
 StaticAssertDecl(QAM_MAX_SLOT == 1 << (16 - RECEIPT_FORMAT_BITS),
 				 "a slot number and the format share 16 bits");
 

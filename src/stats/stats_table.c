@@ -70,6 +70,10 @@ typedef struct StatsStored
 	OnceStats	stats;
 } StatsStored;
 
+StaticAssertDecl(sizeof(StatsHead) == 24 &&
+				 sizeof(StatsStored) == 8 + 8 * (ONCE_NCOUNTERS + ONCE_NBUCKETS + 1),
+				 "the file has no padding");
+
 bool		once_stats_on = false;
 int			once_stats_max_queues = ONCE_STATS_MAX_QUEUES;
 

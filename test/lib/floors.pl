@@ -122,6 +122,8 @@ sub read_symbols
 		{
 			my ($name, $type) = split ' ', $line;
 
+			# The compiler's own, on i386
+			next if $name =~ /^__x86\./;
 			if ($type eq 'U')
 			{
 				push @{ $undefined{$file} }, $name;

@@ -16,8 +16,8 @@ find_postgres() {
 		install_packages_if_apt gcc make "${extras[@]}"
 	else
 		choose_packaged_major
-		install_packages "postgresql-$major" "postgresql-server-dev-$major" gcc make libc6-dev \
-			"${extras[@]//NN/$major}"
+		drop_missing_extras
+		install_packages "postgresql-$major" "postgresql-server-dev-$major" gcc make libc6-dev "${extras[@]}"
 		pg_config=/usr/lib/postgresql/$major/bin/pg_config
 	fi
 	bindir=$("$pg_config" --bindir)
@@ -44,6 +44,24 @@ choose_packaged_major() {
 	[ "$candidate" -ge "$oldest_major" ] ||
 		die "PostgreSQL $oldest_major or later is needed and this distribution has $candidate; install a newer one and set PG_CONFIG"
 	major=$candidate
+}
+
+# Put the version into those of find_postgres's extras that have NN, and leave out those that are not packaged for it (yet).  The
+# suites that need them are skipped.
+drop_missing_extras() {
+	local package found=()
+
+	for package in ${extras[@]+"${extras[@]}"}; do
+		if [[ $package == *NN* ]]; then
+			package=${package//NN/$major}
+			if ! package_present "$package"; then
+				apt_update
+				apt-cache show "$package" >/dev/null 2>&1 || continue
+			fi
+		fi
+		found+=("$package")
+	done
+	extras=("${found[@]}")
 }
 
 # If the caller has chosen a PostgreSQL, only other tools can be missing.

@@ -15,26 +15,11 @@ use Time::HiRes qw(clock_gettime CLOCK_MONOTONIC);
 
 plan skip_all => 'the clock is set in the way of Linux' if $^O ne 'linux';
 
-# A server whose clock we can set: to this many seconds ahead of the machine's clock
-my $clock = PostgreSQL::Test::Utils::tempdir . '/clock';
-my ($cc) = split(' ', `$ENV{PG_CONFIG} --cc`);
-system($cc, '-shared', '-fPIC', '-O2', '-o', "$clock.so", "$FindBin::RealBin/../lib/clock.c") == 0 or die 'the clock cannot be compiled';
-append_to_file($clock, pack('q', 0));
-
-sub set_clock
-{
-	open(my $file, '+<', $clock) or die "$clock: $!";
-	syswrite($file, pack('q', $_[0] * 1_000_000)) == 8 or die "$clock: $!";
-	close($file);
-}
-
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
 $node->append_conf('postgresql.conf', 'autovacuum = off');
-{
-	local %ENV = (%ENV, LD_PRELOAD => "$clock.so", ONCE_TEST_CLOCK => $clock);
-	$node->start;
-}
+my $set_clock = start_with_clock($node);
+sub set_clock { return $set_clock->(@_) }
 
 sub value { return (split(/\n/, $node->safe_psql('postgres', $_[0]) // '', -1))[-1] // '' }
 

@@ -14,18 +14,20 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 our @EXPORT = qw(once_node once_standby catch_up clean same_structure start_stress end_stress run_stress sqlstate_of
-  flush_wal kill_server pgbench_scripts start_pgbench damaged_queue);
+  flush_wal kill_server start_with_clock pgbench_scripts start_pgbench damaged_queue);
 
 my $stress = dirname(abs_path(__FILE__)) . '/../stress/run';
 
 # Make a primary with the extension in database postgres.  It uses UTF-8, no matter what the machine's locale is.  Checksums are on, and
-# autovacuum is off, so that nothing changes by itself.
+# autovacuum is off, so that nothing changes by itself.  The name may be a list: the name, and options of a new node.
 sub once_node
 {
 	my ($name, @settings) = @_;
-	my $node = PostgreSQL::Test::Cluster->new($name);
+	my $node = PostgreSQL::Test::Cluster->new(ref $name ? @$name : $name);
 
 	$node->init(allows_streaming => 1, extra => [ '--data-checksums', '--encoding=UTF8', '--locale=C' ]);
+	# The module of 18 writes this whatever the node's version is.
+	$node->adjust_conf('postgresql.conf', 'autovacuum_worker_slots', undef) if $node->pg_version < 18;
 	$node->append_conf('postgresql.conf', "$_\n") for 'autovacuum = off', 'max_prepared_transactions = 50',
 	  'max_connections = 60', 'max_wal_senders = 5', 'wal_level = logical', @settings;
 	$node->start;
@@ -147,6 +149,26 @@ sub kill_server
 		select(undef, undef, undef, 0.05);
 	}
 	$node->start;
+}
+
+# Start a server whose clock can be set.  Returns a function that sets it to a number of seconds ahead of the machine's.
+sub start_with_clock
+{
+	my ($node) = @_;
+	my $clock = PostgreSQL::Test::Utils::tempdir . '/clock';
+	my ($cc) = split(' ', `$ENV{PG_CONFIG} --cc`);
+	my $source = dirname(abs_path(__FILE__)) . '/../lib/clock.c';
+
+	system($cc, '-shared', '-fPIC', '-O2', '-o', "$clock.so", $source) == 0 or die 'the clock cannot be compiled';
+	append_to_file($clock, pack('q', 0));
+	local %ENV = (%ENV, LD_PRELOAD => "$clock.so", ONCE_TEST_CLOCK => $clock);
+	$node->start;
+	return sub
+	{
+		open(my $file, '+<', $clock) or die "$clock: $!";
+		syswrite($file, pack('q', $_[0] * 1_000_000)) == 8 or die "$clock: $!";
+		close($file);
+	};
 }
 
 # Write pgbench scripts, given as NAME => [WEIGHT, TEXT], into a directory.  Returns the options that name them.

@@ -406,10 +406,9 @@ make_plan(const char *relname, RowPlan which)
 
 			/*
 			 * If the row has been moved while we waited for it, the server
-			 * judges the new version by the condition.  Minor versions before
-			 * 15.15, 16.11, 17.7 and 18.1 leave out what the scan itself has
-			 * looked for, so the place is compared once more, in a way that
-			 * no scan can use.
+			 * judges the new version by the condition.  Older minor versions
+			 * leave out what the scan itself has looked for, so the place is
+			 * compared once more, in a way that no scan can use.
 			 */
 			sql = psprintf("DELETE FROM ONLY %s WHERE ctid OPERATOR(pg_catalog.=) $1 "
 						   "AND (ctid OPERATOR(pg_catalog.=) $1) IS TRUE "

@@ -17,7 +17,7 @@ plan skip_all => 'the clock is set in the way of Linux' if $^O ne 'linux';
 
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
-$node->append_conf('postgresql.conf', 'autovacuum = off');
+$node->append_conf('postgresql.conf', "autovacuum = off\nclient_min_messages = warning\n");
 my $set_clock = start_with_clock($node);
 sub set_clock { return $set_clock->(@_) }
 

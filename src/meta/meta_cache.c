@@ -77,6 +77,9 @@ static void meta_fill_columns(Relation heap, OnceMeta *meta);
 static void meta_fill_indexes(Relation heap, OnceMeta *meta);
 static void meta_fill_queue_index(const OnceIndex *index, OnceMeta *meta);
 static void meta_fill_options(Relation heap, OnceMeta *meta);
+static bool meta_has_insert_triggers(const TriggerDesc *triggers);
+static bool meta_has_delete_triggers(const TriggerDesc *triggers);
+static bool meta_has_rules(const RuleLock *rules, CmdType event);
 static bool meta_columns_as_made(Relation heap);
 
 /*
@@ -231,27 +234,75 @@ meta_sweep(void)
 static void
 meta_fill(Relation heap, OnceMeta *meta)
 {
+	bool		plain;
+
 	memset(meta, 0, sizeof(OnceMeta));
 	meta->relid = RelationGetRelid(heap);
 
-	/*
-	 * All triggers are in trigdesc: those for rows and for statements, those
-	 * of foreign keys in either direction, and those of deferred keys.
-	 */
 	meta->distributed = once_citus_distributes(meta->relid);
-	meta->fast = heap->rd_rel->relkind == RELKIND_RELATION &&
+	plain = heap->rd_rel->relkind == RELKIND_RELATION &&
 		!meta->distributed &&
 		heap->rd_tableam == GetHeapamTableAmRoutine() &&
-		heap->trigdesc == NULL &&
-		heap->rd_rules == NULL &&
-		!heap->rd_rel->relrowsecurity &&
+		!heap->rd_rel->relrowsecurity;
+	meta->fast_delete = plain &&
+		!meta_has_delete_triggers(heap->trigdesc) &&
+		!meta_has_rules(heap->rd_rules, CMD_DELETE);
+	meta->fast_insert = plain &&
+		!meta_has_insert_triggers(heap->trigdesc) &&
+		!meta_has_rules(heap->rd_rules, CMD_INSERT) &&
 		!heap->rd_rel->relispartition &&
 		meta_columns_as_made(heap);
 
 	meta_fill_columns(heap, meta);
+	if (meta->column[ONCE_COL_ID] == 0 ||
+		!TupleDescAttr(RelationGetDescr(heap), meta->column[ONCE_COL_ID] - 1)->attnotnull)
+		meta->fast_delete = false;
 	if (heap->rd_rel->relkind == RELKIND_RELATION)
 		meta_fill_indexes(heap, meta);
 	meta_fill_options(heap, meta);
+}
+
+/*
+ * meta_has_insert_triggers tells whether an INSERT would fire triggers.  Those of
+ * foreign keys in either direction and of deferred keys are among the triggers.
+ */
+static bool
+meta_has_insert_triggers(const TriggerDesc *triggers)
+{
+	return triggers != NULL &&
+		(triggers->trig_insert_before_row || triggers->trig_insert_after_row ||
+		 triggers->trig_insert_instead_row ||
+		 triggers->trig_insert_before_statement || triggers->trig_insert_after_statement);
+}
+
+/*
+ * meta_has_delete_triggers tells the same of a DELETE.  A purge that truncates the
+ * table takes the place of a DELETE, so triggers for TRUNCATE count as well.
+ */
+static bool
+meta_has_delete_triggers(const TriggerDesc *triggers)
+{
+	return triggers != NULL &&
+		(triggers->trig_delete_before_row || triggers->trig_delete_after_row ||
+		 triggers->trig_delete_instead_row ||
+		 triggers->trig_delete_before_statement || triggers->trig_delete_after_statement ||
+		 triggers->trig_truncate_before_statement || triggers->trig_truncate_after_statement);
+}
+
+/*
+ * meta_has_rules tells whether a table has rules for a command.
+ */
+static bool
+meta_has_rules(const RuleLock *rules, CmdType event)
+{
+	int			i;
+
+	for (i = 0; rules != NULL && i < rules->numLocks; i++)
+	{
+		if (rules->rules[i]->event == event)
+			return true;
+	}
+	return false;
 }
 
 /*
@@ -308,13 +359,13 @@ meta_fill_indexes(Relation heap, OnceMeta *meta)
 			if (meta->nkey_indexes < ONCE_META_INDEXES)
 				meta->key_index[meta->nkey_indexes++] = index->oid;
 			else
-				meta->fast = false;
+				meta->fast_insert = false;
 
 			if (index->valid)
 				meta->id_index = index->oid;
 		}
 		else
-			meta->fast = false;
+			meta->fast_insert = false;
 	}
 
 	list_free_deep(indexes);
@@ -328,7 +379,7 @@ meta_fill_queue_index(const OnceIndex *index, OnceMeta *meta)
 		if (meta->nqueue_indexes < ONCE_META_INDEXES)
 			meta->queue_index[meta->nqueue_indexes++] = index->oid;
 		else
-			meta->fast = false;
+			meta->fast_insert = false;
 	}
 
 	if (!index->valid)

@@ -27,7 +27,7 @@ typedef enum OnceColumn
 
 #define ONCE_NCOLUMNS		(ONCE_COL_PAYLOAD + 1)
 
-/* With more indexes of a kind than this, rows go through SPI. */
+/* With more indexes of a kind than this, new rows go through SPI. */
 #define ONCE_META_INDEXES	4
 
 /*
@@ -62,11 +62,17 @@ typedef struct OnceMeta
 	bool		distributed;
 
 	/*
-	 * May rows be put into the heap, and removed, without the executor?  If
-	 * so, these are the indexes to maintain: once_queue indexes, and plain
-	 * keys on id.
+	 * May rows be removed from the heap without the executor?  Each has an id
+	 * then.  What only concerns new rows does not matter: other columns and
+	 * their defaults, checks, indexes, triggers for INSERT.
 	 */
-	bool		fast;
+	bool		fast_delete;
+
+	/*
+	 * May rows be put into the heap without the executor?  If so, these are
+	 * the indexes to maintain: once_queue indexes, and plain keys on id.
+	 */
+	bool		fast_insert;
 	int			nqueue_indexes;
 	Oid			queue_index[ONCE_META_INDEXES];
 	int			nkey_indexes;

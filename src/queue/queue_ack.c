@@ -267,7 +267,7 @@ try_ack_run(const pg_uuid_t *receipts, int n, bool *acked, const char *verb)
 			all_own = once_unacked_has(&run.receipts[i]);
 
 		/* On the fast path, claims of this transaction cannot be overtaken */
-		if (all_own && run.queue.meta.fast)
+		if (all_own && run.queue.meta.fast_delete)
 		{
 			if (!try_ack_round(&run))
 				elog(ERROR, "claim of the current transaction was lost");
@@ -419,7 +419,7 @@ ack_one(OnceQueue *queue, const pg_uuid_t *uuid, Datum rejected)
 		 * If the executor waited for an UPDATE, it has deleted the new
 		 * version
 		 */
-		if (!queue->meta.fast && changed_since_received(queue, uuid))
+		if (!queue->meta.fast_delete && changed_since_received(queue, uuid))
 			return ACK_OVERTAKEN;
 		if (message.tuple != NULL)
 		{
@@ -557,7 +557,7 @@ ack_row(OnceQueue *queue, QamLocated *located)
 	TM_FailureData tmfd;
 	TM_Result	result;
 
-	if (!queue->meta.fast)
+	if (!queue->meta.fast_delete)
 		return ack_row_spi(queue, located);
 
 	/* The same statement may have updated it */

@@ -9,7 +9,7 @@
  * queue_dead.c.
  *
  * Rows are removed without waiting for anybody who has them locked.  On the
- * fast path (OnceMeta.fast), pop, cancel and purge delete rows during the
+ * fast path (OnceMeta.fast_delete), pop, cancel and purge delete rows during the
  * walk.  Otherwise rows are deleted after the walk, because code of users may
  * run, which may use the queue and may refuse the deletion.  Dead messages are
  * always taken away after the walk.
@@ -134,7 +134,7 @@ once_claim_remove(OnceHold *hold, OnceRefusals *refusals)
 {
 	QamClaimRequest *req = &hold->req;
 	QamClaims  *claims = &req->claims;
-	bool		fast = hold->queue->meta.fast;
+	bool		fast = hold->queue->meta.fast_delete;
 	int			from = claims->nclaimed;
 	Removal		removal = {.hold = hold,.refusals = refusals,.may_refuse = PG_INT32_MAX};
 	int			kept = 0;
@@ -268,7 +268,7 @@ claim(OnceHold *hold, int max_dead, bool pop)
 	delivery->max_dead_alone = max_dead == ONCE_MAX_DEAD ? ONCE_MAX_DEAD_ALONE : 0;
 	delivery->expired = once_claim_is_expired;
 	delivery->expired_arg = hold->queue;
-	if (pop && hold->queue->meta.fast)
+	if (pop && hold->queue->meta.fast_delete)
 	{
 		req->remove = pop_at_once;
 		req->remove_arg = hold;
@@ -548,10 +548,10 @@ remove_one(Removal *removal, QamClaimed *row, OnceDeadWriter *writer)
 		return false;
 	if (removal->dead && !once_dead_is_dropped(queue, row))
 		once_row_flatten(queue, &flat.tuple);
-	removed = queue->meta.fast ? once_heap_try_delete(queue->heap, &tid) :
+	removed = queue->meta.fast_delete ? once_heap_try_delete(queue->heap, &tid) :
 		once_heap_try_lock(queue->heap, &tid);
 	ReleaseBuffer(buffer);
-	if (removed && !queue->meta.fast)
+	if (removed && !queue->meta.fast_delete)
 		removed = once_spi_remove(queue, &tid, once_row_id(queue, row->tuple));
 	if (removed && removal->dead)
 		once_dead_store(queue, writer, &flat);

@@ -5,7 +5,7 @@
  *
  * Rows are put into the heap and the indexes directly, as the executor would
  * do for a table made by create_queue.  If the table has been changed (see
- * OnceMeta.fast), queue_spi.c does it.
+ * OnceMeta.fast_insert), queue_spi.c does it.
  *
  *-------------------------------------------------------------------------
  */
@@ -74,7 +74,7 @@ once_insert_rows(OnceQueue *queue, OnceNewRows *batch)
 
 	if (batch->nrows == 0)
 		return;
-	if (queue->meta.fast)
+	if (queue->meta.fast_insert)
 		insert_fast(queue, batch);
 	else
 		once_spi_insert(queue, batch);

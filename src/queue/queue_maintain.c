@@ -654,7 +654,7 @@ static bool
 step_dead(OnceQueue *queue, Work *work)
 {
 	Oid			owner = queue->heap->rd_rel->relowner;
-	bool		as_owner = !queue->meta.fast && owner != GetUserId() &&
+	bool		as_owner = !queue->meta.fast_delete && owner != GetUserId() &&
 		once_may_set_role(GetUserId(), owner);
 	OnceHold	hold;
 	OnceRole	saved;
@@ -671,7 +671,7 @@ step_dead(OnceQueue *queue, Work *work)
 	if (first)
 	{
 		work->dead_left = qam_capacity(queue->index);
-		work->dead_step = queue->meta.fast ? DEAD_STEP : 1;
+		work->dead_step = queue->meta.fast_delete ? DEAD_STEP : 1;
 	}
 
 	if (as_owner && work->atomic)
@@ -684,7 +684,7 @@ step_dead(OnceQueue *queue, Work *work)
 	 * that it does not use up that of the next calls as well
 	 */
 	hold.in_time = !first;
-	if (!queue->meta.fast)
+	if (!queue->meta.fast_delete)
 		once_limit_arm(&work->limit);
 	if (as_owner)
 		once_role_assume(&saved, owner, true);

@@ -185,7 +185,7 @@ refuse_one(void *arg, int row, const ErrorData *error)
 static bool
 delete_row(OnceQueue *queue, ItemPointer tid, int64 id)
 {
-	if (queue->meta.fast)
+	if (queue->meta.fast_delete)
 		return once_heap_try_delete(queue->heap, tid);
 	return once_heap_try_lock(queue->heap, tid) && once_spi_remove(queue, tid, id);
 }

@@ -156,7 +156,7 @@ can_truncate(OnceQueue *queue)
 {
 	Oid			relid = RelationGetRelid(queue->heap);
 
-	return queue->meta.fast &&
+	return queue->meta.fast_delete &&
 		!OidIsValid(queue->meta.invalid_index) &&
 		queue->heap->rd_refcnt == 1 &&
 		!once_unacked_any(relid) &&

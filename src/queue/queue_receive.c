@@ -334,7 +334,7 @@ put_message(HandOut *call, QamClaimed *claimed)
 		values[Anum_message_receipt - 1] = UUIDPGetDatum(&uuid);
 		if (call->contract == CONTRACT_RECEIVE)
 		{
-			bool		by_place = call->queue.meta.fast && claimed->attempt == 1 &&
+			bool		by_place = call->queue.meta.fast_delete && claimed->attempt == 1 &&
 				claimed->group == 0 && call->queue.meta.archive == 0;
 			OnceReceivedRow row;
 

@@ -76,6 +76,12 @@
 #define ERRCODE_ONCE_LEDGER_UNUSABLE	MAKE_SQLSTATE('O','N','0','1','3')
 
 /*
+ * once_remote_effects: the transaction changed a queue or a ledger of this node and
+ * worked on other nodes, which once.remote_effects does not allow
+ */
+#define ERRCODE_ONCE_REMOTE_EFFECTS		MAKE_SQLSTATE('O','N','0','1','4')
+
+/*
  * The next three are raised by handlers of once.work(), which they tell what to do with
  * the message.  once_release: give it back as if it had not been delivered
  */

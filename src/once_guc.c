@@ -10,6 +10,7 @@
 #include "postgres.h"
 #include "pg_once.h"
 
+#include "meta/meta_remote.h"
 #include "miscadmin.h"
 #include "once_guc.h"
 #include "qam/qam.h"
@@ -19,6 +20,18 @@
 #include "utils/guc.h"
 #include "wake/wake.h"
 #include "worker/worker_launcher.h"
+
+static const struct config_enum_entry remote_effects_options[] = {
+	{"two_phase", ONCE_REMOTE_TWO_PHASE, false},
+	{"error", ONCE_REMOTE_ERROR, false},
+	{NULL, 0, false}
+};
+
+static const struct config_enum_entry shard_catalog_options[] = {
+	{"citus", ONCE_SHARDS_OF_CITUS, false},
+	{"fake", ONCE_SHARDS_FAKE, false},
+	{NULL, 0, false}
+};
 
 static const struct config_enum_entry unacked_options[] = {
 	{"error", ONCE_UNACKED_ERROR, false},
@@ -77,6 +90,26 @@ once_guc_init(void)
 							PGC_USERSET,
 							GUC_UNIT_MS,
 							NULL, NULL, NULL);
+
+	DefineCustomEnumVariable("once.remote_effects",
+							 "Sets what happens to effects on other nodes of Citus.",
+							 "When a transaction commits that has changed a queue, Citus is asked for two-phase commit, or the commit fails.",
+							 &once_remote_effects,
+							 ONCE_REMOTE_TWO_PHASE,
+							 remote_effects_options,
+							 PGC_USERSET,
+							 0,
+							 NULL, NULL, NULL);
+
+	DefineCustomEnumVariable("once.shard_catalog",
+							 "Sets whether Citus is asked about transactions, or a stand-in for it.",
+							 "Meant for the extension's own tests.",
+							 &once_remote_shard_catalog,
+							 ONCE_SHARDS_OF_CITUS,
+							 shard_catalog_options,
+							 PGC_SUSET,
+							 GUC_NOT_IN_SAMPLE | GUC_NO_SHOW_ALL,
+							 NULL, NULL, NULL);
 
 	/* Only the start of the server can make room */
 	if (process_shared_preload_libraries_in_progress)

@@ -72,7 +72,8 @@ static const HelpTopic topics[] = {
 	"reset_stats"},
 	{"settings",
 		"once.flush_claims once.log_hints once.maintenance_interval "
-	"once.maintenance_timeout once.stat_max_queues once.unacked once.wake"}
+		"once.maintenance_timeout once.remote_effects once.stat_max_queues "
+	"once.unacked once.wake"}
 };
 
 /* Something that has a comment.  Overloaded functions are several of them. */

@@ -26,6 +26,7 @@
 #include "meta/meta_catalog.h"
 #include "meta/meta_ddl.h"
 #include "meta/meta_index.h"
+#include "meta/meta_remote.h"
 #include "miscadmin.h"
 #include "once_debug.h"
 #include "once_error.h"
@@ -173,6 +174,8 @@ once_ledger_view_open(LedgerView *view, const OnceLedger *ledger, LOCKMODE lockm
 {
 	memset(view, 0, sizeof(LedgerView));
 	view->ledger = ledger;
+	if (lockmode >= RowExclusiveLock)
+		once_remote_note_change();
 	view->sequence = try_relation_open(ledger->sequence, LEDGER_STATE_LOCK);
 	if (view->sequence == NULL)
 		once_ledger_raise_not_found(ledger->kind, NameStr(ledger->name));

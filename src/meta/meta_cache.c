@@ -240,6 +240,7 @@ meta_fill(Relation heap, OnceMeta *meta)
 	meta->relid = RelationGetRelid(heap);
 
 	meta->distributed = once_citus_distributes(meta->relid);
+	meta->shard_of = once_citus_shard_of(heap);
 	plain = heap->rd_rel->relkind == RELKIND_RELATION &&
 		!meta->distributed &&
 		heap->rd_tableam == GetHeapamTableAmRoutine() &&

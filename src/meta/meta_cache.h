@@ -62,6 +62,12 @@ typedef struct OnceMeta
 	bool		distributed;
 
 	/*
+	 * The table that Citus has distributed and that this is a shard of, or
+	 * InvalidOid
+	 */
+	Oid			shard_of;
+
+	/*
 	 * May rows be removed from the heap without the executor?  Each has an id
 	 * then.  What only concerns new rows does not matter: other columns and
 	 * their defaults, checks, indexes, triggers for INSERT.

@@ -157,6 +157,7 @@ once_dedup_forget_queue(const char *queue)
  * the queue; if it is missing, it is made again if the caller owns the queue's
  * table.  Otherwise that is an error.
  *
+ * It is an error if the table is distributed, as other nodes do not see the ledger.
  * It is an error, too, if its tables belong to another role than the queue's
  * table.  That role could insert ids, so that messages count as repeats and
  * are not sent.
@@ -167,6 +168,12 @@ open_ledger(const OnceQueue *queue, OnceLedger *ledger)
 	const char *name = once_queue_name(queue);
 	int64		window = queue->meta.dedup_window;
 
+	if (queue->meta.distributed)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot use a dedup_id with queue \"%s\"", name),
+				 errdetail("Its table is distributed by Citus, and each node would remember dedup_ids of its own."),
+				 errhint("Let consumers recognize repeats, for example by a unique key of a table that is co-located with the queue.")));
 	if (once_ledger_find(ledger, ONCE_LEDGER_DEDUP, name, window))
 	{
 		check_owner(queue, ledger);

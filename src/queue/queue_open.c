@@ -30,6 +30,7 @@
 #include "meta/meta_citus.h"
 #include "meta/meta_index.h"
 #include "meta/meta_names.h"
+#include "meta/meta_remote.h"
 #include "meta/meta_role.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
@@ -351,6 +352,15 @@ once_queue_check_sending(const OnceQueue *queue)
 				(errcode(ERRCODE_ONCE_PAUSED),
 				 errmsg("sending to queue \"%s\" is paused", once_queue_name(queue)),
 				 errhint("Its owner can call once.resume.")));
+	if (OidIsValid(queue->meta.shard_of))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot send to queue \"%s\"", once_queue_name(queue)),
+				 errdetail("Table \"%s\" is a shard of a table that Citus has distributed.",
+						   RelationGetRelationName(queue->heap)),
+				 errhint("Send to the distributed queue; Citus finds the shard of each message.")));
+	if (queue->meta.distributed)
+		once_remote_require(once_queue_name(queue));
 	for (c = 0; c < ONCE_NCOLUMNS; c++)
 	{
 		if (c == ONCE_COL_ID || !takes_column(queue, c))
@@ -675,6 +685,11 @@ check_acl(Oid relid, const char *relname, OnceAccess access)
 				 errhint("Its owner can call once.grant_queue for %s.", grant)));
 }
 
+/*
+ * setup fills the struct for a table that the caller has opened and locked.  A
+ * transaction that may change rows of the table must commit together with what it
+ * does on other nodes.  (Citus sees to that for the rows of a distributed table.)
+ */
 static void
 setup(OnceQueue *queue, Relation heap, LOCKMODE lockmode)
 {
@@ -688,6 +703,12 @@ setup(OnceQueue *queue, Relation heap, LOCKMODE lockmode)
 				 errdetail("It is unlogged, and has no messages on a standby.")));
 	queue->lockmode = lockmode;
 	once_meta_get(heap, &queue->meta);
+	if (lockmode == RowExclusiveLock && !queue->meta.distributed)
+	{
+		if (OidIsValid(queue->meta.shard_of))
+			once_remote_require(once_queue_name(queue));
+		once_remote_note_change();
+	}
 	open_index(queue);
 }
 

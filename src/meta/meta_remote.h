@@ -1,0 +1,31 @@
+/*-------------------------------------------------------------------------
+ *
+ * meta_remote.h
+ *	  Transactions that Citus spreads over several nodes.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef META_REMOTE_H
+#define META_REMOTE_H
+
+/* Values of once.remote_effects */
+typedef enum OnceRemoteEffects
+{
+	ONCE_REMOTE_TWO_PHASE,
+	ONCE_REMOTE_ERROR
+} OnceRemoteEffects;
+
+/* Values of once.shard_catalog */
+typedef enum OnceShardCatalog
+{
+	ONCE_SHARDS_OF_CITUS,
+	ONCE_SHARDS_FAKE
+} OnceShardCatalog;
+
+extern int	once_remote_effects;
+extern int	once_remote_shard_catalog;
+
+extern void once_remote_note_change(void);
+extern void once_remote_require(const char *queue);
+
+#endif							/* META_REMOTE_H */

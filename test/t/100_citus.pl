@@ -1,0 +1,214 @@
+# Queues that Citus has distributed: what is refused, and that effects and acks are committed together over several nodes.  A coordinator
+# and two workers.  The tests need Citus in the PostgreSQL installation, and are skipped without it.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+use IPC::Run;
+use OnceTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(sleep);
+
+chomp(my $sharedir = `$ENV{PG_CONFIG} --sharedir`);
+plan skip_all => 'Citus is not installed' unless -e "$sharedir/extension/citus.control";
+
+# ---- Three nodes ----
+
+my %node = map { $_ => PostgreSQL::Test::Cluster->new($_) } qw(coordinator one two);
+my ($coordinator, $one, $two) = @node{qw(coordinator one two)};
+my %named = reverse map { $_ => $node{$_} } keys %node;
+
+for my $node (values %node)
+{
+	$node->init(extra => [ '--encoding=UTF8', '--locale=C' ]);
+	$node->append_conf('postgresql.conf', "$_\n")
+	  for "shared_preload_libraries = 'citus, pg_once'", "listen_addresses = '127.0.0.1'", 'max_prepared_transactions = 50', 'max_connections = 100',
+	  'wal_level = logical', "citus.node_conninfo = 'sslmode=prefer'", 'citus.recover_2pc_interval = -1', 'once.maintenance_interval = 0', 'autovacuum = off';
+	$node->start;
+	$node->safe_psql('postgres', 'CREATE EXTENSION citus');
+}
+note($coordinator->safe_psql('postgres', 'SELECT citus_version()'));
+$coordinator->safe_psql('postgres', "SELECT citus_set_coordinator_host('127.0.0.1', " . $coordinator->port . ')');
+$coordinator->safe_psql('postgres', "SELECT citus_add_node('127.0.0.1', " . $_->port . ')') for $one, $two;
+$coordinator->safe_psql('postgres', 'CREATE EXTENSION pg_once');
+
+# Two messages are sent before the queue is distributed.
+$coordinator->safe_psql('postgres', <<'SQL');
+SELECT once.create_queue('orders', retry_delay => '0', retry_delay_max => '0');
+SELECT count(*) FROM once.send_batch('orders', ARRAY['1', '2']::jsonb[]);
+SELECT create_distributed_table('once.q_orders', 'id', shard_count => 4, colocate_with => 'none');
+CREATE TABLE effect (id bigint, n bigint);
+SELECT create_distributed_table('effect', 'id', colocate_with => 'once.q_orders');
+SQL
+
+# The shards of a table on a node, by the name that they have as a queue
+sub shards_on
+{
+	my ($node, $table) = @_;
+
+	return split(/\n/, $coordinator->safe_psql('postgres', "SELECT regexp_replace(shard_name::text, '^(once\\.q_)?', '') FROM citus_shards "
+		. "WHERE table_name = '$table'::regclass AND nodeport = " . $node->port . ' ORDER BY shardid'));
+}
+
+# An id whose row is in a shard of this number, or on this node
+sub id_for
+{
+	my ($where) = @_;
+
+	return $coordinator->safe_psql('postgres', "SELECT min(n) FROM generate_series(1000000, 1001000) n JOIN citus_shards s "
+		. "ON s.shardid = get_shard_id_for_distribution_column('effect', n) WHERE s.table_name = 'effect'::regclass AND s.nodeport = " . $where->port);
+}
+
+# ---- What is refused, on every node ----
+
+for my $node ($coordinator, $one, $two)
+{
+	my $name = $named{$node};
+
+	is(sqlstate_of($node, "SELECT * FROM $_"), '0A000', "$name: $_")
+	  for "once.receive('orders')", "once.lease('orders')", "once.pop('orders')", "once.purge('orders')", "once.peek('orders')", "once.redrive('orders')",
+	  "once.cancel('orders', 1)", "once.check('orders')", "once.release('orders', ARRAY[1])";
+	is(sqlstate_of($node, "CALL once.wait(ARRAY['orders'], '0 s')"), '0A000', "$name: once.wait");
+	is(sqlstate_of($node, "SELECT once.send('orders', '1', dedup_id => 'a')"), '0A000', "$name: a dedup_id");
+	is(sqlstate_of($node, 'CALL once.maintain()'), '00000', "$name: once.maintain");
+}
+my ($shard) = shards_on($one, 'once.q_orders');
+is(sqlstate_of($one, "SELECT once.send('$shard', '1')"), '0A000', 'nothing is sent to a shard by its name');
+is(sqlstate_of($one, "SET once.debug_point = citus_symbols_missing; SELECT * FROM once.receive('$shard')"), '0A000',
+	'a shard is refused if Citus cannot be asked for two-phase commit');
+is(sqlstate_of($one, "SET once.debug_point = citus_symbols_missing; SELECT once.send('orders', '1')"), '0A000', 'so is the distributed queue');
+
+# ---- Sent from everywhere, consumed from the shards on their nodes ----
+
+$node{$_}->safe_psql('postgres', "SELECT count(once.send('orders', to_jsonb(n))) FROM generate_series(1, 30) n;"
+	. "INSERT INTO once.q_orders (payload) SELECT to_jsonb(n) FROM generate_series(31, 40) n") for qw(coordinator one two);
+is($coordinator->safe_psql('postgres', 'SELECT count(*) FROM once.q_orders'), 122, 'messages sent');
+is($coordinator->safe_psql('postgres', 'SELECT count(*), count(DISTINCT id) FROM once.q_orders'), '122|122', 'ids are unique over nodes');
+
+for my $node ($one, $two)
+{
+	my $prepared = 'SELECT count(*) FROM pg_dist_transaction';
+	my $before = $node->safe_psql('postgres', $prepared);
+
+	for my $shard (shards_on($node, 'once.q_orders'))
+	{
+		# Effects are in the shard of the message's id, which is on the same node.
+		$node->safe_psql('postgres', <<SQL);
+BEGIN;
+CREATE TEMP TABLE m ON COMMIT DROP AS SELECT * FROM once.receive('$shard', 1000);
+DO \$\$
+DECLARE
+  r record;
+BEGIN
+  FOR r IN SELECT * FROM m LOOP
+    INSERT INTO effect VALUES (r.id, (r.payload#>>'{}')::bigint);
+    PERFORM once.ack(r.receipt);
+  END LOOP;
+END \$\$;
+COMMIT;
+SQL
+		clean($node, $shard, $shard);
+	}
+	is($node->safe_psql('postgres', $prepared), $before, "$named{$node}: transactions of one node are not prepared");
+}
+is($coordinator->safe_psql('postgres', 'SELECT count(*), count(DISTINCT id) FROM effect'), '122|122', 'each message has one effect');
+is($coordinator->safe_psql('postgres', 'SELECT count(*) FROM once.q_orders'), 0, 'none is left');
+is($coordinator->safe_psql('postgres', "SELECT pg_relation_size('once.q_orders') > 0"), 't', 'rows from before the distribution are left in the table');
+$coordinator->safe_psql('postgres', "SELECT truncate_local_data_after_distributing_table('once.q_orders')");
+is($coordinator->safe_psql('postgres', "SELECT pg_relation_size('once.q_orders')"), 0, 'Citus removes them');
+
+# ---- Acks in shards do not go through the executor ----
+
+$coordinator->safe_psql('postgres', "SELECT count(once.send('orders', '1')) FROM generate_series(1, 60)");
+is($one->safe_psql('postgres', <<SQL), 1, 'the acks of one statement are one command');
+BEGIN;
+DECLARE rows CURSOR FOR SELECT cmax::text FROM once.q_$shard ORDER BY id LIMIT 5;
+CREATE TEMP TABLE acked AS SELECT receipt FROM once.receive('$shard', 5);
+SELECT FROM (SELECT count(once.ack(receipt)) FROM acked) a;
+CREATE TEMP TABLE seen (command text);
+DO \$\$
+DECLARE
+  c refcursor := 'rows';
+  r record;
+BEGIN
+  FOR i IN 1..5 LOOP
+    FETCH c INTO r;
+    INSERT INTO seen VALUES (r.cmax);
+  END LOOP;
+END \$\$;
+SELECT count(DISTINCT command) FROM seen;
+ROLLBACK;
+SQL
+
+# ---- Effects on another node ----
+
+# Let a consumer on a worker process a message whose effect is on the other worker, and kill it when Citus has done its part of the commit
+# and the server has not.  Then a second consumer processes the message.  Returns how many effects there are after each of the two.
+sub crash_in_commit
+{
+	my ($point) = @_;
+	my $id = id_for($two);
+	my $process = "SELECT count(once.ack(receipt)) FROM once.receive('$shard');\nINSERT INTO effect VALUES ($id, 0);";
+	my $count = "SELECT count(*) FROM effect WHERE id = $id";
+	my ($consumer, $out, $holder, $held) = ('', '', '', '');
+
+	$coordinator->safe_psql('postgres', "DELETE FROM effect WHERE id = $id");
+	my $before = $one->safe_psql('postgres', "SELECT count(*) FROM once.peek('$shard', 1000)");
+
+	# PostgreSQL empties the temporary table between Citus's part and its own.  There the consumer waits for whoever has the table locked.
+	my $run = IPC::Run::start([ 'psql', '-XAtq', '-d', $one->connstr('postgres') ], '<', \$consumer, '>&', \$out, IPC::Run::timeout(120));
+	$consumer .= "SET once.debug_point = '$point';\nCREATE TEMP TABLE gate (n int) ON COMMIT DELETE ROWS;\nSELECT 'gate ' || pg_my_temp_schema()::regnamespace;\n";
+	$run->pump until $out =~ /^gate (\w+)$/m;
+	my $gate = "$1.gate";
+	my $lock = IPC::Run::start([ 'psql', '-XAtq', '-d', $one->connstr('postgres') ], '<', \$holder, '>&', \$held, IPC::Run::timeout(120));
+	$holder .= "BEGIN;\nLOCK TABLE $gate IN ACCESS SHARE MODE;\nSELECT 'locked';\n";
+	$lock->pump until $held =~ /^locked$/m;
+	$consumer .= "BEGIN;\nINSERT INTO gate VALUES (1);\n$process\nSELECT 'pid ' || pg_backend_pid();\nCOMMIT;\n";
+	$run->pump until $out =~ /^pid (\d+)$/m;
+	my $pid = $1;
+	$one->poll_query_until('postgres', "SELECT EXISTS (SELECT FROM pg_locks WHERE pid = $pid AND NOT granted)") or die "no commit: $out";
+	kill_server($one);
+	$_->kill_kill(grace => 0.1) for $run, $lock;
+	$one->safe_psql('postgres', 'SELECT recover_prepared_transactions()');
+
+	my $first = $coordinator->safe_psql('postgres', $count);
+	is($one->safe_psql('postgres', "SELECT count(*) FROM once.peek('$shard', 1000)"), $before, "$point: the message is still there");
+	$one->safe_psql('postgres', "BEGIN; $process COMMIT");
+	is($one->safe_psql('postgres', "SELECT count(*) FROM once.peek('$shard', 1000)"), $before - 1, "$point: and is processed then");
+	return "$first " . $coordinator->safe_psql('postgres', $count);
+}
+
+is(crash_in_commit('remote_one_phase'), '1 2', 'without two-phase commit, a crash doubles the effect');
+is(crash_in_commit(''), '0 1', 'with it, the effect happens once');
+is($one->safe_psql('postgres', 'SELECT count(*) FROM pg_dist_transaction'), 1, 'the transaction of two nodes that succeeded was prepared');
+
+# ---- Or none ----
+
+my ($here, $there) = map { id_for($_) } $one, $two;
+my $ack = "SELECT count(once.ack(receipt)) FROM once.receive('$shard');";
+
+is(sqlstate_of($one, "SET once.remote_effects = error; BEGIN; $ack INSERT INTO effect VALUES ($here, 1); COMMIT"), '00000',
+	'once.remote_effects = error: effects of the same node');
+is(sqlstate_of($one, "SET once.remote_effects = error; BEGIN; $ack INSERT INTO effect VALUES ($there, -7); COMMIT"), 'ON014',
+	'once.remote_effects = error: effects on another node');
+is($coordinator->safe_psql('postgres', 'SELECT count(*) FROM effect WHERE n = -7'), 0, 'which have not happened');
+
+# A queue and a ledger that are not distributed are not in the catalogs of Citus, but are changed by the same transaction.
+$coordinator->safe_psql('postgres', "SELECT once.create_queue('plain'); SELECT once.create_ledger('l', '1 day')");
+is(sqlstate_of($coordinator, "SET once.remote_effects = error; BEGIN; SELECT once.send('plain', '1'); INSERT INTO effect VALUES ($there, -7); COMMIT"), 'ON014',
+	'a queue of one node');
+is(sqlstate_of($coordinator, "SET once.remote_effects = error; BEGIN; SELECT once.mark_processed('l', 'a'); INSERT INTO effect VALUES ($there, -7); COMMIT"), 'ON014',
+	'a ledger');
+
+# ---- Citus must be loaded first ----
+
+$two->stop;
+$two->append_conf('postgresql.conf', "shared_preload_libraries = 'pg_once, citus'");
+is($two->start(fail_ok => 1), 0, 'the server does not start with the libraries in the wrong order');
+like(slurp_file($two->logfile), qr/Citus has to be loaded first/, 'and says why');
+
+done_testing();

@@ -118,6 +118,8 @@ SET allow_system_table_mods = on;
 CREATE TABLE pg_catalog.pg_dist_shard (logicalrelid regclass NOT NULL, shardid bigint NOT NULL, shardstorage "char" NOT NULL,
     shardminvalue text, shardmaxvalue text);
 CREATE UNIQUE INDEX pg_dist_shard_shardid_index ON pg_catalog.pg_dist_shard (shardid);
+CREATE TABLE pg_catalog.pg_dist_placement (shardid bigint NOT NULL, shardstate int NOT NULL, groupid int NOT NULL);
+CREATE TABLE pg_catalog.pg_dist_local_group (groupid int NOT NULL);
 RESET allow_system_table_mods;
 CREATE PROCEDURE make_shard(name text, shard bigint) LANGUAGE plpgsql AS $$
 BEGIN
@@ -127,6 +129,8 @@ BEGIN
   EXECUTE format('INSERT INTO once.q_%s (id, payload) SELECT n, n::text::jsonb FROM generate_series(1, 4) n', name);
 END $$;
 CALL make_shard('d_102008', 102008);
+INSERT INTO pg_dist_placement VALUES (102008, 1, 0);
+INSERT INTO pg_dist_local_group VALUES (0);
 -- These are not shards: of another table, or with no such number.
 CALL make_shard('e_102009', 102009);
 CALL make_shard('d_0102010', 102010);
@@ -137,6 +141,10 @@ SELECT count(once.ack(receipt)) FROM once.receive('d_102008');
 \echo :SQLSTATE
 SELECT q, (SELECT count(once.ack(receipt)) FROM once.receive(q)) FROM unnest(ARRAY['e_102009', 'd_0102010', 'd_102011x', 'd_99999999999999999999']) q;
 SET once.shard_catalog = fake;
+-- A shard of a table that is distributed no more
+SELECT payload, once.ack(receipt) FROM once.receive('d_102008');
+\echo :SQLSTATE
+INSERT INTO pg_dist_partition (logicalrelid, partmethod, partkey) VALUES ('once.q_d', 'h', 'id');
 SELECT payload, once.ack(receipt) FROM once.receive('d_102008');
 SELECT count(*) FROM once.peek('d_102008');
 -- Messages come through the distributed table, so that they are where Citus finds them.
@@ -162,7 +170,6 @@ COMMIT;
 SELECT count(*) FROM once.peek('d_102008');
 SELECT count(*) FROM once.receive('plain');
 SELECT once.is_processed('d', 'a');
-INSERT INTO pg_dist_partition (logicalrelid, partmethod, partkey) VALUES ('once.q_d', 'h', 'id');
 SELECT once.send('d', '9') > 0 AS sent;
 -- A transaction that is rolled back leaves nothing behind for the next one.
 BEGIN;
@@ -189,7 +196,7 @@ RESET once.debug_point;
 RESET once.shard_catalog;
 
 SET allow_system_table_mods = on;
-DROP TABLE pg_catalog.pg_dist_partition, pg_catalog.pg_dist_shard;
+DROP TABLE pg_catalog.pg_dist_partition, pg_catalog.pg_dist_shard, pg_catalog.pg_dist_placement, pg_catalog.pg_dist_local_group;
 RESET allow_system_table_mods;
 DROP FUNCTION tell;
 DROP PROCEDURE make_shard;

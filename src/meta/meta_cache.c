@@ -240,7 +240,6 @@ meta_fill(Relation heap, OnceMeta *meta)
 	meta->relid = RelationGetRelid(heap);
 
 	meta->distributed = once_citus_distributes(meta->relid);
-	meta->shard_of = once_citus_shard_of(heap);
 	plain = heap->rd_rel->relkind == RELKIND_RELATION &&
 		!meta->distributed &&
 		heap->rd_tableam == GetHeapamTableAmRoutine() &&
@@ -258,6 +257,10 @@ meta_fill(Relation heap, OnceMeta *meta)
 	if (meta->column[ONCE_COL_ID] == 0 ||
 		!TupleDescAttr(RelationGetDescr(heap), meta->column[ONCE_COL_ID] - 1)->attnotnull)
 		meta->fast_delete = false;
+
+	/* Shards have no identity column. */
+	if (!OidIsValid(meta->sequence))
+		meta->shard_of = once_citus_shard_of(heap, &meta->shard);
 	if (heap->rd_rel->relkind == RELKIND_RELATION)
 		meta_fill_indexes(heap, meta);
 	meta_fill_options(heap, meta);

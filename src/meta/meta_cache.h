@@ -63,9 +63,10 @@ typedef struct OnceMeta
 
 	/*
 	 * The table that Citus has distributed and that this is a shard of, or
-	 * InvalidOid
+	 * InvalidOid; and the number of the shard
 	 */
 	Oid			shard_of;
+	int64		shard;
 
 	/*
 	 * May rows be removed from the heap without the executor?  Each has an id

@@ -22,7 +22,6 @@
 #include "postgres.h"
 #include "pg_once.h"
 
-#include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/stratnum.h"
 #include "access/table.h"
@@ -30,113 +29,153 @@
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
 #include "meta/meta_citus.h"
+#include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
-#define CITUS_PARTITION		"pg_dist_partition"
-#define CITUS_SHARD			"pg_dist_shard"
-#define CITUS_SHARD_INDEX	"pg_dist_shard_shardid_index"
-
-static Oid	citus_catalog(const char *name, const char *column, Oid type, AttrNumber *attno);
+static AttrNumber find_column(Oid catalogoid, const char *column, Oid type);
 
 /*
- * once_citus_distributes tells whether Citus has distributed a table.  It reads the
- * whole catalog of Citus, so callers should remember the answer.
+ * once_citus_distributes tells whether Citus has distributed a table.  Callers should
+ * remember the answer.
  */
 bool
 once_citus_distributes(Oid relid)
 {
-	AttrNumber	column;
-	Oid			catalogoid = citus_catalog(CITUS_PARTITION, "logicalrelid", REGCLASSOID, &column);
-	Relation	catalog;
-	ScanKeyData key;
-	SysScanDesc scan;
-	bool		found;
+	OnceCitusScan scan;
+	bool		found = false;
 
-	if (!OidIsValid(catalogoid))
-		return false;
-	catalog = table_open(catalogoid, AccessShareLock);
-	ScanKeyInit(&key, column, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
-	scan = systable_beginscan(catalog, InvalidOid, false, NULL, 1, &key);
-	found = HeapTupleIsValid(systable_getnext(scan));
-	systable_endscan(scan);
-	table_close(catalog, AccessShareLock);
+	if (once_citus_begin(&scan, "pg_dist_partition", NULL, "logicalrelid", REGCLASSOID,
+						 ObjectIdGetDatum(relid)))
+	{
+		found = once_citus_next(&scan);
+		once_citus_end(&scan);
+	}
 	return found;
 }
 
 /*
  * once_citus_shard_of returns the distributed table that a table is a shard of, or
  * InvalidOid.  The name of a shard is that of the distributed table, in the same
- * schema, an underscore, and the number of the shard.
+ * schema, an underscore, and the number of the shard.  *shard: that number.
+ *
+ * A split leaves the old shard behind for a while, and the new ones are filled before
+ * Citus has them in its catalogs.  They count as shards, too, as long as the table of
+ * that name is distributed.
  */
 Oid
-once_citus_shard_of(Relation heap)
+once_citus_shard_of(Relation heap, int64 *shard)
 {
 	const char *relname = RelationGetRelationName(heap);
 	const char *number = strrchr(relname, '_');
-	AttrNumber	column;
-	AttrNumber	parent_column;
-	Oid			catalogoid;
-	Relation	catalog;
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
+	OnceCitusScan scan;
+	Oid			parent;
 	char	   *end;
-	int64		shard;
-	Oid			parent = InvalidOid;
+	bool		listed = false;
 
 	if (number == NULL || number[1] < '1' || number[1] > '9')
 		return InvalidOid;
 	errno = 0;
-	shard = strtoi64(number + 1, &end, 10);
+	*shard = strtoi64(number + 1, &end, 10);
 	if (errno != 0 || *end != '\0')
 		return InvalidOid;
-	catalogoid = citus_catalog(CITUS_SHARD, "logicalrelid", REGCLASSOID, &parent_column);
-	if (!OidIsValid(catalogoid) ||
-		!OidIsValid(citus_catalog(CITUS_SHARD, "shardid", INT8OID, &column)))
+	parent = get_relname_relid(pnstrdup(relname, number - relname), RelationGetNamespace(heap));
+	if (!OidIsValid(parent))
 		return InvalidOid;
 
-	catalog = table_open(catalogoid, AccessShareLock);
-	ScanKeyInit(&key, column, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(shard));
-	scan = systable_beginscan(catalog,
-							  get_relname_relid(CITUS_SHARD_INDEX, PG_CATALOG_NAMESPACE),
-							  true, NULL, 1, &key);
-	tuple = systable_getnext(scan);
-	if (HeapTupleIsValid(tuple))
+	if (once_citus_begin(&scan, "pg_dist_shard", "pg_dist_shard_shardid_index", "shardid",
+						 INT8OID, Int64GetDatum(*shard)))
 	{
 		bool		isnull;
 
-		parent = DatumGetObjectId(heap_getattr(tuple, parent_column,
-											   RelationGetDescr(catalog), &isnull));
+		listed = once_citus_next(&scan) &&
+			DatumGetObjectId(once_citus_value(&scan, "logicalrelid", REGCLASSOID, &isnull)) == parent;
+		once_citus_end(&scan);
 	}
-	systable_endscan(scan);
-	table_close(catalog, AccessShareLock);
-
-	if (OidIsValid(parent))
-	{
-		char	   *name = get_rel_name(parent);
-
-		if (name == NULL || get_rel_namespace(parent) != RelationGetNamespace(heap) ||
-			strlen(name) != number - relname || strncmp(name, relname, number - relname) != 0)
-			parent = InvalidOid;
-	}
-	return parent;
+	return listed || once_citus_distributes(parent) ? parent : InvalidOid;
 }
 
 /*
- * citus_catalog finds a catalog of Citus, and a column of it that must have this type.
- * Returns InvalidOid if there is no such catalog, or no such column.
+ * once_citus_begin begins to read a catalog of Citus: the rows whose column has this
+ * value, or all rows if column is NULL.  index: one on that column, if there is one.
+ * False: there is no such catalog, or it has no such column, and nothing was begun.
  */
-static Oid
-citus_catalog(const char *name, const char *column, Oid type, AttrNumber *attno)
+bool
+once_citus_begin(OnceCitusScan *scan, const char *catalog, const char *index,
+				 const char *column, Oid type, Datum value)
 {
-	Oid			catalogoid = get_relname_relid(name, PG_CATALOG_NAMESPACE);
+	Oid			catalogoid = get_relname_relid(catalog, PG_CATALOG_NAMESPACE);
+	Oid			indexoid = InvalidOid;
+	AttrNumber	attno = InvalidAttrNumber;
+	ScanKeyData key;
 
 	if (!OidIsValid(catalogoid) || get_rel_relkind(catalogoid) != RELKIND_RELATION)
-		return InvalidOid;
-	*attno = get_attnum(catalogoid, column);
-	if (*attno == InvalidAttrNumber || get_atttype(catalogoid, *attno) != type)
-		return InvalidOid;
-	return catalogoid;
+		return false;
+	if (column != NULL)
+	{
+		attno = find_column(catalogoid, column, type);
+		if (attno == InvalidAttrNumber)
+			return false;
+		ScanKeyInit(&key, attno, BTEqualStrategyNumber,
+					type == INT8OID ? F_INT8EQ : F_OIDEQ, value);
+	}
+	if (index != NULL)
+		indexoid = get_relname_relid(index, PG_CATALOG_NAMESPACE);
+
+	scan->tuple = NULL;
+	scan->catalog = table_open(catalogoid, AccessShareLock);
+	scan->scan = systable_beginscan(scan->catalog, indexoid, OidIsValid(indexoid), NULL,
+									column == NULL ? 0 : 1, &key);
+	return true;
+}
+
+/*
+ * once_citus_next reads the next row.  False: there are no more.
+ */
+bool
+once_citus_next(OnceCitusScan *scan)
+{
+	scan->tuple = systable_getnext(scan->scan);
+	return HeapTupleIsValid(scan->tuple);
+}
+
+/*
+ * once_citus_value returns the value of a column of the row that was read last.  It is
+ * valid until the next row is read.  Raises an error if there is no such column.
+ */
+Datum
+once_citus_value(const OnceCitusScan *scan, const char *column, Oid type, bool *isnull)
+{
+	AttrNumber	attno = find_column(RelationGetRelid(scan->catalog), column, type);
+
+	if (attno == InvalidAttrNumber)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("catalog \"%s\" of Citus has no column \"%s\" of type %s",
+						RelationGetRelationName(scan->catalog), column, format_type_be(type)),
+				 errhint("Use a version of Citus that pg_once was tested with.")));
+	return heap_getattr(scan->tuple, attno, RelationGetDescr(scan->catalog), isnull);
+}
+
+/*
+ * once_citus_end ends the reading.
+ */
+void
+once_citus_end(OnceCitusScan *scan)
+{
+	systable_endscan(scan->scan);
+	table_close(scan->catalog, AccessShareLock);
+}
+
+/*
+ * find_column returns the number of a column of this type, or InvalidAttrNumber.
+ */
+static AttrNumber
+find_column(Oid catalogoid, const char *column, Oid type)
+{
+	AttrNumber	attno = get_attnum(catalogoid, column);
+
+	return attno != InvalidAttrNumber && get_atttype(catalogoid, attno) == type ?
+		attno : InvalidAttrNumber;
 }

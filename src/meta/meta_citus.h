@@ -8,9 +8,25 @@
 #ifndef META_CITUS_H
 #define META_CITUS_H
 
+#include "access/genam.h"
+#include "access/htup.h"
 #include "utils/relcache.h"
 
+/* The reading of a catalog of Citus */
+typedef struct OnceCitusScan
+{
+	Relation	catalog;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+} OnceCitusScan;
+
 extern bool once_citus_distributes(Oid relid);
-extern Oid	once_citus_shard_of(Relation heap);
+extern Oid	once_citus_shard_of(Relation heap, int64 *shard);
+extern bool once_citus_begin(OnceCitusScan *scan, const char *catalog, const char *index,
+							 const char *column, Oid type, Datum value);
+extern bool once_citus_next(OnceCitusScan *scan);
+extern Datum once_citus_value(const OnceCitusScan *scan, const char *column, Oid type,
+							  bool *isnull);
+extern void once_citus_end(OnceCitusScan *scan);
 
 #endif							/* META_CITUS_H */

@@ -374,6 +374,8 @@ ack_one(OnceQueue *queue, const pg_uuid_t *uuid, Datum rejected)
 {
 	OnceReceipt receipt;
 
+	if (queue->shard_left)
+		return ACK_LOST;
 	once_receipt_decode(uuid, &receipt);
 	for (;;)
 	{

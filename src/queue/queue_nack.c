@@ -99,6 +99,8 @@ give_back(const pg_uuid_t *uuid, QamGiveBack how, int64 delay, Datum error,
 
 	once_receipt_decode(uuid, &receipt);
 	once_queue_open_receipt(&queue, receipt.relid, verb);
+	if (queue.shard_left)
+		once_queue_raise_lost(&queue);
 
 	/* Before the claim ends, since the receipt leads nowhere afterwards */
 	if (error != (Datum) 0)

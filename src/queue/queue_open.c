@@ -32,6 +32,7 @@
 #include "meta/meta_names.h"
 #include "meta/meta_remote.h"
 #include "meta/meta_role.h"
+#include "meta/meta_shards.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "once_args.h"
@@ -63,6 +64,7 @@ static void setup(OnceQueue *queue, Relation heap, LOCKMODE lockmode);
 static void open_index(OnceQueue *queue);
 static bool takes_column(const OnceQueue *queue, OnceColumn column);
 static void require_local(const OnceQueue *queue, bool consume);
+static OnceShardPlace enter_shard(OnceQueue *queue, bool wait);
 static void require_index(const OnceQueue *queue);
 static char *index_name(Oid indexoid);
 static void open_queue(OnceQueue *queue, const char *name, OnceAccess access,
@@ -79,6 +81,7 @@ once_queue_open(OnceQueue *queue, const char *name, OnceAccess access,
 				const char *verb)
 {
 	open_queue(queue, name, access, verb);
+	once_shards_require_here(queue->heap, enter_shard(queue, true));
 	if (access == ONCE_TO_CONSUME || access == ONCE_TO_PURGE)
 		CheckCmdReplicaIdentity(queue->heap, CMD_DELETE);
 }
@@ -118,8 +121,8 @@ open_queue(OnceQueue *queue, const char *name, OnceAccess access, const char *ve
 /*
  * once_queue_try_open is once_queue_open without waiting for a lock.  False:
  * it would have to wait, or there is no such queue any more, or its messages
- * are not in its table.  It does not check whether a publication forbids
- * deletions; the caller must do that.
+ * are not in its table, or the table is a shard that is not in use.  It does
+ * not check whether a publication forbids deletions; the caller must do that.
  */
 bool
 once_queue_try_open(OnceQueue *queue, const char *name, OnceAccess access,
@@ -145,7 +148,10 @@ once_queue_try_open(OnceQueue *queue, const char *name, OnceAccess access,
 	if (!all_free)
 		return false;
 	open_queue(queue, name, access, verb);
-	return true;
+	if (enter_shard(queue, false) == ONCE_SHARD_HERE)
+		return true;
+	once_queue_leave(queue);
+	return false;
 }
 
 /*
@@ -234,12 +240,14 @@ once_queue_forbids_deletes(Relation heap)
 
 /*
  * once_queue_open_receipt opens the queue that a receipt names, to consume.
- * The receipt may be made up, so relid may be any oid.
+ * The receipt may be made up, so relid may be any oid.  If queue->shard_left is
+ * set, the claim is lost, whatever the index says.
  */
 void
 once_queue_open_receipt(OnceQueue *queue, Oid relid, const char *verb)
 {
 	uint64		inval_count;
+	OnceShardPlace place;
 
 	check_transaction(ONCE_TO_CONSUME, verb);
 
@@ -259,6 +267,10 @@ once_queue_open_receipt(OnceQueue *queue, Oid relid, const char *verb)
 	once_queue_check_identity(queue);
 	require_local(queue, true);
 	require_index(queue);
+	place = enter_shard(queue, true);
+	queue->shard_left = place == ONCE_SHARD_ELSEWHERE;
+	if (!queue->shard_left)
+		once_shards_require_here(queue->heap, place);
 	CheckCmdReplicaIdentity(queue->heap, CMD_DELETE);
 }
 
@@ -321,6 +333,8 @@ once_queue_was_read(OnceQueue *queue)
 void
 once_queue_leave(OnceQueue *queue)
 {
+	if (queue->in_shard)
+		once_shards_leave(&queue->shard_lock);
 	if (queue->index != NULL)
 		index_close(queue->index, queue->lockmode);
 	relation_close(queue->heap, queue->lockmode);
@@ -353,12 +367,7 @@ once_queue_check_sending(const OnceQueue *queue)
 				 errmsg("sending to queue \"%s\" is paused", once_queue_name(queue)),
 				 errhint("Its owner can call once.resume.")));
 	if (OidIsValid(queue->meta.shard_of))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("cannot send to queue \"%s\"", once_queue_name(queue)),
-				 errdetail("Table \"%s\" is a shard of a table that Citus has distributed.",
-						   RelationGetRelationName(queue->heap)),
-				 errhint("Send to the distributed queue; Citus finds the shard of each message.")));
+		once_shards_refuse_sending(queue->heap);
 	if (queue->meta.distributed)
 		once_remote_require(once_queue_name(queue));
 	for (c = 0; c < ONCE_NCOLUMNS; c++)
@@ -694,6 +703,7 @@ static void
 setup(OnceQueue *queue, Relation heap, LOCKMODE lockmode)
 {
 	queue->heap = heap;
+	queue->in_shard = queue->shard_left = false;
 
 	/* The server would refuse to plan a query on it. */
 	if (heap->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT && RecoveryInProgress())
@@ -806,6 +816,24 @@ require_local(const OnceQueue *queue, bool consume)
 					   RelationGetRelationName(queue->heap)),
 			 errhint("Use the shards, each a queue of its own name such as \"%s_102008\", on the nodes where they are.  The view citus_shards lists them.",
 					 once_queue_name(queue))));
+}
+
+/*
+ * enter_shard keeps a shard on this node if the caller may change its rows, and
+ * tells where it is.  It has nothing to do for other tables.
+ */
+static OnceShardPlace
+enter_shard(OnceQueue *queue, bool wait)
+{
+	OnceShardPlace place = ONCE_SHARD_HERE;
+
+	if (OidIsValid(queue->meta.shard_of) && queue->lockmode == RowExclusiveLock)
+	{
+		place = once_shards_enter(queue->meta.shard_of, queue->meta.shard, wait,
+								  &queue->shard_lock);
+		queue->in_shard = place == ONCE_SHARD_HERE;
+	}
+	return place;
 }
 
 /*

@@ -13,7 +13,7 @@
 #define QUEUE_OPEN_H
 
 #include "meta/meta_cache.h"
-#include "storage/lockdefs.h"
+#include "storage/lock.h"
 #include "utils/relcache.h"
 
 /*
@@ -49,6 +49,11 @@ typedef struct OnceQueue
 	Relation	index;			/* the one that claims go through, or NULL */
 	OnceMeta	meta;
 	LOCKMODE	lockmode;
+	bool		in_shard;		/* the table is a shard, which shard_lock
+								 * keeps on this node */
+	LOCKTAG		shard_lock;
+	bool		shard_left;		/* opened by a receipt: the shard has left the
+								 * node, and the claim is lost */
 } OnceQueue;
 
 /* What became of once_queue_open_to_count */

@@ -148,8 +148,9 @@ once_cancel(PG_FUNCTION_ARGS)
  * takes the lock for that.  The table must not be emptied in these cases: the
  * caller may not TRUNCATE it; somebody else uses it, or an index of it; this
  * transaction uses it, in a cursor or with messages that it has yet to ack;
- * the deletion of rows would set something off; or there is a second queue
- * index, invalid, which TRUNCATE would try to build and fail.
+ * the deletion of rows would set something off; the table is a shard, on which
+ * Citus allows no commands; or there is a second queue index, invalid, which
+ * TRUNCATE would try to build and fail.
  */
 static bool
 can_truncate(OnceQueue *queue)
@@ -157,6 +158,7 @@ can_truncate(OnceQueue *queue)
 	Oid			relid = RelationGetRelid(queue->heap);
 
 	return queue->meta.fast_delete &&
+		!OidIsValid(queue->meta.shard_of) &&
 		!OidIsValid(queue->meta.invalid_index) &&
 		queue->heap->rd_refcnt == 1 &&
 		!once_unacked_any(relid) &&

@@ -27,7 +27,7 @@ for my $node (values %node)
 	$node->init(extra => [ '--encoding=UTF8', '--locale=C' ]);
 	$node->append_conf('postgresql.conf', "$_\n")
 	  for "shared_preload_libraries = 'citus, pg_once'", "listen_addresses = '127.0.0.1'", 'max_prepared_transactions = 50', 'max_connections = 100',
-	  'wal_level = logical', "citus.node_conninfo = 'sslmode=prefer'", 'citus.recover_2pc_interval = -1', 'once.maintenance_interval = 0', 'autovacuum = off';
+	  'wal_level = logical', 'max_wal_senders = 10', 'max_replication_slots = 20', "citus.node_conninfo = 'sslmode=prefer'", 'citus.recover_2pc_interval = -1', 'once.maintenance_interval = 0', 'autovacuum = off';
 	$node->start;
 	$node->safe_psql('postgres', 'CREATE EXTENSION citus');
 }
@@ -144,6 +144,11 @@ SELECT count(DISTINCT command) FROM seen;
 ROLLBACK;
 SQL
 
+is($coordinator->safe_psql('postgres', 'SELECT count(*) FROM once.q_orders'), 60, 'which was rolled back');
+my ($purged) = shards_on($two, 'once.q_orders');
+ok($two->safe_psql('postgres', "SELECT once.purge('$purged')") > 0, 'a shard is purged');
+is($two->safe_psql('postgres', "SELECT count(*) FROM once.peek('$purged')"), 0, 'and is empty then');
+
 # ---- Effects on another node ----
 
 # Let a consumer on a worker process a message whose effect is on the other worker, and kill it when Citus has done its part of the commit
@@ -203,6 +208,71 @@ is(sqlstate_of($coordinator, "SET once.remote_effects = error; BEGIN; SELECT onc
 	'a queue of one node');
 is(sqlstate_of($coordinator, "SET once.remote_effects = error; BEGIN; SELECT once.mark_processed('l', 'a'); INSERT INTO effect VALUES ($there, -7); COMMIT"), 'ON014',
 	'a ledger');
+
+# ---- Shards on the move ----
+
+# Consumers drain all shards that they find on their node, with an effect for each message, while shards are moved to and fro and split.
+# The effects are not distributed, so that a second one is noticed.
+$_->safe_psql('postgres', "SET citus.enable_ddl_propagation = off; CREATE TABLE done (n bigint); CREATE PROCEDURE consume() LANGUAGE plpgsql AS \$\$
+DECLARE
+  shard text;
+  n bigint;
+BEGIN
+  FOR shard IN SELECT regexp_replace(shard_name::text, '^once\\.q_', '') FROM citus_shards
+      WHERE table_name = 'once.q_moving'::regclass AND nodeport = current_setting('port')::int LOOP
+    BEGIN
+      WITH m AS (SELECT * FROM once.receive(shard, 10)), e AS (INSERT INTO done SELECT (payload#>>'{}')::bigint FROM m)
+        SELECT count(once.ack(receipt)) INTO n FROM m;
+    EXCEPTION WHEN SQLSTATE 'ON001' THEN
+    END;
+    -- The transaction is still open.
+    PERFORM pg_sleep(0.02);
+    COMMIT;
+  END LOOP;
+END \$\$") for $one, $two;
+$coordinator->safe_psql('postgres', q(
+	SELECT once.create_queue('moving', id_index => true, retry_delay => '0', retry_delay_max => '0');
+	SELECT create_distributed_table('once.q_moving', 'id', shard_count => 4, colocate_with => 'none')));
+my $sent = 0;
+
+# Messages to be processed while shards are moved
+sub send_some
+{
+	$coordinator->safe_psql('postgres', "SELECT count(*) FROM once.send_batch('moving', (SELECT array_agg(to_jsonb(n)) FROM generate_series($sent + 1, $sent + 1000) n))");
+	$sent += 1000;
+}
+
+END { append_to_file("$PostgreSQL::Test::Utils::tmp_check/stop", '') }
+my @consumers = map {
+	my $database = $_->connstr('postgres');
+	map { IPC::Run::start([ 'sh', '-c', 'while [ ! -e "$1" ]; do psql -Xq -d "$2" -c "CALL consume()"; done', 'sh', "$PostgreSQL::Test::Utils::tmp_check/stop", $database ],
+		'<', \undef, '>', '/dev/null', '2>&1') } 1 .. 2
+} $one, $two;
+for my $mode ('block_writes', 'force_logical', 'block_writes', 'force_logical')
+{
+	for my $from ($one, $two)
+	{
+		my $to = $from == $one ? $two : $one;
+		my ($shard) = $coordinator->safe_psql('postgres', "SELECT shardid FROM citus_shards WHERE table_name = 'once.q_moving'::regclass AND nodeport = "
+			. $from->port . ' ORDER BY random() LIMIT 1');
+
+		send_some();
+		$coordinator->safe_psql('postgres', "SELECT citus_move_shard_placement($shard, '127.0.0.1', " . $from->port . ", '127.0.0.1', " . $to->port . ", '$mode')");
+	}
+}
+my ($split, $middle, $home) = split(/\|/, $coordinator->safe_psql('postgres', "SELECT shardid, (shardminvalue::bigint + shardmaxvalue::bigint) / 2, "
+	. "(SELECT groupid FROM pg_dist_placement p WHERE p.shardid = s.shardid) FROM pg_dist_shard s WHERE logicalrelid = 'once.q_moving'::regclass ORDER BY shardid LIMIT 1"));
+my $nodes = $coordinator->safe_psql('postgres', "SELECT string_agg(nodeid::text, ', ' ORDER BY nodeid) FROM pg_dist_node WHERE groupid > 0");
+send_some();
+$coordinator->safe_psql('postgres', "SELECT citus_split_shard_by_split_points($split, ARRAY['$middle'], ARRAY[$nodes], 'block_writes')");
+$coordinator->poll_query_until('postgres', 'SELECT count(*) = 0 FROM once.q_moving') or die "not drained\n";
+append_to_file("$PostgreSQL::Test::Utils::tmp_check/stop", '');
+$_->finish for @consumers;
+is(join('|', map { $_->safe_psql('postgres', 'SELECT count(*) > 0 FROM done') } $one, $two), 't|t', 'both nodes have processed messages');
+my %done;
+$done{$_}++ for map { split(/\n/, $_->safe_psql('postgres', 'SELECT n FROM done')) } $one, $two;
+is(scalar(keys %done), $sent, 'every message was processed');
+is(scalar(grep { $_ > 1 } values %done), 0, 'none twice');
 
 # ---- Citus must be loaded first ----
 

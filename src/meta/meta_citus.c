@@ -11,11 +11,11 @@
  * Citus keeps a row for each such table in pg_catalog.pg_dist_partition, also for
  * reference tables and for those that it only manages.  The table is in column
  * logicalrelid of type regclass.  The shards are in pg_catalog.pg_dist_shard, on every
- * node that may plan commands on the table.  Citus invalidates the table's relcache entry when
- * the row changes (github.com/citusdata/citus,
+ * node that may plan commands on the table.  Citus invalidates the table's relcache
+ * entry when the row changes (github.com/citusdata/citus,
  * src/backend/distributed/sql/citus--10.0-1.sql and metadata/metadata_cache.c).  Here
- * the catalog is found by its name.  That is safe: only those who may do anything can
- * create something in pg_catalog.
+ * the catalogs are found by their names.  That is safe: only those who may do anything
+ * can create something in pg_catalog.
  *
  *-------------------------------------------------------------------------
  */

@@ -72,6 +72,7 @@ static CitusState citus_state = CITUS_UNKNOWN;
 static CitusCalls citus;
 static bool changed_here = false;	/* the transaction has changed a queue */
 
+static CitusState state_of_citus(void);
 static CitusState find_citus(CitusCalls *calls);
 static char *preloaded_citus(bool *behind);
 static bool is_library(const char *path, const char *name);
@@ -108,14 +109,8 @@ once_remote_note_change(void)
 void
 once_remote_require(const char *queue)
 {
-	CitusState	state = CITUS_READY;
+	CitusState	state = state_of_citus();
 
-	if (once_remote_shard_catalog != ONCE_SHARDS_FAKE)
-	{
-		if (citus_state == CITUS_UNKNOWN)
-			citus_state = find_citus(&citus);
-		state = citus_state;
-	}
 	if (state == CITUS_READY)
 		return;
 	ereport(ERROR,
@@ -127,6 +122,19 @@ once_remote_require(const char *queue)
 			 state == CITUS_FOREIGN ?
 			 errhint("Use a version of Citus that pg_once was tested with.") :
 			 errhint("Put citus first in shared_preload_libraries, and restart the server.")));
+}
+
+/*
+ * state_of_citus tells whether Citus can be asked for two-phase commit.
+ */
+static CitusState
+state_of_citus(void)
+{
+	if (once_remote_shard_catalog == ONCE_SHARDS_FAKE)
+		return CITUS_READY;
+	if (citus_state == CITUS_UNKNOWN)
+		citus_state = find_citus(&citus);
+	return citus_state;
 }
 
 /*
@@ -213,6 +221,7 @@ static void
 check_remote(void)
 {
 	bool		fake = once_remote_shard_catalog == ONCE_SHARDS_FAKE;
+	CitusState	state;
 
 	if (!changed_here || !TransactionIdIsValid(GetTopTransactionIdIfAny()))
 		return;
@@ -220,9 +229,8 @@ check_remote(void)
 	/* A test shows in this way what happens without the request. */
 	if (once_debug_is("remote_one_phase"))
 		return;
-	if (citus_state == CITUS_UNKNOWN && !fake)
-		citus_state = find_citus(&citus);
-	if (!fake && citus_state != CITUS_READY && citus_state != CITUS_BEHIND)
+	state = state_of_citus();
+	if (state != CITUS_READY && state != CITUS_BEHIND)
 		return;
 
 	if (!(fake ? fake_is_coordinated() : citus.InCoordinatedTransaction()))

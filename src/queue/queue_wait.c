@@ -48,6 +48,7 @@
 static Oid	slept_for = InvalidOid;
 
 static void join_waiters(OnceWait *wait, const Oid *relids, int n);
+static OnceWaiter *end_wait(OnceWait *wait);
 static void poll_again(OnceWait *wait, const TimestampTz *times, int n);
 static void sleep_until_woken(OnceWait *wait, const TimestampTz *times);
 static int64 next_look(const OnceWait *wait);
@@ -183,11 +184,8 @@ join_waiters(OnceWait *wait, const Oid *relids, int n)
 void
 once_wait_end(OnceWait *wait, int taken)
 {
-	OnceWaiter *waiter = wait->waiter;
+	OnceWaiter *waiter = end_wait(wait);
 
-	if (!wait->slept)
-		slept_for = InvalidOid;
-	wait->waiter = NULL;
 	if (waiter != NULL)
 		once_wake_leave(waiter, taken, wait->slept);
 }
@@ -199,13 +197,25 @@ once_wait_end(OnceWait *wait, int taken)
 void
 once_wait_end_owing(OnceWait *wait, int found)
 {
+	OnceWaiter *waiter = end_wait(wait);
+
+	if (waiter != NULL)
+		once_wake_leave_owing(waiter, found);
+}
+
+/*
+ * end_wait does what both ends of a wait have in common.  Returns the waiter that
+ * has to leave, or NULL.
+ */
+static OnceWaiter *
+end_wait(OnceWait *wait)
+{
 	OnceWaiter *waiter = wait->waiter;
 
 	if (!wait->slept)
 		slept_for = InvalidOid;
 	wait->waiter = NULL;
-	if (waiter != NULL)
-		once_wake_leave_owing(waiter, found);
+	return waiter;
 }
 
 /*

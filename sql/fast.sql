@@ -74,8 +74,17 @@ CREATE TRIGGER t BEFORE TRUNCATE ON once.q_purged EXECUTE FUNCTION pass();
 SELECT count(once.send('purged', '1')) FROM generate_series(1, 3);
 SELECT once.purge('purged');
 SELECT pg_relation_filenode('once.q_purged') <> :file AS truncated;
+-- Nor while a trigger has yet to fire, here the check of a deferred key.
+DROP TRIGGER t ON once.q_purged;
+CREATE TABLE tenant (id int PRIMARY KEY);
+ALTER TABLE once.q_purged ADD tenant int REFERENCES tenant DEFERRABLE INITIALLY DEFERRED;
+BEGIN;
+INSERT INTO once.q_purged (payload, tenant) VALUES ('1', 7), ('2', 7);
+SELECT once.purge('purged');
+COMMIT;
+SELECT pg_relation_filenode('once.q_purged') <> :file AS truncated;
 
 SELECT once.drop_queue('purged');
-DROP TABLE child, other;
+DROP TABLE child, other, tenant;
 DROP PROCEDURE paths;
 DROP FUNCTION pass;

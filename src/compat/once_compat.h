@@ -334,6 +334,13 @@ once_prune_page(Relation rel, Buffer buffer)
 #endif
 }
 
+/* Since 18, a publication that leaves out generated columns may forbid deletions */
+#if PG_VERSION_NUM >= 180000
+#define once_gencols_valid_for_delete(pubdesc)	((pubdesc)->gencols_valid_for_delete)
+#else
+#define once_gencols_valid_for_delete(pubdesc)	true
+#endif
+
 /* 19 gave table_beginscan flags */
 #if PG_VERSION_NUM >= 190000
 #define once_beginscan(rel, snapshot, nkeys, keys) \

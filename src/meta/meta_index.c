@@ -98,6 +98,27 @@ once_index_all_free(Relation table, LOCKMODE lockmode)
 	return all_free;
 }
 
+/*
+ * once_index_try_lock_table locks a table unless that, or locking its indexes, would
+ * have to wait.  False: it has no lock.
+ */
+bool
+once_index_try_lock_table(Oid relid, LOCKMODE lockmode)
+{
+	Relation	table;
+	bool		all_free;
+
+	if (!ConditionalLockRelationOid(relid, lockmode))
+		return false;
+	table = try_relation_open(relid, NoLock);
+	all_free = table != NULL && once_index_all_free(table, lockmode);
+	if (table != NULL)
+		relation_close(table, NoLock);
+	if (!all_free)
+		UnlockRelationOid(relid, lockmode);
+	return all_free;
+}
+
 static bool
 read_indexes(Oid relid, List **indexes)
 {

@@ -25,5 +25,6 @@ typedef struct OnceIndex
 extern List *once_index_list(Relation heap);
 extern bool once_index_is_plain(Relation index);
 extern bool once_index_all_free(Relation table, LOCKMODE lockmode);
+extern bool once_index_try_lock_table(Oid relid, LOCKMODE lockmode);
 
 #endif							/* META_INDEX_H */

@@ -108,7 +108,6 @@ static HeapTuple form_archived(const OnceQueue *queue, Relation partition,
 static void warn_not_archived(const OnceQueue *queue, const char *relname,
 							  const char *fault, const char *hint);
 static bool retire_partition(OnceQueue *queue, const char *relname, TimestampTz before);
-static bool lock_to_empty(Oid relid);
 static void check_time(Relation partition);
 static bool has_newer(const char *table, TimestampTz before);
 
@@ -503,7 +502,7 @@ retire_partition(OnceQueue *queue, const char *relname, TimestampTz before)
 		retired = !has_newer(table, before);
 		once_debug_point("archive_before_lock");
 		retired = retired &&
-			lock_to_empty(relid) &&
+			once_index_try_lock_table(relid, AccessExclusiveLock) &&
 			!has_newer(table, before);
 		if (retired)
 			once_role_run(psprintf("TRUNCATE ONLY %s", table), 0, NULL, NULL);
@@ -513,24 +512,6 @@ retire_partition(OnceQueue *queue, const char *relname, TimestampTz before)
 	else
 		relation_close(partition, NoLock);
 	return retired;
-}
-
-/*
- * lock_to_empty locks a table for TRUNCATE, and checks that TRUNCATE will not
- * have to wait for its indexes.  Returns false, without a lock, if it would.
- */
-static bool
-lock_to_empty(Oid relid)
-{
-	Relation	table;
-	bool		all_free;
-
-	if (!ConditionalLockRelationOid(relid, AccessExclusiveLock))
-		return false;
-	table = relation_open(relid, NoLock);
-	all_free = once_index_all_free(table, AccessExclusiveLock);
-	relation_close(table, all_free ? NoLock : AccessExclusiveLock);
-	return all_free;
 }
 
 /*

@@ -132,25 +132,20 @@ once_queue_try_open(OnceQueue *queue, const char *name, OnceAccess access,
 	Oid			schema = once_schema_oid(false);
 	LOCKMODE	lockmode = access_lockmode(access);
 	Oid			relid;
-	Relation	heap;
-	bool		all_free;
 
 	snprintf(relname, sizeof(relname), "%s%s", ONCE_QUEUE_PREFIX, name);
 	relid = get_relname_relid(relname, schema);
 	if (!OidIsValid(relid) || !check_rights(relid, access) ||
-		!ConditionalLockRelationOid(relid, lockmode) ||
-		get_relname_relid(relname, schema) != relid ||
-		once_citus_distributes(relid))
+		!once_index_try_lock_table(relid, lockmode))
 		return false;
-	heap = relation_open(relid, NoLock);
-	all_free = once_index_all_free(heap, lockmode);
-	relation_close(heap, NoLock);
-	if (!all_free)
-		return false;
-	open_queue(queue, name, access, verb);
-	if (enter_shard(queue, false) == ONCE_SHARD_HERE)
-		return true;
-	once_queue_leave(queue);
+	if (get_relname_relid(relname, schema) == relid && !once_citus_distributes(relid))
+	{
+		open_queue(queue, name, access, verb);
+		if (enter_shard(queue, false) == ONCE_SHARD_HERE)
+			return true;
+		once_queue_leave(queue);
+	}
+	UnlockRelationOid(relid, lockmode);
 	return false;
 }
 
@@ -231,7 +226,8 @@ once_queue_forbids_deletes(Relation heap)
 	PublicationDesc pubdesc;
 
 	RelationBuildPublicationDesc(heap, &pubdesc);
-	if (!pubdesc.rf_valid_for_delete || !pubdesc.cols_valid_for_delete)
+	if (!pubdesc.rf_valid_for_delete || !pubdesc.cols_valid_for_delete ||
+		!once_gencols_valid_for_delete(&pubdesc))
 		return true;
 	return pubdesc.pubactions.pubdelete &&
 		heap->rd_rel->relreplident != REPLICA_IDENTITY_FULL &&

@@ -13,6 +13,7 @@
 #include "access/htup_details.h"
 #include "access/stratnum.h"
 #include "access/tableam.h"
+#include "commands/trigger.h"
 #include "executor/spi.h"
 #include "meta/meta_cache.h"
 #include "meta/meta_dead.h"
@@ -147,10 +148,10 @@ once_cancel(PG_FUNCTION_ARGS)
  * can_truncate tells whether the table may be emptied as a whole.  If so, it
  * takes the lock for that.  The table must not be emptied in these cases: the
  * caller may not TRUNCATE it; somebody else uses it, or an index of it; this
- * transaction uses it, in a cursor or with messages that it has yet to ack;
- * the deletion of rows would set something off; the table is a shard, on which
- * Citus allows no commands; or there is a second queue index, invalid, which
- * TRUNCATE would try to build and fail.
+ * transaction uses it, in a cursor, with messages that it has yet to ack or with
+ * triggers that have yet to fire, such as the check of a deferred key; the deletion of rows would set something off; the table is a shard, on which Citus allows no
+ * commands; or there is a second queue index, invalid, which TRUNCATE would try to
+ * build and fail.
  */
 static bool
 can_truncate(OnceQueue *queue)
@@ -162,6 +163,7 @@ can_truncate(OnceQueue *queue)
 		!OidIsValid(queue->meta.invalid_index) &&
 		queue->heap->rd_refcnt == 1 &&
 		!once_unacked_any(relid) &&
+		!AfterTriggerPendingOnRel(relid) &&
 		pg_class_aclcheck(relid, GetUserId(), ACL_TRUNCATE) == ACLCHECK_OK &&
 		once_index_all_free(queue->heap, AccessExclusiveLock) &&
 		ConditionalLockRelationOid(relid, AccessExclusiveLock);

@@ -50,7 +50,7 @@ make_folder() {
 		debootstrap --variant=minbase --arch="$arch" --keyring="$keyring" ${foreign[@]+"${foreign[@]}"} \
 			"$release" "$folder.new" "$mirror" "$script" || exit
 		[ ${#foreign[@]} -eq 0 ] || run_in_folder "$name.new" "$arch" /debootstrap/debootstrap --second-stage
-	) >"$cache/debootstrap.log" 2>&1 </dev/null || { tail -n 20 "$cache/debootstrap.log" >&2; return 1; }
+	) >"$cache/debootstrap.log" 2>&1 </dev/null || { tail -n 20 "$cache/debootstrap.log" >&2; rm -rf "$folder.new"; return 1; }
 	apt-config dump | grep '^Acquire::' >"$folder.new/etc/apt/apt.conf.d/90machine" || true
 	for other; do
 		say "deb $mirror $other main" >>"$folder.new/etc/apt/sources.list"

@@ -31,6 +31,21 @@ step() { printf '%s\n' "$bold==> $*$plain"; }
 warn() { printf '%s\n' "${yellow}warning:$plain $*" >&2; }
 die() { printf '%s\n' "${red}error:$plain $*" >&2; exit 1; }
 
+# number_of OPTION VALUE: print the value of an option, which must be a positive number.
+number_of() {
+	[[ ${2:-} =~ ^[1-9][0-9]{0,8}$ ]] || die "$1 needs a whole number from 1 to 999999999"
+	printf '%s' "$2"
+}
+
+# no_arguments ARGUMENT...: for scripts that take none.  --help prints "usage"; any other argument is an error.
+no_arguments() {
+	[ $# -gt 0 ] || return 0
+	case $1 in
+		-h|--help) usage; exit 0 ;;
+		*) usage >&2; exit 2 ;;
+	esac
+}
+
 # The time since $1 (a value of $EPOCHREALTIME), in seconds with one digit.
 seconds_since() {
 	local tenths=$(( (${EPOCHREALTIME/[.,]/} - ${1/[.,]/}) / 100000 ))

@@ -77,4 +77,34 @@ SELECT queue, payload FROM once.dead_letters ORDER BY queue, payload;
 DROP PUBLICATION regress_once_all;
 CALL once.maintain();
 
+-- A publication may leave out columns of the replica identity, and then it forbids deletes as well: by its list of columns or, since
+-- PostgreSQL 18, because they are generated.
+SELECT once.create_queue('generated');
+ALTER TABLE once.q_generated ADD size int GENERATED ALWAYS AS (octet_length(payload::text)) STORED, REPLICA IDENTITY FULL;
+SELECT once.send('generated', '1');
+SELECT receipt AS r FROM once.lease('generated') \gset
+SET client_min_messages = error;
+DO $$ BEGIN
+  IF current_setting('server_version_num')::int >= 180000 THEN
+    CREATE PUBLICATION regress_once_some FOR TABLE once.q_generated;
+  ELSE
+    CREATE PUBLICATION regress_once_some FOR TABLE once.q_generated (id);
+  END IF;
+END $$;
+RESET client_min_messages;
+\set VERBOSITY terse
+SELECT once.receive('generated');
+\echo :SQLSTATE
+SELECT once.ack(:'r');
+\echo :SQLSTATE
+-- Again, maintain says so only if there is something to delete.
+CALL once.maintain();
+INSERT INTO once.q_generated (payload, expires_at) VALUES ('2', '2000-01-01');
+CALL once.maintain();
+\set VERBOSITY default
+DROP PUBLICATION regress_once_some;
+SELECT once.ack(:'r');
+CALL once.maintain();
+SELECT payload FROM once.dead_letters WHERE queue = 'generated';
+
 SELECT once.drop_queue(queue) FROM once.list_queues();

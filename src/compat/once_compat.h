@@ -263,6 +263,19 @@ once_toast_options(List *options)
 	((constr)->has_generated_stored)
 #endif
 
+/*
+ * once_column_not_null tells whether no row of a table has a null in column
+ * i + 1.  18 has NOT NULL constraints that are not valid: rows from before them
+ * may have nulls, although attnotnull is set.
+ */
+#if PG_VERSION_NUM >= 180000
+#define once_column_not_null(desc, i) \
+	(TupleDescCompactAttr(desc, i)->attnullability == ATTNULLABLE_VALID)
+#else
+#define once_column_not_null(desc, i) \
+	(TupleDescAttr(desc, i)->attnotnull)
+#endif
+
 /* 16 has memberships that do not include the right to SET ROLE */
 #if PG_VERSION_NUM >= 160000
 #define once_may_set_role(user, role) \
@@ -366,9 +379,16 @@ once_prune_page(Relation rel, Buffer buffer)
 #define once_finish_tupdesc(desc)	((void) (desc))
 #endif
 
-/* 19 made the mark of a case that goes on with the next one an attribute */
+/*
+ * 19 made the mark of a case that goes on with the next one an attribute.  GCC
+ * before 7 does not know it, and does not ask for a mark.
+ */
 #ifndef pg_fallthrough
+#if __has_attribute(fallthrough)
 #define pg_fallthrough __attribute__((fallthrough))
+#else
+#define pg_fallthrough ((void) 0)
+#endif
 #endif
 
 /*

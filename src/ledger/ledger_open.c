@@ -440,7 +440,7 @@ generation_fault(const OnceLedger *ledger, Relation heap, Fault *fault)
 		Form_pg_attribute att = TupleDescAttr(desc, i);
 
 		if (att->attisdropped || att->atttypid != types[i] ||
-			(i == Anum_generation_id - 1 && !att->attnotnull) ||
+			(i == Anum_generation_id - 1 && !once_column_not_null(desc, i)) ||
 			(i == Anum_generation_value - 1 && att->attnotnull &&
 			 !kinds[ledger->kind].value_not_null))
 			fault->detail = "It has other columns or constraints.";

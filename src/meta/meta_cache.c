@@ -255,7 +255,7 @@ meta_fill(Relation heap, OnceMeta *meta)
 
 	meta_fill_columns(heap, meta);
 	if (meta->column[ONCE_COL_ID] == 0 ||
-		!TupleDescAttr(RelationGetDescr(heap), meta->column[ONCE_COL_ID] - 1)->attnotnull)
+		!once_column_not_null(RelationGetDescr(heap), meta->column[ONCE_COL_ID] - 1))
 		meta->fast_delete = false;
 
 	/* Shards have no identity column. */

@@ -65,6 +65,23 @@ make_folder() {
 	say "    made $folder in $(seconds_since "$started") s"
 }
 
+# lend_compiler NAME RELEASE: let a folder for arm64 use a compiler that need not be emulated, if there is one.  It belongs to a folder
+# of the same release for this kind of machine, which run_in_folder mounts as /native.
+compilers=
+lend_compiler() {
+	local folder=$cache/debian-$1
+
+	[ "$machine_arch" = amd64 ] || return 0
+	make_folder "$2" "$machine_arch" "$2" || return
+	run_in_folder "$2" "$machine_arch" bash -c '. /src/test/lib/machine.sh; install_packages gcc-aarch64-linux-gnu' || return
+	mkdir -p "$folder/native"
+	ln -sfn ../../../native/usr/bin/aarch64-linux-gnu-gcc "$folder/usr/local/bin/gcc"
+	# Where it looks for its own libraries
+	ln -sfn native/usr/lib64 "$folder/lib64"
+	ln -sfn ../../native/usr/lib/x86_64-linux-gnu "$folder/usr/lib/x86_64-linux-gnu"
+	compilers=$cache/debian-$2
+}
+
 # run_in_folder NAME ARCHITECTURE COMMAND...: run a command in a folder, where the source tree is /src.  It has namespaces of its
 # own.  So however it ends, nothing that it has started or mounted remains.
 run_in_folder() {
@@ -76,24 +93,28 @@ run_in_folder() {
 	find "$folder/tmp" -mindepth 1 -delete
 	[ "$arch" != arm64 ] || [ "$arch" = "$machine_arch" ] || start_emulator
 	[ "$arch" != i386 ] || set -- setarch i686 "$@"
-	folder=$folder top=$top unshare --mount --pid --fork --kill-child bash -c '
+	folder=$folder top=$top compilers=$compilers unshare --mount --pid --fork --kill-child bash -c '
 		set -e
 		mount --make-rprivate /
 		mount -t proc proc "$folder/proc"
 		mount --rbind /dev "$folder/dev"
 		mount --bind "$top" "$folder/src"
+		[ -z "$compilers" ] || [ ! -d "$folder/native" ] || mount --bind "$compilers" "$folder/native"
 		exec chroot "$folder" env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp "$@"' bash "$@"
 }
 
 # Let the kernel run programs for arm64 with qemu, until stop_emulator.  If the machine does so anyway, nothing changes.
+registry=/proc/sys/fs/binfmt_misc
+registry_mounted=no
 emulator_started=no
 start_emulator() {
-	local registry=/proc/sys/fs/binfmt_misc
-
-	[ -e "$registry/register" ] || mount -t binfmt_misc binfmt_misc "$registry"
+	trap 'stop_emulator; clean_up' EXIT
+	if [ ! -e "$registry/register" ]; then
+		mount -t binfmt_misc binfmt_misc "$registry"
+		registry_mounted=yes
+	fi
 	[ ! -e "$registry/qemu-aarch64" ] || return 0
 	emulator_started=yes
-	trap 'stop_emulator; clean_up' EXIT
 	# Its flags say that the emulator is opened now, because the folder does not have it.
 	cat /usr/lib/binfmt.d/qemu-aarch64.conf >"$registry/register"
 }
@@ -101,8 +122,9 @@ start_emulator() {
 stop_emulator() {
 	local status=$?
 
-	[ "$emulator_started" = no ] || say -1 >/proc/sys/fs/binfmt_misc/qemu-aarch64
-	emulator_started=no
+	[ "$emulator_started" = no ] || say -1 >"$registry/qemu-aarch64"
+	[ "$registry_mounted" = no ] || umount "$registry"
+	emulator_started=no registry_mounted=no
 	return "$status"
 }
 

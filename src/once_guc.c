@@ -16,6 +16,7 @@
 #include "qam/qam.h"
 #include "queue/queue_maintain.h"
 #include "queue/queue_unacked.h"
+#include "queue/queue_wait.h"
 #include "stats/stats.h"
 #include "utils/guc.h"
 #include "wake/wake.h"
@@ -140,6 +141,15 @@ once_guc_init(void)
 							 PGC_USERSET,
 							 0,
 							 NULL, NULL, NULL);
+
+	DefineCustomIntVariable("once.wake_delay",
+							"Sets for how long a woken call lets more messages come.",
+							"This is for calls that wait for messages and take several; 0 turns it off.",
+							&once_wait_delay,
+							0, 0, ONCE_WAKE_DELAY_MAX,
+							PGC_USERSET,
+							GUC_UNIT_MS,
+							NULL, NULL, NULL);
 
 	MarkGUCPrefixReserved("once");
 }

@@ -73,7 +73,7 @@ static const HelpTopic topics[] = {
 	{"settings",
 		"once.flush_claims once.log_hints once.maintenance_interval "
 		"once.maintenance_timeout once.remote_effects once.stat_max_queues "
-	"once.unacked once.wake"}
+	"once.unacked once.wake once.wake_delay"}
 };
 
 /* Something that has a comment.  Overloaded functions are several of them. */

@@ -79,5 +79,6 @@ extern void once_ledger_check_id(Datum id, const char *argument, OnceMark *mark)
 
 /* ledger_turn.c */
 extern bool once_ledger_advance(const OnceLedger *ledger, bool now);
+extern bool once_ledger_rests(const OnceLedger *ledger);
 
 #endif							/* LEDGER_H */

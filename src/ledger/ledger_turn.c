@@ -64,6 +64,7 @@ static bool try_empty(const OnceLedger *ledger, Relation sequence,
 static bool try_turn(const OnceLedger *ledger, Relation sequence,
 					 const LedgerState *state);
 static bool has_pages(Relation rel);
+static bool is_empty(Oid relid);
 
 /*
  * once_ledger_advance does what is due for a ledger and can be done without waiting:
@@ -123,6 +124,25 @@ once_ledger_advance(const OnceLedger *ledger, bool now)
 	set_pace(ledger, &state);
 	relation_close(sequence, LEDGER_STATE_LOCK);
 	return done;
+}
+
+/*
+ * once_ledger_rests tells whether nothing becomes due for a ledger before an id is
+ * marked: only one generation counts, and both are empty.  It waits for nobody: false
+ * if it cannot find out.
+ */
+bool
+once_ledger_rests(const OnceLedger *ledger)
+{
+	Relation	sequence = try_relation_open(ledger->sequence, LEDGER_STATE_LOCK);
+	bool		rests;
+
+	if (sequence == NULL)
+		return false;
+	rests = once_ledger_state(sequence).phase == LEDGER_ALONE &&
+		is_empty(ledger->table[0]) && is_empty(ledger->table[1]);
+	relation_close(sequence, LEDGER_STATE_LOCK);
+	return rests;
 }
 
 /*
@@ -373,4 +393,23 @@ static bool
 has_pages(Relation rel)
 {
 	return RelationGetNumberOfBlocks(rel) > 0;
+}
+
+/*
+ * is_empty tells whether a generation has no pages.  False if it is locked.
+ */
+static bool
+is_empty(Oid relid)
+{
+	Relation	rel;
+	bool		empty;
+
+	if (!ConditionalLockRelationOid(relid, AccessShareLock))
+		return false;
+	rel = try_relation_open(relid, NoLock);
+	empty = rel != NULL && !has_pages(rel);
+	if (rel != NULL)
+		relation_close(rel, NoLock);
+	UnlockRelationOid(relid, AccessShareLock);
+	return empty;
 }

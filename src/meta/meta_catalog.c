@@ -24,6 +24,7 @@
 #include "catalog/pg_collation.h"
 #include "meta/meta_catalog.h"
 #include "miscadmin.h"
+#include "once_rest.h"
 #include "storage/lock.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -255,6 +256,7 @@ once_options_write(const char *queue, const OnceOptions *options, bool created)
 	systable_endscan(scan);
 	table_close(rel, NoLock);
 	CommandCounterIncrement();
+	once_rest_end_at_commit();
 }
 
 /*

@@ -19,6 +19,7 @@
 #include "catalog/pg_collation.h"
 #include "meta/meta_catalog.h"
 #include "meta/meta_retention.h"
+#include "once_rest.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -87,6 +88,7 @@ once_retention_write(const char *ledger, const Interval *retention, bool created
 	systable_endscan(scan);
 	table_close(rel, NoLock);
 	CommandCounterIncrement();
+	once_rest_end_at_commit();
 }
 
 /*

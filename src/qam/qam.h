@@ -351,6 +351,9 @@ extern QamEntry qam_entry(Relation index, const Datum *values, const bool *isnul
  */
 extern int	qam_run_schedule(Relation heap, Relation index, int max);
 
+/* Is there no message whose time may come? */
+extern bool qam_schedule_is_empty(Relation index);
+
 /* An upper bound of the number of messages in the index */
 extern int64 qam_capacity(Relation index);
 

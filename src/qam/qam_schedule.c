@@ -25,7 +25,9 @@
 
 #include "commands/vacuum.h"
 #include "miscadmin.h"
+#include "once_rest.h"
 #include "port/pg_bitutils.h"
+#include "qam/qam.h"
 #include "qam/qam_damage.h"
 #include "qam/qam_format.h"
 #include "qam/qam_lane.h"
@@ -277,6 +279,15 @@ qam_schedule_due(Relation index)
 	return due;
 }
 
+/*
+ * qam_schedule_is_empty: see qam.h.  No locks on entry or exit.
+ */
+bool
+qam_schedule_is_empty(Relation index)
+{
+	return qam_schedule_due(index) == DT_NOEND;
+}
+
 
 /*
  * ---- Lists of the schedule ----
@@ -469,6 +480,7 @@ qam_schedule_append(Relation index, const QamSlot *slot, int lane, int64 now)
 	qam_log_finish(&log);
 	UnlockReleaseBuffer(tail);
 	UnlockReleaseBuffer(root);
+	once_rest_end(index->rd_index->indrelid);
 }
 
 

@@ -26,6 +26,7 @@
 #include "meta/meta_ddl.h"
 #include "miscadmin.h"
 #include "once_error.h"
+#include "once_rest.h"
 #include "queue/queue_dedup.h"
 #include "queue/queue_insert.h"
 #include "queue/queue_open.h"
@@ -94,6 +95,7 @@ once_dedup_insert(OnceQueue *queue, OnceNewRows *batch, OnceDedup *dedup)
 		dedup->marks[d].value_null = false;
 	}
 	once_ledger_mark(&ledger, dedup->marks, dedup->n, true);
+	once_rest_end(RelationGetRelid(queue->heap));
 	for (d = 0; d < dedup->n; d++)
 	{
 		if (!dedup->marks[d].is_new)

@@ -20,6 +20,10 @@
  * is limited (once.maintenance_timeout).  Code of an owner can still do to the
  * session that runs it what it always can, such as cancel or end it.
  *
+ * A queue rests if no step that does not look at every message will find work
+ * before somebody does something (once_rest.c).  What rests is noted for later
+ * passes of the launcher, which leave out these queues.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -42,6 +46,7 @@
 #include "once_args.h"
 #include "once_error.h"
 #include "once_limit.h"
+#include "once_rest.h"
 #include "qam/qam.h"
 #include "queue/queue_archive.h"
 #include "queue/queue_claim.h"
@@ -68,7 +73,7 @@ int			once_maintenance_timeout = ONCE_MAINTENANCE_TIMEOUT;
 
 /* Names of queues, of those that the caller may consume from, and of ledgers */
 #define ALL_QUEUES_SQL \
-	"SELECT pg_catalog.substr(c.relname::pg_catalog.text, 3) FROM pg_catalog.pg_class c" \
+	"SELECT pg_catalog.substr(c.relname::pg_catalog.text, 3), c.oid FROM pg_catalog.pg_class c" \
 	" JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace" \
 	" WHERE n.nspname OPERATOR(pg_catalog.=) '" ONCE_SCHEMA "' AND c.relkind OPERATOR(pg_catalog.=) 'r'" \
 	" AND pg_catalog.starts_with(c.relname::pg_catalog.text, '" ONCE_QUEUE_PREFIX "')"
@@ -137,6 +142,7 @@ struct Work
 	bool		unusable;		/* out: no other step is worth trying */
 	bool		asking;			/* are publications being asked whether rows
 								 * may be deleted? */
+	bool		rests;			/* out, of step_rest */
 	Tally		tally;
 };
 
@@ -149,10 +155,12 @@ typedef struct DeadSearch
 
 PG_FUNCTION_INFO_V1(once_maintain);
 
-static void maintain(bool atomic, bool full);
+static void maintain(bool atomic, bool full, bool by_pass);
 static bool looks_at_all(Step step);
-static void do_schedules(Work *work, bool atomic);
-static char **list_names(const char *sql, int *n);
+static int do_schedules(Work *work, bool atomic);
+static char **list_names(const char *sql, int *n, Oid **relids);
+static bool maintain_queue(Work *work, bool full, bool by_pass);
+static void take_step(Work *work, Step step, int nth);
 static void begin_work(Work *work, bool atomic, const char *what,
 					   bool (*run) (Work *work), const char *name);
 static void do_work(Work *work);
@@ -176,6 +184,7 @@ static void move_dead(OnceHold *hold);
 static bool step_failures(OnceQueue *queue, Work *work);
 static bool step_retention(OnceQueue *queue, Work *work);
 static bool step_archive(OnceQueue *queue, Work *work);
+static bool step_rest(OnceQueue *queue, Work *work);
 
 static const Step steps[] = {
 	step_schedule,
@@ -198,33 +207,38 @@ once_maintain(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("once.maintain()");
 	maintain(fcinfo->context == NULL ||
 			 !IsA(fcinfo->context, CallContext) ||
-			 castNode(CallContext, fcinfo->context)->atomic, true);
+			 castNode(CallContext, fcinfo->context)->atomic, true, false);
 	PG_RETURN_VOID();
 }
 
 /*
  * once_maintenance_run does what once.maintain does, in a process that is not
  * in a transaction.  If full is false, it leaves out the steps that look at
- * every message.
+ * every message, and the queues that rest.  It notes whether this database rests.
  */
 void
 once_maintenance_run(bool full)
 {
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
-	maintain(false, full);
+	maintain(false, full, true);
 	CommitTransactionCommand();
 }
 
+/*
+ * maintain does all of it.  by_pass: this is a pass of the launcher.  As there is one at a
+ * time in a database, passes may note what rests (once_rest.c).
+ */
 static void
-maintain(bool atomic, bool full)
+maintain(bool atomic, bool full, bool by_pass)
 {
 	Work		work = {0};
 	char	  **names;
+	Oid		   *relids;
 	int			nqueues;
 	int			n;
 	int			i;
-	int			s;
+	bool		rests = by_pass;
 
 	/* What we allocate from here on outlives the transactions. */
 	SPI_connect_ext(atomic ? 0 : SPI_OPT_NONATOMIC);
@@ -235,22 +249,18 @@ maintain(bool atomic, bool full)
 	 */
 	if (!atomic)
 		SPI_commit();
-	do_schedules(&work, atomic);
+	if (by_pass)
+		once_rest_begin(InvalidOid);
+	if (do_schedules(&work, atomic) > 0)
+		rests = false;
 	once_stats_forget_dropped();
-	names = list_names(LIST_QUEUES_SQL, &nqueues);
+	names = list_names(LIST_QUEUES_SQL, &nqueues, &relids);
 	for (i = 0; i < nqueues; i++)
 	{
+		if (!full && once_rest_is(MyDatabaseId, relids[i]))
+			continue;
 		begin_work(&work, atomic, "queue", do_queue, names[i]);
-		for (s = 0; s < lengthof(steps) && !work.unusable; s++)
-		{
-			if (!full && looks_at_all(steps[s]))
-				continue;
-			work.step = steps[s];
-			work.steps_done = s;
-			work.passes = work.dead_left = -1;
-			memset(&work.tour, 0, sizeof(work.tour));
-			do_work(&work);
-		}
+		rests &= maintain_queue(&work, full, by_pass);
 	}
 
 	once_stats_progress_end();
@@ -262,7 +272,7 @@ maintain(bool atomic, bool full)
 							   "a publication also prevents deletes from %d more queues",
 							   work.tally.nforbidden - 1, work.tally.nforbidden - 1)));
 
-	names = list_names(LIST_LEDGERS_SQL, &n);
+	names = list_names(LIST_LEDGERS_SQL, &n, NULL);
 	for (i = 0; i < n; i++)
 	{
 		begin_work(&work, atomic, "ledger", do_ledger, names[i]);
@@ -273,6 +283,36 @@ maintain(bool atomic, bool full)
 	if (nqueues == 0 && work.tally.npermitted == 0)
 		warn_of_no_rights(work.tally.nledgers);
 	SPI_finish();
+
+	if (rests && n == 0)
+		once_rest_settle(InvalidOid);
+}
+
+/*
+ * maintain_queue takes the steps that may find work in a queue.  Returns whether it is
+ * noted that the queue rests.
+ */
+static bool
+maintain_queue(Work *work, bool full, bool by_pass)
+{
+	int			s;
+
+	if (by_pass)
+		take_step(work, step_rest, 0);
+	for (s = 0; s < lengthof(steps) && !work->unusable; s++)
+		if (looks_at_all(steps[s]) ? full : !work->rests)
+			take_step(work, steps[s], s);
+	return work->rests;
+}
+
+static void
+take_step(Work *work, Step step, int nth)
+{
+	work->step = step;
+	work->steps_done = nth;
+	work->passes = work->dead_left = -1;
+	memset(&work->tour, 0, sizeof(work->tour));
+	do_work(work);
 }
 
 /*
@@ -286,9 +326,9 @@ looks_at_all(Step step)
 
 /*
  * do_schedules sends the messages of all schedules that are due.  This comes
- * first because it should be done on time.
+ * first because it should be done on time.  Returns the number of schedules.
  */
-static void
+static int
 do_schedules(Work *work, bool atomic)
 {
 	List	   *names;
@@ -304,15 +344,18 @@ do_schedules(Work *work, bool atomic)
 		work->passes = SCHEDULE_PASSES;
 		do_work(work);
 	}
+	return list_length(names);
 }
 
 /*
- * list_names returns the names that a query finds.
+ * list_names returns the names that a query finds.  relids: if it is not NULL, the
+ * oids in the second column.
  */
 static char **
-list_names(const char *sql, int *n)
+list_names(const char *sql, int *n, Oid **relids)
 {
 	char	  **names;
+	bool		isnull;
 	int			i;
 
 	PushActiveSnapshot(GetTransactionSnapshot());
@@ -321,8 +364,15 @@ list_names(const char *sql, int *n)
 
 	*n = (int) SPI_processed;
 	names = palloc(sizeof(char *) * Max(*n, 1));
+	if (relids != NULL)
+		*relids = palloc(sizeof(Oid) * Max(*n, 1));
 	for (i = 0; i < *n; i++)
+	{
 		names[i] = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
+		if (relids != NULL)
+			(*relids)[i] = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i],
+														  SPI_tuptable->tupdesc, 2, &isnull));
+	}
 	SPI_freetuptable(SPI_tuptable);
 	return names;
 }
@@ -587,7 +637,7 @@ warn_of_no_rights(int nledgers)
 {
 	int			nqueues;
 
-	(void) list_names(ALL_QUEUES_SQL, &nqueues);
+	(void) list_names(ALL_QUEUES_SQL, &nqueues, NULL);
 	if (nqueues == 0 && nledgers == 0)
 		return;
 	ereport(WARNING,
@@ -819,5 +869,28 @@ step_archive(OnceQueue *queue, Work *work)
 {
 	once_limit_arm(&work->limit);
 	(void) once_archive_retire(queue);
+	return false;
+}
+
+/*
+ * step_rest notes whether a queue rests.  Nobody has to be kept from changing the
+ * options meanwhile: whoever does so ends the rest (once_options_write).
+ */
+static bool
+step_rest(OnceQueue *queue, Work *work)
+{
+	Oid			relid = RelationGetRelid(queue->heap);
+	OnceOptions options;
+	OnceLedger	ledger;
+
+	once_rest_begin(relid);
+	work->rests = qam_schedule_is_empty(queue->index) &&
+		!(once_options_read(once_queue_name(queue), &options) &&
+		  (options.archive.set || options.retention.set)) &&
+		(!once_ledger_find(&ledger, ONCE_LEDGER_DEDUP, once_queue_name(queue),
+						   queue->meta.dedup_window) ||
+		 once_ledger_rests(&ledger));
+	if (work->rests)
+		once_rest_settle(relid);
 	return false;
 }

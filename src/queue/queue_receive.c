@@ -136,6 +136,7 @@ hand_out(FunctionCallInfo fcinfo, Contract contract, const char *verb)
 	call->max = once_queue_arg_max_messages(fcinfo, argno++);
 	limit = once_queue_arg_wait(fcinfo, argno);
 	once_wait_begin(&wait, limit);
+	wait.most = call->max;
 
 	InitMaterializedSRF(fcinfo, 0);
 	call->rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;

@@ -42,6 +42,9 @@
 #define WAIT_PAUSE_MIN		10
 #define WAIT_PAUSE_MAX		1000
 
+/* once.wake_delay; milliseconds */
+int			once_wait_delay = 0;
+
 /*
  * The queue for which this backend's last wait had to sleep.  See once_wait_expect().
  */
@@ -51,6 +54,7 @@ static void join_waiters(OnceWait *wait, const Oid *relids, int n);
 static OnceWaiter *end_wait(OnceWait *wait);
 static void poll_again(OnceWait *wait, const TimestampTz *times, int n);
 static void sleep_until_woken(OnceWait *wait, const TimestampTz *times);
+static void gather(OnceWait *wait);
 static int64 next_look(const OnceWait *wait);
 static void sleep_for(int64 pause);
 static int64 elapsed(const OnceWait *wait);
@@ -71,6 +75,7 @@ once_wait_begin(OnceWait *wait, int64 limit)
 	wait->slept = false;
 	wait->waiter = NULL;
 	wait->polls = false;
+	wait->most = 1;
 	wait->light = false;
 }
 
@@ -173,7 +178,7 @@ once_wait_pause(OnceWait *wait, const Oid *relids, const TimestampTz *times, int
 static void
 join_waiters(OnceWait *wait, const Oid *relids, int n)
 {
-	wait->waiter = once_wake_join(relids, n);
+	wait->waiter = once_wake_join(relids, n, once_wait_delay > 0 ? wait->most : 1);
 	wait->polls = wait->waiter == NULL;
 }
 
@@ -238,12 +243,14 @@ poll_again(OnceWait *wait, const TimestampTz *times, int n)
 
 /*
  * sleep_until_woken sleeps until somebody wakes this waiter, or it is time for
- * it to look by itself.  A light sleeper is woken by anything.
+ * it to look by itself.  A light sleeper is woken by anything.  If it has slept and was
+ * woken for messages, it gathers more of them.
  */
 static void
 sleep_until_woken(OnceWait *wait, const TimestampTz *times)
 {
 	int64		until = Min(wait->limit, next_look(wait));
+	bool		slept = false;
 
 	once_wake_before_sleep(wait->waiter, times);
 	for (;;)
@@ -261,11 +268,39 @@ sleep_until_woken(OnceWait *wait, const TimestampTz *times)
 		if (left <= 0)
 			break;
 		sleep_for(left);
+		slept = true;
 		if (wait->light)
 		{
 			ResetLatch(MyLatch);
 			break;
 		}
+	}
+	if (slept && once_wait_delay > 0)
+		gather(wait);
+}
+
+/*
+ * gather lets messages come for once.wake_delay, until the call cannot take more, but not
+ * beyond the end of the wait.  Meanwhile they wake nobody else.  If the call ends by an
+ * error, all that it was woken for is handed on.
+ */
+static void
+gather(OnceWait *wait)
+{
+	int64		until = Min(wait->limit, elapsed(wait) + once_wait_delay * INT64CONST(1000));
+
+	while (once_wake_has_room(wait->waiter))
+	{
+		int64		left = (until - elapsed(wait) + 999) / 1000;
+
+		once_debug_point("wait_gathering");
+		CHECK_FOR_INTERRUPTS();
+		if (left <= 0)
+			break;
+		sleep_for(left);
+		ResetLatch(MyLatch);
+		if (wait->light)
+			break;
 	}
 }
 

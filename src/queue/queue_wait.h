@@ -12,6 +12,11 @@
 #include "portability/instr_time.h"
 #include "wake/wake.h"
 
+/* The largest value of once.wake_delay, in milliseconds; and the setting */
+#define ONCE_WAKE_DELAY_MAX	1000
+
+extern int	once_wait_delay;
+
 /* One call's waiting */
 typedef struct OnceWait
 {
@@ -20,6 +25,8 @@ typedef struct OnceWait
 	bool		slept;			/* has there been a pause? */
 	OnceWaiter *waiter;			/* NULL: not registered to be woken */
 	bool		polls;			/* nor can it be, so it polls */
+	int			most;			/* set by the caller: it takes no more messages
+								 * than this */
 	bool		light;			/* set by the caller: whatever sets the latch
 								 * ends a pause */
 	long		pause;			/* the next one when polling, in milliseconds */

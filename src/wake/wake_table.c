@@ -49,7 +49,8 @@ typedef struct WakeEntry
 	Oid			database;
 	Oid			relid;
 	int			procno;			/* of the waiter, whose latch wakes it */
-	WakeKind	woken;
+	WakeUp		woken;
+	int			room;			/* messages that it can be woken for */
 	TimestampTz look_at;		/* when it looks by itself, or DT_NOEND */
 	TimestampTz since;			/* when it began to wait */
 	int			older;			/* neighbours in its partition */
@@ -99,6 +100,7 @@ static WakePrepared *prepared_array(void);
 static WakePartition *partition_of(Oid database, Oid relid);
 static bool is_empty(WakePartition *partition);
 static void wake_some(Oid relid, int64 n, WakeKind kind, bool pending_will_do);
+static int64 wake_entry(WakeEntry *entry, int64 n, WakeKind kind, bool *rouse);
 static bool is_look_pending(const WakePartition *partition, Oid relid);
 static void tell_time(Oid relid, TimestampTz when);
 static void set_latch_of(int procno);
@@ -185,7 +187,7 @@ once_wake_by_note(const WakeNote *note, bool committed)
 	if (note->all)
 		wake_some(note->relid, PG_INT32_MAX, WAKE_TO_LOOK, false);
 	if (note->sent > 0)
-		wake_some(note->relid, note->sent, WAKE_FOR_ONE, false);
+		wake_some(note->relid, note->sent, WAKE_COUNTED, false);
 	if (note->due != DT_NOEND)
 		once_wake_at(note->relid, note->due);
 }
@@ -217,14 +219,14 @@ once_wake_at(Oid relid, TimestampTz when)
 }
 
 /*
- * once_wake_next hands on a wake-up to the next waiter.
+ * once_wake_next hands on a wake-up to the next waiters.
  */
 void
-once_wake_next(Oid relid, WakeKind kind)
+once_wake_next(Oid relid, WakeUp woken)
 {
-	if (kind == WAKE_FOR_ONE)
-		wake_some(relid, 1, kind, false);
-	else if (kind == WAKE_TO_LOOK)
+	if (woken.kind == WAKE_COUNTED)
+		wake_some(relid, woken.messages, WAKE_COUNTED, false);
+	else if (woken.kind == WAKE_TO_LOOK)
 		once_wake_look(relid);
 }
 
@@ -258,9 +260,9 @@ once_wake_database(void)
 			{
 				WakeEntry  *entry = &table->entries[e];
 
-				if (entry->database == MyDatabaseId && entry->woken == WAKE_NONE)
+				if (entry->database == MyDatabaseId && entry->woken.kind == WAKE_NONE)
 				{
-					entry->woken = WAKE_TO_LOOK;
+					entry->woken.kind = WAKE_TO_LOOK;
 					procs[nprocs++] = entry->procno;
 				}
 			}
@@ -321,10 +323,10 @@ once_wake_waiting(Oid relid, OnceWaiting **waiting, int *n)
 /*
  * once_wake_entry_add adds an entry for this backend, as the youngest of those
  * who wait for a queue.  Whatever commits from now on wakes it: incrementing the
- * count is a memory barrier.
+ * count is a memory barrier.  room: it is woken once for so many messages.
  */
 int
-once_wake_entry_add(Oid relid)
+once_wake_entry_add(Oid relid, int room)
 {
 	WakePartition *partition = partition_of(MyDatabaseId, relid);
 	WakeEntry  *entry;
@@ -344,7 +346,8 @@ once_wake_entry_add(Oid relid)
 	entry->database = MyDatabaseId;
 	entry->relid = relid;
 	entry->procno = once_my_procno();
-	entry->woken = WAKE_NONE;
+	entry->woken = (WakeUp) {WAKE_NONE, 0};
+	entry->room = room;
 	entry->look_at = DT_NOEND;
 	entry->since = GetCurrentTimestamp();
 	entry->younger = WAKE_NOBODY;
@@ -367,7 +370,7 @@ once_wake_entry_add(Oid relid)
  * these on.
  */
 void
-once_wake_entry_remove(int e, WakeKind *woken, TimestampTz *look_at)
+once_wake_entry_remove(int e, WakeUp *woken, TimestampTz *look_at)
 {
 	WakeEntry  *entry = &table->entries[e];
 	WakePartition *partition = partition_of(entry->database, entry->relid);
@@ -396,17 +399,17 @@ once_wake_entry_remove(int e, WakeKind *woken, TimestampTz *look_at)
  * once_wake_entry_take takes over from an entry what it was woken for, and when
  * it would have looked, because its owner is about to look.
  */
-WakeKind
+WakeUp
 once_wake_entry_take(int e, TimestampTz *look_at)
 {
 	WakeEntry  *entry = &table->entries[e];
 	WakePartition *partition = partition_of(entry->database, entry->relid);
-	WakeKind	woken;
+	WakeUp		woken;
 
 	LWLockAcquire(&partition->lock, LW_EXCLUSIVE);
 	woken = entry->woken;
 	*look_at = entry->look_at;
-	entry->woken = WAKE_NONE;
+	entry->woken = (WakeUp) {WAKE_NONE, 0};
 	entry->look_at = DT_NOEND;
 	LWLockRelease(&partition->lock);
 	return woken;
@@ -449,10 +452,27 @@ once_wake_entry_read(int e, TimestampTz *look_at)
 	WakeKind	woken;
 
 	LWLockAcquire(&partition->lock, LW_SHARED);
-	woken = entry->woken;
+	woken = entry->woken.kind;
 	*look_at = entry->look_at;
 	LWLockRelease(&partition->lock);
 	return woken;
+}
+
+/*
+ * once_wake_entry_has_room tells whether an entry has been woken for messages that were
+ * counted, and more of them would not wake anybody else.
+ */
+bool
+once_wake_entry_has_room(int e)
+{
+	WakeEntry  *entry = &table->entries[e];
+	WakePartition *partition = partition_of(entry->database, entry->relid);
+	bool		room;
+
+	LWLockAcquire(&partition->lock, LW_SHARED);
+	room = entry->woken.kind == WAKE_COUNTED && entry->woken.messages < entry->room;
+	LWLockRelease(&partition->lock);
+	return room;
 }
 
 /*
@@ -607,9 +627,10 @@ is_empty(WakePartition *partition)
 }
 
 /*
- * wake_some wakes the n oldest waiters of a queue that have not been woken yet.
- * pending_will_do: it wakes none if a waiter that was woken to look has not
- * begun its look.
+ * wake_some wakes the oldest waiters of a queue: n of them, or enough for n messages that
+ * were counted.  Those that have been woken already are left out, except that they may
+ * have room for messages.  pending_will_do: it wakes none if a waiter that was woken to
+ * look has not begun its look.
  */
 static void
 wake_some(Oid relid, int64 n, WakeKind kind, bool pending_will_do)
@@ -630,22 +651,48 @@ wake_some(Oid relid, int64 n, WakeKind kind, bool pending_will_do)
 		LWLockAcquire(&partition->lock, LW_EXCLUSIVE);
 		if (pending_will_do && is_look_pending(partition, relid))
 			n = 0;
-		for (i = partition->oldest; i != WAKE_NOBODY && nprocs < Min(n, WAKE_BATCH);
+		for (i = partition->oldest; i != WAKE_NOBODY && n > 0 && nprocs < WAKE_BATCH;
 			 i = table->entries[i].younger)
 		{
 			WakeEntry  *entry = &table->entries[i];
+			bool		rouse = false;
 
-			if (waits_for(entry, relid) && entry->woken == WAKE_NONE)
-			{
-				entry->woken = kind;
+			if (waits_for(entry, relid))
+				n -= wake_entry(entry, n, kind, &rouse);
+			if (rouse)
 				procs[nprocs++] = entry->procno;
-			}
 		}
 		LWLockRelease(&partition->lock);
 		for (i = 0; i < nprocs; i++)
 			set_latch_of(procs[i]);
-		n -= nprocs;
 	} while (n > 0 && nprocs == WAKE_BATCH);
+}
+
+/*
+ * wake_entry wakes an entry for up to n messages that were counted, or to look.  Returns
+ * how many it was woken for.  *rouse: its latch must be set, because it was not awake, or
+ * because it waits for more and there is no room for more.  Its partition is locked.
+ */
+static int64
+wake_entry(WakeEntry *entry, int64 n, WakeKind kind, bool *rouse)
+{
+	WakeUp	   *woken = &entry->woken;
+	int			taken;
+
+	if (woken->kind == WAKE_NONE)
+	{
+		woken->kind = kind;
+		woken->messages = 0;
+		*rouse = true;
+	}
+	else if (woken->kind != WAKE_COUNTED)
+		return 0;
+	if (kind != WAKE_COUNTED)
+		return *rouse ? 1 : 0;
+	taken = (int) Min(n, entry->room - woken->messages);
+	woken->messages += taken;
+	*rouse |= taken > 0 && woken->messages == entry->room;
+	return taken;
 }
 
 /*
@@ -659,7 +706,7 @@ is_look_pending(const WakePartition *partition, Oid relid)
 
 	for (i = partition->oldest; i != WAKE_NOBODY; i = table->entries[i].younger)
 	{
-		if (waits_for(&table->entries[i], relid) && table->entries[i].woken == WAKE_TO_LOOK)
+		if (waits_for(&table->entries[i], relid) && table->entries[i].woken.kind == WAKE_TO_LOOK)
 			return true;
 	}
 	return false;
@@ -686,7 +733,7 @@ tell_time(Oid relid, TimestampTz when)
 			continue;
 		if (entry->look_at <= when)
 			break;
-		if (oldest == WAKE_NOBODY && entry->woken == WAKE_NONE)
+		if (oldest == WAKE_NOBODY && entry->woken.kind == WAKE_NONE)
 			oldest = i;
 	}
 	if (i == WAKE_NOBODY && oldest != WAKE_NOBODY)

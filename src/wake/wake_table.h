@@ -14,9 +14,15 @@
 typedef enum WakeKind
 {
 	WAKE_NONE,
-	WAKE_FOR_ONE,				/* there is a message for each woken waiter */
+	WAKE_COUNTED,				/* there are messages, so many for it */
 	WAKE_TO_LOOK				/* there may be some; nobody has counted */
 } WakeKind;
+
+typedef struct WakeUp
+{
+	WakeKind	kind;
+	int			messages;		/* if they were counted */
+} WakeUp;
 
 /* What a transaction has done to a queue that others may wait for */
 typedef struct WakeNote
@@ -48,15 +54,16 @@ extern bool once_wake_table_attach(void);
 extern bool once_wake_table_exists(void);
 extern void once_wake_by_note(const WakeNote *note, bool committed);
 extern void once_wake_database(void);
-extern void once_wake_next(Oid relid, WakeKind kind);
+extern void once_wake_next(Oid relid, WakeUp woken);
 extern bool once_wake_anybody(Oid relid);
 
 /* Entries are known by their numbers; -1: no entry */
-extern int	once_wake_entry_add(Oid relid);
-extern void once_wake_entry_remove(int entry, WakeKind *woken, TimestampTz *look_at);
-extern WakeKind once_wake_entry_take(int entry, TimestampTz *look_at);
+extern int	once_wake_entry_add(Oid relid, int room);
+extern void once_wake_entry_remove(int entry, WakeUp *woken, TimestampTz *look_at);
+extern WakeUp once_wake_entry_take(int entry, TimestampTz *look_at);
 extern void once_wake_entry_set_time(int entry, TimestampTz look_at);
 extern WakeKind once_wake_entry_read(int entry, TimestampTz *look_at);
+extern bool once_wake_entry_has_room(int entry);
 
 extern void once_wake_prepared_put(const WakePrepared *prepared);
 extern bool once_wake_prepared_take(uint64 gid, WakePrepared *prepared);

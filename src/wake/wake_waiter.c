@@ -32,7 +32,7 @@ typedef struct WakeWish
 	int			entry;
 
 	/* What the current look is for, taken over from the entry */
-	WakeKind	woken;
+	WakeUp		woken;
 	TimestampTz look_at;
 } WakeWish;
 
@@ -51,22 +51,24 @@ struct OnceWaiter
 typedef struct WakeDebt
 {
 	Oid			relid;
-	WakeKind	woken;
+	WakeUp		woken;
 } WakeDebt;
 
 static OnceWaiter *innermost = NULL;
-static WakeDebt debt = {InvalidOid, WAKE_NONE};
+static const WakeUp nothing = {WAKE_NONE, 0};
+static WakeDebt debt = {InvalidOid, {WAKE_NONE, 0}};
 
 static void tell_of_polling(void);
 static void leave(OnceWaiter *waiter, int served);
 static void end_of_backend(int code, Datum arg);
 
 /*
- * once_wake_join makes this backend a waiter of n queues.  Returns NULL if it
- * cannot be woken, so that it has to poll.
+ * once_wake_join makes this backend a waiter of n queues.  While it has been woken and
+ * has not looked, up to "room" messages wake nobody else.  Returns NULL if it cannot be
+ * woken, so that it has to poll.
  */
 OnceWaiter *
-once_wake_join(const Oid *relids, int n)
+once_wake_join(const Oid *relids, int n, int room)
 {
 	static bool registered = false;
 	OnceWaiter *waiter;
@@ -94,9 +96,9 @@ once_wake_join(const Oid *relids, int n)
 		WakeWish   *wish = &waiter->wishes[waiter->n];
 
 		wish->relid = relids[waiter->n];
-		wish->woken = WAKE_NONE;
+		wish->woken = nothing;
 		wish->look_at = DT_NOEND;
-		wish->entry = once_wake_entry_add(wish->relid);
+		wish->entry = once_wake_entry_add(wish->relid, room);
 		if (wish->entry < 0)
 		{
 			leave(waiter, -1);
@@ -154,9 +156,12 @@ once_wake_before_look(OnceWaiter *waiter)
 	{
 		WakeWish   *wish = &waiter->wishes[i];
 		TimestampTz look_at;
-		WakeKind	woken = once_wake_entry_take(wish->entry, &look_at);
+		WakeUp		woken = once_wake_entry_take(wish->entry, &look_at);
 
-		wish->woken = Max(wish->woken, woken);
+		if (woken.kind == wish->woken.kind)
+			wish->woken.messages += woken.messages;
+		else if (woken.kind > wish->woken.kind)
+			wish->woken = woken;
 		wish->look_at = Min(wish->look_at, look_at);
 	}
 }
@@ -174,7 +179,7 @@ once_wake_before_sleep(OnceWaiter *waiter, const TimestampTz *times)
 
 	for (i = 0; i < waiter->n; i++)
 	{
-		waiter->wishes[i].woken = WAKE_NONE;
+		waiter->wishes[i].woken = nothing;
 		waiter->wishes[i].look_at = DT_NOEND;
 		once_wake_entry_set_time(waiter->wishes[i].entry,
 								 times[i] < horizon ? times[i] : DT_NOEND);
@@ -203,10 +208,20 @@ once_wake_is_woken(const OnceWaiter *waiter, TimestampTz *look_at)
 }
 
 /*
+ * once_wake_has_room tells whether a waiter has been woken for messages that were
+ * counted, and can be woken for more of them.
+ */
+bool
+once_wake_has_room(const OnceWaiter *waiter)
+{
+	return waiter->n == 1 && once_wake_entry_has_room(waiter->wishes[0].entry);
+}
+
+/*
  * once_wake_leave ends a wait.  taken: the number of the queue from which
  * messages were taken, or -1.
  *
- * If it has slept, and was not woken for a message that somebody counted, there may
+ * If it has slept, and was not woken for messages that somebody counted, there may
  * be more, so the next waiter has to look.  The same goes for one that was woken to
  * look before it slept.
  */
@@ -215,8 +230,8 @@ once_wake_leave(OnceWaiter *waiter, int taken, bool slept)
 {
 	Oid			more = InvalidOid;
 
-	if (taken >= 0 && waiter->wishes[taken].woken != WAKE_FOR_ONE &&
-		(slept || waiter->wishes[taken].woken != WAKE_NONE))
+	if (taken >= 0 && waiter->wishes[taken].woken.kind != WAKE_COUNTED &&
+		(slept || waiter->wishes[taken].woken.kind != WAKE_NONE))
 		more = waiter->wishes[taken].relid;
 	leave(waiter, taken);
 	if (OidIsValid(more))
@@ -232,7 +247,9 @@ once_wake_leave_owing(OnceWaiter *waiter, int found)
 {
 	once_wake_hand_on();
 	debt.relid = waiter->wishes[found].relid;
-	debt.woken = waiter->wishes[found].woken == WAKE_FOR_ONE ? WAKE_FOR_ONE : WAKE_TO_LOOK;
+	debt.woken = waiter->wishes[found].woken;
+	if (debt.woken.kind == WAKE_NONE)
+		debt.woken.kind = WAKE_TO_LOOK;
 	leave(waiter, found);
 }
 
@@ -243,12 +260,12 @@ once_wake_leave_owing(OnceWaiter *waiter, int found)
 void
 once_wake_pay(Oid relid, bool taken)
 {
-	WakeKind	woken = debt.woken;
+	WakeKind	kind = debt.woken.kind;
 
-	if (debt.relid != relid || woken == WAKE_NONE)
+	if (debt.relid != relid || kind == WAKE_NONE)
 		return;
-	debt.woken = WAKE_NONE;
-	if (taken && woken == WAKE_TO_LOOK)
+	debt.woken = nothing;
+	if (taken && kind == WAKE_TO_LOOK)
 		once_wake_look(relid);
 }
 
@@ -259,9 +276,9 @@ once_wake_pay(Oid relid, bool taken)
 void
 once_wake_hand_on(void)
 {
-	WakeKind	woken = debt.woken;
+	WakeUp		woken = debt.woken;
 
-	debt.woken = WAKE_NONE;
+	debt.woken = nothing;
 	once_wake_next(debt.relid, woken);
 }
 
@@ -292,12 +309,12 @@ leave(OnceWaiter *waiter, int served)
 	for (i = 0; i < waiter->n; i++)
 	{
 		WakeWish   *wish = &waiter->wishes[i];
-		WakeKind	woken;
+		WakeUp		woken;
 		TimestampTz look_at;
 
 		once_wake_entry_remove(wish->entry, &woken, &look_at);
 
-		/* If it was woken again during its look, that was for another message */
+		/* If it was woken again during its look, that was for other messages */
 		once_wake_next(wish->relid, woken);
 		if (i != served)
 			once_wake_next(wish->relid, wish->woken);

@@ -146,7 +146,7 @@ at_exit(int code, Datum arg)
 	}
 	database = once_shared_database(self.database, false);
 	if (database != NULL)
-		database->next_at = Min(database->next_at, restart_at);
+		database->asked_at = Min(database->asked_at, restart_at);
 	once_shared_wake_launcher();
 	LWLockRelease(once_shared->lock);
 }

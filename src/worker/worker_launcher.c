@@ -29,6 +29,7 @@
 #include "access/xact.h"
 #include "catalog/pg_database.h"
 #include "miscadmin.h"
+#include "once_rest.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
@@ -55,6 +56,12 @@
 /* A pass that has not begun by then is given up; microseconds */
 #define NOT_STARTED			(60 * USECS_PER_SEC)
 
+/* A full pass is due after so many intervals, */
+#define FULL_PASSES			6
+
+/* and after so many times the duration of the last one */
+#define FULL_SHARE			100
+
 /* once.maintenance_interval */
 int			once_launcher_interval = ONCE_MAINTENANCE_INTERVAL;
 
@@ -68,6 +75,7 @@ static List *databases_there(void);
 static int	count_passes(void);
 static long start_passes(void);
 static bool may_start(OnceDatabase *database, TimestampTz now);
+static bool may_rest(const OnceDatabase *database, TimestampTz now);
 static bool start_pass(Oid oid);
 
 /*
@@ -330,7 +338,7 @@ start_passes(void)
 			else
 			{
 				if (running < MAX_PASSES)
-					next = Min(next, database->next_at);
+					next = Min(next, Min(database->next_at, database->asked_at));
 				oid = InvalidOid;
 			}
 		}
@@ -347,20 +355,47 @@ start_passes(void)
 }
 
 /*
- * may_start tells whether a pass is due in a database, and if so marks the database as
- * busy.  The caller holds the lock.
+ * may_start tells whether a pass is due in a database and has anything to do, and if so
+ * marks the database as busy.  The caller holds the lock.
  */
 static bool
 may_start(OnceDatabase *database, TimestampTz now)
 {
-	if (database->next_at > now)
+	if (Min(database->next_at, database->asked_at) > now)
+		return false;
+	database->next_at = now + (once_launcher_interval > 0 ? once_launcher_interval :
+							   WITHOUT_INTERVAL) * USECS_PER_SEC;
+	if (may_rest(database, now))
 		return false;
 	database->busy = true;
 	database->busy_since = now;
 	database->pid = 0;
-	database->next_at = now + (once_launcher_interval > 0 ? once_launcher_interval :
-							   WITHOUT_INTERVAL) * USECS_PER_SEC;
+	database->asked_at = DT_NOEND;
 	return true;
+}
+
+/*
+ * may_rest tells whether a pass would find nothing to do in a database.  The caller holds
+ * the lock.
+ */
+static bool
+may_rest(const OnceDatabase *database, TimestampTz now)
+{
+	return once_launcher_interval > 0 && database->asked_at > now &&
+		once_rest_is(database->oid, InvalidOid) &&
+		!once_launcher_full_is_due(database, now);
+}
+
+/*
+ * once_launcher_full_is_due tells whether the next pass in a database is to be a full
+ * one.  The caller holds the lock.
+ */
+bool
+once_launcher_full_is_due(const OnceDatabase *database, TimestampTz now)
+{
+	return now - database->full_at >=
+		Max(once_launcher_interval * USECS_PER_SEC * FULL_PASSES,
+			database->full_took * FULL_SHARE);
 }
 
 /*

@@ -19,6 +19,7 @@
 #include "commands/extension.h"
 #include "meta/meta_catalog.h"
 #include "miscadmin.h"
+#include "once_rest.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
@@ -31,12 +32,6 @@
 #include "worker/worker_schedule.h"
 #include "worker/worker_shared.h"
 #include "worker/worker_workers.h"
-
-/* A full pass is due after so many intervals, */
-#define FULL_PASSES			6
-
-/* and after so many times the duration of the last one */
-#define FULL_SHARE			100
 
 /* Time until the next pass if the extension is not there, and how often it is doubled */
 #define ABSENT_INTERVAL		(10 * USECS_PER_SEC)
@@ -52,7 +47,7 @@ static void end_transaction(void);
 static bool is_installed(void);
 static void report_absent(Oid oid);
 static void maintain(Oid oid);
-static TimestampTz run_workers(void);
+static TimestampTz run_workers(bool *any);
 static void report_next(Oid oid, TimestampTz next);
 
 /*
@@ -63,6 +58,7 @@ once_pass_main(Datum arg)
 {
 	Oid			oid = DatumGetObjectId(arg);
 	bool		installed;
+	bool		any;
 	TimestampTz next;
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
@@ -80,9 +76,13 @@ once_pass_main(Datum arg)
 		report_absent(oid);
 	else
 	{
-		next = run_workers();
+		next = run_workers(&any);
 		if (once_launcher_interval > 0)
 			maintain(oid);
+
+		/* Roles and handlers come and go, and nobody tells */
+		if (any)
+			once_rest_end(InvalidOid);
 		report_next(oid, next);
 	}
 }
@@ -211,9 +211,7 @@ maintain(Oid oid)
 	LWLockAcquire(once_shared->lock, LW_SHARED);
 	database = once_shared_database(oid, false);
 	if (database != NULL)
-		full = begun_at - database->full_at >=
-			Max(once_launcher_interval * USECS_PER_SEC * FULL_PASSES,
-				database->full_took * FULL_SHARE);
+		full = once_launcher_full_is_due(database, begun_at);
 	LWLockRelease(once_shared->lock);
 
 	once_maintenance_run(full);
@@ -232,16 +230,17 @@ maintain(Oid oid)
 
 /*
  * run_workers starts and stops the processes of workers.  Returns when this must be done
- * again.
+ * again.  *any: are there workers?
  */
 static TimestampTz
-run_workers(void)
+run_workers(bool *any)
 {
 	TimestampTz next = DT_NOEND;
 
+	*any = false;
 	begin_transaction();
 	if (is_installed())
-		next = once_workers_reconcile();
+		next = once_workers_reconcile(any);
 	end_transaction();
 	return next;
 }

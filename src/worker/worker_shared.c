@@ -150,7 +150,7 @@ once_shared_poke(Oid oid, TimestampTz at)
 	database = once_shared_database(oid, true);
 	if (database != NULL)
 	{
-		database->next_at = Min(database->next_at, at);
+		database->asked_at = Min(database->asked_at, at);
 		database->absent = 0;
 	}
 	once_shared_wake_launcher();

@@ -27,7 +27,8 @@ typedef struct OnceDatabase
 	bool		busy;			/* a pass was started and has not ended */
 	pid_t		pid;			/* of the pass, or 0 if it has not begun */
 	TimestampTz busy_since;
-	TimestampTz next_at;		/* when the next pass is due */
+	TimestampTz next_at;		/* when the next pass is due by the interval */
+	TimestampTz asked_at;		/* when somebody needs one, or DT_NOEND */
 	int			absent;			/* passes in a row that have not found the
 								 * extension */
 	TimestampTz full_at;		/* when the last full pass began */

@@ -226,6 +226,8 @@ begin_wait(OnceWork *work, const OnceWait *life)
 	once_wait_begin(&work->wait, work->until < 0 ? LONGEST_WAIT :
 					Min(LONGEST_WAIT, once_wait_left(life)));
 
+	work->wait.most = work->alone > 0 ? 1 : work->max_messages;
+
 	/* A process that is told to stop has its latch set */
 	work->wait.light = work->go_on != NULL;
 }

@@ -61,15 +61,16 @@ static void note(const Worker *worker, const char *error);
 
 /*
  * once_workers_reconcile stops processes that must not run, and starts those that are
- * missing.  Returns when it must be called again, or DT_NOEND.
+ * missing.  Returns when it must be called again, or DT_NOEND.  *any: are there workers?
  */
 TimestampTz
-once_workers_reconcile(void)
+once_workers_reconcile(bool *any)
 {
 	List	   *workers = read_workers();
 	TimestampTz next = DT_NOEND;
 	ListCell   *lc;
 
+	*any = workers != NIL;
 	stop_unwanted(workers);
 	forget_records(workers);
 	foreach(lc, workers)

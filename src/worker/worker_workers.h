@@ -27,6 +27,6 @@
 #define Anum_worker_paused		8
 #define Anum_worker_created_at	9
 
-extern TimestampTz once_workers_reconcile(void);
+extern TimestampTz once_workers_reconcile(bool *any);
 
 #endif							/* WORKER_WORKERS_H */

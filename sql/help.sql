@@ -19,6 +19,12 @@ LOAD 'pg_once';
 SELECT name, short_desc FROM pg_settings
  WHERE name LIKE 'once.%' AND (length(short_desc) > 60 OR short_desc !~ '^[A-Z].*[^.:;]\.$');
 
+-- No line is long, empty or cut off, however much there is to say.  (Examples stay in one line, to be copied.)
+SELECT name, line
+  FROM (SELECT 'once.' || regexp_replace(regexp_replace(replace(what, '"', ''), '^.* once\.', ''), '\(.*', '') FROM comments
+        UNION SELECT name FROM pg_settings WHERE name LIKE 'once.%') AS names (name), once.help(name) AS line
+ WHERE (length(line) > 80 OR line ~ '\s$|\.\.$') AND line !~ '^Example: ';
+
 -- Everything for users belongs to one topic, and everything in a topic exists.  (Except help
 -- itself, and once.queue, once.ledger and once.worker, which are read by other names.)
 CREATE VIEW topics AS
@@ -62,12 +68,17 @@ SELECT once.help('sending');
 SELECT once.help('send');
 SELECT once.help('once.send') EXCEPT SELECT once.help('send');
 SELECT once.help('release');
+-- Nothing stands between the parentheses of a function without arguments.  Columns of a long result are broken, too.
+SELECT once.help('list_queues');
+SELECT once.help('get_result');
+SELECT once.help('maintain') LIMIT 1;
 SELECT once.help('wait');
--- (A function is internal, and a view is for users.)
+-- (The view is for users, so it comes first.  The function is internal.)
 SELECT once.help('stat_latency_buckets');
 SELECT once.help('dead_letters');
 SELECT once.help('message');
 SELECT once.help('once.unacked');
+SELECT once.help('once.remote_effects');
 -- A topic comes before a view of the same name.
 SELECT once.help('schedules') LIMIT 1;
 SELECT once.help('once.schedules');

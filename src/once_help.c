@@ -34,9 +34,11 @@
 #define PREFIX			ONCE_SCHEMA "."
 #define INTERNAL		"Internal: "
 #define EXAMPLE			"\nExample: "
+#define RETURNS			" RETURNS "
+#define RETURNS_TABLE	RETURNS "TABLE("
 
-#define NAME_WIDTH		26		/* of the column of names */
-#define LINE_WIDTH		78		/* a longer list of arguments is broken */
+#define NAME_WIDTH		27		/* of the column of names */
+#define LINE_WIDTH		78		/* longer signatures and texts are broken */
 
 /* A topic, and the names that belong to it, separated by spaces */
 typedef struct HelpTopic
@@ -99,7 +101,8 @@ static List *find_setting(List *entries, const char *name);
 static List *add_entry(List *entries, char *signature, int nargs, char *comment);
 static int	compare_entries(const ListCell *a, const ListCell *b);
 static char *function_signature(HeapTuple tuple);
-static char *one_a_line(char *arguments);
+static char *one_a_line(char *list);
+static char *wrap(char *text);
 static char *next_part(char **text, char separator);
 pg_noreturn static void raise_unknown(const char *topic);
 
@@ -145,7 +148,8 @@ put_contents(ReturnSetInfo *rsinfo)
 		put_topic(rsinfo, &topics[i], false);
 		put_line(rsinfo, "%s", "");
 	}
-	put_line(rsinfo, "%s", "once.help('sending') shows a topic with examples, and once.help('send') everything about a name.");
+	put_line(rsinfo, "%s", "once.help('sending') shows a topic with examples,");
+	put_line(rsinfo, "%s", "and once.help('send') everything about a name.");
 }
 
 /*
@@ -225,7 +229,7 @@ put_line(ReturnSetInfo *rsinfo, const char *format,...)
 
 /*
  * find_entries returns what goes by this name, with or without the schema, and has a
- * comment.
+ * comment.  A view comes before the function of the same name that it is made of.
  */
 static List *
 find_entries(const char *name)
@@ -236,8 +240,8 @@ find_entries(const char *name)
 		name += strlen(PREFIX);
 	if (strlen(name) < NAMEDATALEN)
 	{
-		entries = find_functions(entries, name);
 		entries = find_relation(entries, name);
+		entries = find_functions(entries, name);
 	}
 	return entries;
 }
@@ -320,7 +324,7 @@ find_setting(List *entries, const char *name)
 			continue;
 		entries = add_entry(entries, psprintf("setting %s", name), 0,
 							setting->long_desc == NULL ? pstrdup(setting->short_desc) :
-							psprintf("%s\n%s", setting->short_desc, setting->long_desc));
+							psprintf("%s\n%s", setting->short_desc, wrap(pstrdup(setting->long_desc))));
 	}
 	return entries;
 }
@@ -347,44 +351,95 @@ compare_entries(const ListCell *a, const ListCell *b)
 	return ((HelpEntry *) lfirst(a))->nargs - ((HelpEntry *) lfirst(b))->nargs;
 }
 
+/*
+ * function_signature returns how a function or procedure is called, and what it
+ * returns.  If that is long, each argument has a line of its own; if the rest is still
+ * long, so has each column of the result.
+ */
 static char *
 function_signature(HeapTuple tuple)
 {
 	Form_pg_proc function = (Form_pg_proc) GETSTRUCT(tuple);
+	bool		procedure = function->prokind == PROKIND_PROCEDURE;
 	Datum		oid = ObjectIdGetDatum(function->oid);
 	char	   *arguments = TextDatumGetCString(OidFunctionCall1(F_PG_GET_FUNCTION_ARGUMENTS, oid));
-	const char *before = "";
-	char	   *after;
+	char	   *result = "";
+	StringInfoData signature;
+	Size		line;			/* where the last line begins */
 
-	if (function->prokind == PROKIND_PROCEDURE)
+	if (!procedure)
+		result = psprintf(RETURNS "%s",
+						  TextDatumGetCString(OidFunctionCall1(F_PG_GET_FUNCTION_RESULT, oid)));
+	initStringInfo(&signature);
+	appendStringInfo(&signature, "%s" PREFIX "%s(", procedure ? "CALL " : "",
+					 NameStr(function->proname));
+
+	if (*arguments != '\0' &&
+		signature.len + strlen(arguments) + strlen(")") + strlen(result) > LINE_WIDTH)
 	{
-		before = "CALL ";
-		after = "";
+		appendStringInfoString(&signature, one_a_line(arguments));
+		line = signature.len;
 	}
 	else
-		after = psprintf(" RETURNS %s",
-						 TextDatumGetCString(OidFunctionCall1(F_PG_GET_FUNCTION_RESULT, oid)));
+	{
+		appendStringInfoString(&signature, arguments);
+		line = 0;
+	}
+	appendStringInfoChar(&signature, ')');
 
-	if (strlen(before) + strlen(arguments) + strlen(after) + strlen(PREFIX "()") +
-		strlen(NameStr(function->proname)) > LINE_WIDTH)
-		arguments = one_a_line(arguments);
-	return psprintf("%s" PREFIX "%s(%s)%s", before, NameStr(function->proname), arguments, after);
+	if (signature.len - line + strlen(result) > LINE_WIDTH &&
+		strncmp(result, RETURNS_TABLE, strlen(RETURNS_TABLE)) == 0)
+	{
+		result[strlen(result) - 1] = '\0';
+		appendStringInfo(&signature, RETURNS_TABLE "%s)",
+						 one_a_line(result + strlen(RETURNS_TABLE)));
+	}
+	else
+		appendStringInfoString(&signature, result);
+	return signature.data;
 }
 
 /*
- * one_a_line puts each of the arguments into a line of its own.  No default value of
- * ours has a comma in it.
+ * one_a_line puts each of the arguments or columns into a line of its own.  No default
+ * value or type of ours has a comma in it.
  */
 static char *
-one_a_line(char *arguments)
+one_a_line(char *list)
 {
 	StringInfoData lines;
-	char	   *argument;
+	char	   *part;
 
 	initStringInfo(&lines);
-	while ((argument = next_part(&arguments, ',')) != NULL)
-		appendStringInfo(&lines, "\n    %s%s", argument + strspn(argument, " "),
-						 arguments == NULL ? "\n" : ",");
+	while ((part = next_part(&list, ',')) != NULL)
+		appendStringInfo(&lines, "\n    %s%s", part + strspn(part, " "),
+						 list == NULL ? "\n" : ",");
+	return lines.data;
+}
+
+/*
+ * wrap breaks a text into lines.
+ */
+static char *
+wrap(char *text)
+{
+	StringInfoData lines;
+	Size		line = 0;		/* where the last line begins */
+	char	   *word;
+
+	initStringInfo(&lines);
+	while ((word = next_part(&text, ' ')) != NULL)
+	{
+		if (*word == '\0')
+			continue;
+		if (lines.len - line + strlen(" ") + strlen(word) > LINE_WIDTH)
+		{
+			appendStringInfoChar(&lines, '\n');
+			line = lines.len;
+		}
+		else if (lines.len > 0)
+			appendStringInfoChar(&lines, ' ');
+		appendStringInfoString(&lines, word);
+	}
 	return lines.data;
 }
 

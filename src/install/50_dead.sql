@@ -34,7 +34,7 @@ CREATE TABLE once.failure (
     attempt      integer NOT NULL,
     error        text NOT NULL,
     failed_at    timestamptz NOT NULL,
-    enqueued_at  timestamptz        -- of the message: ids come again after TRUNCATE .. RESTART IDENTITY
+    enqueued_at  timestamptz        -- of the message: ids come again after TRUNCATE with RESTART IDENTITY
 ) WITH (vacuum_truncate = off, toast.vacuum_truncate = off);
 CREATE INDEX failure_queue_idx ON once.failure (queue, id);
 ALTER TABLE once.failure REPLICA IDENTITY FULL;
@@ -100,8 +100,8 @@ COMMENT ON VIEW once.failures IS
 'Errors of messages that are in a queue or dead.
 The last error given to nack for each message and attempt, and with attempt 0
 the reason why a message is stuck.
-enqueued_at: that of the message, because ids are used again after TRUNCATE ..
-RESTART IDENTITY.
+enqueued_at: that of the message, because ids are used again after TRUNCATE
+with RESTART IDENTITY.
 Shows the queues whose table the caller may SELECT from, except those where
 row security applies to the caller.
 Example: SELECT id, attempt, error FROM once.failures WHERE queue = ''orders'' ORDER BY failed_at;';

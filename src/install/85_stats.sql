@@ -58,9 +58,9 @@ waiters: sessions that wait for messages with once.wait, the argument wait, or
 as workers; NULL if there is no shared memory for waiting.
 dead_letters: messages of the queue in dead_letters, counted up to 10000.
 dead_letters_error: 0; NULL if there are more, and their number is what the
-last ANALYZE of the table has found. sent ..
-lease_lost: what has happened since counted_since (see reset_stats); NULL
-unless pg_once is in shared_preload_libraries.
+last ANALYZE of the table has found.
+sent to lease_lost: what has happened since counted_since (see reset_stats);
+NULL unless pg_once is in shared_preload_libraries.
 sent: messages put into the table by whatever path.
 received: deliveries, each once more as a message is delivered again.
 redelivered: those of them that followed on a failed delivery.

@@ -1091,8 +1091,8 @@ COMMENT ON VIEW once.failures IS
 'Errors of messages that are in a queue or dead.
 The last error given to nack for each message and attempt, and with attempt 0
 the reason why a message is stuck.
-enqueued_at: that of the message, because ids are used again after TRUNCATE ..
-RESTART IDENTITY.
+enqueued_at: that of the message, because ids are used again after TRUNCATE
+with RESTART IDENTITY.
 Shows the queues whose table the caller may SELECT from, except those where
 row security applies to the caller.
 Example: SELECT id, attempt, error FROM once.failures WHERE queue = ''orders'' ORDER BY failed_at;';
@@ -1458,9 +1458,9 @@ waiters: sessions that wait for messages with once.wait, the argument wait, or
 as workers; NULL if there is no shared memory for waiting.
 dead_letters: messages of the queue in dead_letters, counted up to 10000.
 dead_letters_error: 0; NULL if there are more, and their number is what the
-last ANALYZE of the table has found. sent ..
-lease_lost: what has happened since counted_since (see reset_stats); NULL
-unless pg_once is in shared_preload_libraries.
+last ANALYZE of the table has found.
+sent to lease_lost: what has happened since counted_since (see reset_stats);
+NULL unless pg_once is in shared_preload_libraries.
 sent: messages put into the table by whatever path.
 received: deliveries, each once more as a message is delivered again.
 redelivered: those of them that followed on a failed delivery.

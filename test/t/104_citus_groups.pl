@@ -36,7 +36,7 @@ sub any_shard
 
 do
 {
-	for my $mode ('block_writes', 'force_logical')
+	for my $mode ('block_writes', 'force_logical', 'auto', 'block_writes')
 	{
 		move_shard($coordinator, any_shard(), $mode);
 		$moves++;

@@ -7,34 +7,16 @@ use warnings;
 use FindBin;
 use lib $FindBin::RealBin;
 use IPC::Run;
+use OnceCitus;
 use OnceTest;
-use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(sleep);
 
-chomp(my $sharedir = `$ENV{PG_CONFIG} --sharedir`);
-plan skip_all => 'Citus is not installed' unless -e "$sharedir/extension/citus.control";
+citus_required();
 
-# ---- Three nodes ----
-
-my %node = map { $_ => PostgreSQL::Test::Cluster->new($_) } qw(coordinator one two);
-my ($coordinator, $one, $two) = @node{qw(coordinator one two)};
-my %named = reverse map { $_ => $node{$_} } keys %node;
-
-for my $node (values %node)
-{
-	$node->init(extra => [ '--encoding=UTF8', '--locale=C' ]);
-	$node->append_conf('postgresql.conf', "$_\n")
-	  for "shared_preload_libraries = 'citus, pg_once'", "listen_addresses = '127.0.0.1'", 'max_prepared_transactions = 50', 'max_connections = 100',
-	  'wal_level = logical', 'max_wal_senders = 10', 'max_replication_slots = 20', "citus.node_conninfo = 'sslmode=prefer'", 'citus.recover_2pc_interval = -1', 'once.maintenance_interval = 0', 'autovacuum = off';
-	$node->start;
-	$node->safe_psql('postgres', 'CREATE EXTENSION citus');
-}
-note($coordinator->safe_psql('postgres', 'SELECT citus_version()'));
-$coordinator->safe_psql('postgres', "SELECT citus_set_coordinator_host('127.0.0.1', " . $coordinator->port . ')');
-$coordinator->safe_psql('postgres', "SELECT citus_add_node('127.0.0.1', " . $_->port . ')') for $one, $two;
-$coordinator->safe_psql('postgres', 'CREATE EXTENSION pg_once');
+# Two-phase transactions that a crash leaves undecided are left for the test to decide.
+my ($coordinator, $one, $two) = citus_cluster([ 'one', 'two' ], 'citus.recover_2pc_interval = -1');
 
 # Two messages are sent before the queue is distributed.
 $coordinator->safe_psql('postgres', <<'SQL');
@@ -44,15 +26,6 @@ SELECT create_distributed_table('once.q_orders', 'id', shard_count => 4, colocat
 CREATE TABLE effect (id bigint, n bigint);
 SELECT create_distributed_table('effect', 'id', colocate_with => 'once.q_orders');
 SQL
-
-# The shards of a table on a node, by the name that they have as a queue
-sub shards_on
-{
-	my ($node, $table) = @_;
-
-	return split(/\n/, $coordinator->safe_psql('postgres', "SELECT regexp_replace(shard_name::text, '^(once\\.q_)?', '') FROM citus_shards "
-		. "WHERE table_name = '$table'::regclass AND nodeport = " . $node->port . ' ORDER BY shardid'));
-}
 
 # An id whose row is in a shard of this number, or on this node
 sub id_for
@@ -67,7 +40,7 @@ sub id_for
 
 for my $node ($coordinator, $one, $two)
 {
-	my $name = $named{$node};
+	my $name = $node->name;
 
 	is(sqlstate_of($node, "SELECT * FROM $_"), '0A000', "$name: $_")
 	  for "once.receive('orders')", "once.lease('orders')", "once.pop('orders')", "once.purge('orders')", "once.peek('orders')", "once.redrive('orders')",
@@ -76,7 +49,7 @@ for my $node ($coordinator, $one, $two)
 	is(sqlstate_of($node, "SELECT once.send('orders', '1', dedup_id => 'a')"), '0A000', "$name: a dedup_id");
 	is(sqlstate_of($node, 'CALL once.maintain()'), '00000', "$name: once.maintain");
 }
-my ($shard) = shards_on($one, 'once.q_orders');
+my ($shard) = shards_on($coordinator, $one, 'orders');
 is(sqlstate_of($one, "SELECT once.send('$shard', '1')"), '0A000', 'nothing is sent to a shard by its name');
 is(sqlstate_of($one, "SET once.debug_point = citus_symbols_missing; SELECT * FROM once.receive('$shard')"), '0A000',
 	'a shard is refused if Citus cannot be asked for two-phase commit');
@@ -84,8 +57,8 @@ is(sqlstate_of($one, "SET once.debug_point = citus_symbols_missing; SELECT once.
 
 # ---- Sent from everywhere, consumed from the shards on their nodes ----
 
-$node{$_}->safe_psql('postgres', "SELECT count(once.send('orders', to_jsonb(n))) FROM generate_series(1, 30) n;"
-	. "INSERT INTO once.q_orders (payload) SELECT to_jsonb(n) FROM generate_series(31, 40) n") for qw(coordinator one two);
+$_->safe_psql('postgres', "SELECT count(once.send('orders', to_jsonb(n))) FROM generate_series(1, 30) n;"
+	. "INSERT INTO once.q_orders (payload) SELECT to_jsonb(n) FROM generate_series(31, 40) n") for $coordinator, $one, $two;
 is($coordinator->safe_psql('postgres', 'SELECT count(*) FROM once.q_orders'), 122, 'messages sent');
 is($coordinator->safe_psql('postgres', 'SELECT count(*), count(DISTINCT id) FROM once.q_orders'), '122|122', 'ids are unique over nodes');
 
@@ -94,7 +67,7 @@ for my $node ($one, $two)
 	my $prepared = 'SELECT count(*) FROM pg_dist_transaction';
 	my $before = $node->safe_psql('postgres', $prepared);
 
-	for my $shard (shards_on($node, 'once.q_orders'))
+	for my $shard (shards_on($coordinator, $node, 'orders'))
 	{
 		# Effects are in the shard of the message's id, which is on the same node.
 		$node->safe_psql('postgres', <<SQL);
@@ -113,7 +86,7 @@ COMMIT;
 SQL
 		clean($node, $shard, $shard);
 	}
-	is($node->safe_psql('postgres', $prepared), $before, "$named{$node}: transactions of one node are not prepared");
+	is($node->safe_psql('postgres', $prepared), $before, "' . $node->name . ': transactions of one node are not prepared");
 }
 is($coordinator->safe_psql('postgres', 'SELECT count(*), count(DISTINCT id) FROM effect'), '122|122', 'each message has one effect');
 is($coordinator->safe_psql('postgres', 'SELECT count(*) FROM once.q_orders'), 0, 'none is left');
@@ -145,7 +118,7 @@ ROLLBACK;
 SQL
 
 is($coordinator->safe_psql('postgres', 'SELECT count(*) FROM once.q_orders'), 60, 'which was rolled back');
-my ($purged) = shards_on($two, 'once.q_orders');
+my ($purged) = shards_on($coordinator, $two, 'orders');
 ok($two->safe_psql('postgres', "SELECT once.purge('$purged')") > 0, 'a shard is purged');
 is($two->safe_psql('postgres', "SELECT count(*) FROM once.peek('$purged')"), 0, 'and is empty then');
 
@@ -208,71 +181,6 @@ is(sqlstate_of($coordinator, "SET once.remote_effects = error; BEGIN; SELECT onc
 	'a queue of one node');
 is(sqlstate_of($coordinator, "SET once.remote_effects = error; BEGIN; SELECT once.mark_processed('l', 'a'); INSERT INTO effect VALUES ($there, -7); COMMIT"), 'ON014',
 	'a ledger');
-
-# ---- Shards on the move ----
-
-# Consumers drain all shards that they find on their node, with an effect for each message, while shards are moved to and fro and split.
-# The effects are not distributed, so that a second one is noticed.
-$_->safe_psql('postgres', "SET citus.enable_ddl_propagation = off; CREATE TABLE done (n bigint); CREATE PROCEDURE consume() LANGUAGE plpgsql AS \$\$
-DECLARE
-  shard text;
-  n bigint;
-BEGIN
-  FOR shard IN SELECT regexp_replace(shard_name::text, '^once\\.q_', '') FROM citus_shards
-      WHERE table_name = 'once.q_moving'::regclass AND nodeport = current_setting('port')::int LOOP
-    BEGIN
-      WITH m AS (SELECT * FROM once.receive(shard, 10)), e AS (INSERT INTO done SELECT (payload#>>'{}')::bigint FROM m)
-        SELECT count(once.ack(receipt)) INTO n FROM m;
-    EXCEPTION WHEN SQLSTATE 'ON001' THEN
-    END;
-    -- The transaction is still open.
-    PERFORM pg_sleep(0.02);
-    COMMIT;
-  END LOOP;
-END \$\$") for $one, $two;
-$coordinator->safe_psql('postgres', q(
-	SELECT once.create_queue('moving', id_index => true, retry_delay => '0', retry_delay_max => '0');
-	SELECT create_distributed_table('once.q_moving', 'id', shard_count => 4, colocate_with => 'none')));
-my $sent = 0;
-
-# Messages to be processed while shards are moved
-sub send_some
-{
-	$coordinator->safe_psql('postgres', "SELECT count(*) FROM once.send_batch('moving', (SELECT array_agg(to_jsonb(n)) FROM generate_series($sent + 1, $sent + 1000) n))");
-	$sent += 1000;
-}
-
-END { append_to_file("$PostgreSQL::Test::Utils::tmp_check/stop", '') }
-my @consumers = map {
-	my $database = $_->connstr('postgres');
-	map { IPC::Run::start([ 'sh', '-c', 'while [ ! -e "$1" ]; do psql -Xq -d "$2" -c "CALL consume()"; done', 'sh', "$PostgreSQL::Test::Utils::tmp_check/stop", $database ],
-		'<', \undef, '>', '/dev/null', '2>&1') } 1 .. 2
-} $one, $two;
-for my $mode ('block_writes', 'force_logical', 'block_writes', 'force_logical')
-{
-	for my $from ($one, $two)
-	{
-		my $to = $from == $one ? $two : $one;
-		my ($shard) = $coordinator->safe_psql('postgres', "SELECT shardid FROM citus_shards WHERE table_name = 'once.q_moving'::regclass AND nodeport = "
-			. $from->port . ' ORDER BY random() LIMIT 1');
-
-		send_some();
-		$coordinator->safe_psql('postgres', "SELECT citus_move_shard_placement($shard, '127.0.0.1', " . $from->port . ", '127.0.0.1', " . $to->port . ", '$mode')");
-	}
-}
-my ($split, $middle, $home) = split(/\|/, $coordinator->safe_psql('postgres', "SELECT shardid, (shardminvalue::bigint + shardmaxvalue::bigint) / 2, "
-	. "(SELECT groupid FROM pg_dist_placement p WHERE p.shardid = s.shardid) FROM pg_dist_shard s WHERE logicalrelid = 'once.q_moving'::regclass ORDER BY shardid LIMIT 1"));
-my $nodes = $coordinator->safe_psql('postgres', "SELECT string_agg(nodeid::text, ', ' ORDER BY nodeid) FROM pg_dist_node WHERE groupid > 0");
-send_some();
-$coordinator->safe_psql('postgres', "SELECT citus_split_shard_by_split_points($split, ARRAY['$middle'], ARRAY[$nodes], 'block_writes')");
-$coordinator->poll_query_until('postgres', 'SELECT count(*) = 0 FROM once.q_moving') or die "not drained\n";
-append_to_file("$PostgreSQL::Test::Utils::tmp_check/stop", '');
-$_->finish for @consumers;
-is(join('|', map { $_->safe_psql('postgres', 'SELECT count(*) > 0 FROM done') } $one, $two), 't|t', 'both nodes have processed messages');
-my %done;
-$done{$_}++ for map { split(/\n/, $_->safe_psql('postgres', 'SELECT n FROM done')) } $one, $two;
-is(scalar(keys %done), $sent, 'every message was processed');
-is(scalar(grep { $_ > 1 } values %done), 0, 'none twice');
 
 # ---- Citus must be loaded first ----
 

@@ -1,0 +1,73 @@
+# Queues that Citus has distributed, while their shards are moved to other nodes in every mode, and split; while a node is added and gets
+# its share of the shards, and while a node gives all of them away.  Each message that was sent must have its effect exactly once.
+# OnceCitus.pm has the load and the oracle.
+#
+# ONCE_CITUS_SECONDS: for how long shards are moved to and fro, at least.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+use OnceCitus;
+use OnceTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(time);
+
+citus_required();
+my $seconds = $ENV{ONCE_CITUS_SECONDS} // 0;
+my @settings = ('citus.recover_2pc_interval = 1s');
+my ($coordinator, $one, $two) = citus_cluster([ 'one', 'two' ], @settings);
+
+my $load = load_start($coordinator, nodes => [ $one, $two ], from => [ $coordinator, $one ]);
+my $end = time() + $seconds;
+my $moves = 0;
+
+# Do something with shards while messages are sent and consumed.
+sub under_load
+{
+	my ($what, $action) = @_;
+	my $sent = load_sent($load);
+	my $begin = time();
+
+	$action->();
+	ok($coordinator->poll_query_until('postgres', "SELECT count(*) > $sent FROM intended"), sprintf('%s, with %d messages sent, in %.1f s', $what, load_sent($load) - $sent, time() - $begin));
+}
+
+do
+{
+	for my $mode ('block_writes', 'force_logical', 'auto')
+	{
+		for my $from ($one, $two)
+		{
+			my $to = $from == $one ? $two : $one;
+			my @shards = shards_on($coordinator, $from, 'orders');
+			my $shard = $shards[ rand @shards ];
+
+			under_load("$mode: $shard moves from " . $from->name, sub { move_shard($coordinator, $shard, $from, $to, $mode) });
+			$moves++;
+		}
+	}
+} while (time() < $end);
+for my $to ([ $two, $one ], [ $one, $one ])
+{
+	my ($shard) = shards_on($coordinator, $one, 'orders');
+
+	under_load("$shard is split", sub { split_shard($coordinator, $shard, @$to) });
+	$moves++;
+}
+
+my $three = citus_node('three', @settings);
+under_load('a node is added', sub { citus_join($coordinator, $three) });
+load_grow($load, $three);
+under_load('shards are rebalanced', sub { $coordinator->safe_psql('postgres', "SELECT rebalance_table_shards('once.q_orders', shard_transfer_mode => 'force_logical')") });
+my $gained = shards_on($coordinator, $three, 'orders');
+ok($gained > 0, 'the new node has shards');
+my $given = shards_on($coordinator, $one, 'orders');
+under_load('a node is drained', sub { $coordinator->safe_psql('postgres', "SELECT citus_drain_node('127.0.0.1', " . $one->port . ", 'block_writes')") });
+is(scalar(shards_on($coordinator, $one, 'orders')), 0, 'the drained node has no shards');
+load_is_right($load, 'after ' . ($moves + $gained + $given) . ' moves and splits');
+ok($three->safe_psql('postgres', 'SELECT count(*) FROM here') > 0, 'the new node has processed messages');
+
+done_testing();

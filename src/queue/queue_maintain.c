@@ -157,7 +157,7 @@ PG_FUNCTION_INFO_V1(once_maintain);
 
 static void maintain(bool atomic, bool full, bool by_pass);
 static bool looks_at_all(Step step);
-static int do_schedules(Work *work, bool atomic);
+static int	do_schedules(Work *work, bool atomic);
 static char **list_names(const char *sql, int *n, Oid **relids);
 static bool maintain_queue(Work *work, bool full, bool by_pass);
 static void take_step(Work *work, Step step, int nth);

@@ -25,8 +25,8 @@ typedef struct OnceWait
 	bool		slept;			/* has there been a pause? */
 	OnceWaiter *waiter;			/* NULL: not registered to be woken */
 	bool		polls;			/* nor can it be, so it polls */
-	int			most;			/* set by the caller: it takes no more messages
-								 * than this */
+	int			most;			/* set by the caller: it takes no more
+								 * messages than this */
 	bool		light;			/* set by the caller: whatever sets the latch
 								 * ends a pause */
 	long		pause;			/* the next one when polling, in milliseconds */

@@ -346,7 +346,10 @@ once_wake_entry_add(Oid relid, int room)
 	entry->database = MyDatabaseId;
 	entry->relid = relid;
 	entry->procno = once_my_procno();
-	entry->woken = (WakeUp) {WAKE_NONE, 0};
+	entry->woken = (WakeUp)
+	{
+		WAKE_NONE, 0
+	};
 	entry->room = room;
 	entry->look_at = DT_NOEND;
 	entry->since = GetCurrentTimestamp();
@@ -409,7 +412,10 @@ once_wake_entry_take(int e, TimestampTz *look_at)
 	LWLockAcquire(&partition->lock, LW_EXCLUSIVE);
 	woken = entry->woken;
 	*look_at = entry->look_at;
-	entry->woken = (WakeUp) {WAKE_NONE, 0};
+	entry->woken = (WakeUp)
+	{
+		WAKE_NONE, 0
+	};
 	entry->look_at = DT_NOEND;
 	LWLockRelease(&partition->lock);
 	return woken;

@@ -15,12 +15,13 @@
  */
 #define _GNU_SOURCE
 
-#include <poll.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "libpq-fe.h"
 
@@ -45,12 +46,16 @@ typedef struct Contender
 	" ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED) RETURNING payload"
 #define ONCE_SEND	"SELECT once.send('wait' || $2::text, $1::jsonb)"
 #define ONCE_POP	"SELECT payload FROM once.pop('wait%d', wait => '60 s')"
+#define ONCE_POP_BATCH	"SELECT payload FROM once.pop('wait%d', 100, wait => '60 s')"
 
 static const Contender contenders[] = {
 	{"once", "SET once.wake = on", ONCE_SEND, ONCE_POP, NULL},
 	{"procedure", "SET once.wake = on", ONCE_SEND,
 	"CALL once.wait(ARRAY['wait%d'], '1 h')", "SELECT payload FROM once.pop('wait%d')"},
 	{"poll", "SELECT once.pop('wait0'); SET once.wake = off", ONCE_SEND, ONCE_POP, NULL},
+	{"batch", "SET once.wake = on", ONCE_SEND, ONCE_POP_BATCH, NULL},
+	{"batch-delay", "SET once.wake = on; SET once.wake_delay = '5 ms'", ONCE_SEND, ONCE_POP_BATCH, NULL},
+	{"batch-poll", "SELECT once.pop('wait0'); SET once.wake = off", ONCE_SEND, ONCE_POP_BATCH, NULL},
 	{"notify", "LISTEN bench", TEXTBOOK_SEND, NULL, TEXTBOOK_TAKE},
 };
 
@@ -144,14 +149,16 @@ finish(Consumer *consumer)
 
 	while ((result = PQgetResult(consumer->conn)) != NULL)
 	{
-		if (PQntuples(result) > 0 && !PQgetisnull(result, 0, 0))
+		int			i;
+
+		for (i = 0; i < PQntuples(result) && !PQgetisnull(result, i, 0); i++)
 		{
 			if (consumer->waits && contender->take != NULL)
 				ready = true;
 			else
 			{
 				took = true;
-				delivered[ndelivered++] = now() - atof(PQgetvalue(result, 0, 0));
+				delivered[ndelivered++] = now() - atof(PQgetvalue(result, i, 0));
 			}
 		}
 		check(consumer->conn, result);
@@ -214,24 +221,40 @@ hear_sender(PGconn *sender)
 	begun = 0;
 }
 
+/*
+ * One call of epoll_wait costs the same however many connections there are.  So what
+ * this program takes of the processors does not depend on the number of consumers.
+ */
+static void
+watch(int epoll, PGconn *conn, void *who)
+{
+	struct epoll_event event = {.events = EPOLLIN,.data.ptr = who};
+
+	if (epoll_ctl(epoll, EPOLL_CTL_ADD, PQsocket(conn), &event) != 0)
+	{
+		perror("epoll_ctl");
+		exit(1);
+	}
+}
+
 static void
 run(PGconn *sender, Consumer *consumers, int n, double rate, double seconds)
 {
-	struct pollfd *fds = calloc(n + 1, sizeof(struct pollfd));
+	struct epoll_event events[64];
+	int			epoll = epoll_create1(0);
 	double		next = now() + 500000;
 	double		end = next + seconds * 1e6;
 	int			i;
 
-	for (i = 0; i <= n; i++)
-	{
-		fds[i].fd = PQsocket(i < n ? consumers[i].conn : sender);
-		fds[i].events = POLLIN;
-	}
+	for (i = 0; i < n; i++)
+		watch(epoll, consumers[i].conn, &consumers[i]);
+	watch(epoll, sender, NULL);
 	srandom(1);
 	while (now() < end + 10e6 && (now() < end || ndelivered < nsent || begun != 0))
 	{
 		double		left;
 		struct timespec timeout;
+		int			nevents;
 
 		if (begun == 0 && next < end && next <= now())
 		{
@@ -243,14 +266,14 @@ run(PGconn *sender, Consumer *consumers, int n, double rate, double seconds)
 			left = 0;
 		timeout.tv_sec = left / 1e6;
 		timeout.tv_nsec = (left - timeout.tv_sec * 1e6) * 1e3;
-		if (ppoll(fds, n + 1, &timeout, NULL) <= 0)
-			continue;
-		for (i = 0; i < n; i++)
-			if (fds[i].revents != 0)
-				hear(&consumers[i]);
-		if (fds[n].revents != 0)
-			hear_sender(sender);
+		nevents = epoll_pwait2(epoll, events, sizeof(events) / sizeof(events[0]), &timeout, NULL);
+		for (i = 0; i < nevents; i++)
+			if (events[i].data.ptr != NULL)
+				hear(events[i].data.ptr);
+			else
+				hear_sender(sender);
 	}
+	close(epoll);
 }
 
 static int
@@ -286,7 +309,7 @@ main(int argc, char **argv)
 	nqueues = argc == 6 ? atoi(argv[3]) : 0;
 	if (contender == NULL || n < 1 || nqueues < 1 || rate <= 0)
 	{
-		fprintf(stderr, "usage: wait once|procedure|poll|notify WAITERS QUEUES RATE SECONDS\n");
+		fprintf(stderr, "usage: wait once|procedure|poll|batch|batch-delay|batch-poll|notify WAITERS QUEUES RATE SECONDS\n");
 		return 2;
 	}
 	delivered = malloc(sizeof(double) * room);

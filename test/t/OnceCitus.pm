@@ -188,7 +188,7 @@ SQL
 
 # What may happen to a session of the load: a node is killed or starts, or Citus ends one of several transactions that wait for each
 # other.
-my $expected = qr/^(?:08\w{3}|57P0[123]|40P01|XX000: server closed the connection unexpectedly)/;
+my $expected = qr/^(?:08\w{3}|57P0[123]|40P01|XX000: (?:server closed the connection unexpectedly|postmaster was shut down, exiting))/;
 
 # Start a load.  nodes: where consumers run, so many (consumers) on each.  from: where a producer runs.  places: where the effects go.
 # kind: plain or grouped.  Returns a reference for the other functions.

@@ -89,6 +89,48 @@ nobody_left('three');
 
 sub is_locked { return value("SELECT count(*) FROM pg_stat_activity WHERE application_name = '$_[0]' AND $locked") }
 
+# once.wake_delay: a waiter that was woken gathers as many messages as its call may take, and these wake nobody else.
+my $gathers = '-c once.debug_point=wait_gathering -c once.wake_delay=50ms';
+$holder = hold();
+@w = (start_waiter('w1', "SELECT payload FROM once.pop('q', 2, wait => '60 s')", options => $gathers));
+push @w, start_waiter('w2', "SELECT payload FROM once.pop('q', wait => '60 s')", options => '-c once.debug_point=wait_slept');
+value("SELECT once.send('q', '1')");
+ok(is_in('w1', $locked), 'the first message wakes a waiter, which gathers');
+value("SELECT once.send('q', '2')");
+ok(!is_locked('w2'), 'there is room for the second message, so it wakes nobody else');
+value("SELECT once.send('q', '3')");
+ok(is_in('w2', $locked), 'there is no room for the third one, so it wakes the next waiter');
+$holder->quit;
+is(join(' ', sort(split(/\n/, finish($w[0])), finish($w[1]))), '1 2 3', 'they take all three');
+nobody_left('gathering');
+
+# It takes what has come when the time is over, although there is room for more.
+@w = (start_waiter('w1', "SELECT payload FROM once.pop('q', 10, wait => '60 s')", options => '-c once.wake_delay=50ms'));
+value("SELECT once.send('q', '1')");
+is(finish($w[0]), '1', 'a waiter does not gather for longer than once.wake_delay');
+nobody_left('delay');
+
+# It is cancelled, and hands on all that it was woken for.
+$holder = hold();
+@w = (start_waiter('w1', "SELECT payload FROM once.pop('q', 10, wait => '60 s')", options => $gathers));
+push @w, map { start_waiter("w$_", "SELECT payload FROM once.pop('q', wait => '60 s')") } 2 .. 3;
+value("SELECT once.send('q', '1')");
+ok(is_in('w1', $locked), 'a waiter gathers');
+value("SELECT once.send('q', '2')");
+value("SELECT pg_cancel_backend(" . pid_of('w1') . ')');
+is(finish($w[0]), 'ERROR:  57014', 'it is cancelled');
+is(join(' ', sort(finish($w[1]), finish($w[2]))), '1 2', 'and two others get both messages');
+$holder->quit;
+nobody_left('cancelled while gathering');
+
+# A call that takes one message does not gather.
+$holder = hold();
+@w = (start_waiter('w1', "SELECT payload FROM once.pop('q', 1, wait => '60 s')", options => $gathers));
+value("SELECT once.send('q', '1')");
+is(finish($w[0]), '1', 'a call that takes one message takes it at once');
+$holder->quit;
+nobody_left('one message');
+
 # Something has come back, and nobody has counted what: one is woken to look, and each that gets something wakes the next one.
 my $claimer = $node->background_psql('postgres');
 value("SELECT count(once.send('q', i::text::jsonb)) FROM generate_series(1, 3) i");

@@ -63,7 +63,7 @@ my $holder = $node->background_psql('postgres');
 $holder->query_safe("SELECT pg_advisory_lock($debug_lock)");
 set("once.debug_point = 'rest_before_settle'\nonce.maintenance_interval = 1s");
 comes(sub { return value("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'pg_once maintenance' AND wait_event = 'advisory'") eq '1' }, 'a pass has seen that nothing is due');
-value("SELECT once.send('q', '1', delay => '2 s')");
+value("SELECT once.send('q', '1', delay => '5 s')");
 sleep 2;
 set("once.debug_point = ''");
 $holder->query_safe("SELECT pg_advisory_unlock($debug_lock)");

@@ -44,6 +44,7 @@
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "once_args.h"
+#include "once_debug.h"
 #include "once_error.h"
 #include "once_limit.h"
 #include "once_rest.h"
@@ -890,6 +891,7 @@ step_rest(OnceQueue *queue, Work *work)
 		(!once_ledger_find(&ledger, ONCE_LEDGER_DEDUP, once_queue_name(queue),
 						   queue->meta.dedup_window) ||
 		 once_ledger_rests(&ledger));
+	once_debug_point("rest_before_settle");
 	if (work->rests)
 		once_rest_settle(relid);
 	return false;

@@ -8,10 +8,7 @@ bench_wait() {
 	local many rate name
 
 	many=$(size 500 50)
-	wait_build
-	restart_bench_server "shared_preload_libraries=pg_once
-max_connections=$((many + 60))"
-	sql -c "SELECT count(once.create_queue('wait' || i)) FROM generate_series(0, $((many - 1))) i" >/dev/null
+	wait_begin "$many"
 	for rate in 10 1000; do
 		for name in once procedure poll notify; do
 			wait_round "$name" 1 1 "$rate"
@@ -25,7 +22,43 @@ max_connections=$((many + 60))"
 	for name in once procedure; do
 		wait_judge "$name" "$many"
 	done
+	wait_end
+}
+
+# Consumers that take up to 100 messages, 1,000/s.  With once.wake_delay, a consumer that was woken lets more of them come.
+bench_wait_batch() {
+	local name many
+
+	wait_begin 1
+	for many in 1 20; do
+		for name in once batch batch-delay batch-poll; do
+			wait_round "$name" "$many" 1 1000
+		done
+		judge "$many waiting, 1000/s, up to 100, once.wake_delay 5 ms: CPU, ms/message" "$(calc "${wait_cpu[batch-delay $many 1 1000]} / 1000" %.3f)" \
+			"$(calc "${wait_cpu[batch-poll $many 1 1000]} / 1000" %.3f) polling" "${wait_cpu[batch-delay $many 1 1000]} / 1000" "<=" 0.12
+	done
+	wait_end
+}
+
+# Consumers that wait for nothing, beside the maintenance of as many queues.
+bench_wait_idle() {
+	local many
+
+	many=$(size 500 50)
+	wait_begin "$many"
 	wait_idle "$many" "$(size 30 5)"
+	wait_end
+}
+
+# wait_begin NUMBER: a server with the library preloaded, and so many queues
+wait_begin() {
+	wait_build
+	restart_bench_server "shared_preload_libraries=pg_once
+max_connections=$(($(size 500 50) + 60))"
+	sql -c "SELECT count(once.create_queue('wait' || i)) FROM generate_series(0, $(($1 - 1))) i" >/dev/null
+}
+
+wait_end() {
 	sql -c "SET client_min_messages = warning" -c "SELECT count(once.drop_queue(queue)) FROM once.list_queues() WHERE queue LIKE 'wait%'" >/dev/null
 	restart_bench_server
 }

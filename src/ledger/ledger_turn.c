@@ -64,7 +64,7 @@ static bool try_empty(const OnceLedger *ledger, Relation sequence,
 static bool try_turn(const OnceLedger *ledger, Relation sequence,
 					 const LedgerState *state);
 static bool has_pages(Relation rel);
-static bool is_empty(Oid relid);
+static bool look_for_pages(Oid relid, bool *found);
 
 /*
  * once_ledger_advance does what is due for a ledger and can be done without waiting:
@@ -128,19 +128,21 @@ once_ledger_advance(const OnceLedger *ledger, bool now)
 
 /*
  * once_ledger_rests tells whether nothing becomes due for a ledger before an id is
- * marked: only one generation counts, and both are empty.  It waits for nobody: false
- * if it cannot find out.
+ * marked: only one generation counts, and both are empty.  False if it cannot find out
+ * because a generation is locked.
  */
 bool
 once_ledger_rests(const OnceLedger *ledger)
 {
 	Relation	sequence = try_relation_open(ledger->sequence, LEDGER_STATE_LOCK);
 	bool		rests;
+	bool		found;
 
 	if (sequence == NULL)
 		return false;
 	rests = once_ledger_state(sequence).phase == LEDGER_ALONE &&
-		is_empty(ledger->table[0]) && is_empty(ledger->table[1]);
+		look_for_pages(ledger->table[0], &found) && !found &&
+		look_for_pages(ledger->table[1], &found) && !found;
 	relation_close(sequence, LEDGER_STATE_LOCK);
 	return rests;
 }
@@ -292,14 +294,8 @@ try_empty(const OnceLedger *ledger, Relation sequence, const LedgerState *state)
 	OnceRole	saved;
 
 	/* First find out under a lock that is in nobody's way */
-	if (!ConditionalLockRelationOid(old, AccessShareLock))
-		return false;
-	heap = try_relation_open(old, NoLock);
-	wanted = heap != NULL && has_pages(heap);
-	if (heap != NULL)
-		relation_close(heap, NoLock);
-	UnlockRelationOid(old, AccessShareLock);
-	if (!wanted || !ConditionalLockRelationOid(old, AccessExclusiveLock))
+	if (!look_for_pages(old, &wanted) || !wanted ||
+		!ConditionalLockRelationOid(old, AccessExclusiveLock))
 		return false;
 
 	/* TRUNCATE refuses a table that an open cursor of this session reads */
@@ -348,7 +344,7 @@ try_turn(const OnceLedger *ledger, Relation sequence, const LedgerState *state)
 	Oid			other = ledger->table[1 - state->current];
 	Oid			current = ledger->table[state->current];
 	Relation	heap;
-	bool		wanted = false;
+	bool		wanted;
 	bool		done = false;
 
 	/*
@@ -357,15 +353,7 @@ try_turn(const OnceLedger *ledger, Relation sequence, const LedgerState *state)
 	 */
 	if (!ConditionalLockRelationOid(other, AccessShareLock))
 		return false;
-	if (ConditionalLockRelationOid(current, AccessShareLock))
-	{
-		heap = try_relation_open(current, NoLock);
-		wanted = heap != NULL && has_pages(heap);
-		if (heap != NULL)
-			relation_close(heap, NoLock);
-		UnlockRelationOid(current, AccessShareLock);
-	}
-	if (wanted)
+	if (look_for_pages(current, &wanted) && wanted)
 	{
 		/* If this transaction has emptied it, a rollback fills it again */
 		heap = try_relation_open(other, NoLock);
@@ -396,20 +384,24 @@ has_pages(Relation rel)
 }
 
 /*
- * is_empty tells whether a generation has no pages.  False if it is locked.
+ * look_for_pages finds out whether a generation has pages, under a lock that is in
+ * nobody's way, and without waiting.  False: it is locked, or is gone, and nothing was
+ * found.
  */
 static bool
-is_empty(Oid relid)
+look_for_pages(Oid relid, bool *found)
 {
 	Relation	rel;
-	bool		empty;
 
+	*found = false;
 	if (!ConditionalLockRelationOid(relid, AccessShareLock))
 		return false;
 	rel = try_relation_open(relid, NoLock);
-	empty = rel != NULL && !has_pages(rel);
 	if (rel != NULL)
+	{
+		*found = has_pages(rel);
 		relation_close(rel, NoLock);
+	}
 	UnlockRelationOid(relid, AccessShareLock);
-	return empty;
+	return rel != NULL;
 }

@@ -205,6 +205,7 @@ end_all(void)
 {
 	int			i;
 
+	pg_memory_barrier();
 	for (i = 0; i < QUEUE_PLACES; i++)
 	{
 		uint64		found = pg_atomic_read_u64(&places->queues[i]);

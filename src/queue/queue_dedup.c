@@ -138,6 +138,7 @@ once_dedup_make(Relation heap, const char *queue)
 	once_ledger_make(ONCE_LEDGER_DEDUP, queue,
 					 heap->rd_rel->relpersistence == RELPERSISTENCE_UNLOGGED,
 					 heap->rd_rel->relowner);
+	once_rest_end_at_commit();
 	return true;
 }
 

@@ -156,7 +156,7 @@ typedef struct DeadSearch
 
 PG_FUNCTION_INFO_V1(once_maintain);
 
-static void maintain(bool atomic, bool full, bool by_pass);
+static bool maintain(bool atomic, bool full, bool by_pass);
 static bool looks_at_all(Step step);
 static int	do_schedules(Work *work, bool atomic);
 static char **list_names(const char *sql, int *n, Oid **relids);
@@ -215,22 +215,27 @@ once_maintain(PG_FUNCTION_ARGS)
 /*
  * once_maintenance_run does what once.maintain does, in a process that is not
  * in a transaction.  If full is false, it leaves out the steps that look at
- * every message, and the queues that rest.  It notes whether this database rests.
+ * every message, and the queues that rest.  Returns whether all queues rest and
+ * there is nothing else that is maintained.
  */
-void
+bool
 once_maintenance_run(bool full)
 {
+	bool		rests;
+
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
-	maintain(false, full, true);
+	rests = maintain(false, full, true);
 	CommitTransactionCommand();
+	return rests;
 }
 
 /*
  * maintain does all of it.  by_pass: this is a pass of the launcher.  As there is one at a
- * time in a database, passes may note what rests (once_rest.c).
+ * time in a database, passes may note what rests (once_rest.c), and the result tells
+ * whether all of it does.
  */
-static void
+static bool
 maintain(bool atomic, bool full, bool by_pass)
 {
 	Work		work = {0};
@@ -250,8 +255,6 @@ maintain(bool atomic, bool full, bool by_pass)
 	 */
 	if (!atomic)
 		SPI_commit();
-	if (by_pass)
-		once_rest_begin(InvalidOid);
 	if (do_schedules(&work, atomic) > 0)
 		rests = false;
 	once_stats_forget_dropped();
@@ -284,9 +287,7 @@ maintain(bool atomic, bool full, bool by_pass)
 	if (nqueues == 0 && work.tally.npermitted == 0)
 		warn_of_no_rights(work.tally.nledgers);
 	SPI_finish();
-
-	if (rests && n == 0)
-		once_rest_settle(InvalidOid);
+	return rests && n == 0;
 }
 
 /*

@@ -14,6 +14,6 @@
 
 extern int	once_maintenance_timeout;
 
-extern void once_maintenance_run(bool full);
+extern bool once_maintenance_run(bool full);
 
 #endif							/* QUEUE_MAINTAIN_H */

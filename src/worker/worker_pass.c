@@ -46,7 +46,7 @@ static void begin_transaction(void);
 static void end_transaction(void);
 static bool is_installed(void);
 static void report_absent(Oid oid);
-static void maintain(Oid oid);
+static bool maintain(Oid oid);
 static TimestampTz run_workers(bool *any);
 static void report_next(Oid oid, TimestampTz next);
 
@@ -76,13 +76,12 @@ once_pass_main(Datum arg)
 		report_absent(oid);
 	else
 	{
+		once_rest_begin(InvalidOid);
 		next = run_workers(&any);
-		if (once_launcher_interval > 0)
-			maintain(oid);
 
-		/* Roles and handlers come and go, and nobody tells */
-		if (any)
-			once_rest_end(InvalidOid);
+		/* Roles and handlers of workers come and go, and nobody tells */
+		if (once_launcher_interval > 0 && maintain(oid) && !any)
+			once_rest_settle(InvalidOid);
 		report_next(oid, next);
 	}
 }
@@ -200,13 +199,15 @@ report_absent(Oid oid)
 
 /*
  * maintain does what CALL once.maintain() does, and all of it if a full pass is due.
+ * Returns whether all that is maintained rests.
  */
-static void
+static bool
 maintain(Oid oid)
 {
 	TimestampTz begun_at = GetCurrentTimestamp();
 	OnceDatabase *database;
 	bool		full = false;
+	bool		rests;
 
 	LWLockAcquire(once_shared->lock, LW_SHARED);
 	database = once_shared_database(oid, false);
@@ -214,18 +215,19 @@ maintain(Oid oid)
 		full = once_launcher_full_is_due(database, begun_at);
 	LWLockRelease(once_shared->lock);
 
-	once_maintenance_run(full);
+	rests = once_maintenance_run(full);
 
 	if (!full)
-		return;
+		return rests;
 	LWLockAcquire(once_shared->lock, LW_EXCLUSIVE);
 	database = once_shared_database(oid, false);
 	if (database != NULL)
 	{
-		database->full_at = begun_at;
+		database->full_at = database->busy_since;
 		database->full_took = GetCurrentTimestamp() - begun_at;
 	}
 	LWLockRelease(once_shared->lock);
+	return rests;
 }
 
 /*

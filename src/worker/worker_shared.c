@@ -13,6 +13,7 @@
 
 #include "access/xact.h"
 #include "miscadmin.h"
+#include "once_rest.h"
 #include "once_shmem.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -173,7 +174,11 @@ at_end_of_transaction(XactEvent event, void *arg)
 	if (!poke_at_commit)
 		return;
 	if (event == XACT_EVENT_COMMIT)
+	{
+		/* If the pass fails, the next one is not to be left out */
+		once_rest_end(InvalidOid);
 		once_shared_poke(MyDatabaseId, GetCurrentTimestamp());
+	}
 	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
 		poke_at_commit = false;
 }

@@ -178,7 +178,7 @@ once_wait_pause(OnceWait *wait, const Oid *relids, const TimestampTz *times, int
 static void
 join_waiters(OnceWait *wait, const Oid *relids, int n)
 {
-	wait->waiter = once_wake_join(relids, n, once_wait_delay > 0 ? wait->most : 1);
+	wait->waiter = once_wake_join(relids, n);
 	wait->polls = wait->waiter == NULL;
 }
 
@@ -252,7 +252,7 @@ sleep_until_woken(OnceWait *wait, const TimestampTz *times)
 	int64		until = Min(wait->limit, next_look(wait));
 	bool		slept = false;
 
-	once_wake_before_sleep(wait->waiter, times);
+	once_wake_before_sleep(wait->waiter, times, once_wait_delay > 0 ? wait->most : 1);
 	for (;;)
 	{
 		int64		left = (until - elapsed(wait) + 999) / 1000;
@@ -280,16 +280,17 @@ sleep_until_woken(OnceWait *wait, const TimestampTz *times)
 }
 
 /*
- * gather lets messages come for once.wake_delay, until the call cannot take more, but not
- * beyond the end of the wait.  Meanwhile they wake nobody else.  If the call ends by an
- * error, all that it was woken for is handed on.
+ * gather lets messages come for once.wake_delay, until the call cannot take more.
+ * Meanwhile they wake nobody else.  If the call ends by an error, all that it was woken
+ * for is handed on.  If the wait would be over first, it does not gather, so that the
+ * call looks in time.
  */
 static void
 gather(OnceWait *wait)
 {
-	int64		until = Min(wait->limit, elapsed(wait) + once_wait_delay * INT64CONST(1000));
+	int64		until = elapsed(wait) + once_wait_delay * INT64CONST(1000);
 
-	while (once_wake_has_room(wait->waiter))
+	while (until < wait->limit && once_wake_has_room(wait->waiter))
 	{
 		int64		left = (until - elapsed(wait) + 999) / 1000;
 

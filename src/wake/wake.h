@@ -28,10 +28,10 @@ extern void once_wake_init(void);
 /* wake_waiter.c: a wait of this backend */
 typedef struct OnceWaiter OnceWaiter;
 
-extern OnceWaiter *once_wake_join(const Oid *relids, int n, int room);
+extern OnceWaiter *once_wake_join(const Oid *relids, int n);
 extern bool once_wake_is_for(const OnceWaiter *waiter, const Oid *relids, int n);
 extern void once_wake_before_look(OnceWaiter *waiter);
-extern void once_wake_before_sleep(OnceWaiter *waiter, const TimestampTz *times);
+extern void once_wake_before_sleep(OnceWaiter *waiter, const TimestampTz *times, int room);
 extern bool once_wake_is_woken(const OnceWaiter *waiter, TimestampTz *look_at);
 extern bool once_wake_has_room(const OnceWaiter *waiter);
 extern void once_wake_leave(OnceWaiter *waiter, int taken, bool slept);

@@ -90,6 +90,8 @@ int			once_wake_fallback = ONCE_WAKE_FALLBACK;
 
 static WakeTable *table = NULL;
 
+const WakeUp once_wake_nothing = {WAKE_NONE, 0};
+
 static int	count_entries(void);
 static Size prepared_offset(void);
 static Size table_size(void);
@@ -323,10 +325,10 @@ once_wake_waiting(Oid relid, OnceWaiting **waiting, int *n)
 /*
  * once_wake_entry_add adds an entry for this backend, as the youngest of those
  * who wait for a queue.  Whatever commits from now on wakes it: incrementing the
- * count is a memory barrier.  room: it is woken once for so many messages.
+ * count is a memory barrier.
  */
 int
-once_wake_entry_add(Oid relid, int room)
+once_wake_entry_add(Oid relid)
 {
 	WakePartition *partition = partition_of(MyDatabaseId, relid);
 	WakeEntry  *entry;
@@ -346,11 +348,8 @@ once_wake_entry_add(Oid relid, int room)
 	entry->database = MyDatabaseId;
 	entry->relid = relid;
 	entry->procno = once_my_procno();
-	entry->woken = (WakeUp)
-	{
-		WAKE_NONE, 0
-	};
-	entry->room = room;
+	entry->woken = once_wake_nothing;
+	entry->room = 1;
 	entry->look_at = DT_NOEND;
 	entry->since = GetCurrentTimestamp();
 	entry->younger = WAKE_NOBODY;
@@ -412,13 +411,26 @@ once_wake_entry_take(int e, TimestampTz *look_at)
 	LWLockAcquire(&partition->lock, LW_EXCLUSIVE);
 	woken = entry->woken;
 	*look_at = entry->look_at;
-	entry->woken = (WakeUp)
-	{
-		WAKE_NONE, 0
-	};
+	entry->woken = once_wake_nothing;
+	entry->room = 1;
 	entry->look_at = DT_NOEND;
 	LWLockRelease(&partition->lock);
 	return woken;
+}
+
+/*
+ * once_wake_entry_set_room lets an entry be woken once for so many messages, until its
+ * owner takes over what it was woken for.
+ */
+void
+once_wake_entry_set_room(int e, int room)
+{
+	WakeEntry  *entry = &table->entries[e];
+	WakePartition *partition = partition_of(entry->database, entry->relid);
+
+	LWLockAcquire(&partition->lock, LW_EXCLUSIVE);
+	entry->room = room;
+	LWLockRelease(&partition->lock);
 }
 
 /*

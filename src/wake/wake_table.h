@@ -24,6 +24,8 @@ typedef struct WakeUp
 	int			messages;		/* if they were counted */
 } WakeUp;
 
+extern const WakeUp once_wake_nothing;
+
 /* What a transaction has done to a queue that others may wait for */
 typedef struct WakeNote
 {
@@ -58,7 +60,8 @@ extern void once_wake_next(Oid relid, WakeUp woken);
 extern bool once_wake_anybody(Oid relid);
 
 /* Entries are known by their numbers; -1: no entry */
-extern int	once_wake_entry_add(Oid relid, int room);
+extern int	once_wake_entry_add(Oid relid);
+extern void once_wake_entry_set_room(int entry, int room);
 extern void once_wake_entry_remove(int entry, WakeUp *woken, TimestampTz *look_at);
 extern WakeUp once_wake_entry_take(int entry, TimestampTz *look_at);
 extern void once_wake_entry_set_time(int entry, TimestampTz look_at);

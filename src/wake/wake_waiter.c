@@ -55,7 +55,6 @@ typedef struct WakeDebt
 } WakeDebt;
 
 static OnceWaiter *innermost = NULL;
-static const WakeUp nothing = {WAKE_NONE, 0};
 static WakeDebt debt = {InvalidOid, {WAKE_NONE, 0}};
 
 static void tell_of_polling(void);
@@ -63,12 +62,11 @@ static void leave(OnceWaiter *waiter, int served);
 static void end_of_backend(int code, Datum arg);
 
 /*
- * once_wake_join makes this backend a waiter of n queues.  While it has been woken and
- * has not looked, up to "room" messages wake nobody else.  Returns NULL if it cannot be
- * woken, so that it has to poll.
+ * once_wake_join makes this backend a waiter of n queues.  Returns NULL if it
+ * cannot be woken, so that it has to poll.
  */
 OnceWaiter *
-once_wake_join(const Oid *relids, int n, int room)
+once_wake_join(const Oid *relids, int n)
 {
 	static bool registered = false;
 	OnceWaiter *waiter;
@@ -96,9 +94,9 @@ once_wake_join(const Oid *relids, int n, int room)
 		WakeWish   *wish = &waiter->wishes[waiter->n];
 
 		wish->relid = relids[waiter->n];
-		wish->woken = nothing;
+		wish->woken = once_wake_nothing;
 		wish->look_at = DT_NOEND;
-		wish->entry = once_wake_entry_add(wish->relid, room);
+		wish->entry = once_wake_entry_add(wish->relid);
 		if (wish->entry < 0)
 		{
 			leave(waiter, -1);
@@ -168,10 +166,11 @@ once_wake_before_look(OnceWaiter *waiter)
 
 /*
  * once_wake_before_sleep is called when the waiter has looked and found nothing.
- * times: when a message becomes ready in each queue, or DT_NOEND.
+ * times: when a message becomes ready in each queue, or DT_NOEND.  room: until the next
+ * look, up to so many messages of a queue wake nobody else.
  */
 void
-once_wake_before_sleep(OnceWaiter *waiter, const TimestampTz *times)
+once_wake_before_sleep(OnceWaiter *waiter, const TimestampTz *times, int room)
 {
 	TimestampTz horizon = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 													  once_wake_fallback);
@@ -179,8 +178,10 @@ once_wake_before_sleep(OnceWaiter *waiter, const TimestampTz *times)
 
 	for (i = 0; i < waiter->n; i++)
 	{
-		waiter->wishes[i].woken = nothing;
+		waiter->wishes[i].woken = once_wake_nothing;
 		waiter->wishes[i].look_at = DT_NOEND;
+		if (room > 1)
+			once_wake_entry_set_room(waiter->wishes[i].entry, room);
 		once_wake_entry_set_time(waiter->wishes[i].entry,
 								 times[i] < horizon ? times[i] : DT_NOEND);
 	}
@@ -264,7 +265,7 @@ once_wake_pay(Oid relid, bool taken)
 
 	if (debt.relid != relid || kind == WAKE_NONE)
 		return;
-	debt.woken = nothing;
+	debt.woken = once_wake_nothing;
 	if (taken && kind == WAKE_TO_LOOK)
 		once_wake_look(relid);
 }
@@ -278,7 +279,7 @@ once_wake_hand_on(void)
 {
 	WakeUp		woken = debt.woken;
 
-	debt.woken = nothing;
+	debt.woken = once_wake_nothing;
 	once_wake_next(debt.relid, woken);
 }
 

@@ -29,6 +29,7 @@
 #include "meta/meta_citus.h"
 #include "meta/meta_index.h"
 #include "meta/meta_names.h"
+#include "meta/meta_shards.h"
 #include "nodes/nodeFuncs.h"
 #include "nodes/primnodes.h"
 #include "once_args.h"
@@ -195,6 +196,7 @@ meta_invalidate(Datum arg, Oid relid)
 	MetaEntry  *entry;
 
 	meta_epoch++;
+	once_shards_forget(relid);
 	if (OidIsValid(relid))
 	{
 		entry = hash_search(meta_cache, &relid, HASH_FIND, NULL);
@@ -400,9 +402,9 @@ meta_fill_options(Relation heap, OnceMeta *meta)
 	const char *queue = RelationGetRelationName(heap) + strlen(ONCE_QUEUE_PREFIX);
 	OnceOptions options;
 
-	if (!once_options_read(queue, &options))
+	if (OidIsValid(meta->shard_of) || !once_options_read(queue, &options))
 		once_options_default(&options);
-	if (options.table != meta->relid)
+	if (options.table != meta->relid && !OidIsValid(meta->shard_of))
 	{
 		char	   *from = once_names_renamed_from(meta->relid, queue);
 

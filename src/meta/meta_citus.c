@@ -97,6 +97,30 @@ once_citus_shard_of(Relation heap, int64 *shard)
 }
 
 /*
+ * once_citus_shard_table returns the table of a shard of a distributed table, or
+ * InvalidOid if it is not on this node.
+ *
+ * Citus abbreviates names that would become too long.  Such shards are not found, neither
+ * here nor by once_citus_shard_of, so queues with such names are refused.
+ */
+Oid
+once_citus_shard_table(Oid parent, int64 shard)
+{
+	const char *relname = get_rel_name(parent);
+	char		name[NAMEDATALEN];
+
+	if (relname == NULL)
+		return InvalidOid;
+	if (snprintf(name, sizeof(name), "%s_" INT64_FORMAT, relname, shard) >= sizeof(name))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot use table \"%s\"", relname),
+				 errdetail("It is distributed by Citus, and its name is too long for the names of its shards."),
+				 errhint("Use a queue with a shorter name.")));
+	return get_relname_relid(name, get_rel_namespace(parent));
+}
+
+/*
  * once_citus_begin begins to read a catalog of Citus: the rows whose column has this
  * value, or all rows if column is NULL.  index: one on that column, if there is one.
  * False: there is no such catalog, or it has no such column, and nothing was begun.

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * meta_shards.c
- *	  Where a shard is, and keeping it there.
+ *	  Where the shards of a table are, and keeping them there.
  *
  * Citus moves shards from node to node, and splits them.  It copies the rows, makes
  * others send to the copy from then on, and drops the shard later.  A consumer that
@@ -12,15 +12,21 @@
  * transaction ends.  Citus takes it in exclusive mode, on every node, before it
  * copies the last rows, and holds it until its catalogs say where the shard is now.
  * Consumers bypass the planner of Citus, which takes that lock, so we take it for
- * them.  Once we have it, we read where the shard is: it cannot leave before our
+ * them.  Once we have it, we look where the shard is: it cannot leave before our
  * transaction ends.
  *
  * The lock is an advisory lock of a class of its own.  It is the same for all shards
  * that are co-located, since they move together: the keys are the number of the group
  * of tables and that of the shard in the order of its hash values.  A split changes
- * the latter, so it is read again when we have the lock.  (github.com/citusdata/citus,
+ * the latter, so we look again when we have the lock.  (github.com/citusdata/citus,
  * src/include/distributed/resource_lock.h, and LockShardDistributionMetadata in
  * src/backend/distributed/utils/resource_lock.c)
+ *
+ * What the catalogs say of the shards of a table is remembered by the backend.  When
+ * they change, triggers of Citus invalidate the relcache entry of the distributed
+ * table, on every node that has it (master_dist_placement_cache_invalidate and its
+ * kin).  The invalidation is sent before the locks of the transaction are released.
+ * So whoever has waited for the lock and accepts invalidations then, knows the change.
  *
  *-------------------------------------------------------------------------
  */
@@ -34,7 +40,10 @@
 #include "miscadmin.h"
 #include "once_error.h"
 #include "utils/builtins.h"
+#include "utils/hsearch.h"
 #include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/rel.h"
 
 /* Classes of advisory locks: field 4 of their tags */
@@ -42,13 +51,110 @@
 #define CITUS_LOCK_COLOCATED	8
 #define FAKE_LOCK				2	/* what pg_advisory_lock(int, int) takes */
 
+/* How rows are given to shards: pg_dist_partition.partmethod */
+#define CITUS_BY_HASH			'h'
+#define CITUS_BY_NOTHING		'n' /* there is a single shard */
+
 /* The state of a placement that is in use: pg_dist_placement.shardstate */
 #define CITUS_SHARD_ACTIVE		1
 
-static bool read_tag(Oid parent, int64 shard, LOCKTAG *tag);
-static int	read_order(Oid parent, int64 shard, bool *found);
-static int32 lowest_hash(const OnceCitusScan *scan);
-static OnceShardPlace read_place(int64 shard);
+/* What a backend remembers of a distributed table */
+typedef struct ShardsEntry
+{
+	Oid			parent;			/* key */
+	bool		valid;			/* cleared by once_shards_forget */
+	bool		distributed;
+	char		method;
+	uint32		colocation;
+	int			n;
+	OnceShard  *shards;			/* in the order of their hash values */
+	MemoryContext context;		/* of the list */
+} ShardsEntry;
+
+static HTAB *entries = NULL;
+
+static ShardsEntry *read_shards(Oid parent);
+static void fill(ShardsEntry *entry);
+static void fill_list(ShardsEntry *entry);
+static int	compare_shards(const void *a, const void *b);
+static void find_here(ShardsEntry *entry, OnceShard *shard, int32 here);
+static int32 local_group(void);
+static bool make_tag(Oid parent, int64 shard, LOCKTAG *tag, OnceShardPlace *place);
+static int32 hash_bound(const OnceCitusScan *scan, const char *column, int32 otherwise);
+
+/*
+ * once_shards_forget makes the next look at the shards of a table read the catalogs;
+ * of all tables if it is InvalidOid.  It is called for every relcache invalidation, at
+ * any moment.
+ */
+void
+once_shards_forget(Oid parent)
+{
+	ShardsEntry *entry;
+
+	if (entries == NULL)
+		return;
+	if (OidIsValid(parent))
+	{
+		entry = hash_search(entries, &parent, HASH_FIND, NULL);
+		if (entry != NULL)
+			entry->valid = false;
+	}
+	else
+	{
+		HASH_SEQ_STATUS status;
+
+		hash_seq_init(&status, entries);
+		while ((entry = hash_seq_search(&status)) != NULL)
+			entry->valid = false;
+	}
+}
+
+/*
+ * once_shards_here returns the shards of a distributed table that are on this node, in
+ * the order of their hash values.  The caller frees the list.  A shard may have left
+ * when the caller comes to it: see once_shards_enter.
+ */
+OnceShard *
+once_shards_here(Oid parent, int *n)
+{
+	ShardsEntry *entry;
+	OnceShard  *list;
+	int			i;
+
+	AcceptInvalidationMessages();
+	entry = read_shards(parent);
+	list = palloc(sizeof(OnceShard) * Max(entry->n, 1));
+	*n = 0;
+	for (i = 0; i < entry->n; i++)
+	{
+		if (OidIsValid(entry->shards[i].relid))
+			list[(*n)++] = entry->shards[i];
+	}
+	return list;
+}
+
+/*
+ * once_shards_node_may_have tells whether Citus gives shards to this node.
+ */
+bool
+once_shards_node_may_have(void)
+{
+	int32		here = local_group();
+	OnceCitusScan scan;
+	bool		isnull;
+	bool		may_have = false;
+
+	if (!once_citus_begin(&scan, "pg_dist_node", NULL, NULL, InvalidOid, (Datum) 0))
+		return false;
+	while (!may_have && once_citus_next(&scan))
+	{
+		may_have = DatumGetInt32(once_citus_value(&scan, "groupid", INT4OID, &isnull)) == here &&
+			DatumGetBool(once_citus_value(&scan, "shouldhaveshards", BOOLOID, &isnull));
+	}
+	once_citus_end(&scan);
+	return may_have;
+}
 
 /*
  * once_shards_enter keeps a shard where it is until the transaction ends, or until
@@ -66,17 +172,16 @@ once_shards_enter(Oid parent, int64 shard, bool wait, LOCKTAG *tag)
 		LOCKTAG		now;
 
 		AcceptInvalidationMessages();
-		if (!read_tag(parent, shard, tag))
+		if (!make_tag(parent, shard, tag, &place))
 			return ONCE_SHARD_ELSEWHERE;
 		if (LockAcquire(tag, ShareLock, false, !wait) == LOCKACQUIRE_NOT_AVAIL)
 			return ONCE_SHARD_BUSY;
 		AcceptInvalidationMessages();
-		if (read_tag(parent, shard, &now) && memcmp(&now, tag, sizeof(LOCKTAG)) == 0)
+		if (make_tag(parent, shard, &now, &place) && memcmp(&now, tag, sizeof(LOCKTAG)) == 0)
 			break;
 		once_shards_leave(tag);
 		CHECK_FOR_INTERRUPTS();
 	}
-	place = read_place(shard);
 	if (place != ONCE_SHARD_HERE)
 		once_shards_leave(tag);
 	return place;
@@ -133,35 +238,25 @@ once_shards_refuse_sending(Relation shard)
 }
 
 /*
- * read_tag finds out which lock keeps a shard where it is.  False: there is no such
- * shard any more.
+ * make_tag makes the tag of the lock that keeps a shard where it is, and tells where that
+ * is.  False: there is no such shard any more.
  */
 static bool
-read_tag(Oid parent, int64 shard, LOCKTAG *tag)
+make_tag(Oid parent, int64 shard, LOCKTAG *tag, OnceShardPlace *place)
 {
-	OnceCitusScan scan;
-	uint32		colocation = 0;
-	uint32		order;
-	bool		found;
-	bool		isnull;
+	ShardsEntry *entry = read_shards(parent);
+	int			order = 0;
 
-	if (!once_citus_begin(&scan, "pg_dist_partition", NULL, "logicalrelid", REGCLASSOID,
-						  ObjectIdGetDatum(parent)))
+	while (order < entry->n && entry->shards[order].number != shard)
+		order++;
+	if (order == entry->n)
 		return false;
-	found = once_citus_next(&scan);
-	if (found)
-		colocation = DatumGetInt32(once_citus_value(&scan, "colocationid", INT4OID, &isnull));
-	once_citus_end(&scan);
-	if (!found)
-		return false;
-	order = read_order(parent, shard, &found);
-	if (!found)
-		return false;
+	*place = entry->shards[order].place;
 
 	if (once_remote_shard_catalog == ONCE_SHARDS_FAKE)
-		SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, order, colocation, FAKE_LOCK);
-	else if (colocation != 0)
-		SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, order, colocation, CITUS_LOCK_COLOCATED);
+		SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, order, entry->colocation, FAKE_LOCK);
+	else if (entry->colocation != 0)
+		SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, order, entry->colocation, CITUS_LOCK_COLOCATED);
 	else
 		SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, (uint32) (shard >> 32), (uint32) shard,
 							 CITUS_LOCK_SHARD);
@@ -169,74 +264,165 @@ read_tag(Oid parent, int64 shard, LOCKTAG *tag)
 }
 
 /*
- * read_order returns the number of a shard in the order of hash values.
+ * read_shards returns what is known of a distributed table.  It is valid until the next
+ * call, or until invalidations are accepted.  A table that is not distributed has no
+ * shards.
  */
-static int
-read_order(Oid parent, int64 shard, bool *found)
+static ShardsEntry *
+read_shards(Oid parent)
+{
+	ShardsEntry *entry;
+	bool		found;
+
+	if (entries == NULL)
+	{
+		HASHCTL		ctl;
+
+		ctl.keysize = sizeof(Oid);
+		ctl.entrysize = sizeof(ShardsEntry);
+		ctl.hcxt = TopMemoryContext;
+		entries = hash_create("pg_once shards", 16, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	}
+	entry = hash_search(entries, &parent, HASH_ENTER, &found);
+	if (!found)
+	{
+		entry->valid = false;
+		entry->n = 0;
+		entry->context = NULL;
+	}
+	if (entry->valid)
+		return entry;
+
+	/*
+	 * The reading may be told of changes, which clear the flag.  Then it is
+	 * repeated by the next call.  So is a reading that fails.
+	 */
+	entry->valid = true;
+	PG_TRY();
+	{
+		fill(entry);
+	}
+	PG_CATCH();
+	{
+		entry->valid = false;
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	return entry;
+}
+
+/*
+ * fill reads the catalogs.
+ */
+static void
+fill(ShardsEntry *entry)
 {
 	OnceCitusScan scan;
 	bool		isnull;
-	int32		lowest = 0;
-	int			order = 0;
 
-	*found = false;
-	if (!once_citus_begin(&scan, "pg_dist_shard", "pg_dist_shard_shardid_index", "shardid",
-						  INT8OID, Int64GetDatum(shard)))
-		return 0;
-	*found = once_citus_next(&scan);
-	if (*found)
-		lowest = lowest_hash(&scan);
-	once_citus_end(&scan);
-	if (!*found)
-		return 0;
+	entry->n = 0;
+	entry->distributed = false;
+	if (entry->context == NULL)
+		entry->context = AllocSetContextCreate(TopMemoryContext, "pg_once shards of a table",
+											   ALLOCSET_SMALL_SIZES);
+	MemoryContextReset(entry->context);
 
-	if (!once_citus_begin(&scan, "pg_dist_shard", "pg_dist_shard_logical_relid_index",
-						  "logicalrelid", REGCLASSOID, ObjectIdGetDatum(parent)))
-		return 0;
-	while (once_citus_next(&scan))
+	if (!once_citus_begin(&scan, "pg_dist_partition", NULL, "logicalrelid", REGCLASSOID,
+						  ObjectIdGetDatum(entry->parent)))
+		return;
+	if (once_citus_next(&scan))
 	{
-		if (lowest_hash(&scan) < lowest &&
-			DatumGetInt64(once_citus_value(&scan, "shardid", INT8OID, &isnull)) != shard)
-			order++;
+		entry->distributed = true;
+		entry->method = DatumGetChar(once_citus_value(&scan, "partmethod", CHAROID, &isnull));
+		entry->colocation = DatumGetInt32(once_citus_value(&scan, "colocationid", INT4OID, &isnull));
 	}
 	once_citus_end(&scan);
-	return order;
+	if (!entry->distributed)
+		return;
+	if (entry->method != CITUS_BY_HASH && entry->method != CITUS_BY_NOTHING)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot use table \"%s\"", get_rel_name(entry->parent)),
+				 errdetail("Citus has not distributed it by hash values."),
+				 errhint("Use once.distribute_queue to distribute a queue.")));
+	fill_list(entry);
 }
 
 /*
- * lowest_hash returns the lowest hash value that belongs to a shard.  It is null if all
- * rows are in one shard.
+ * fill_list reads the list of shards, and where they are.
  */
-static int32
-lowest_hash(const OnceCitusScan *scan)
-{
-	bool		isnull;
-	Datum		value = once_citus_value(scan, "shardminvalue", TEXTOID, &isnull);
-
-	return isnull ? 0 : pg_strtoint32(TextDatumGetCString(value));
-}
-
-/*
- * read_place tells on which nodes a shard is.
- */
-static OnceShardPlace
-read_place(int64 shard)
+static void
+fill_list(ShardsEntry *entry)
 {
 	OnceCitusScan scan;
 	bool		isnull;
-	int32		here = -1;
+	int			room = 0;
+	int32		here = local_group();
+	int			i;
+
+	if (!once_citus_begin(&scan, "pg_dist_shard", "pg_dist_shard_logical_relid_index",
+						  "logicalrelid", REGCLASSOID, ObjectIdGetDatum(entry->parent)))
+		return;
+	while (once_citus_next(&scan))
+	{
+		OnceShard  *shard;
+
+		if (room == 0)
+			entry->shards = MemoryContextAlloc(entry->context, sizeof(OnceShard) * (room = 32));
+		else if (entry->n == room)
+			entry->shards = repalloc(entry->shards, sizeof(OnceShard) * (room *= 2));
+		shard = &entry->shards[entry->n++];
+		shard->number = DatumGetInt64(once_citus_value(&scan, "shardid", INT8OID, &isnull));
+		shard->lowest = hash_bound(&scan, "shardminvalue", PG_INT32_MIN);
+		shard->highest = hash_bound(&scan, "shardmaxvalue", PG_INT32_MAX);
+	}
+	once_citus_end(&scan);
+
+	qsort(entry->shards, entry->n, sizeof(OnceShard), compare_shards);
+	for (i = 0; i < entry->n; i++)
+		find_here(entry, &entry->shards[i], here);
+}
+
+static int
+compare_shards(const void *a, const void *b)
+{
+	const OnceShard *left = a;
+	const OnceShard *right = b;
+
+	if (left->lowest != right->lowest)
+		return left->lowest < right->lowest ? -1 : 1;
+	return left->number < right->number ? -1 : left->number > right->number;
+}
+
+/*
+ * hash_bound returns the lowest or the highest hash value that belongs to a shard.  It is
+ * null if all rows are in one shard.
+ */
+static int32
+hash_bound(const OnceCitusScan *scan, const char *column, int32 otherwise)
+{
+	bool		isnull;
+	Datum		value = once_citus_value(scan, column, TEXTOID, &isnull);
+
+	return isnull ? otherwise : pg_strtoint32(TextDatumGetCString(value));
+}
+
+/*
+ * find_here finds out on which nodes a shard is, and its table if it is on this one.
+ */
+static void
+find_here(ShardsEntry *entry, OnceShard *shard, int32 here)
+{
+	OnceCitusScan scan;
+	bool		isnull;
 	bool		is_here = false;
 	int			n = 0;
 
-	if (once_citus_begin(&scan, "pg_dist_local_group", NULL, NULL, InvalidOid, (Datum) 0))
-	{
-		if (once_citus_next(&scan))
-			here = DatumGetInt32(once_citus_value(&scan, "groupid", INT4OID, &isnull));
-		once_citus_end(&scan);
-	}
+	shard->place = ONCE_SHARD_ELSEWHERE;
+	shard->relid = InvalidOid;
 	if (!once_citus_begin(&scan, "pg_dist_placement", "pg_dist_placement_shardid_index",
-						  "shardid", INT8OID, Int64GetDatum(shard)))
-		return ONCE_SHARD_ELSEWHERE;
+						  "shardid", INT8OID, Int64GetDatum(shard->number)))
+		return;
 	while (once_citus_next(&scan))
 	{
 		if (DatumGetInt32(once_citus_value(&scan, "shardstate", INT4OID, &isnull)) != CITUS_SHARD_ACTIVE)
@@ -247,6 +433,26 @@ read_place(int64 shard)
 	}
 	once_citus_end(&scan);
 	if (!is_here)
-		return ONCE_SHARD_ELSEWHERE;
-	return n == 1 ? ONCE_SHARD_HERE : ONCE_SHARD_COPIED;
+		return;
+	shard->place = n == 1 ? ONCE_SHARD_HERE : ONCE_SHARD_COPIED;
+	shard->relid = once_citus_shard_table(entry->parent, shard->number);
+}
+
+/*
+ * local_group returns the number by which Citus knows this node, or -1.
+ */
+static int32
+local_group(void)
+{
+	OnceCitusScan scan;
+	bool		isnull;
+	int32		here = -1;
+
+	if (once_citus_begin(&scan, "pg_dist_local_group", NULL, NULL, InvalidOid, (Datum) 0))
+	{
+		if (once_citus_next(&scan))
+			here = DatumGetInt32(once_citus_value(&scan, "groupid", INT4OID, &isnull));
+		once_citus_end(&scan);
+	}
+	return here;
 }

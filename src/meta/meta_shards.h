@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * meta_shards.h
- *	  Where a shard is, and keeping it there.
+ *	  Where the shards of a table are, and keeping them there.
  *
  *-------------------------------------------------------------------------
  */
@@ -16,9 +16,22 @@ typedef enum OnceShardPlace
 	ONCE_SHARD_HERE,			/* on this node alone */
 	ONCE_SHARD_BUSY,			/* Citus is moving or splitting it */
 	ONCE_SHARD_ELSEWHERE,		/* on another node, or replaced by others */
-	ONCE_SHARD_COPIED			/* on several nodes */
+	ONCE_SHARD_COPIED			/* on several nodes, this one among them */
 } OnceShardPlace;
 
+/* A shard of a distributed table */
+typedef struct OnceShard
+{
+	int64		number;			/* which Citus has given it */
+	int32		lowest;			/* the hash values of its rows; all if the */
+	int32		highest;		/* table has a single shard */
+	OnceShardPlace place;
+	Oid			relid;			/* its table, if it is here */
+} OnceShard;
+
+extern void once_shards_forget(Oid parent);
+extern OnceShard *once_shards_here(Oid parent, int *n);
+extern bool once_shards_node_may_have(void);
 extern OnceShardPlace once_shards_enter(Oid parent, int64 shard, bool wait, LOCKTAG *tag);
 extern void once_shards_leave(const LOCKTAG *tag);
 extern void once_shards_require_here(Relation shard, OnceShardPlace place);

@@ -19,14 +19,13 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "funcapi.h"
-#include "meta/meta_cache.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "once_args.h"
 #include "once_debug.h"
 #include "queue/queue_args.h"
-#include "queue/queue_claim.h"
 #include "queue/queue_open.h"
+#include "queue/queue_parts.h"
 #include "queue/queue_wait.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -43,9 +42,8 @@ typedef struct Await
 {
 	int			n;
 	char	  **names;
-	Oid		   *relids;			/* as of the last look */
-	TimestampTz *times;			/* when a message becomes ready in each, as
-								 * far as that is known, or DT_NOEND */
+	OnceOutlook outlook;		/* of the last look */
+	Oid			found;			/* the table in which it has found something */
 	MemoryContext look_mcxt;
 } Await;
 
@@ -57,7 +55,7 @@ static void refuse_twice(const Await *call, int n);
 static int64 arg_timeout(FunctionCallInfo fcinfo, int argno);
 static int	wait_for_any(Await *call, int64 timeout);
 static int	look_for_any(Await *call);
-static bool look_at(Await *call, int i);
+static bool look_at(Await *call, const char *name);
 static Datum make_result(FunctionCallInfo fcinfo, const char *ready);
 
 /*
@@ -73,6 +71,8 @@ once_wait(PG_FUNCTION_ARGS)
 	arg_queues(fcinfo, 0, &call);
 	timeout = arg_timeout(fcinfo, 1);
 	refuse_atomic(fcinfo);
+
+	once_parts_outlook_init(&call.outlook, CurrentMemoryContext);
 
 	/* SPI is needed to end transactions, and for nothing else */
 	call.look_mcxt = AllocSetContextCreate(CurrentMemoryContext, "once.wait",
@@ -119,8 +119,6 @@ arg_queues(FunctionCallInfo fcinfo, int argno, Await *call)
 				 errdetail("The array given has %d.", call->n)));
 
 	call->names = palloc(sizeof(char *) * call->n);
-	call->relids = palloc0(sizeof(Oid) * call->n);
-	call->times = palloc(sizeof(TimestampTz) * call->n);
 	for (i = 0; i < call->n; i++)
 	{
 		if (isnull[i])
@@ -190,18 +188,18 @@ wait_for_any(Await *call, int64 timeout)
 		found = look_for_any(call);
 		if (found >= 0)
 		{
-			once_wait_end_owing(&wait, found);
+			once_wait_end_owing(&wait, call->found);
 			return found;
 		}
 		if (once_wait_is_up(&wait))
 		{
-			once_wait_end(&wait, -1);
+			once_wait_end(&wait, InvalidOid);
 			return -1;
 		}
 
 		/* This releases the snapshot of the look, and its locks */
 		SPI_commit();
-		once_wait_pause(&wait, call->relids, call->times, call->n);
+		once_wait_pause(&wait, call->outlook.relids, call->outlook.times, call->outlook.n);
 	}
 }
 
@@ -216,9 +214,10 @@ look_for_any(Await *call)
 	int			found = -1;
 	int			i;
 
+	call->outlook.n = 0;
 	for (i = 0; i < call->n && found < 0; i++)
 	{
-		if (look_at(call, i))
+		if (look_at(call, call->names[i]))
 			found = i;
 	}
 	MemoryContextSwitchTo(caller);
@@ -231,23 +230,16 @@ look_for_any(Await *call)
  * paused has nothing.
  */
 static bool
-look_at(Await *call, int i)
+look_at(Await *call, const char *name)
 {
 	OnceQueue	queue;
-	bool		found = false;
 
-	once_queue_open(&queue, call->names[i], ONCE_TO_CONSUME, VERB);
-	call->relids[i] = RelationGetRelid(queue.heap);
-	call->times[i] = DT_NOEND;
-	if (!queue.meta.consume_paused)
-	{
-		once_queue_check_columns(&queue);
-		PushActiveSnapshot(GetLatestSnapshot());
-		found = once_claim_look(&queue, GetActiveSnapshot(), &call->times[i]);
-		PopActiveSnapshot();
-	}
+	once_queue_open_whole(&queue, name, ONCE_TO_CONSUME, VERB);
+	PushActiveSnapshot(GetLatestSnapshot());
+	call->found = once_parts_look(&queue, GetActiveSnapshot(), &call->outlook);
+	PopActiveSnapshot();
 	once_queue_leave(&queue);
-	return found;
+	return OidIsValid(call->found);
 }
 
 /*

@@ -55,16 +55,14 @@
 
 static void check_transaction(OnceAccess access, const char *verb);
 static LOCKMODE access_lockmode(OnceAccess access);
-static bool wants_index(OnceAccess access);
 static void check_rights_callback(const RangeVar *relation, Oid relid,
 								  Oid old_relid, void *arg);
-static bool check_rights(Oid relid, OnceAccess access);
-static void check_acl(Oid relid, const char *relname, OnceAccess access);
 static void setup(OnceQueue *queue, Relation heap, LOCKMODE lockmode);
 static void open_index(OnceQueue *queue);
 static bool takes_column(const OnceQueue *queue, OnceColumn column);
 static void require_local(const OnceQueue *queue, bool consume);
 static OnceShardPlace enter_shard(OnceQueue *queue, bool wait);
+static void check_deletes(const OnceQueue *queue, OnceAccess access);
 static void require_index(const OnceQueue *queue);
 static char *index_name(Oid indexoid);
 static void open_queue(OnceQueue *queue, const char *name, OnceAccess access,
@@ -80,15 +78,78 @@ void
 once_queue_open(OnceQueue *queue, const char *name, OnceAccess access,
 				const char *verb)
 {
+	once_queue_open_whole(queue, name, access, verb);
+	if (once_rights_wants_index(access))
+		require_local(queue, access != ONCE_TO_OBSERVE && access != ONCE_TO_VERIFY);
+}
+
+/*
+ * once_queue_open_whole is the same for verbs that go through all parts of a
+ * queue (queue_parts.c).  If the queue is distributed, its messages are in its
+ * parts, and the table itself has none.
+ */
+void
+once_queue_open_whole(OnceQueue *queue, const char *name, OnceAccess access,
+					  const char *verb)
+{
 	open_queue(queue, name, access, verb);
+	if (queue->meta.distributed)
+		return;
 	once_shards_require_here(queue->heap, enter_shard(queue, true));
+	check_deletes(queue, access);
+}
+
+/*
+ * once_queue_open_part opens a shard of a distributed queue that the caller has
+ * opened.  False: it has left this node; or, if wait is false, something would
+ * have to be waited for.  Raises an error as once_queue_open does.
+ */
+bool
+once_queue_open_part(OnceQueue *part, Oid relid, OnceAccess access, bool wait)
+{
+	LOCKMODE	lockmode = access_lockmode(access);
+	Relation	heap;
+	OnceShardPlace place;
+
+	if (!once_rights_check(relid, access))
+		return false;
+	if (wait)
+		LockRelationOid(relid, lockmode);
+	else if (!ConditionalLockRelationOid(relid, lockmode))
+		return false;
+	heap = try_relation_open(relid, NoLock);
+	if (heap == NULL)
+	{
+		UnlockRelationOid(relid, lockmode);
+		return false;
+	}
+	setup(part, heap, lockmode);
+	place = enter_shard(part, wait);
+	if (place == ONCE_SHARD_BUSY || place == ONCE_SHARD_ELSEWHERE)
+	{
+		once_queue_leave(part);
+		return false;
+	}
+	once_shards_require_here(heap, place);
+	require_index(part);
+	check_deletes(part, access);
+	return true;
+}
+
+/*
+ * check_deletes raises an error if a publication forbids the deletions of a
+ * verb.
+ */
+static void
+check_deletes(const OnceQueue *queue, OnceAccess access)
+{
 	if (access == ONCE_TO_CONSUME || access == ONCE_TO_PURGE)
 		CheckCmdReplicaIdentity(queue->heap, CMD_DELETE);
 }
 
 /*
- * open_queue is once_queue_open without the check whether a publication
- * forbids deletions.
+ * open_queue does the first part of it: whatever has to do neither with shards
+ * nor with publications.
  */
 static void
 open_queue(OnceQueue *queue, const char *name, OnceAccess access, const char *verb)
@@ -111,11 +172,8 @@ open_queue(OnceQueue *queue, const char *name, OnceAccess access, const char *ve
 	setup(queue, relation_open(relid, NoLock), lockmode);
 	if (access != ONCE_TO_ADOPT)
 		once_queue_check_identity(queue);
-	if (wants_index(access))
-	{
-		require_local(queue, access != ONCE_TO_OBSERVE && access != ONCE_TO_VERIFY);
+	if (once_rights_wants_index(access) && !queue->meta.distributed)
 		require_index(queue);
-	}
 }
 
 /*
@@ -135,7 +193,7 @@ once_queue_try_open(OnceQueue *queue, const char *name, OnceAccess access,
 
 	snprintf(relname, sizeof(relname), "%s%s", ONCE_QUEUE_PREFIX, name);
 	relid = get_relname_relid(relname, schema);
-	if (!OidIsValid(relid) || !check_rights(relid, access) ||
+	if (!OidIsValid(relid) || !once_rights_check(relid, access) ||
 		!once_index_try_lock_table(relid, lockmode))
 		return false;
 	if (get_relname_relid(relname, schema) == relid && !once_citus_distributes(relid))
@@ -162,11 +220,11 @@ once_queue_open_to_count(OnceQueue *queue, Oid relid)
 	Relation	heap;
 	OnceMeta	meta;
 
-	if (!check_rights(relid, ONCE_TO_COUNT))
+	if (!once_rights_check(relid, ONCE_TO_COUNT))
 		return ONCE_OPENED_NOT;
 	if (!ConditionalLockRelationOid(relid, AccessShareLock))
 		return ONCE_OPENED_BUSY;
-	if (!check_rights(relid, ONCE_TO_COUNT) ||
+	if (!once_rights_check(relid, ONCE_TO_COUNT) ||
 		(heap = try_relation_open(relid, NoLock)) == NULL)
 	{
 		UnlockRelationOid(relid, AccessShareLock);
@@ -186,34 +244,6 @@ once_queue_open_to_count(OnceQueue *queue, Oid relid)
 	require_local(queue, false);
 	require_index(queue);
 	return ONCE_OPENED;
-}
-
-/*
- * once_queue_may_count tells whether the caller may see the statistics of a
- * table: as a member of pg_monitor, or by SELECT if row security does not
- * apply.  False if there is no such table.
- */
-bool
-once_queue_may_count(Oid relid)
-{
-	Oid			user = GetUserId();
-
-	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
-		return false;
-	return has_privs_of_role(user, ROLE_PG_READ_ALL_STATS) ||
-		(pg_class_aclcheck(relid, user, ACL_SELECT) == ACLCHECK_OK &&
-		 check_enable_rls(relid, InvalidOid, true) != RLS_ENABLED);
-}
-
-/*
- * once_queue_is_owner tells whether the caller owns a table, which need not
- * exist.
- */
-bool
-once_queue_is_owner(Oid relid)
-{
-	return SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)) &&
-		once_is_table_owner(relid, GetUserId());
 }
 
 /*
@@ -252,11 +282,11 @@ once_queue_open_receipt(OnceQueue *queue, Oid relid, const char *verb)
 	 * again.
 	 */
 	inval_count = SharedInvalidMessageCounter;
-	if (!check_rights(relid, ONCE_TO_CONSUME))
+	if (!once_rights_check(relid, ONCE_TO_CONSUME))
 		raise_not_found(NULL);
 	LockRelationOid(relid, RowExclusiveLock);
 	if (inval_count != SharedInvalidMessageCounter &&
-		!check_rights(relid, ONCE_TO_CONSUME))
+		!once_rights_check(relid, ONCE_TO_CONSUME))
 		raise_not_found(NULL);
 
 	setup(queue, relation_open(relid, NoLock), RowExclusiveLock);
@@ -337,13 +367,13 @@ once_queue_leave(OnceQueue *queue)
 }
 
 /*
- * once_queue_name returns the name of a queue.  It is valid while the queue is
- * open.
+ * once_queue_name returns the name of a queue; of a shard, that of the queue
+ * that it is a part of.  It is valid while the queue is open.
  */
 const char *
 once_queue_name(const OnceQueue *queue)
 {
-	return RelationGetRelationName(queue->heap) + strlen(ONCE_QUEUE_PREFIX);
+	return NameStr(queue->name);
 }
 
 /*
@@ -496,29 +526,6 @@ access_lockmode(OnceAccess access)
 }
 
 /*
- * wants_index tells whether a verb has to find messages.  Then the table must
- * hold the messages itself and must have a queue index.
- */
-static bool
-wants_index(OnceAccess access)
-{
-	switch (access)
-	{
-		case ONCE_TO_SEND:
-		case ONCE_TO_RESET:
-		case ONCE_TO_GRANT_PRODUCE:
-		case ONCE_TO_GRANT_CONSUME:
-		case ONCE_TO_GRANT_OBSERVE:
-		case ONCE_TO_ALTER:
-		case ONCE_TO_ADOPT:
-		case ONCE_TO_DROP:
-			return false;
-		default:
-			return true;
-	}
-}
-
-/*
  * RangeVarGetRelidExtended calls check_rights_callback before it locks the
  * table, and again if the name has come to mean another table meanwhile.
  */
@@ -528,166 +535,8 @@ check_rights_callback(const RangeVar *relation, Oid relid, Oid old_relid,
 {
 	OnceAccess *access = arg;
 
-	if (OidIsValid(relid) && !check_rights(relid, *access))
+	if (OidIsValid(relid) && !once_rights_check(relid, *access))
 		raise_not_found(relation->relname + strlen(ONCE_QUEUE_PREFIX));
-}
-
-/*
- * check_rights checks a table without locking it.  False: there is no such
- * table, or it cannot be that of a queue.  It raises an error if it can, but
- * the caller lacks the rights, or the table is unsuitable for what the verb
- * does.
- */
-static bool
-check_rights(Oid relid, OnceAccess access)
-{
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
-	Form_pg_class form;
-	NameData	relname;
-	char		relkind;
-	Oid			relam;
-	bool		ours;
-	bool		consume = access != ONCE_TO_OBSERVE && access != ONCE_TO_COUNT &&
-		access != ONCE_TO_VERIFY;
-
-	if (!HeapTupleIsValid(tuple))
-		return false;
-	form = (Form_pg_class) GETSTRUCT(tuple);
-	relname = form->relname;
-	relkind = form->relkind;
-	relam = form->relam;
-	ours = form->relnamespace == once_schema_oid(true) &&
-		strncmp(NameStr(relname), ONCE_QUEUE_PREFIX, strlen(ONCE_QUEUE_PREFIX)) == 0;
-	ReleaseSysCache(tuple);
-
-	if (!ours)
-		return false;
-	if (!once_schema_is_table(relkind))
-		return false;
-
-	check_acl(relid, NameStr(relname), access);
-
-	if (!wants_index(access))
-		return true;
-
-	if (relkind != RELKIND_RELATION)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 consume ?
-				 errmsg("cannot consume from queue \"%s\"",
-						NameStr(relname) + strlen(ONCE_QUEUE_PREFIX)) :
-				 errmsg("cannot inspect queue \"%s\"",
-						NameStr(relname) + strlen(ONCE_QUEUE_PREFIX)),
-				 relkind == RELKIND_PARTITIONED_TABLE ?
-				 errdetail("Table \"%s\" is partitioned.", NameStr(relname)) :
-				 errdetail("Table \"%s\" is a foreign table.", NameStr(relname)),
-				 relkind == RELKIND_PARTITIONED_TABLE ?
-				 errhint("Use its partitions, each a queue of its own name.") :
-				 errhint("Use the queue on the server where the table is.")));
-	if (relam != HEAP_TABLE_AM_OID)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("cannot use queue \"%s\"",
-						NameStr(relname) + strlen(ONCE_QUEUE_PREFIX)),
-				 errdetail("Table \"%s\" does not use the heap access method.", NameStr(relname)),
-				 errhint("Use ALTER TABLE ... SET ACCESS METHOD heap.")));
-	if (access != ONCE_TO_COUNT && check_enable_rls(relid, InvalidOid, true) == RLS_ENABLED)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 consume ?
-				 errmsg("cannot consume from queue \"%s\" under row security",
-						NameStr(relname) + strlen(ONCE_QUEUE_PREFIX)) :
-				 errmsg("cannot inspect queue \"%s\" under row security",
-						NameStr(relname) + strlen(ONCE_QUEUE_PREFIX)),
-				 errdetail("Messages are found through the index, which does not apply policies."),
-				 errhint("Use a queue for each group of consumers, or a role that row security does not apply to.")));
-	return true;
-}
-
-/*
- * check_acl raises an error that names the queue unless the caller has the
- * rights on its table.
- */
-static void
-check_acl(Oid relid, const char *relname, OnceAccess access)
-{
-	const char *wanted = NULL;
-	const char *grant = NULL;	/* what once.grant_queue calls it */
-	Oid			user = GetUserId();
-
-	switch (access)
-	{
-		case ONCE_TO_SEND:
-			grant = "\"produce\"";
-			if (pg_class_aclcheck(relid, user, ACL_INSERT) != ACLCHECK_OK)
-				wanted = "INSERT";
-			break;
-		case ONCE_TO_CONSUME:
-			grant = "\"consume\"";
-			if (pg_class_aclmask(relid, user, ACL_SELECT | ACL_DELETE,
-								 ACLMASK_ALL) != (ACL_SELECT | ACL_DELETE))
-				wanted = "SELECT and DELETE";
-			break;
-		case ONCE_TO_REDRIVE:
-			grant = "\"produce\" and \"consume\"";
-			if (pg_class_aclmask(relid, user, ACL_INSERT | ACL_SELECT | ACL_DELETE,
-								 ACLMASK_ALL) != (ACL_INSERT | ACL_SELECT | ACL_DELETE))
-				wanted = "INSERT, SELECT and DELETE";
-			break;
-		case ONCE_TO_OBSERVE:
-			grant = "\"observe\"";
-			if (pg_class_aclcheck(relid, user, ACL_SELECT) != ACLCHECK_OK)
-				wanted = "SELECT";
-			break;
-		case ONCE_TO_COUNT:
-			grant = "\"observe\"";
-			if (!once_queue_may_count(relid))
-				wanted = "SELECT";
-			break;
-		case ONCE_TO_VERIFY:
-
-			/* It keeps writers out, so it requires the same as LOCK TABLE. */
-			grant = "\"consume\"";
-			if (pg_class_aclcheck(relid, user, ACL_SELECT) != ACLCHECK_OK ||
-				pg_class_aclmask(relid, user, ACL_UPDATE | ACL_DELETE | ACL_TRUNCATE,
-								 ACLMASK_ANY) == 0)
-				wanted = "SELECT, and UPDATE, DELETE or TRUNCATE,";
-			break;
-		case ONCE_TO_GRANT_PRODUCE:
-			if (!once_role_may_grant(relid, ACL_INSERT))
-				wanted = "the grant option for INSERT";
-			break;
-		case ONCE_TO_GRANT_CONSUME:
-			if (!once_role_may_grant(relid, ACL_SELECT | ACL_DELETE))
-				wanted = "the grant option for SELECT and DELETE";
-			break;
-		case ONCE_TO_GRANT_OBSERVE:
-			if (!once_role_may_grant(relid, ACL_SELECT))
-				wanted = "the grant option for SELECT";
-			break;
-		case ONCE_TO_RESET:
-		case ONCE_TO_ALTER:
-		case ONCE_TO_ADOPT:
-		case ONCE_TO_PURGE:
-		case ONCE_TO_RELEASE:
-		case ONCE_TO_DROP:
-			if (!once_is_table_owner(relid, user))
-				ereport(ERROR,
-						(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-						 errmsg("must be owner of queue \"%s\"",
-								relname + strlen(ONCE_QUEUE_PREFIX))));
-			break;
-	}
-
-	if (wanted != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied for queue \"%s\"",
-						relname + strlen(ONCE_QUEUE_PREFIX)),
-				 errdetail("This requires %s on table %s.", wanted,
-						   quote_qualified_identifier(ONCE_SCHEMA, relname)),
-				 grant == NULL ? 0 :
-				 errhint("Its owner can call once.grant_queue for %s.", grant)));
 }
 
 /*
@@ -700,6 +549,8 @@ setup(OnceQueue *queue, Relation heap, LOCKMODE lockmode)
 {
 	queue->heap = heap;
 	queue->in_shard = queue->shard_left = false;
+	strlcpy(NameStr(queue->name), RelationGetRelationName(heap) + strlen(ONCE_QUEUE_PREFIX),
+			NAMEDATALEN);
 
 	/* The server would refuse to plan a query on it. */
 	if (heap->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT && RecoveryInProgress())
@@ -709,6 +560,8 @@ setup(OnceQueue *queue, Relation heap, LOCKMODE lockmode)
 				 errdetail("It is unlogged, and has no messages on a standby.")));
 	queue->lockmode = lockmode;
 	once_meta_get(heap, &queue->meta);
+	if (OidIsValid(queue->meta.shard_of))
+		*strrchr(NameStr(queue->name), '_') = '\0';
 	if (lockmode == RowExclusiveLock && !queue->meta.distributed)
 	{
 		if (OidIsValid(queue->meta.shard_of))
@@ -810,7 +663,7 @@ require_local(const OnceQueue *queue, bool consume)
 			 errmsg("cannot inspect queue \"%s\"", once_queue_name(queue)),
 			 errdetail("Table \"%s\" is distributed by Citus, and its messages are in its shards.",
 					   RelationGetRelationName(queue->heap)),
-			 errhint("Use the shards, each a queue of its own name such as \"%s_102008\", on the nodes where they are.  The view citus_shards lists them.",
+			 errhint("Use the shards, each a queue of its own name such as \"%s_102008\", on the nodes where they are.  The function once.shards lists them.",
 					 once_queue_name(queue))));
 }
 

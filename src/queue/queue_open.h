@@ -13,34 +13,9 @@
 #define QUEUE_OPEN_H
 
 #include "meta/meta_cache.h"
+#include "queue/queue_rights.h"
 #include "storage/lock.h"
 #include "utils/relcache.h"
-
-/*
- * What a verb is about to do, which decides what rights and what lock it needs
- */
-typedef enum OnceAccess
-{
-	ONCE_TO_SEND,				/* INSERT; RowExclusiveLock */
-	ONCE_TO_CONSUME,			/* SELECT and DELETE; RowExclusiveLock */
-	ONCE_TO_REDRIVE,			/* INSERT, SELECT and DELETE; RowExclusiveLock */
-	ONCE_TO_OBSERVE,			/* SELECT; AccessShareLock */
-	ONCE_TO_COUNT,				/* SELECT, or membership in pg_monitor;
-								 * AccessShareLock */
-	ONCE_TO_RESET,				/* ownership; AccessShareLock */
-	ONCE_TO_VERIFY,				/* SELECT, and UPDATE, DELETE or TRUNCATE;
-								 * ShareLock */
-	ONCE_TO_GRANT_PRODUCE,		/* INSERT WITH GRANT OPTION; AccessShareLock */
-	ONCE_TO_GRANT_CONSUME,		/* SELECT and DELETE WITH GRANT OPTION;
-								 * AccessShareLock */
-	ONCE_TO_GRANT_OBSERVE,		/* SELECT WITH GRANT OPTION; AccessShareLock */
-	ONCE_TO_ALTER,				/* ownership; AccessShareLock */
-	ONCE_TO_ADOPT,				/* the same, even if the table was made under
-								 * another name */
-	ONCE_TO_PURGE,				/* ownership; RowExclusiveLock */
-	ONCE_TO_RELEASE,			/* the same, but nothing is deleted */
-	ONCE_TO_DROP				/* ownership; AccessExclusiveLock */
-} OnceAccess;
 
 /* An open queue.  Locks stay until the end of the transaction. */
 typedef struct OnceQueue
@@ -48,6 +23,7 @@ typedef struct OnceQueue
 	Relation	heap;
 	Relation	index;			/* the one that claims go through, or NULL */
 	OnceMeta	meta;
+	NameData	name;			/* see once_queue_name() */
 	LOCKMODE	lockmode;
 	bool		in_shard;		/* the table is a shard, which shard_lock
 								 * keeps on this node */
@@ -66,11 +42,12 @@ typedef enum OnceOpened
 
 extern void once_queue_open(OnceQueue *queue, const char *name,
 							OnceAccess access, const char *verb);
+extern void once_queue_open_whole(OnceQueue *queue, const char *name,
+								  OnceAccess access, const char *verb);
+extern bool once_queue_open_part(OnceQueue *part, Oid relid, OnceAccess access, bool wait);
 extern bool once_queue_try_open(OnceQueue *queue, const char *name,
 								OnceAccess access, const char *verb);
 extern OnceOpened once_queue_open_to_count(OnceQueue *queue, Oid relid);
-extern bool once_queue_may_count(Oid relid);
-extern bool once_queue_is_owner(Oid relid);
 extern bool once_queue_forbids_deletes(Relation heap);
 extern void once_queue_open_receipt(OnceQueue *queue, Oid relid, const char *verb);
 extern bool once_queue_reopen(OnceQueue *queue, Oid relid);

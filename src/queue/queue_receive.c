@@ -30,6 +30,7 @@
 #include "queue/queue_dead.h"
 #include "queue/queue_hold.h"
 #include "queue/queue_open.h"
+#include "queue/queue_parts.h"
 #include "queue/queue_receipt.h"
 #include "queue/queue_row.h"
 #include "queue/queue_unacked.h"
@@ -68,13 +69,29 @@ typedef struct HandOut
 	const char *verb;
 	int64		lease;			/* microseconds */
 	int			max;
+	bool		waits;			/* may it look again? */
 	OnceQueue	queue;
-	uint64		epoch;			/* once_meta_epoch() before the claims */
-	int			given;			/* how many messages were handed out */
 	ReturnSetInfo *rsinfo;
+
+	/* Of one look */
+	Snapshot	snapshot;
+	OnceParts	parts;
+	OnceOutlook outlook;
+	int			given;			/* how many messages were handed out */
+	Oid			taken;			/* a table that they come from */
+	bool		done;			/* there were messages, or dead ones were
+								 * moved or became stuck */
+} HandOut;
+
+/* The same of one part of the queue */
+typedef struct HandOutPart
+{
+	HandOut    *call;
+	OnceQueue  *queue;
+	uint64		epoch;			/* once_meta_epoch() before the claims */
 	Datum	   *row_values;		/* workspace: a deformed row of the table */
 	bool	   *row_isnull;
-} HandOut;
+} HandOutPart;
 
 PG_FUNCTION_INFO_V1(once_receive);
 PG_FUNCTION_INFO_V1(once_lease);
@@ -83,10 +100,12 @@ PG_FUNCTION_INFO_V1(once_pop);
 static Datum hand_out(FunctionCallInfo fcinfo, Contract contract, const char *verb);
 static void open_queue(HandOut *call);
 static void hand_out_waiting(HandOut *call, OnceWait *wait);
-static bool hand_out_once(HandOut *call, Snapshot snapshot, TimestampTz *earliest);
+static bool hand_out_once(HandOut *call, Snapshot snapshot);
+static void hand_out_parts(HandOut *call);
+static void hand_out_part(HandOut *call, OnceQueue *queue);
 static void claim_and_put(OnceHold *hold);
-static void count_deliveries(HandOut *call, const QamClaims *claims);
-static void put_message(HandOut *call, QamClaimed *claimed);
+static void count_deliveries(HandOutPart *part, const QamClaims *claims);
+static void put_message(HandOutPart *part, QamClaimed *claimed);
 
 /*
  * once.receive: hands out messages claimed until the end of the transaction.
@@ -128,7 +147,6 @@ hand_out(FunctionCallInfo fcinfo, Contract contract, const char *verb)
 	HandOut    *call = &state;
 	int64		limit;
 	OnceWait	wait;
-	TimestampTz earliest;
 
 	call->contract = contract;
 	call->verb = verb;
@@ -137,38 +155,30 @@ hand_out(FunctionCallInfo fcinfo, Contract contract, const char *verb)
 	limit = once_queue_arg_wait(fcinfo, argno);
 	once_wait_begin(&wait, limit);
 	wait.most = call->max;
+	call->waits = limit >= 0;
+	once_parts_outlook_init(&call->outlook, CurrentMemoryContext);
 
 	InitMaterializedSRF(fcinfo, 0);
 	call->rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 
 	call->name = name;
 	open_queue(call);
-	if (limit < 0)
-	{
-		/* A call that gets messages does not learn whether there are others */
-		if (!hand_out_once(call, GetActiveSnapshot(), &earliest))
-			once_queue_was_read(&call->queue);
-		once_wake_pay(RelationGetRelid(call->queue.heap), call->given > 0);
-	}
-	else
+	if (call->waits)
 		hand_out_waiting(call, &wait);
+	else
+		(void) hand_out_once(call, GetActiveSnapshot());
 	once_queue_close(&call->queue);
 	return (Datum) 0;
 }
 
 /*
- * open_queue opens the queue and allocates room to deform its rows.
+ * open_queue opens the queue.
  */
 static void
 open_queue(HandOut *call)
 {
-	int			natts;
-
-	once_queue_open(&call->queue, call->name, ONCE_TO_CONSUME, call->verb);
+	once_queue_open_whole(&call->queue, call->name, ONCE_TO_CONSUME, call->verb);
 	once_queue_check_consuming(&call->queue);
-	natts = RelationGetDescr(call->queue.heap)->natts;
-	call->row_values = palloc(sizeof(Datum) * natts);
-	call->row_isnull = palloc(sizeof(bool) * natts);
 }
 
 /*
@@ -186,34 +196,28 @@ open_queue(HandOut *call)
 static void
 hand_out_waiting(HandOut *call, OnceWait *wait)
 {
-	once_wait_expect(wait, RelationGetRelid(call->queue.heap));
+	if (!call->queue.meta.distributed)
+		once_wait_expect(wait, RelationGetRelid(call->queue.heap));
 	for (;;)
 	{
-		TimestampTz earliest;
-		Oid			relid = RelationGetRelid(call->queue.heap);
 		bool		done;
 
 		/* The order of these three matters */
 		once_wait_before_look(wait);
 		PushActiveSnapshot(GetLatestSnapshot());
 		once_wait_check(wait);
-		done = hand_out_once(call, GetActiveSnapshot(), &earliest);
+		done = hand_out_once(call, GetActiveSnapshot());
 		PopActiveSnapshot();
 		if (done || once_wait_is_up(wait))
 		{
-			once_wait_end(wait, call->given > 0 ? 0 : -1);
-			once_wake_pay(relid, call->given > 0);
+			once_wait_end(wait, call->taken);
 			return;
 		}
-
-		pfree(call->row_values);
-		pfree(call->row_isnull);
 		once_queue_leave(&call->queue);
 
 		/* What it owes to another queue must not wait as long */
-		once_wake_pay(relid, false);
 		once_wake_hand_on();
-		once_wait_pause(wait, &relid, &earliest, 1);
+		once_wait_pause(wait, call->outlook.relids, call->outlook.times, call->outlook.n);
 		open_queue(call);
 	}
 }
@@ -221,35 +225,88 @@ hand_out_waiting(HandOut *call, OnceWait *wait)
 /*
  * hand_out_once claims what is ready and puts it into the result.  Returns
  * whether it has done anything: there are messages, or dead ones were moved or
- * became stuck.  *earliest: when the next message that is known to wait for a
+ * became stuck.  call->outlook: when the next message that is known to wait for a
  * time becomes ready.
  */
 static bool
-hand_out_once(HandOut *call, Snapshot snapshot, TimestampTz *earliest)
+hand_out_once(HandOut *call, Snapshot snapshot)
 {
-	OnceHold	hold;
-
-	once_hold_begin(&hold, &call->queue, snapshot);
-	hold.arg = call;
-	if (call->contract == CONTRACT_LEASE)
-		hold.req.selection.delivery.kind = QAM_CLAIM_LEASE;
-	hold.req.selection.max = call->max;
-	hold.req.selection.delivery.lease = call->lease;
-	call->epoch = once_meta_epoch();
-	once_hold(&hold, claim_and_put);
-	*earliest = hold.req.earliest;
-	call->given = hold.req.claims.nclaimed;
-	return hold.req.claims.nclaimed > 0 || hold.dead_settled > 0;
+	call->snapshot = snapshot;
+	call->given = 0;
+	call->taken = InvalidOid;
+	call->done = false;
+	call->outlook.n = 0;
+	once_parts_begin(&call->parts, &call->queue, ONCE_TO_CONSUME);
+	once_parts_outlook(&call->outlook, &call->parts);
+	hand_out_parts(call);
+	once_parts_outlook_busy(&call->outlook, &call->parts);
+	once_parts_end(&call->parts);
+	return call->done;
 }
 
 /*
- * claim_and_put does the work of hand_out_once within once_hold.
+ * hand_out_parts goes on with the parts to which the call has not come yet, until there
+ * are enough messages.
+ */
+static void
+hand_out_parts(HandOut *call)
+{
+	OnceQueue	room;
+	OnceQueue  *queue;
+
+	check_stack_depth();
+	while (call->given < call->max &&
+		   (queue = once_parts_next(&call->parts, &room, false)) != NULL)
+		hand_out_part(call, queue);
+}
+
+/*
+ * hand_out_part claims what is ready in one part.  If there is something, it also goes
+ * on with the other parts, while it holds these claims: if that fails, the call has
+ * handed out nothing.
+ */
+static void
+hand_out_part(HandOut *call, OnceQueue *queue)
+{
+	HandOutPart part = {.call = call,.queue = queue,.epoch = once_meta_epoch()};
+	OnceHold	hold;
+	Oid			relid = RelationGetRelid(queue->heap);
+	bool		done;
+
+	if (queue != &call->queue)
+		once_queue_check_consuming(queue);
+	once_hold_begin(&hold, queue, call->snapshot);
+	hold.arg = &part;
+	if (call->contract == CONTRACT_LEASE)
+		hold.req.selection.delivery.kind = QAM_CLAIM_LEASE;
+	hold.req.selection.max = call->max - call->given;
+	hold.req.selection.delivery.lease = call->lease;
+	once_hold(&hold, claim_and_put);
+
+	done = hold.req.claims.nclaimed > 0 || hold.dead_settled > 0;
+	call->done |= done;
+	once_parts_outlook_time(&call->outlook, relid, hold.req.earliest);
+
+	/* A call that gets messages does not learn whether there are others */
+	if (!done && !call->waits)
+		once_queue_was_read(queue);
+	once_wake_pay(relid, hold.req.claims.nclaimed > 0);
+	if (done)
+		once_parts_close(&call->parts, queue);
+	else
+		once_parts_leave(&call->parts, queue);
+}
+
+/*
+ * claim_and_put does the work of hand_out_part within once_hold.
  */
 static void
 claim_and_put(OnceHold *hold)
 {
-	HandOut    *call = hold->arg;
+	HandOutPart *part = hold->arg;
+	HandOut    *call = part->call;
 	QamClaims  *claims = &hold->req.claims;
+	int			natts = RelationGetDescr(part->queue->heap)->natts;
 	int			i;
 
 	if (call->contract == CONTRACT_POP)
@@ -260,25 +317,31 @@ claim_and_put(OnceHold *hold)
 	else
 		once_claim_rows(hold, ONCE_MAX_DEAD);
 
-	if (claims->nclaimed > 0)
-		once_debug_point("before_hand_out");
+	if (claims->nclaimed == 0)
+		return;
+	once_debug_point("before_hand_out");
+	part->row_values = palloc(sizeof(Datum) * natts);
+	part->row_isnull = palloc(sizeof(bool) * natts);
 	for (i = 0; i < claims->nclaimed; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
 		hold->at = claims->claimed[i].nth;
-		put_message(call, &claims->claimed[i]);
+		put_message(part, &claims->claimed[i]);
 		hold->at = ONCE_AT_NONE;
 	}
-	count_deliveries(call, claims);
+	call->given += claims->nclaimed;
+	call->taken = RelationGetRelid(part->queue->heap);
+	hand_out_parts(call);
+	count_deliveries(part, claims);
 }
 
 /*
  * count_deliveries counts the messages that are handed out.
  */
 static void
-count_deliveries(HandOut *call, const QamClaims *claims)
+count_deliveries(HandOutPart *part, const QamClaims *claims)
 {
-	Oid			relid = RelationGetRelid(call->queue.heap);
+	Oid			relid = RelationGetRelid(part->queue->heap);
 	int			again = 0;
 	int			i;
 
@@ -286,7 +349,7 @@ count_deliveries(HandOut *call, const QamClaims *claims)
 		again += claims->claimed[i].attempt > 1;
 	once_stats_count(relid, ONCE_COUNT_RECEIVED, claims->nclaimed);
 	once_stats_count(relid, ONCE_COUNT_REDELIVERED, again);
-	if (call->contract == CONTRACT_LEASE && claims->nclaimed > 0)
+	if (part->call->contract == CONTRACT_LEASE)
 		once_stats_leased(relid, claims->nclaimed, claims->claimed[0].ready_at);
 }
 
@@ -295,21 +358,23 @@ count_deliveries(HandOut *call, const QamClaims *claims)
  * it is also registered as one that the transaction has to ack.
  */
 static void
-put_message(HandOut *call, QamClaimed *claimed)
+put_message(HandOutPart *part, QamClaimed *claimed)
 {
-	const AttrNumber *column = call->queue.meta.column;
+	HandOut    *call = part->call;
+	OnceQueue  *queue = part->queue;
+	const AttrNumber *column = queue->meta.column;
 	Datum		values[Natts_message];
 	bool		isnull[Natts_message] = {0};
 	TimestampTz enqueued_at = DT_NOBEGIN;
 	pg_uuid_t	uuid;
 
 #define COPY_COLUMN(anum, col) \
-	(values[(anum) - 1] = call->row_values[column[col] - 1], \
-	 isnull[(anum) - 1] = call->row_isnull[column[col] - 1])
+	(values[(anum) - 1] = part->row_values[column[col] - 1], \
+	 isnull[(anum) - 1] = part->row_isnull[column[col] - 1])
 
-	once_row_flatten(&call->queue, &claimed->tuple);
-	heap_deform_tuple(claimed->tuple, RelationGetDescr(call->queue.heap),
-					  call->row_values, call->row_isnull);
+	once_row_flatten(queue, &claimed->tuple);
+	heap_deform_tuple(claimed->tuple, RelationGetDescr(queue->heap),
+					  part->row_values, part->row_isnull);
 	COPY_COLUMN(Anum_message_id, ONCE_COL_ID);
 	COPY_COLUMN(Anum_message_enqueued_at, ONCE_COL_ENQUEUED_AT);
 	COPY_COLUMN(Anum_message_priority, ONCE_COL_PRIORITY);
@@ -324,25 +389,25 @@ put_message(HandOut *call, QamClaimed *claimed)
 	isnull[Anum_message_receipt - 1] = call->contract == CONTRACT_POP;
 	values[Anum_message_receipt - 1] = (Datum) 0;
 	if (call->contract == CONTRACT_POP)
-		once_stats_acked(RelationGetRelid(call->queue.heap), enqueued_at);
+		once_stats_acked(RelationGetRelid(queue->heap), enqueued_at);
 	else
 	{
 		OnceReceipt receipt;
 
-		receipt.relid = RelationGetRelid(call->queue.heap);
+		receipt.relid = RelationGetRelid(queue->heap);
 		receipt.ref = claimed->ref;
 		once_receipt_encode(&receipt, &uuid);
 		values[Anum_message_receipt - 1] = UUIDPGetDatum(&uuid);
 		if (call->contract == CONTRACT_RECEIVE)
 		{
-			bool		by_place = call->queue.meta.fast_delete && claimed->attempt == 1 &&
-				claimed->group == 0 && call->queue.meta.archive == 0;
+			bool		by_place = queue->meta.fast_delete && claimed->attempt == 1 &&
+				claimed->group == 0 && queue->meta.archive == 0;
 			OnceReceivedRow row;
 
-			row.epoch = call->epoch;
+			row.epoch = part->epoch;
 			row.user = GetUserId();
-			row.file = once_file_number(call->queue.heap);
-			row.index_file = once_file_number(call->queue.index);
+			row.file = once_file_number(queue->heap);
+			row.index_file = once_file_number(queue->index);
 			row.tid = claimed->tuple->t_self;
 			row.xmin = HeapTupleHeaderGetRawXmin(claimed->tuple->t_data);
 			row.enqueued_at = enqueued_at;

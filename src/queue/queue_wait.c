@@ -154,7 +154,7 @@ once_wait_pause(OnceWait *wait, const Oid *relids, const TimestampTz *times, int
 {
 	/* A queue may have been dropped and created anew */
 	if (wait->waiter != NULL && !once_wake_is_for(wait->waiter, relids, n))
-		once_wait_end(wait, -1);
+		once_wait_end(wait, InvalidOid);
 	if (wait->waiter == NULL && !wait->polls)
 	{
 		join_waiters(wait, relids, n);
@@ -173,21 +173,22 @@ once_wait_pause(OnceWait *wait, const Oid *relids, const TimestampTz *times, int
 }
 
 /*
- * join_waiters registers the call as a waiter.  If that is not possible, it polls.
+ * join_waiters registers the call as a waiter.  If that is not possible, it polls.  So
+ * it does if there are too many parts of queues to wait for.
  */
 static void
 join_waiters(OnceWait *wait, const Oid *relids, int n)
 {
-	wait->waiter = once_wake_join(relids, n);
+	wait->waiter = n > ONCE_WAKE_MAX_QUEUES ? NULL : once_wake_join(relids, n);
 	wait->polls = wait->waiter == NULL;
 }
 
 /*
- * once_wait_end ends a wait.  taken: the number of the queue from which
- * messages were taken, or -1.
+ * once_wait_end ends a wait.  taken: the queue from which messages were taken,
+ * or InvalidOid.
  */
 void
-once_wait_end(OnceWait *wait, int taken)
+once_wait_end(OnceWait *wait, Oid taken)
 {
 	OnceWaiter *waiter = end_wait(wait);
 
@@ -200,7 +201,7 @@ once_wait_end(OnceWait *wait, int taken)
  * left it there, for the session to take.
  */
 void
-once_wait_end_owing(OnceWait *wait, int found)
+once_wait_end_owing(OnceWait *wait, Oid found)
 {
 	OnceWaiter *waiter = end_wait(wait);
 

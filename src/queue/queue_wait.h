@@ -39,7 +39,7 @@ extern void once_wait_expect(OnceWait *wait, Oid relid);
 extern void once_wait_before_look(OnceWait *wait);
 extern void once_wait_check(const OnceWait *wait);
 extern void once_wait_pause(OnceWait *wait, const Oid *relids, const TimestampTz *times, int n);
-extern void once_wait_end(OnceWait *wait, int taken);
-extern void once_wait_end_owing(OnceWait *wait, int found);
+extern void once_wait_end(OnceWait *wait, Oid taken);
+extern void once_wait_end_owing(OnceWait *wait, Oid found);
 
 #endif							/* QUEUE_WAIT_H */

@@ -91,7 +91,7 @@ once_stat_consumers(PG_FUNCTION_ARGS)
 
 	InitMaterializedSRF(fcinfo, 0);
 	once_stats_hint();
-	if (!once_queue_may_count(c.relid))
+	if (!once_rights_may_count(c.relid))
 		return (Datum) 0;
 	c.holders = hash_create("once.consumers", 16, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	once_try(&try, 0, 1);
@@ -290,7 +290,7 @@ put_progress(void *arg, const OnceProgress *progress)
 	Datum		values[NPROGRESS_COLUMNS];
 	bool		isnull[NPROGRESS_COLUMNS] = {0};
 
-	if (!once_queue_may_count(progress->relid))
+	if (!once_rights_may_count(progress->relid))
 		return;
 	values[0] = ObjectIdGetDatum(progress->relid);
 	values[1] = Int32GetDatum(progress->pid);

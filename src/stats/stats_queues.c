@@ -92,7 +92,7 @@ once_stat_queue(PG_FUNCTION_ARGS)
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 
 	InitMaterializedSRF(fcinfo, 0);
-	if (!once_queue_may_count(row.relid))
+	if (!once_rights_may_count(row.relid))
 		return (Datum) 0;
 	memset(row.isnull, true, sizeof(row.isnull));
 	once_try(&try, 0, 1);

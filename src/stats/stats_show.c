@@ -78,7 +78,7 @@ once_reset_stats(PG_FUNCTION_ARGS)
 	relids = once_stats_table_list(&n);
 	for (i = 0; i < n; i++)
 	{
-		if (once_queue_is_owner(relids[i]))
+		if (once_rights_is_owner(relids[i]))
 			once_stats_table_reset(relids[i]);
 	}
 	PG_RETURN_VOID();
@@ -102,7 +102,7 @@ once_stat_latency(PG_FUNCTION_ARGS)
 
 	InitMaterializedSRF(fcinfo, 0);
 	once_stats_hint();
-	if (!once_queue_may_count(relid) || !once_stats_table_read(relid, &stats))
+	if (!once_rights_may_count(relid) || !once_stats_table_read(relid, &stats))
 		return (Datum) 0;
 	for (i = 0; i < ONCE_NBUCKETS; i++)
 		total += stats.buckets[i];
@@ -134,7 +134,7 @@ once_stat_latency_buckets(PG_FUNCTION_ARGS)
 
 	InitMaterializedSRF(fcinfo, 0);
 	once_stats_hint();
-	if (!once_queue_may_count(relid) || !once_stats_table_read(relid, &stats))
+	if (!once_rights_may_count(relid) || !once_stats_table_read(relid, &stats))
 		return (Datum) 0;
 	while (n > 0 && stats.buckets[n - 1] == 0)
 		n--;

@@ -34,8 +34,8 @@ extern void once_wake_before_look(OnceWaiter *waiter);
 extern void once_wake_before_sleep(OnceWaiter *waiter, const TimestampTz *times, int room);
 extern bool once_wake_is_woken(const OnceWaiter *waiter, TimestampTz *look_at);
 extern bool once_wake_has_room(const OnceWaiter *waiter);
-extern void once_wake_leave(OnceWaiter *waiter, int taken, bool slept);
-extern void once_wake_leave_owing(OnceWaiter *waiter, int found);
+extern void once_wake_leave(OnceWaiter *waiter, Oid taken, bool slept);
+extern void once_wake_leave_owing(OnceWaiter *waiter, Oid found);
 extern void once_wake_pay(Oid relid, bool taken);
 extern void once_wake_hand_on(void);
 

@@ -58,6 +58,7 @@ static OnceWaiter *innermost = NULL;
 static WakeDebt debt = {InvalidOid, {WAKE_NONE, 0}};
 
 static void tell_of_polling(void);
+static int	find_wish(const OnceWaiter *waiter, Oid relid);
 static void leave(OnceWaiter *waiter, int served);
 static void end_of_backend(int code, Datum arg);
 
@@ -219,22 +220,23 @@ once_wake_has_room(const OnceWaiter *waiter)
 }
 
 /*
- * once_wake_leave ends a wait.  taken: the number of the queue from which
- * messages were taken, or -1.
+ * once_wake_leave ends a wait.  taken: the queue from which messages were taken,
+ * or InvalidOid.
  *
  * If it has slept, and was not woken for messages that somebody counted, there may
  * be more, so the next waiter has to look.  The same goes for one that was woken to
  * look before it slept.
  */
 void
-once_wake_leave(OnceWaiter *waiter, int taken, bool slept)
+once_wake_leave(OnceWaiter *waiter, Oid taken, bool slept)
 {
+	int			i = find_wish(waiter, taken);
 	Oid			more = InvalidOid;
 
-	if (taken >= 0 && waiter->wishes[taken].woken.kind != WAKE_COUNTED &&
-		(slept || waiter->wishes[taken].woken.kind != WAKE_NONE))
-		more = waiter->wishes[taken].relid;
-	leave(waiter, taken);
+	if (i >= 0 && waiter->wishes[i].woken.kind != WAKE_COUNTED &&
+		(slept || waiter->wishes[i].woken.kind != WAKE_NONE))
+		more = taken;
+	leave(waiter, i);
 	if (OidIsValid(more))
 		once_wake_look(more);
 }
@@ -244,14 +246,32 @@ once_wake_leave(OnceWaiter *waiter, int taken, bool slept)
  * left it there, for its session to take.
  */
 void
-once_wake_leave_owing(OnceWaiter *waiter, int found)
+once_wake_leave_owing(OnceWaiter *waiter, Oid found)
 {
+	int			i = find_wish(waiter, found);
+
 	once_wake_hand_on();
-	debt.relid = waiter->wishes[found].relid;
-	debt.woken = waiter->wishes[found].woken;
+	debt.relid = found;
+	debt.woken = i >= 0 ? waiter->wishes[i].woken : once_wake_nothing;
 	if (debt.woken.kind == WAKE_NONE)
 		debt.woken.kind = WAKE_TO_LOOK;
-	leave(waiter, found);
+	leave(waiter, i);
+}
+
+/*
+ * find_wish returns the number of a queue among those that it waits for, or -1.
+ */
+static int
+find_wish(const OnceWaiter *waiter, Oid relid)
+{
+	int			i;
+
+	for (i = 0; i < waiter->n; i++)
+	{
+		if (waiter->wishes[i].relid == relid)
+			return i;
+	}
+	return -1;
 }
 
 /*

@@ -81,7 +81,7 @@ once_create_worker(PG_FUNCTION_ARGS)
 	concurrency = once_arg_int(fcinfo, 3, "concurrency", 1, MAX_PARALLEL_WORKER_LIMIT);
 	max_messages = once_queue_arg_max_messages(fcinfo, 4);
 	once_handler_look_up(&handler, PG_GETARG_OID(2));
-	once_queue_open(&queue, queue_name, ONCE_TO_CONSUME, "once.create_worker()");
+	once_queue_open_whole(&queue, queue_name, ONCE_TO_CONSUME, "once.create_worker()");
 	once_queue_close(&queue);
 	check_role();
 

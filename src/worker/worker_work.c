@@ -38,8 +38,9 @@
 #include "once_limit.h"
 #include "queue/queue_ack.h"
 #include "queue/queue_args.h"
-#include "queue/queue_claim.h"
 #include "queue/queue_open.h"
+#include "queue/queue_parts.h"
+#include "queue/queue_receipt.h"
 #include "queue/queue_try.h"
 #include "queue/queue_unacked.h"
 #include "tcop/utility.h"
@@ -89,6 +90,7 @@ typedef struct Turn
 	int			n;
 	Datum	   *messages;
 	pg_uuid_t  *receipts;
+	Oid			taken;			/* a table that they come from */
 	bool	   *handled;		/* has the handler succeeded? */
 	int			nhandled;		/* how often it has */
 } Turn;
@@ -173,6 +175,7 @@ once_work_loop(OnceWork *work)
 
 	work->context = AllocSetContextCreate(CurrentMemoryContext, "pg_once work",
 										  ALLOCSET_DEFAULT_SIZES);
+	once_parts_outlook_init(&work->outlook, CurrentMemoryContext);
 	once_wait_begin(&life, work->until);
 	PG_TRY();
 	{
@@ -185,13 +188,14 @@ once_work_loop(OnceWork *work)
 
 			if (waiting && once_wait_is_up(&work->wait))
 			{
-				once_wait_end(&work->wait, -1);
+				once_wait_end(&work->wait, InvalidOid);
 				waiting = false;
 			}
 			if (!waiting)
 			{
 				begin_wait(work, &life);
-				once_wait_expect(&work->wait, work->relid);
+				if (work->outlook.n == 1)
+					once_wait_expect(&work->wait, work->outlook.relids[0]);
 			}
 			once_wait_before_look(&work->wait);
 			once_wait_check(&work->wait);
@@ -199,7 +203,8 @@ once_work_loop(OnceWork *work)
 			if (!found && work->until == 0)
 				break;
 			if (!found)
-				once_wait_pause(&work->wait, &work->relid, &work->ready_at, 1);
+				once_wait_pause(&work->wait, work->outlook.relids, work->outlook.times,
+								work->outlook.n);
 			waiting = !found;
 
 			/* What is handled next should not be younger than its transaction */
@@ -207,7 +212,7 @@ once_work_loop(OnceWork *work)
 				work->commit();
 		}
 		if (waiting)
-			once_wait_end(&work->wait, -1);
+			once_wait_end(&work->wait, InvalidOid);
 	}
 	PG_FINALLY();
 	{
@@ -257,7 +262,7 @@ take_turn(OnceWork *work)
 
 	/* Handlers may wait, too */
 	if (turn.n > 0)
-		once_wait_end(&work->wait, 0);
+		once_wait_end(&work->wait, turn.taken);
 
 	if (work->function.takes_batch && turn.n > 0)
 		handle(work, &turn, 0, turn.n);
@@ -276,11 +281,14 @@ static bool
 is_paused(OnceWork *work)
 {
 	OnceQueue	queue;
+	OnceParts	parts;
 	bool		paused;
 
-	once_queue_open(&queue, work->queue, ONCE_TO_CONSUME, VERB);
-	work->relid = RelationGetRelid(queue.heap);
-	work->ready_at = DT_NOEND;
+	once_queue_open_whole(&queue, work->queue, ONCE_TO_CONSUME, VERB);
+	work->outlook.n = 0;
+	once_parts_begin(&parts, &queue, ONCE_TO_CONSUME);
+	once_parts_outlook(&work->outlook, &parts);
+	once_parts_end(&parts);
 	paused = queue.meta.consume_paused;
 	once_queue_close(&queue);
 	return paused;
@@ -294,11 +302,14 @@ static void
 look_ahead(OnceWork *work)
 {
 	OnceQueue	queue;
+	Oid			found;
 
-	once_queue_open(&queue, work->queue, ONCE_TO_CONSUME, VERB);
-	once_queue_check_columns(&queue);
-	if (once_claim_look(&queue, GetActiveSnapshot(), &work->ready_at))
-		work->ready_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), SOON);
+	once_queue_open_whole(&queue, work->queue, ONCE_TO_CONSUME, VERB);
+	work->outlook.n = 0;
+	found = once_parts_look(&queue, GetActiveSnapshot(), &work->outlook);
+	if (OidIsValid(found))
+		once_parts_outlook_time(&work->outlook, found,
+								TimestampTzPlusMilliseconds(GetCurrentTimestamp(), SOON));
 	once_queue_close(&queue);
 }
 
@@ -353,6 +364,13 @@ read_messages(Turn *turn, int *attempts)
 		attempts[i] = DatumGetInt32(SPI_getbinval(tuple, table->tupdesc, 3, &isnull));
 	}
 	SPI_freetuptable(table);
+	if (n > 0)
+	{
+		OnceReceipt receipt;
+
+		once_receipt_decode(&turn->receipts[0], &receipt);
+		turn->taken = receipt.relid;
+	}
 }
 
 /*

@@ -8,6 +8,7 @@
 #ifndef WORKER_WORK_H
 #define WORKER_WORK_H
 
+#include "queue/queue_parts.h"
 #include "queue/queue_wait.h"
 #include "utils/palloc.h"
 #include "worker/worker_handler.h"
@@ -38,9 +39,9 @@ typedef struct OnceWork
 	OnceHandler function;
 	MemoryContext context;		/* of one transaction */
 	int			alone;			/* number of messages to take one by one */
-	Oid			relid;			/* table of the queue, as of this turn */
-	TimestampTz ready_at;		/* when to look again after a turn that found
-								 * nothing, or DT_NOEND */
+	OnceOutlook outlook;		/* the tables of the queue, as of this turn,
+								 * and when to look again after one that found
+								 * nothing */
 	OnceWait	wait;			/* since the last turn that found something */
 } OnceWork;
 

@@ -74,6 +74,7 @@ Each is as in create_queue, and NULL leaves it unchanged.
 reset: names of options that get the default of create_queue again, which for
 archive, ttl and retention means off.
 Running sessions use the new options as soon as they are committed.
+If Citus has distributed the queue: on the coordinator, and for all nodes.
 Only for the owner of the table.
 Example: SELECT once.alter_queue(''orders'', max_attempts => 5);';
 
@@ -205,6 +206,7 @@ send_batch, or receive, lease and pop, raise once_paused. That is an error and
 not an empty result, so that nobody mistakes a paused queue for an empty one.
 Messages already received or leased can still be acked, given back and
 extended. Plain SQL is not stopped.
+If Citus has distributed the queue: on the coordinator, and for all nodes.
 Only for the owner of the table.
 Example: SELECT once.pause(''orders'', ''consume'');';
 

@@ -168,7 +168,7 @@ check_stored(const StoredParameters *stored)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("retry_delay_max must not be less than retry_delay"),
-				 errdetail("retry_delay_max is %g seconds, and retry_delay is %g seconds.",
+				 errdetail("retry_delay_max is %f seconds, and retry_delay is %f seconds.",
 						   stored->retry_delay_max, stored->retry_delay),
 				 errhint("Set both of them in the same command.")));
 }

@@ -115,6 +115,21 @@ queue.
 Only for the owner of the table, or of all tables that are left.
 Example: SELECT once.drop_queue(''orders'');';
 
+-- The default of the column id of distributed queues, so whoever may insert calls it.
+CREATE FUNCTION once.next_id()
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'once_next_id' LANGUAGE C VOLATILE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION once.next_id() IS
+'Makes an id that no other node of the cluster makes.
+It is 65536 times the time, in units of 4 ms since 2026-01-01 00:00 UTC, plus
+256 times the number of the node (its group in Citus; 0 without Citus), plus a
+counter. So ids of all nodes are in the order of their times, if the clocks
+agree, and those of one node in the order of the calls. They are less than 2^53
+until 2043-06-03. A node makes at most 64000 in a second; more wait.
+distribute_queue makes it the default of the column id.
+Requires pg_once in shared_preload_libraries.
+Example: SELECT once.next_id();';
+
 -- A queue without a row in once.queue is listed as well, with the default options.
 CREATE FUNCTION once.list_queues()
 RETURNS TABLE (

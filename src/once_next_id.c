@@ -38,7 +38,6 @@
 #include "pg_once.h"
 
 #include "access/xlog.h"
-#include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "meta/meta_citus.h"
 #include "miscadmin.h"
@@ -122,17 +121,10 @@ attach(void *memory, LWLock *lock, bool made)
 int
 once_draw_node(void)
 {
-	OnceCitusScan scan;
-	bool		isnull;
-	int32		node = 0;
+	int32		group = once_citus_group();
+	int			node = Max(group, 0);
 
-	if (once_citus_begin(&scan, "pg_dist_local_group", NULL, NULL, InvalidOid, (Datum) 0))
-	{
-		if (once_citus_next(&scan))
-			node = DatumGetInt32(once_citus_value(&scan, "groupid", INT4OID, &isnull));
-		once_citus_end(&scan);
-	}
-	if (node < 0 || node >= 1 << NODE_BITS)
+	if (node >= 1 << NODE_BITS)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("this node cannot make ids of messages"),
@@ -153,7 +145,7 @@ once_draw_id(int node)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("ids of messages cannot be made"),
 				 errdetail("The library pg_once was not loaded when the server started."),
-				 errhint("Add pg_once to shared_preload_libraries, and restart the server.")));
+				 errhint("Add \"pg_once\" to shared_preload_libraries, and restart the server.")));
 
 	for (;;)
 	{
@@ -190,7 +182,7 @@ current_tick(void)
 
 	if (now < ONCE_DRAW_EPOCH)
 		ereport(ERROR,
-				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("ids of messages cannot be made"),
 				 errdetail("The server's clock says %s, which is before 2026.",
 						   timestamptz_to_str(now)),

@@ -22,6 +22,7 @@ typedef struct OnceCitusScan
 
 extern bool once_citus_distributes(Oid relid);
 extern Oid	once_citus_shard_of(Relation heap, int64 *shard);
+extern int32 once_citus_group(void);
 extern bool once_citus_begin(OnceCitusScan *scan, const char *catalog, const char *index,
 							 const char *column, Oid type, Datum value);
 extern bool once_citus_next(OnceCitusScan *scan);

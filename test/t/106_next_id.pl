@@ -87,7 +87,7 @@ SKIP: {
 	$set_clock->(-3600);
 	is(sqlstate_of($node, 'SELECT once.next_id()'), '55000', 'a clock that is far behind');
 	$set_clock->(-40 * 366 * 86400);
-	is(sqlstate_of($node, 'SELECT once.next_id()'), '22008', 'a clock that is before 2026');
+	is(sqlstate_of($node, 'SELECT once.next_id()'), '55000', 'a clock that is before 2026');
 	$set_clock->(0);
 	cmp_ok(value('SELECT once.next_id()'), '>', $last, 'ids go on');
 	cmp_ok(value('SELECT once.next_id()'), '<', 2**53, 'and none is too large');
@@ -108,6 +108,6 @@ $standby->append_conf('postgresql.conf', "shared_preload_libraries = ''");
 $standby->restart;
 is(sqlstate_of($standby, 'SELECT once.next_id()'), '55000', 'the library must be preloaded');
 my (undef, undef, $stderr) = $standby->psql('postgres', 'SELECT once.next_id()');
-like($stderr, qr/HINT:  Add pg_once to shared_preload_libraries/, 'and the hint says so');
+like($stderr, qr/HINT:  Add "pg_once" to shared_preload_libraries/, 'and the hint says so');
 
 done_testing();

@@ -82,7 +82,7 @@ find_distributed(const char *name)
 
 	if (!OidIsValid(relid) || !once_schema_is_table(get_rel_relkind(relid)))
 		once_raise_no_queue(name);
-	if (!once_queue_may_count(relid))
+	if (!once_rights_may_count(relid))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied for queue \"%s\"", name),

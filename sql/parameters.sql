@@ -132,7 +132,7 @@ SELECT once.send('p', '1') > 0 AS sent;
 SELECT * FROM options WHERE queue = 'p';
 SELECT once.pause('p');
 \echo :SQLSTATE
-CREATE INDEX "q_p ""_queue_idx" ON once.q_p USING once_queue (id, priority, deliver_at, group_id) WITH (send_paused, max_attempts = 8);
+CREATE INDEX "q_p ""_queue_idx" ON once.q_p USING once_queue (id, priority, deliver_at, group_id) WITH (send_paused='true', max_attempts='8', ttl='-1', retry_delay='0.500000');
 SELECT once.send('p', '1') > 0 AS sent;
 SELECT * FROM options WHERE queue = 'p';
 

@@ -23,6 +23,7 @@ $coordinator->safe_psql('postgres', <<'SQL');
 SELECT once.create_queue('orders', retry_delay => '0', retry_delay_max => '0');
 SELECT count(*) FROM once.send_batch('orders', ARRAY['1', '2']::jsonb[]);
 SELECT create_distributed_table('once.q_orders', 'id', shard_count => 4, colocate_with => 'none');
+SELECT once.alter_queue('orders');
 CREATE TABLE effect (id bigint, n bigint);
 SELECT create_distributed_table('effect', 'id', colocate_with => 'once.q_orders');
 SQL

@@ -63,7 +63,10 @@
 
 typedef struct LastId
 {
-	/* time << COUNTER_BITS | counter; 0: none was drawn since the server started */
+	/*
+	 * time << COUNTER_BITS | counter; 0: none was drawn since the server
+	 * started
+	 */
 	pg_atomic_uint64 last;
 } LastId;
 

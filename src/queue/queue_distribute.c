@@ -141,9 +141,7 @@ qualified_table(const char *name)
 	char	   *relname = get_rel_name(relid);
 
 	if (schema == NULL || relname == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("relation \"%s\" does not exist", name)));
+		elog(ERROR, "cache lookup failed for relation %u", relid);
 	return quote_qualified_identifier(schema, relname);
 }
 

@@ -147,7 +147,7 @@ read_nodes(void)
 		return NIL;
 	while (once_citus_next(&scan))
 	{
-		ShardNode	   *node;
+		ShardNode  *node;
 
 		if (!is_primary(&scan))
 			continue;
@@ -211,7 +211,7 @@ put_places(ReturnSetInfo *rsinfo, Oid relid, int64 shard, const List *nodes, int
 		nulls[2] = nulls[3] = true;
 		foreach(lc, nodes)
 		{
-			ShardNode	   *node = lfirst(lc);
+			ShardNode  *node = lfirst(lc);
 
 			if (node->group != group)
 				continue;

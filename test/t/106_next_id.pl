@@ -65,6 +65,59 @@ SQL
 	is($wrong, undef, 'and ascend in each');
 }
 
+# ---- Distributing a queue, with functions that stand in for those of Citus ----
+
+value(<<'SQL');
+SET allow_system_table_mods = on;
+CREATE TABLE pg_catalog.pg_dist_partition (logicalrelid regclass NOT NULL, partmethod "char" NOT NULL);
+CREATE TABLE public.called (what text, path text DEFAULT current_setting('search_path'), level text DEFAULT current_setting('client_min_messages'));
+CREATE FUNCTION pg_catalog.create_distributed_table(table_name regclass, distribution_column text, kind text DEFAULT 'hash', colocate_with text DEFAULT 'default',
+    shard_count int DEFAULT NULL) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  INSERT INTO public.called VALUES (format('%s by %s, %s, %s', $1, $2, $4, $5));
+  INSERT INTO pg_dist_partition VALUES ($1, 'h');
+  EXECUTE format('ALTER TABLE %s SET (fillfactor = 100)', $1);
+END $$;
+CREATE FUNCTION pg_catalog.truncate_local_data_after_distributing_table(t regclass) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  EXECUTE format('TRUNCATE %s', $1);
+END $$;
+SELECT once.create_queue('d', id_index => true), once.create_queue('g'), once.create_queue('full');
+ALTER TABLE once.q_full REPLICA IDENTITY FULL;
+CREATE SCHEMA mine;
+CREATE TABLE mine.orders ();
+SELECT once.send('d', '1');
+SQL
+value(<<'SQL');
+SET once.shard_catalog = fake;
+SET search_path = mine;
+SELECT once.distribute_queue('d');
+SELECT once.distribute_queue('g', 'group_id', 7, 'orders');
+SELECT once.distribute_queue('full', 'id', 1, 'default');
+SQL
+is(value('SELECT what, path, level FROM public.called ORDER BY what'), <<'SQL' =~ s/\n\z//r, 'what Citus is asked for');
+once.q_d by id, none, 32|pg_catalog, pg_temp|warning
+once.q_full by id, default, 1|pg_catalog, pg_temp|warning
+once.q_g by group_id, mine.orders, |pg_catalog, pg_temp|warning
+SQL
+is(value(<<'SQL'), "q_d||once.next_id()|d\nq_full||once.next_id()|f\nq_g||once.next_id()|f", 'ids, and what identifies a row');
+SELECT relname, attidentity, pg_get_expr(adbin, adrelid), relreplident FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND attname = 'id'
+  JOIN pg_attrdef ON adrelid = c.oid AND adnum = attnum WHERE relname IN ('q_d', 'q_g', 'q_full') ORDER BY 1
+SQL
+is(value("SELECT count(*) FROM once.q_d"), 0, 'what was in the table itself is gone');
+is(value(<<'SQL'), "t\n3|t\nt", 'messages get such ids, in their order');
+SET once.shard_catalog = fake;
+SELECT once.send('d', '2') > 2 ^ 48;
+SELECT count(DISTINCT id), min(id) > 2 ^ 48 FROM once.send_batch('d', ARRAY['3', '4', '5']::jsonb[]) AS id;
+SELECT array_agg(payload ORDER BY id) = ARRAY['2', '3', '4', '5']::jsonb[] FROM once.q_d;
+SQL
+value(<<'SQL');
+SELECT once.drop_queue('d'), once.drop_queue('g'), once.drop_queue('full');
+SET allow_system_table_mods = on;
+DROP TABLE pg_catalog.pg_dist_partition;
+DROP FUNCTION pg_catalog.create_distributed_table(regclass, text, text, text, int), pg_catalog.truncate_local_data_after_distributing_table(regclass);
+SQL
+
 # ---- Crash, and promotion ----
 
 SKIP: {

@@ -86,7 +86,7 @@ COMMIT;
 SQL
 		clean($node, $shard, $shard);
 	}
-	is($node->safe_psql('postgres', $prepared), $before, "' . $node->name . ': transactions of one node are not prepared");
+	is($node->safe_psql('postgres', $prepared), $before, $node->name . ': transactions of one node are not prepared');
 }
 is($coordinator->safe_psql('postgres', 'SELECT count(*), count(DISTINCT id) FROM effect'), '122|122', 'each message has one effect');
 is($coordinator->safe_psql('postgres', 'SELECT count(*) FROM once.q_orders'), 0, 'none is left');

@@ -94,6 +94,8 @@ ok($gained > 0, 'the new node has shards');
 my $given = shards_on($coordinator, $one, 'orders');
 under_load('a node is drained', sub { $coordinator->safe_psql('postgres', "SELECT citus_drain_node('127.0.0.1', " . $one->port . ", 'block_writes')") });
 is(scalar(shards_on($coordinator, $one, 'orders')), 0, 'the drained node has no shards');
+is(sqlstate_of($one, "SELECT * FROM once.receive('orders')"), '0A000', 'and whoever consumes there is told');
+load_leave($load, $one);
 load_is_right($load, 'after ' . ($moves + $gained + $given) . ' moves and splits');
 ok($three->safe_psql('postgres', 'SELECT count(*) FROM here') > 0, 'the new node has processed messages');
 

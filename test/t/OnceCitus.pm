@@ -17,7 +17,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-our @EXPORT = qw(citus_required citus_cluster citus_node citus_join shards_on move_shard split_shard session load_start load_grow load_sent load_is_right);
+our @EXPORT = qw(citus_required citus_cluster citus_node citus_join shards_on move_shard split_shard session load_start load_grow load_leave load_sent load_is_right);
 
 # ---- Nodes ----
 
@@ -217,7 +217,7 @@ SQL
 
 # What may happen to a session of the load: a node is killed or starts, or Citus ends one of several transactions that wait for each
 # other.
-my $expected = qr/^(?:08\w{3}|57P0[123]|40P01|XX000: (?:server closed the connection unexpectedly|postmaster was shut down, exiting))/;
+my $expected = '08\w{3}|57P0[123]|40P01|XX000: (?:server closed the connection unexpectedly|postmaster was shut down, exiting)';
 
 # Start a load.  nodes: where consumers run, so many (consumers) on each.  from: where a producer runs.  places: where the effects go.
 # kind: plain or grouped.  Returns a reference for the other functions.
@@ -227,7 +227,7 @@ sub load_start
 	my ($coordinator, %args) = @_;
 	my $load = {
 		queue => 'orders', kind => 'plain', shards => 6, places => [ 'near', 'here', 'far' ], consumers => 1, pause => 0.01, from => [$coordinator],
-		%args, coordinator => $coordinator, word => PostgreSQL::Test::Utils::tempdir, run => [], all => {} };
+		%args, coordinator => $coordinator, word => PostgreSQL::Test::Utils::tempdir, run => [], all => {}, expected => $expected };
 	my ($queue, $column) = ($load->{queue}, $column{ $load->{kind} });
 	my $columns = 'id bigint, group_id text, k text, n bigint, how text, at timestamptz DEFAULT clock_timestamp()';
 
@@ -253,7 +253,16 @@ sub load_grow
 
 	$load->{all}{ $node->name } = $node;
 	$node->safe_psql('postgres', $load->{here});
-	start_loop($load, $node, 'consume', "CALL consume('$load->{queue}', ARRAY[$places], 2)") for 1 .. $load->{consumers};
+	start_loop($load, $node, 'consume-' . $node->name, "CALL consume('$load->{queue}', ARRAY[$places], 2)") for 1 .. $load->{consumers};
+}
+
+# Let the consumers stop of a node that has no shards any more.  They have been told that there is nothing for them.
+sub load_leave
+{
+	my ($load, $node) = @_;
+
+	stop($load, 'consume-' . $node->name);
+	$load->{expected} .= '|0A000: queue "\w+" has no messages on this node';
 }
 
 # Execute a statement on a node, again and again, until somebody says that all of this role should stop.
@@ -271,10 +280,17 @@ sub stop
 	append_to_file("$load->{word}/stop-$role", '');
 }
 
+# The roles of all consumers
+sub consumers
+{
+	my ($load) = @_;
+	return map { "consume-$_" } keys %{ $load->{all} };
+}
+
 # Nothing of a load outlives the test.
 END
 {
-	for my $load (@loads) { stop($load, $_) for 'produce', 'consume' }
+	for my $load (@loads) { stop($load, $_) for 'produce', consumers($load) }
 }
 
 # How many messages were sent so far
@@ -295,7 +311,7 @@ sub load_is_right
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	stop($load, 'produce');
 	ok($coordinator->poll_query_until('postgres', "SELECT count(*) = 0 FROM $table"), "$what: all messages are consumed");
-	stop($load, 'consume');
+	stop($load, $_) for consumers($load);
 	$_->finish for @{ $load->{run} };
 
 	my %sent = map { $_ => 0 } split(/\n/, $coordinator->safe_psql('postgres', 'SELECT k FROM intended'));
@@ -317,7 +333,7 @@ sub load_is_right
 	}
 	my %errors;
 	$errors{$_}++ for slurp_errors($load);
-	is(join("\n", grep { !/$expected/ } sort keys %errors), '', "$what: errors");
+	is(join("\n", grep { !/^(?:$load->{expected})/ } sort keys %errors), '', "$what: errors");
 	note("$what: " . join(', ', map { "$count{$_} $_" } sort keys %count));
 	note("$what: $errors{$_} times $_") for sort keys %errors;
 }

@@ -20,7 +20,7 @@ my ($coordinator, $one, $two) = citus_cluster([ 'one', 'two' ], 'citus.recover_2
 
 # Two messages are sent before the queue is distributed.
 $coordinator->safe_psql('postgres', <<'SQL');
-SELECT once.create_queue('orders', retry_delay => '0', retry_delay_max => '0');
+SELECT once.create_queue('orders', id_index => true, retry_delay => '0', retry_delay_max => '0');
 SELECT count(*) FROM once.send_batch('orders', ARRAY['1', '2']::jsonb[]);
 SELECT once.distribute_queue('orders', shards => 4);
 CREATE TABLE effect (id bigint, n bigint);

@@ -93,6 +93,10 @@ isnt(sqlstate_of($coordinator, "SELECT once.create_queue('wrong', id_index => tr
 	'a table that is not distributed');
 ok(value("SELECT once.send('wrong', '1')") < 10, 'the queue is as it was before');
 
+isnt(sqlstate_of($one, "SELECT once.create_queue('elsewhere', id_index => true); SELECT once.distribute_queue('elsewhere')"), '00000',
+	'Citus refuses to distribute a queue of a worker');
+is(on($one, "SELECT once.send('elsewhere', '1')"), 1, 'which stays as it was');
+
 # ---- By group ----
 
 value("SELECT once.create_queue('grouped')", "SELECT once.send('grouped', '1', group_id => 'a')", "SELECT once.distribute_queue('grouped', by => 'group_id', shards => 2)");

@@ -377,6 +377,16 @@ once_queue_name(const OnceQueue *queue)
 }
 
 /*
+ * once_queue_whole returns the table of the queue: of a shard, that of the distributed
+ * queue.
+ */
+Oid
+once_queue_whole(const OnceQueue *queue)
+{
+	return OidIsValid(queue->meta.shard_of) ? queue->meta.shard_of : RelationGetRelid(queue->heap);
+}
+
+/*
  * once_queue_check_sending raises once_paused if sending is paused, and an
  * error if the table has lost what is needed to store a message.  It accepts a
  * table that has lost only what consumers need: messages wait until that is

@@ -55,6 +55,7 @@ extern void once_queue_was_read(OnceQueue *queue);
 extern void once_queue_leave(OnceQueue *queue);
 extern void once_queue_close(OnceQueue *queue);
 extern const char *once_queue_name(const OnceQueue *queue);
+extern Oid	once_queue_whole(const OnceQueue *queue);
 extern void once_queue_check_identity(const OnceQueue *queue);
 extern void once_queue_check_sending(const OnceQueue *queue);
 extern void once_queue_check_columns(const OnceQueue *queue);

@@ -11,8 +11,6 @@
 #include "fmgr.h"
 #include "utils/array.h"
 
-#define ONCE_MAX_DAYS		36500	/* longest time that an argument may give */
-
 extern void once_check_name(const char *what, const char *name);
 extern bool once_arg_bool(FunctionCallInfo fcinfo, int argno, const char *name);
 extern int	once_arg_int(FunctionCallInfo fcinfo, int argno, const char *name, int min, int max);

@@ -11,6 +11,7 @@
 #include "fmgr.h"
 #include "meta/meta_cache.h"
 #include "meta/meta_names.h"
+#include "meta/meta_parameters.h"
 #include "once_debug.h"
 #include "once_guc.h"
 #include "once_rest.h"
@@ -38,6 +39,7 @@ _PG_init(void)
 	qam_init();
 	once_meta_init();
 	once_names_init();
+	once_parameters_init();
 	once_unacked_init();
 	once_hold_init();
 	once_shared_init();

@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * pg_once.h
- *	  Names and limits of the whole extension.  Every file includes it right
- *	  after postgres.h.
+ *	  Names, limits and defaults of the whole extension.  Every file includes it
+ *	  right after postgres.h.
  *
  *-------------------------------------------------------------------------
  */
@@ -22,5 +22,14 @@
 
 /* Largest max_messages of all verbs that hand out messages */
 #define ONCE_MAX_MESSAGES	10000
+
+/* Options of a queue: defaults, in microseconds, and limits */
+#define ONCE_MAX_ATTEMPTS		10
+#define ONCE_RETRY_DELAY		USECS_PER_SEC
+#define ONCE_RETRY_DELAY_MAX	USECS_PER_HOUR
+#define ONCE_MAX_MAX_ATTEMPTS	1000
+#define ONCE_MAX_DELAY_DAYS		365 /* from one delivery to the next */
+#define ONCE_MAX_DAYS			36500	/* longest time that an argument may
+										 * give */
 
 #endif							/* PG_ONCE_H */

@@ -421,6 +421,8 @@ meta_fill_options(Relation heap, OnceMeta *meta)
 		meta->archive = once_interval_usec(&options.archive.value);
 	if (options.ttl.set)
 		meta->ttl = once_interval_usec(&options.ttl.value);
+	if (options.retention.set)
+		meta->retention = once_interval_usec(&options.retention.value);
 	meta->drop_expired = options.drop_expired;
 	meta->send_paused = options.send_paused;
 	meta->consume_paused = options.consume_paused;

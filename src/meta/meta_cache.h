@@ -85,11 +85,16 @@ typedef struct OnceMeta
 	int			nkey_indexes;
 	Oid			key_index[ONCE_META_INDEXES];
 
-	/* Options.  Times are in microseconds, and 0 means off. */
+	/*
+	 * Options.  Times are in microseconds, and 0 means off.  Those of an open
+	 * queue are complete; those that once_meta_get returns are not, if the
+	 * queue is distributed (see meta_parameters.c).
+	 */
 	QamRetry	retry;
 	int64		dedup_window;
 	int64		archive;
 	int64		ttl;
+	int64		retention;
 	bool		drop_expired;
 	bool		send_paused;
 	bool		consume_paused;

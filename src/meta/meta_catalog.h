@@ -12,10 +12,7 @@
 #include "storage/lockdefs.h"
 #include "utils/relcache.h"
 
-/* Defaults of create_queue, and of a queue without a row; in microseconds */
-#define ONCE_MAX_ATTEMPTS		10
-#define ONCE_RETRY_DELAY		USECS_PER_SEC
-#define ONCE_RETRY_DELAY_MAX	USECS_PER_HOUR
+/* Another default of create_queue, and of a queue without a row; see pg_once.h */
 #define ONCE_DEDUP_WINDOW		(5 * USECS_PER_MINUTE)
 
 /* Values of ttl_action */

@@ -67,7 +67,16 @@ once_citus_distributes(Oid relid)
 Oid
 once_citus_shard_of(Relation heap, int64 *shard)
 {
-	const char *relname = RelationGetRelationName(heap);
+	return once_citus_shard_by_name(RelationGetRelationName(heap), RelationGetNamespace(heap),
+									shard);
+}
+
+/*
+ * once_citus_shard_by_name does the same for a table that need not be locked.
+ */
+Oid
+once_citus_shard_by_name(const char *relname, Oid schema, int64 *shard)
+{
 	const char *number = strrchr(relname, '_');
 	OnceCitusScan scan;
 	Oid			parent;
@@ -80,7 +89,7 @@ once_citus_shard_of(Relation heap, int64 *shard)
 	*shard = strtoi64(number + 1, &end, 10);
 	if (errno != 0 || *end != '\0')
 		return InvalidOid;
-	parent = get_relname_relid(pnstrdup(relname, number - relname), RelationGetNamespace(heap));
+	parent = get_relname_relid(pnstrdup(relname, number - relname), schema);
 	if (!OidIsValid(parent))
 		return InvalidOid;
 

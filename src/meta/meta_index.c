@@ -46,10 +46,19 @@ static int	compare_indexes(const ListCell *a, const ListCell *b);
 List *
 once_index_list(Relation heap)
 {
+	return once_index_list_of(RelationGetRelid(heap));
+}
+
+/*
+ * once_index_list_of does the same for a table that need not be locked, nor exist.
+ */
+List *
+once_index_list_of(Oid relid)
+{
 	List	   *indexes;
 
 	/* Begin again if one of them is gone before its access method is known */
-	while (!read_indexes(RelationGetRelid(heap), &indexes))
+	while (!read_indexes(relid, &indexes))
 	{
 		list_free_deep(indexes);
 		CHECK_FOR_INTERRUPTS();

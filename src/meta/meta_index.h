@@ -23,6 +23,7 @@ typedef struct OnceIndex
 } OnceIndex;
 
 extern List *once_index_list(Relation heap);
+extern List *once_index_list_of(Oid relid);
 extern bool once_index_is_plain(Relation index);
 extern bool once_index_all_free(Relation table, LOCKMODE lockmode);
 extern bool once_index_try_lock_table(Oid relid, LOCKMODE lockmode);

@@ -488,6 +488,24 @@ typedef void (*QamFaultSink) (void *arg, const char *rule, BlockNumber block,
 extern void qam_check(Relation heap, Relation index, bool strict,
 					  QamFaultSink sink, void *arg);
 
+/*
+ * qam_parameters.c: the storage parameters of a queue index.  They mean nothing to
+ * the index, which keeps them for the floors above.  Times are in microseconds.
+ */
+typedef struct QamParameters
+{
+	QamRetry	retry;
+	int64		ttl;			/* 0: off */
+	int64		retention;		/* 0: off */
+	bool		drop_expired;
+	bool		send_paused;
+	bool		consume_paused;
+} QamParameters;
+
+extern void qam_parameters(Relation index, QamParameters *parameters);
+extern void qam_parameters_read(Datum reloptions, QamParameters *parameters);
+extern char *qam_parameters_text(const QamParameters *parameters);
+
 /* Is this access method ours? */
 extern bool qam_is_queue_am(Oid am);
 

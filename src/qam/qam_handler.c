@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * qam_handler.c
- *	  The handler of the access method, its options, validation and cost.
+ *	  The handler of the access method, validation and cost.
  *
  *-------------------------------------------------------------------------
  */
@@ -12,7 +12,6 @@
 #include "access/amapi.h"
 #include "access/genam.h"
 #include "access/htup_details.h"
-#include "access/reloptions.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_opclass.h"
 #include "catalog/pg_type.h"
@@ -20,6 +19,7 @@
 #include "qam/qam.h"
 #include "qam/qam_build.h"
 #include "qam/qam_insert.h"
+#include "qam/qam_parameters.h"
 #include "qam/qam_vacuum.h"
 #include "utils/builtins.h"
 #include "utils/float.h"
@@ -43,15 +43,6 @@ qamcostestimate(struct PlannerInfo *root, struct IndexPath *path,
 	*selectivity = 1.0;
 	*correlation = 0.0;
 	*pages = 0.0;
-}
-
-/*
- * qamoptions: the index has no storage parameters.
- */
-static bytea *
-qamoptions(Datum reloptions, bool validate)
-{
-	return (bytea *) build_reloptions(reloptions, validate, 0, 0, NULL, 0);
 }
 
 /*

@@ -16,6 +16,7 @@
 #include "access/xact.h"
 #include "qam/qam.h"
 #include "qam/qam_format.h"
+#include "qam/qam_parameters.h"
 #include "qam/qam_quiet.h"
 #include "qam/qam_xid.h"
 #include "storage/proc.h"
@@ -294,4 +295,5 @@ void
 qam_init(void)
 {
 	RegisterSubXactCallback(count_rollback, NULL);
+	qam_parameters_init();
 }

@@ -21,6 +21,7 @@
 #include "meta/meta_ddl.h"
 #include "meta/meta_dead.h"
 #include "meta/meta_index.h"
+#include "meta/meta_parameters.h"
 #include "meta/meta_role.h"
 #include "miscadmin.h"
 #include "once_args.h"
@@ -286,11 +287,15 @@ complete_queue(const char *name, const OnceOptions *options, bool unlogged, bool
 	StringInfoData made;
 	char	   *relname;
 	Oid			owner;
+	Oid			relid;
+	bool		distributed;
 	bool		make_index;
 	bool		adopt;
 
 	once_queue_open(&queue, name, ONCE_TO_ADOPT, "once.create_queue()");
 	relname = pstrdup(RelationGetRelationName(queue.heap));
+	relid = RelationGetRelid(queue.heap);
+	distributed = queue.meta.distributed;
 	owner = queue.heap->rd_rel->relowner;
 	make_index = lacks_queue_index(queue.heap);
 	if (make_index)
@@ -302,7 +307,12 @@ complete_queue(const char *name, const OnceOptions *options, bool unlogged, bool
 	if (adopt || make_index)
 		once_queue_check_columns(&queue);
 	if (adopt)
+	{
+		once_parameters_refuse_shard(&queue.meta);
+		if (distributed && options->archive.set)
+			once_parameters_raise_local(name, "archive");
 		adopt_queue(&queue, options, unlogged, id_index);
+	}
 	else
 		options = &found;
 
@@ -325,6 +335,8 @@ complete_queue(const char *name, const OnceOptions *options, bool unlogged, bool
 	/* This fails while the table is open */
 	if (make_index)
 		once_ddl_run(list_make1(index_command(relname)), owner);
+	if (adopt && distributed)
+		once_parameters_carry(relid, options);
 	if (!adopt)
 		tell_completed(name, made.data);
 }
@@ -452,8 +464,13 @@ set_paused(FunctionCallInfo fcinfo, bool paused, const char *verb)
 	Paused		what = arg_what(fcinfo, 1);
 	OnceOptions options;
 	OnceQueue	queue;
+	Oid			relid;
+	bool		distributed;
 
 	once_queue_open(&queue, name, ONCE_TO_ALTER, verb);
+	once_parameters_refuse_shard(&queue.meta);
+	relid = RelationGetRelid(queue.heap);
+	distributed = queue.meta.distributed;
 	once_options_lock(ONCE_QUEUE_PREFIX, name);
 	if (!once_options_read(name, &options))
 		once_options_default(&options);
@@ -463,11 +480,13 @@ set_paused(FunctionCallInfo fcinfo, bool paused, const char *verb)
 		options.consume_paused = paused;
 	CacheInvalidateRelcache(queue.heap);
 	if (what.consume && paused)
-		once_wake_note_all(RelationGetRelid(queue.heap));
+		once_wake_note_all(relid);
 	else if (what.consume)
-		once_wake_note_look(RelationGetRelid(queue.heap), ONCE_WAKE_AT_COMMIT);
+		once_wake_note_look(relid, ONCE_WAKE_AT_COMMIT);
 	once_options_write(name, &options, false);
 	once_queue_close(&queue);
+	if (distributed)
+		once_parameters_carry(relid, &options);
 }
 
 static Paused

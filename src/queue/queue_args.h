@@ -14,7 +14,6 @@
 
 #define ONCE_MAX_LEASE		(365 * USECS_PER_DAY)
 #define ONCE_MAX_WAIT		(60 * USECS_PER_SEC)
-#define ONCE_MAX_DELAY_DAYS	365 /* from one delivery to the next */
 
 extern char *once_queue_arg_name(FunctionCallInfo fcinfo, int argno);
 extern int	once_queue_arg_max_messages(FunctionCallInfo fcinfo, int argno);

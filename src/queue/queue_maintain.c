@@ -817,13 +817,10 @@ move_dead(OnceHold *hold)
 static bool
 step_retention(OnceQueue *queue, Work *work)
 {
-	OnceOptions options;
-
-	if (!once_options_read(once_queue_name(queue), &options) || !options.retention.set ||
-		!once_dead_letter_lock())
+	if (queue->meta.retention == 0 || !once_dead_letter_lock())
 		return false;
-	return once_redrive_remove(queue, work->now - once_interval_usec(&options.retention.value),
-							   RETENTION_STEP, NULL) == RETENTION_STEP;
+	return once_redrive_remove(queue, work->now - queue->meta.retention, RETENTION_STEP,
+							   NULL) == RETENTION_STEP;
 }
 
 /*
@@ -876,7 +873,8 @@ step_archive(OnceQueue *queue, Work *work)
 
 /*
  * step_rest notes whether a queue rests.  Nobody has to be kept from changing the
- * options meanwhile: whoever does so ends the rest (once_options_write).
+ * options meanwhile: whoever does so ends the rest (once_options_write).  The
+ * parameters of a distributed queue may be out of date here; see worker/README.
  */
 static bool
 step_rest(OnceQueue *queue, Work *work)
@@ -886,7 +884,7 @@ step_rest(OnceQueue *queue, Work *work)
 	OnceLedger	ledger;
 
 	once_rest_begin(relid);
-	work->rests = qam_schedule_is_empty(queue->index) &&
+	work->rests = qam_schedule_is_empty(queue->index) && queue->meta.retention == 0 &&
 		!(once_options_read(once_queue_name(queue), &options) &&
 		  (options.archive.set || options.retention.set)) &&
 		(!once_ledger_find(&ledger, ONCE_LEDGER_DEDUP, once_queue_name(queue),

@@ -30,6 +30,7 @@
 #include "meta/meta_citus.h"
 #include "meta/meta_index.h"
 #include "meta/meta_names.h"
+#include "meta/meta_parameters.h"
 #include "meta/meta_remote.h"
 #include "meta/meta_role.h"
 #include "meta/meta_shards.h"
@@ -579,6 +580,7 @@ setup(OnceQueue *queue, Relation heap, LOCKMODE lockmode)
 		once_remote_note_change();
 	}
 	open_index(queue);
+	once_parameters_apply(queue->index, &queue->meta);
 }
 
 /*

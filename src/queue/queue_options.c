@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * queue_options.c
- *	  The options of a queue as arguments of create_queue and alter_queue.
+ *	  The options of a queue as arguments of create_queue and alter_queue, and those of
+ *	  a distributed queue as list_queues shows them.
  *
  * Both take the same options in the same order.  alter_queue leaves an option
  * alone if its argument is NULL.  Because some options are off when they are
@@ -15,7 +16,9 @@
 
 #include "access/table.h"
 #include "catalog/pg_type.h"
+#include "funcapi.h"
 #include "meta/meta_catalog.h"
+#include "meta/meta_parameters.h"
 #include "once_args.h"
 #include "queue/queue_archive.h"
 #include "queue/queue_args.h"
@@ -25,6 +28,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
+#include "utils/rel.h"
 #include "utils/timestamp.h"
 
 /* In the order of the arguments */
@@ -61,7 +65,22 @@ static const struct
 	{"retention", true}
 };
 
+/* Columns of once.distributed_options */
+enum
+{
+	COL_MAX_ATTEMPTS,
+	COL_RETRY_DELAY,
+	COL_RETRY_DELAY_MAX,
+	COL_TTL,
+	COL_TTL_ACTION,
+	COL_RETENTION,
+	COL_SEND_PAUSED,
+	COL_CONSUME_PAUSED,
+	NDISTRIBUTED_COLUMNS
+};
+
 PG_FUNCTION_INFO_V1(once_alter_queue);
+PG_FUNCTION_INFO_V1(once_distributed_options);
 
 static void set_option(FunctionCallInfo fcinfo, int argno, Option option,
 					   OnceOptions *options);
@@ -69,6 +88,9 @@ static void copy_option(Option option, OnceOptions *into, const OnceOptions *fro
 static bool arg_drop_expired(FunctionCallInfo fcinfo, int argno);
 static void arg_reset(FunctionCallInfo fcinfo, bool *reset);
 static void check_retry_delays(const OnceOptions *options);
+static void refuse_local_options(FunctionCallInfo fcinfo, const char *name,
+								 const OnceOptions *given, const OnceOptions *old);
+static Datum interval_of(int64 usec);
 
 /*
  * once_options_from_args returns the options of a queue to be created.  They
@@ -101,6 +123,8 @@ once_alter_queue(PG_FUNCTION_ARGS)
 	OnceOptions options;
 	bool		reset[NOPTIONS];
 	OnceQueue	queue;
+	Oid			relid;
+	bool		distributed;
 	int			i;
 
 	arg_reset(fcinfo, reset);
@@ -118,9 +142,14 @@ once_alter_queue(PG_FUNCTION_ARGS)
 	}
 
 	once_queue_open(&queue, name, ONCE_TO_ALTER, "once.alter_queue()");
+	once_parameters_refuse_shard(&queue.meta);
+	relid = RelationGetRelid(queue.heap);
+	distributed = queue.meta.distributed;
 	once_options_lock(ONCE_QUEUE_PREFIX, name);
 	if (!once_options_read(name, &options))
 		once_options_default(&options);
+	if (distributed)
+		refuse_local_options(fcinfo, name, &given, &options);
 	for (i = 0; i < NOPTIONS; i++)
 	{
 		if (reset[i] || !PG_ARGISNULL(ARG_ALTER_OPTIONS + i))
@@ -131,11 +160,29 @@ once_alter_queue(PG_FUNCTION_ARGS)
 	/* Before the write, so that a rollback discards what we remember of it */
 	CacheInvalidateRelcache(queue.heap);
 	once_options_write(name, &options, false);
-	once_dedup_make(queue.heap, name);
+	if (!distributed)
+		once_dedup_make(queue.heap, name);
 	if (given.archive.set)
 		once_archive_make(queue.heap, name);
 	once_queue_close(&queue);
+	if (distributed)
+		once_parameters_carry(relid, &options);
 	PG_RETURN_VOID();
+}
+
+/*
+ * refuse_local_options raises an error if alter_queue is to give a distributed queue
+ * what it cannot have: an archive, or another dedup_window.
+ */
+static void
+refuse_local_options(FunctionCallInfo fcinfo, const char *name, const OnceOptions *given,
+					 const OnceOptions *old)
+{
+	if (given->archive.set)
+		once_parameters_raise_local(name, option_made[OPTION_ARCHIVE].name);
+	if (!PG_ARGISNULL(ARG_ALTER_OPTIONS + OPTION_DEDUP_WINDOW) &&
+		once_interval_usec(&given->dedup_window) != once_interval_usec(&old->dedup_window))
+		once_parameters_raise_local(name, option_made[OPTION_DEDUP_WINDOW].name);
 }
 
 /*
@@ -288,4 +335,44 @@ check_retry_delays(const OnceOptions *options)
 						   once_interval_text(&options->retry_delay_max),
 						   once_interval_text(&options->retry_delay)),
 				 errhint("Set both of them in the same call.")));
+}
+
+/*
+ * once.distributed_options: the options of a queue that is distributed, or of a shard.
+ * No row if the table is neither.
+ */
+Datum
+once_distributed_options(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	QamParameters parameters;
+	Datum		values[NDISTRIBUTED_COLUMNS];
+	bool		isnull[NDISTRIBUTED_COLUMNS] = {0};
+
+	InitMaterializedSRF(fcinfo, 0);
+	if (!once_parameters_read(PG_GETARG_OID(0), &parameters))
+		return (Datum) 0;
+	values[COL_MAX_ATTEMPTS] = Int32GetDatum(parameters.retry.max_attempts);
+	values[COL_RETRY_DELAY] = interval_of(parameters.retry.delay);
+	values[COL_RETRY_DELAY_MAX] = interval_of(parameters.retry.delay_max);
+	values[COL_TTL] = interval_of(parameters.ttl);
+	isnull[COL_TTL] = parameters.ttl == 0;
+	values[COL_TTL_ACTION] =
+		CStringGetTextDatum(parameters.drop_expired ? ONCE_TTL_DROP : ONCE_TTL_DEAD_LETTER);
+	values[COL_RETENTION] = interval_of(parameters.retention);
+	isnull[COL_RETENTION] = parameters.retention == 0;
+	values[COL_SEND_PAUSED] = BoolGetDatum(parameters.send_paused);
+	values[COL_CONSUME_PAUSED] = BoolGetDatum(parameters.consume_paused);
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, isnull);
+	return (Datum) 0;
+}
+
+static Datum
+interval_of(int64 usec)
+{
+	Interval   *interval = palloc0(sizeof(Interval));
+
+	interval->day = (int32) (usec / USECS_PER_DAY);
+	interval->time = usec % USECS_PER_DAY;
+	return IntervalPGetDatum(interval);
 }

@@ -11,7 +11,6 @@
 #include "fmgr.h"
 #include "meta/meta_catalog.h"
 
-#define ONCE_MAX_MAX_ATTEMPTS	1000
 #define ONCE_MIN_ARCHIVE		USECS_PER_MINUTE
 
 extern void once_options_from_args(FunctionCallInfo fcinfo, int argno,

@@ -110,6 +110,18 @@ ALTER FUNCTION once.create_queue(text, boolean, boolean, boolean, integer, inter
 
 
 -- A queue without a row in once.queue is listed as well, with the default options.
+CREATE FUNCTION once.distributed_options(
+    queue_table oid,
+    OUT max_attempts integer,
+    OUT retry_delay interval,
+    OUT retry_delay_max interval,
+    OUT ttl interval,
+    OUT ttl_action text,
+    OUT retention interval,
+    OUT send_paused boolean,
+    OUT consume_paused boolean)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'once_distributed_options' LANGUAGE C STABLE STRICT PARALLEL SAFE ROWS 1;
 CREATE OR REPLACE FUNCTION once.list_queues()
 RETURNS TABLE (
     queue text,
@@ -142,19 +154,21 @@ BEGIN ATOMIC
                      AND i.indnkeyatts OPERATOR(pg_catalog.=) 1
                      AND i.indpred IS NULL AND i.indexprs IS NULL
                      AND a.attname OPERATOR(pg_catalog.=) 'id'),
-           COALESCE(q.max_attempts, 10),
-           COALESCE(q.retry_delay, '1 s'),
-           COALESCE(q.retry_delay_max, '1 h'),
+           COALESCE(d.max_attempts, q.max_attempts, 10),
+           COALESCE(d.retry_delay, q.retry_delay, '1 s'),
+           COALESCE(d.retry_delay_max, q.retry_delay_max, '1 h'),
            COALESCE(q.dedup_window, '5 min'),
-           q.archive, q.ttl,
-           COALESCE(q.ttl_action, 'dead_letter'),
-           q.retention,
-           COALESCE(q.send_paused, false),
-           COALESCE(q.consume_paused, false),
+           CASE WHEN d.max_attempts IS NULL THEN q.archive END,
+           CASE WHEN d.max_attempts IS NULL THEN q.ttl ELSE d.ttl END,
+           COALESCE(d.ttl_action, q.ttl_action, 'dead_letter'),
+           CASE WHEN d.max_attempts IS NULL THEN q.retention ELSE d.retention END,
+           COALESCE(d.send_paused, q.send_paused, false),
+           COALESCE(d.consume_paused, q.consume_paused, false),
            q.created_at
       FROM pg_catalog.pg_class c
      CROSS JOIN LATERAL (SELECT pg_catalog.substr(c.relname::pg_catalog.text, 3) COLLATE "C") AS n (queue)
       LEFT JOIN once.queue q ON q.queue OPERATOR(pg_catalog.=) n.queue
+      LEFT JOIN LATERAL once.distributed_options(c.oid) AS d ON true
      WHERE c.relnamespace OPERATOR(pg_catalog.=) 'once'::pg_catalog.regnamespace
        AND pg_catalog.starts_with(c.relname::pg_catalog.text, 'q_')
        AND c.relkind OPERATOR(pg_catalog.=) ANY ('{r,p,f}')
@@ -865,6 +879,7 @@ Each is as in create_queue, and NULL leaves it unchanged.
 reset: names of options that get the default of create_queue again, which for
 archive, ttl and retention means off.
 Running sessions use the new options as soon as they are committed.
+If Citus has distributed the queue: on the coordinator, and for all nodes.
 Only for the owner of the table.
 Example: SELECT once.alter_queue(''orders'', max_attempts => 5);';
 COMMENT ON FUNCTION once.grant_queue(text, text, text) IS
@@ -893,6 +908,11 @@ If the table was removed by a plain DROP TABLE, drops what is left of the
 queue.
 Only for the owner of the table, or of all tables that are left.
 Example: SELECT once.drop_queue(''orders'');';
+COMMENT ON FUNCTION once.distributed_options(oid) IS
+'Internal: for list_queues.
+Returns the options of the queue that has this table, as storage parameters of
+its index give them; no row if the table is neither distributed by Citus nor a
+shard.';
 COMMENT ON FUNCTION once.list_queues() IS
 'Lists the queues of the database with their options.
 id_index: whether cancel works.
@@ -907,6 +927,7 @@ send_batch, or receive, lease and pop, raise once_paused. That is an error and
 not an empty result, so that nobody mistakes a paused queue for an empty one.
 Messages already received or leased can still be acked, given back and
 extended. Plain SQL is not stopped.
+If Citus has distributed the queue: on the coordinator, and for all nodes.
 Only for the owner of the table.
 Example: SELECT once.pause(''orders'', ''consume'');';
 COMMENT ON FUNCTION once.resume(text, text) IS

@@ -20,6 +20,10 @@
  * is limited (once.maintenance_timeout).  Code of an owner can still do to the
  * session that runs it what it always can, such as cancel or end it.
  *
+ * A distributed queue is maintained through its parts: those of its shards that are on
+ * this node.  Each is worked on as if it were a queue.  What is there once for the queue,
+ * such as its dead letters, has its turn when all parts have had theirs.
+ *
  * A queue rests if no step that does not look at every message will find work
  * before somebody does something (once_rest.c).  What rests is noted for later
  * passes of the launcher, which leave out these queues.
@@ -34,7 +38,9 @@
 #include "executor/spi.h"
 #include "ledger/ledger.h"
 #include "meta/meta_catalog.h"
+#include "meta/meta_citus.h"
 #include "meta/meta_role.h"
+#include "meta/meta_shards.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "once_error.h"
@@ -98,7 +104,14 @@ struct Work
 {
 	const char *what;			/* "queue", "ledger" or "schedule" */
 	const char *name;
-	bool		(*run) (Work *work);	/* do_queue, do_ledger or do_schedule */
+	bool		(*run) (Work *work);	/* do_queue, do_parts, do_ledger or
+										 * do_schedule */
+	Oid			whole;			/* the table of a queue that is distributed */
+	Oid			part;			/* of such a queue, that of the part; if it is
+								 * invalid, it is the turn of the whole */
+	MemoryContext context;		/* for do_parts: of the list */
+	OnceShard  *parts;			/* out, of do_parts: a list of parts */
+	int			nparts;
 	OnceStep	step;			/* for a queue */
 	int			steps_done;		/* the ones before it */
 	int64		passes;			/* passes left, this one included; -1: not yet
@@ -114,6 +127,9 @@ PG_FUNCTION_INFO_V1(once_maintain);
 static bool maintain(bool atomic, bool full, bool by_pass);
 static int	do_schedules(Work *work, bool atomic);
 static char **list_names(const char *sql, int *n, Oid **relids);
+static bool is_shard(const char *queue);
+static void maintain_distributed(Work *work, bool atomic, const char *name, Oid relid,
+								 bool full, bool by_pass);
 static bool maintain_queue(Work *work, bool full, bool by_pass);
 static void take_step(Work *work, OnceStep step, int nth);
 static void begin_work(Work *work, bool atomic, const char *what,
@@ -122,7 +138,9 @@ static void do_work(Work *work);
 static bool try_commit(Work *work);
 static bool try_work(Work *work);
 static void warn(Work *work, const ErrorData *edata);
+static bool do_parts(Work *work);
 static bool do_queue(Work *work);
+static bool open_queue(Work *work, OnceQueue *queue);
 static bool do_ledger(Work *work);
 static void warn_of_no_rights(int nledgers);
 static bool do_schedule(Work *work);
@@ -192,6 +210,14 @@ maintain(bool atomic, bool full, bool by_pass)
 	names = list_names(LIST_QUEUES_SQL, &nqueues, &relids);
 	for (i = 0; i < nqueues; i++)
 	{
+		if (is_shard(names[i]))
+			continue;
+		if (once_citus_distributes(relids[i]))
+		{
+			maintain_distributed(&work, atomic, names[i], relids[i], full, by_pass);
+			rests = false;
+			continue;
+		}
 		if (!full && once_rest_is(MyDatabaseId, relids[i]))
 			continue;
 		begin_work(&work, atomic, "queue", do_queue, names[i]);
@@ -222,19 +248,71 @@ maintain(bool atomic, bool full, bool by_pass)
 }
 
 /*
- * maintain_queue takes the steps that may find work in a queue.  Returns whether it is
- * noted that the queue rests.
+ * is_shard tells whether a queue is a part of another one.
+ */
+static bool
+is_shard(const char *queue)
+{
+	int64		shard;
+
+	return OidIsValid(once_citus_shard_by_name(psprintf("%s%s", ONCE_QUEUE_PREFIX, queue),
+											   once_schema_oid(false), &shard));
+}
+
+/*
+ * maintain_distributed maintains a distributed queue: each part, and then the whole.
+ */
+static void
+maintain_distributed(Work *work, bool atomic, const char *name, Oid relid, bool full,
+					 bool by_pass)
+{
+	OnceShard  *parts;
+	int			n;
+	int			i;
+
+	begin_work(work, atomic, "queue", do_parts, name);
+	work->whole = relid;
+	work->passes = 1;
+	work->context = CurrentMemoryContext;
+	do_work(work);
+	if (work->parts == NULL)
+		return;
+	parts = work->parts;
+	n = work->nparts;
+	for (i = 0; i <= n; i++)
+	{
+		if (i < n && !full && once_rest_is(MyDatabaseId, parts[i].relid))
+			continue;
+		begin_work(work, atomic, "queue", do_queue, name);
+		work->whole = relid;
+		work->part = i < n ? parts[i].relid : InvalidOid;
+		(void) maintain_queue(work, full, by_pass);
+	}
+	pfree(parts);
+}
+
+/*
+ * maintain_queue takes the steps that may find work in a queue, or in a part of a
+ * distributed queue, or in the whole of one.  Returns whether it is noted that the queue
+ * or part rests.
  */
 static bool
 maintain_queue(Work *work, bool full, bool by_pass)
 {
+	bool		whole = OidIsValid(work->whole) && !OidIsValid(work->part);
 	int			s;
 
-	if (by_pass)
+	if (by_pass && !whole)
 		take_step(work, once_steps_rest, 0);
 	for (s = 0; s < ONCE_NSTEPS && !work->unusable; s++)
-		if (once_steps[s].looks_at_all ? full : !work->steps.rests)
-			take_step(work, once_steps[s].step, s);
+	{
+		const OnceStepKind *kind = &once_steps[s];
+
+		if (OidIsValid(work->whole) && kind->of_whole != whole)
+			continue;
+		if (kind->looks_at_all ? full : !work->steps.rests)
+			take_step(work, kind->step, s);
+	}
 	return work->steps.rests;
 }
 
@@ -467,8 +545,21 @@ warn(Work *work, const ErrorData *edata)
 }
 
 /*
- * do_queue opens a queue and takes a step, unless it would have to wait to
- * open the queue.
+ * do_parts lists the parts of a distributed queue that are on this node.
+ */
+static bool
+do_parts(Work *work)
+{
+	MemoryContext caller = MemoryContextSwitchTo(work->context);
+
+	work->parts = once_shards_here(work->whole, &work->nparts);
+	MemoryContextSwitchTo(caller);
+	return false;
+}
+
+/*
+ * do_queue opens a queue, or a part of one, and takes a step, unless it would have to
+ * wait to open it.
  */
 static bool
 do_queue(Work *work)
@@ -478,18 +569,35 @@ do_queue(Work *work)
 	OnceQueue	queue;
 
 	work->opening = true;
-	opened = once_queue_try_open(&queue, work->name, ONCE_TO_CONSUME, "once.maintain()");
+	opened = open_queue(work, &queue);
 	work->opening = false;
 	if (opened)
 	{
-		if (work->passes < 0)
+		if (work->passes < 0 && queue.index != NULL)
 			work->passes = once_steps_most_passes(&queue, work->step);
-		once_stats_progress_begin(RelationGetRelid(queue.heap), "maintain", ONCE_NSTEPS);
+		once_stats_progress_begin(once_queue_whole(&queue), "maintain", ONCE_NSTEPS);
 		once_stats_progress(work->steps_done);
 		more = work->step(&queue, &work->steps);
 		once_queue_close(&queue);
 	}
 	return more;
+}
+
+/*
+ * open_queue opens the table that the work is on.  False: that would have to wait, or it is
+ * no longer what it was when the work began.
+ */
+static bool
+open_queue(Work *work, OnceQueue *queue)
+{
+	if (OidIsValid(work->part))
+		return once_queue_try_open_part(queue, work->part, ONCE_TO_CONSUME);
+	if (!once_queue_try_open(queue, work->name, ONCE_TO_CONSUME, "once.maintain()"))
+		return false;
+	if (queue->meta.distributed == OidIsValid(work->whole))
+		return true;
+	once_queue_leave(queue);
+	return false;
 }
 
 /*

@@ -20,6 +20,7 @@
 #include "meta/meta_catalog.h"
 #include "meta/meta_dead.h"
 #include "meta/meta_role.h"
+#include "meta/meta_shards.h"
 #include "miscadmin.h"
 #include "once_args.h"
 #include "once_debug.h"
@@ -62,17 +63,19 @@ static void check_deferred(OnceQueue *queue);
 static void move_dead(OnceHold *hold);
 static bool step_retention(OnceQueue *queue, OnceSteps *steps);
 static bool step_failures(OnceQueue *queue, OnceSteps *steps);
+static bool keep_failures_of_parts(OnceQueue *queue, Snapshot snapshot, HTAB *messages);
+static void keep_failures(OnceQueue *queue, Snapshot snapshot, HTAB *messages);
 static bool step_dedup(OnceQueue *queue, OnceSteps *steps);
 static bool step_archive(OnceQueue *queue, OnceSteps *steps);
 
 const OnceStepKind once_steps[ONCE_NSTEPS] = {
-	{step_schedule, false},
-	{step_groups, true},
-	{step_dead, true},
-	{step_retention, false},
-	{step_failures, true},
-	{step_dedup, false},
-	{step_archive, false}
+	{step_schedule, false, false},
+	{step_groups, true, false},
+	{step_dead, true, false},
+	{step_retention, false, true},
+	{step_failures, true, true},
+	{step_dedup, false, true},
+	{step_archive, false, true}
 };
 
 /*
@@ -278,7 +281,8 @@ step_retention(OnceQueue *queue, OnceSteps *steps)
 
 /*
  * step_failures deletes failures of messages that are neither in the queue nor
- * dead letters.  All of this is judged by one snapshot.
+ * dead letters.  All of this is judged by one snapshot.  Failures are on the node where
+ * they have happened.  When a shard leaves it, those of its messages are deleted.
  *
  * The table is scanned here and not by a query, because a query could run code
  * that the owner has attached to it.
@@ -289,14 +293,57 @@ step_failures(OnceQueue *queue, OnceSteps *steps)
 	const char *name = once_queue_name(queue);
 	Snapshot	snapshot = GetActiveSnapshot();
 	HTAB	   *messages;
-	TableScanDesc scan;
-	HeapTuple	tuple;
-	OnceMessageKey key;
 
 	once_queue_check_columns(queue);
 	messages = once_failure_orphans(name, snapshot);
 	if (messages == NULL)
 		return false;
+
+	if (queue->meta.distributed)
+	{
+		if (!keep_failures_of_parts(queue, snapshot, messages))
+			return false;
+	}
+	else
+		keep_failures(queue, snapshot, messages);
+	if (hash_get_num_entries(messages) > 0)
+		once_failure_forget_orphans(name, snapshot, messages);
+	return false;
+}
+
+/*
+ * keep_failures_of_parts removes, from a set of messages, those that are in a part of
+ * the queue that is on this node.  False: some part could not be looked at.
+ */
+static bool
+keep_failures_of_parts(OnceQueue *queue, Snapshot snapshot, HTAB *messages)
+{
+	int			n;
+	OnceShard  *shards = once_shards_here(RelationGetRelid(queue->heap), &n);
+	int			i;
+
+	for (i = 0; i < n && hash_get_num_entries(messages) > 0; i++)
+	{
+		OnceQueue	part;
+
+		if (!once_queue_try_open_part(&part, shards[i].relid, ONCE_TO_CONSUME))
+			return false;
+		once_queue_check_columns(&part);
+		keep_failures(&part, snapshot, messages);
+		once_queue_leave(&part);
+	}
+	return true;
+}
+
+/*
+ * keep_failures removes, from a set of messages, those that are in a table.
+ */
+static void
+keep_failures(OnceQueue *queue, Snapshot snapshot, HTAB *messages)
+{
+	TableScanDesc scan;
+	HeapTuple	tuple;
+	OnceMessageKey key;
 
 	scan = once_beginscan(queue->heap, snapshot, 0, NULL);
 	while (hash_get_num_entries(messages) > 0 &&
@@ -307,10 +354,6 @@ step_failures(OnceQueue *queue, OnceSteps *steps)
 		(void) hash_search(messages, &key, HASH_REMOVE, NULL);
 	}
 	table_endscan(scan);
-
-	if (hash_get_num_entries(messages) > 0)
-		once_failure_forget_orphans(name, snapshot, messages);
-	return false;
 }
 
 /*
@@ -325,7 +368,7 @@ step_archive(OnceQueue *queue, OnceSteps *steps)
 }
 
 /*
- * once_steps_rest notes whether a queue rests.  Nobody has to be kept from changing the
+ * once_steps_rest notes whether a queue rests, or a part of one.  Nobody has to be kept from changing the
  * options meanwhile: whoever does so ends the rest (once_options_write).  The
  * parameters of a distributed queue may be out of date here; see worker/README.
  */
@@ -337,12 +380,14 @@ once_steps_rest(OnceQueue *queue, OnceSteps *steps)
 	OnceLedger	ledger;
 
 	once_rest_begin(relid);
-	steps->rests = qam_schedule_is_empty(queue->index) && queue->meta.retention == 0 &&
-		!(once_options_read(once_queue_name(queue), &options) &&
-		  (options.archive.set || options.retention.set)) &&
-		(!once_ledger_find(&ledger, ONCE_LEDGER_DEDUP, once_queue_name(queue),
-						   queue->meta.dedup_window) ||
-		 once_ledger_rests(&ledger));
+	steps->rests = qam_schedule_is_empty(queue->index);
+	if (steps->rests && !OidIsValid(queue->meta.shard_of))
+		steps->rests = queue->meta.retention == 0 &&
+			!(once_options_read(once_queue_name(queue), &options) &&
+			  (options.archive.set || options.retention.set)) &&
+			(!once_ledger_find(&ledger, ONCE_LEDGER_DEDUP, once_queue_name(queue),
+							   queue->meta.dedup_window) ||
+			 once_ledger_rests(&ledger));
 	once_debug_point("rest_before_settle");
 	if (steps->rests)
 		once_rest_settle(relid);

@@ -35,6 +35,7 @@ typedef struct OnceStepKind
 {
 	OnceStep	step;
 	bool		looks_at_all;	/* takes longer the more messages there are */
+	bool		of_whole;		/* of a distributed queue, not of each part */
 } OnceStepKind;
 
 #define ONCE_NSTEPS		7

@@ -53,7 +53,7 @@ SET client_min_messages = error;
 SELECT CASE topic WHEN 'consuming' THEN $$SELECT once.send('orders', '{"order": 1}');$$ END,
        replace(substr(line, 7), '''shop''', '''regress_once_shop''')
   FROM lines
- WHERE line ~ '^      \S' AND line !~ 'reset_stats'
+ WHERE line ~ '^      \S' AND line !~ 'reset_stats|distribute_queue|once\.shards|next_id'
  ORDER BY line ~ 'drop_queue', line ~ 'drop_', topic_n, n \gexec
 \o
 \t

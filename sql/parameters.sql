@@ -52,7 +52,7 @@ SELECT once.alter_queue('p_102008', max_attempts => 1, ttl => '1 day', archive =
 -- Queue p is distributed, and p_102008 is a shard of it.  Citus is a stand-in: catalogs with its columns.  Nobody carries parameters here.
 SET allow_system_table_mods = on;
 CREATE TABLE pg_catalog.pg_dist_partition (logicalrelid regclass, partmethod "char", colocationid int);
-CREATE TABLE pg_catalog.pg_dist_shard (logicalrelid regclass, shardid bigint, shardminvalue text);
+CREATE TABLE pg_catalog.pg_dist_shard (logicalrelid regclass, shardid bigint, shardminvalue text, shardmaxvalue text);
 CREATE TABLE pg_catalog.pg_dist_placement (shardid bigint, shardstate int, groupid int);
 CREATE TABLE pg_catalog.pg_dist_local_group (groupid int);
 RESET allow_system_table_mods;
@@ -132,7 +132,7 @@ SELECT once.send('p', '1') > 0 AS sent;
 SELECT * FROM options WHERE queue = 'p';
 SELECT once.pause('p');
 \echo :SQLSTATE
-CREATE INDEX "q_p ""_queue_idx" ON once.q_p USING once_queue (id, priority, deliver_at, group_id) WITH (send_paused, max_attempts = 8);
+CREATE INDEX "q_p ""_queue_idx" ON once.q_p USING once_queue (id, priority, deliver_at, group_id) WITH (send_paused='true', max_attempts='8', ttl='-1', retry_delay='0.500000');
 SELECT once.send('p', '1') > 0 AS sent;
 SELECT * FROM options WHERE queue = 'p';
 

@@ -14,8 +14,8 @@ CREATE TRIGGER tell AFTER INSERT OR UPDATE OR DELETE ON pg_dist_placement FOR EA
 SET once.shard_catalog = fake;
 
 SELECT once.create_queue('d');
-SELECT once.create_queue('d_' || n, retry_delay => '0', retry_delay_max => '0') FROM generate_series(1, 4) n;
-DO $$ BEGIN FOR n IN 1..4 LOOP EXECUTE format('ALTER TABLE once.q_d_%s ALTER id DROP IDENTITY', n); END LOOP; END $$;
+SELECT once.create_queue('d_' || n) FROM generate_series(1, 4) n;
+DO $$ BEGIN FOR n IN 1..4 LOOP EXECUTE format('ALTER TABLE once.q_d_%s ALTER id DROP IDENTITY', n); EXECUTE format('ALTER INDEX once.q_d_%s_queue_idx SET (retry_delay = 0, retry_delay_max = 0)', n); END LOOP; END $$;
 INSERT INTO pg_dist_partition VALUES ('once.q_d', 'h', 'id', 7);
 -- In the order of hash values: 3, 1, 2, 4.  The third is on another node.
 INSERT INTO pg_dist_shard VALUES ('once.q_d', 1, '-500', '-1'), ('once.q_d', 2, '0', '499'), ('once.q_d', 3, '-1000', '-501'), ('once.q_d', 4, '500', '999');

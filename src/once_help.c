@@ -51,7 +51,7 @@ typedef struct HelpTopic
 static const HelpTopic topics[] = {
 	{"queues",
 		"create_queue alter_queue drop_queue list_queues grant_queue revoke_queue "
-	"pause resume purge"},
+	"pause resume purge distribute_queue shards next_id"},
 	{"sending",
 	"send send_batch send_dedup replay"},
 	{"consuming",

@@ -14,6 +14,7 @@
 #include "meta/meta_parameters.h"
 #include "once_debug.h"
 #include "once_guc.h"
+#include "once_next_id.h"
 #include "once_rest.h"
 #include "qam/qam.h"
 #include "queue/queue_hold.h"
@@ -34,6 +35,7 @@ _PG_init(void)
 	once_debug_init();
 	once_guc_init();
 	once_rest_init();
+	once_draw_init();
 	once_stats_init();
 	once_wake_init();
 	qam_init();

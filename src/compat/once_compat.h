@@ -143,6 +143,15 @@ once_extend(Relation rel, ForkNumber fork)
 	(pg_proc_aclcheck(function, role, ACL_EXECUTE) == ACLCHECK_OK)
 #endif
 
+/* The same of pg_namespace_aclcheck */
+#if PG_VERSION_NUM >= 160000
+#define once_may_create_in(schema, role) \
+	(object_aclcheck(NamespaceRelationId, schema, role, ACL_CREATE) == ACLCHECK_OK)
+#else
+#define once_may_create_in(schema, role) \
+	(pg_namespace_aclcheck(schema, role, ACL_CREATE) == ACLCHECK_OK)
+#endif
+
 /* 16 replaced pg_class_ownercheck and its kin by object_ownercheck */
 #if PG_VERSION_NUM >= 160000
 #define once_is_table_owner(relid, role) \

@@ -116,6 +116,44 @@ queue.
 Only for the owner of the table, or of all tables that are left.
 Example: SELECT once.drop_queue(''orders'');';
 
+CREATE FUNCTION once.distribute_queue(
+    queue text,
+    by text DEFAULT 'id',
+    shards integer DEFAULT 32,
+    colocate_with text DEFAULT 'none')
+RETURNS void
+AS 'MODULE_PATHNAME', 'once_distribute_queue' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION once.distribute_queue(text, text, integer, text) IS
+'Spreads a queue over the nodes of a Citus cluster.
+Each message is in one shard, a table on one of the nodes, and is consumed
+there. Messages that wait are moved to their shards; deliveries, leases and
+attempts are forgotten. New ids come from next_id.
+by: id, which requires an index on it; group_id, which keeps groups in order,
+and all messages must have one; or a column that was added to the table.
+shards: 1 to 64000; how many there are.
+colocate_with: none; default, as in Citus; or a table distributed by a column
+of the same type, whose shards stay together with those of the queue. Their
+number is then that of the table''s.
+Not for queues that are unlogged, have an archive or remember dedup_ids.
+Only for the owner of the table who may create tables in schema once, which as
+a rule is a superuser.
+Example: SELECT once.distribute_queue(''orders'');';
+
+-- The default of the column id of distributed queues, so whoever may insert calls it.
+CREATE FUNCTION once.next_id()
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'once_next_id' LANGUAGE C VOLATILE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION once.next_id() IS
+'Makes an id that no other node of the cluster makes.
+It is 65536 times the time, in units of 4 ms since 2026-01-01 00:00 UTC, plus
+256 times the number of the node (its group in Citus; 0 without Citus), plus a
+counter. So ids of all nodes are in the order of their times, if the clocks
+agree, and those of one node in the order of the calls. They are less than 2^53
+until 2043-06-03. A node makes at most 64000 in a second; more wait.
+distribute_queue makes it the default of the column id.
+Requires pg_once in shared_preload_libraries.
+Example: SELECT once.next_id();';
+
 CREATE FUNCTION once.distributed_options(
     queue_table oid,
     OUT max_attempts integer,

@@ -208,6 +208,45 @@ Requires pg_once in shared_preload_libraries. (pg_stat_progress_create_index
 shows the building of an index.) Shows the same queues as stat_queues.
 Example: SELECT queue, work, pid, done, total FROM once.progress;';
 
+CREATE FUNCTION once.shard_places(
+    queue text,
+    OUT shard text,
+    OUT groupid integer,
+    OUT host text,
+    OUT port integer,
+    OUT local boolean,
+    OUT shard_table oid)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'once_shard_places' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 32;
+COMMENT ON FUNCTION once.shard_places(text) IS
+'Internal: for shards.
+shard_table: NULL if it is on another node.';
+
+CREATE FUNCTION once.shards(queue text)
+RETURNS TABLE (
+    shard text,
+    groupid integer,
+    host text,
+    port integer,
+    local boolean,
+    consumers bigint)
+LANGUAGE sql VOLATILE PARALLEL UNSAFE ROWS 32
+SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT p.shard, p.groupid, p.host, p.port, p.local,
+           CASE WHEN p.local THEN (SELECT pg_catalog.count(*) FROM once.stat_consumers(p.shard_table)) END
+      FROM once.shard_places(shards.queue) AS p;
+END;
+COMMENT ON FUNCTION once.shards(text) IS
+'Shows the shards of a distributed queue and where they are.
+shard: the name that it has as a queue, on its node.
+groupid, host, port: the node, as in pg_dist_node of Citus.
+local: whether that is this node.
+consumers: sessions and transactions that hold messages of it or wait for some,
+counted like the rows of the view consumers; NULL if it is on another node.
+Only for those who may SELECT from the table, and members of pg_monitor.
+Example: SELECT * FROM once.shards(''orders'');';
+
 CREATE FUNCTION once.reset_stats(queue text DEFAULT NULL)
 RETURNS void
 AS 'MODULE_PATHNAME', 'once_reset_stats' LANGUAGE C VOLATILE PARALLEL UNSAFE;

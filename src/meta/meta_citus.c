@@ -130,6 +130,26 @@ once_citus_shard_table(Oid parent, int64 shard)
 }
 
 /*
+ * once_citus_group returns the number of the group that this node is in the cluster, or
+ * -1 if it is in none.
+ */
+int32
+once_citus_group(void)
+{
+	OnceCitusScan scan;
+	bool		isnull;
+	int32		group = -1;
+
+	if (once_citus_begin(&scan, "pg_dist_local_group", NULL, NULL, InvalidOid, (Datum) 0))
+	{
+		if (once_citus_next(&scan))
+			group = DatumGetInt32(once_citus_value(&scan, "groupid", INT4OID, &isnull));
+		once_citus_end(&scan);
+	}
+	return group;
+}
+
+/*
  * once_citus_begin begins to read a catalog of Citus: the rows whose column has this
  * value, or all rows if column is NULL.  index: one on that column, if there is one.
  * False: there is no such catalog, or it has no such column, and nothing was begun.

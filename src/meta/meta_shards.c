@@ -78,7 +78,6 @@ static void fill(ShardsEntry *entry);
 static void fill_list(ShardsEntry *entry);
 static int	compare_shards(const void *a, const void *b);
 static void find_here(ShardsEntry *entry, OnceShard *shard, int32 here);
-static int32 local_group(void);
 static bool make_tag(Oid parent, int64 shard, LOCKTAG *tag, OnceShardPlace *place);
 static int32 hash_bound(const OnceCitusScan *scan, const char *column, int32 otherwise);
 
@@ -140,7 +139,7 @@ once_shards_here(Oid parent, int *n)
 bool
 once_shards_node_may_have(void)
 {
-	int32		here = local_group();
+	int32		here = once_citus_group();
 	OnceCitusScan scan;
 	bool		isnull;
 	bool		may_have = false;
@@ -377,7 +376,7 @@ fill_list(ShardsEntry *entry)
 	OnceCitusScan scan;
 	bool		isnull;
 	int			room = 0;
-	int32		here = local_group();
+	int32		here = once_citus_group();
 	int			i;
 
 	if (!once_citus_begin(&scan, "pg_dist_shard", "pg_dist_shard_logical_relid_index",
@@ -456,23 +455,4 @@ find_here(ShardsEntry *entry, OnceShard *shard, int32 here)
 		return;
 	shard->place = n == 1 ? ONCE_SHARD_HERE : ONCE_SHARD_COPIED;
 	shard->relid = once_citus_shard_table(entry->parent, shard->number);
-}
-
-/*
- * local_group returns the number by which Citus knows this node, or -1.
- */
-static int32
-local_group(void)
-{
-	OnceCitusScan scan;
-	bool		isnull;
-	int32		here = -1;
-
-	if (once_citus_begin(&scan, "pg_dist_local_group", NULL, NULL, InvalidOid, (Datum) 0))
-	{
-		if (once_citus_next(&scan))
-			here = DatumGetInt32(once_citus_value(&scan, "groupid", INT4OID, &isnull));
-		once_citus_end(&scan);
-	}
-	return here;
 }

@@ -22,6 +22,7 @@
 #include "meta/meta_cache.h"
 #include "miscadmin.h"
 #include "nodes/execnodes.h"
+#include "once_next_id.h"
 #include "qam/qam.h"
 #include "queue/queue_insert.h"
 #include "queue/queue_open.h"
@@ -54,6 +55,7 @@ typedef struct FastInsert
 	OpenIndex	indexes[2 * ONCE_META_INDEXES];
 } FastInsert;
 
+static void draw_ids(OnceQueue *queue, OnceNewRows *batch);
 static void insert_fast(OnceQueue *queue, const OnceNewRows *batch);
 static void open_indexes(FastInsert *ins);
 static HeapTuple form_row(FastInsert *ins, const OnceNewRow *row);
@@ -66,18 +68,30 @@ static void index_row(FastInsert *ins, int rowno, ItemPointer tid);
 void
 once_insert_rows(OnceQueue *queue, OnceNewRows *batch)
 {
-	int			i;
-
-	/* As for identity columns, the right to insert includes drawing ids. */
-	for (i = 0; i < batch->nrows && !batch->have_ids; i++)
-		batch->rows[i].id = nextval_internal(queue->meta.sequence, false);
-
 	if (batch->nrows == 0)
 		return;
+	if (!batch->have_ids)
+		draw_ids(queue, batch);
 	if (queue->meta.fast_insert)
 		insert_fast(queue, batch);
 	else
 		once_spi_insert(queue, batch);
+}
+
+/*
+ * draw_ids gives ids to messages.  As for identity columns, the right to insert
+ * includes drawing them.  (Everybody may call once.next_id.)
+ */
+static void
+draw_ids(OnceQueue *queue, OnceNewRows *batch)
+{
+	bool		shared = !OidIsValid(queue->meta.sequence);
+	int			node = shared ? once_draw_node() : 0;
+	int			i;
+
+	for (i = 0; i < batch->nrows; i++)
+		batch->rows[i].id = shared ? once_draw_id(node) :
+			nextval_internal(queue->meta.sequence, false);
 }
 
 /*

@@ -443,7 +443,9 @@ once_queue_check_sending(const OnceQueue *queue)
 		if (c == ONCE_COL_ID || !takes_column(queue, c))
 			once_queue_check_column(queue, c);
 	}
-	if (!OidIsValid(queue->meta.sequence))
+
+	/* Ids of a distributed queue come from once.next_id. */
+	if (!OidIsValid(queue->meta.sequence) && !queue->meta.distributed)
 		ereport(ERROR,
 				(errcode(ERRCODE_ONCE_QUEUE_UNUSABLE),
 				 errmsg("column \"%s\" of queue \"%s\" is not an identity column",

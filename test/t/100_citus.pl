@@ -1,5 +1,5 @@
-# Queues that Citus has distributed: what is refused, and that effects and acks are committed together over several nodes.  A coordinator
-# and two workers.  The tests need Citus in the PostgreSQL installation, and are skipped without it.
+# Queues that Citus has distributed: what their verbs do on each node, what is refused, and that effects and acks are committed together
+# over several nodes.  A coordinator and two workers.  The tests need Citus in the PostgreSQL installation, and are skipped without it.
 
 use strict;
 use warnings;
@@ -11,7 +11,7 @@ use OnceCitus;
 use OnceTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(sleep);
+use Time::HiRes qw(time);
 
 citus_required();
 
@@ -20,9 +20,9 @@ my ($coordinator, $one, $two) = citus_cluster([ 'one', 'two' ], 'citus.recover_2
 
 # Two messages are sent before the queue is distributed.
 $coordinator->safe_psql('postgres', <<'SQL');
-SELECT once.create_queue('orders', retry_delay => '0', retry_delay_max => '0');
+SELECT once.create_queue('orders', id_index => true, retry_delay => '0', retry_delay_max => '0');
 SELECT count(*) FROM once.send_batch('orders', ARRAY['1', '2']::jsonb[]);
-SELECT create_distributed_table('once.q_orders', 'id', shard_count => 4, colocate_with => 'none');
+SELECT once.distribute_queue('orders', shards => 4);
 CREATE TABLE effect (id bigint, n bigint);
 SELECT create_distributed_table('effect', 'id', colocate_with => 'once.q_orders');
 SQL
@@ -36,43 +36,56 @@ sub id_for
 		. "ON s.shardid = get_shard_id_for_distribution_column('effect', n) WHERE s.table_name = 'effect'::regclass AND s.nodeport = " . $where->port);
 }
 
-# ---- What is refused, on every node ----
+is($coordinator->safe_psql('postgres', 'SELECT count(*) FROM once.q_orders'), 2, 'messages from before the distribution are in the shards');
+is($coordinator->safe_psql('postgres', "SELECT pg_relation_size('once.q_orders')"), 0, 'and no longer in the table of the coordinator');
+
+# ---- The shards ----
+
+for my $node ($coordinator, $one, $two)
+{
+	is($node->safe_psql('postgres', "SELECT port, count(*), bool_or(local), bool_and(local) FROM once.shards('orders') GROUP BY port ORDER BY port = " . $two->port),
+		join("\n", map { my $local = $_ == $node ? 't' : 'f'; $_->port . "|2|$local|$local" } $one, $two), $node->name . ': once.shards');
+	is($node->safe_psql('postgres', "SELECT string_agg(shard, ' ' ORDER BY shard) FROM once.shards('orders') WHERE port = " . $one->port),
+		join(' ', shards_on($coordinator, $one, 'orders')), $node->name . ': their names');
+}
+
+# ---- What is refused ----
 
 for my $node ($coordinator, $one, $two)
 {
 	my $name = $node->name;
 
-	is(sqlstate_of($node, "SELECT * FROM $_"), '0A000', "$name: $_")
-	  for "once.receive('orders')", "once.lease('orders')", "once.pop('orders')", "once.purge('orders')", "once.peek('orders')", "once.redrive('orders')",
-	  "once.cancel('orders', 1)", "once.check('orders')", "once.release('orders', ARRAY[1])";
-	is(sqlstate_of($node, "CALL once.wait(ARRAY['orders'], '0 s')"), '0A000', "$name: once.wait");
 	is(sqlstate_of($node, "SELECT once.send('orders', '1', dedup_id => 'a')"), '0A000', "$name: a dedup_id");
 	is(sqlstate_of($node, 'CALL once.maintain()'), '00000', "$name: once.maintain");
+	is(sqlstate_of($node, $_), $node == $coordinator ? '0A000' : '00000', "$name: $_")
+	  for "SELECT once.ack(receipt) FROM once.receive('orders')", "SELECT * FROM once.lease('orders', '1 ms')", "SELECT * FROM once.pop('orders')",
+	  "CALL once.wait(ARRAY['orders'], '0 s')";
 }
 my ($shard) = shards_on($coordinator, $one, 'orders');
 is(sqlstate_of($one, "SELECT once.send('$shard', '1')"), '0A000', 'nothing is sent to a shard by its name');
-is(sqlstate_of($one, "SET once.debug_point = citus_symbols_missing; SELECT * FROM once.receive('$shard')"), '0A000',
-	'a shard is refused if Citus cannot be asked for two-phase commit');
-is(sqlstate_of($one, "SET once.debug_point = citus_symbols_missing; SELECT once.send('orders', '1')"), '0A000', 'so is the distributed queue');
+is(sqlstate_of($one, "SET once.debug_point = citus_symbols_missing; SELECT * FROM once.receive('orders')"), '0A000',
+	'nothing is received if Citus cannot be asked for two-phase commit');
+is(sqlstate_of($one, "SET once.debug_point = citus_symbols_missing; SELECT once.send('orders', '1')"), '0A000', 'and nothing is sent');
 
-# ---- Sent from everywhere, consumed from the shards on their nodes ----
+# ---- Sent from everywhere, consumed on the nodes of the shards ----
 
+$coordinator->safe_psql('postgres', 'DELETE FROM once.q_orders');
 $_->safe_psql('postgres', "SELECT count(once.send('orders', to_jsonb(n))) FROM generate_series(1, 30) n;"
 	. "INSERT INTO once.q_orders (payload) SELECT to_jsonb(n) FROM generate_series(31, 40) n") for $coordinator, $one, $two;
-is($coordinator->safe_psql('postgres', 'SELECT count(*) FROM once.q_orders'), 122, 'messages sent');
-is($coordinator->safe_psql('postgres', 'SELECT count(*), count(DISTINCT id) FROM once.q_orders'), '122|122', 'ids are unique over nodes');
+is($coordinator->safe_psql('postgres', 'SELECT count(*), count(DISTINCT id) FROM once.q_orders'), '120|120', 'ids are unique over nodes');
+is($coordinator->safe_psql('postgres', 'SELECT max(id) < 2::numeric ^ 53 FROM once.q_orders'), 't', 'and can be read by every parser of JSON');
 
 for my $node ($one, $two)
 {
+	my $name = $node->name;
 	my $prepared = 'SELECT count(*) FROM pg_dist_transaction';
 	my $before = $node->safe_psql('postgres', $prepared);
 
-	for my $shard (shards_on($coordinator, $node, 'orders'))
-	{
-		# Effects are in the shard of the message's id, which is on the same node.
-		$node->safe_psql('postgres', <<SQL);
+	# Effects are in the shard of the message's id, which is on the same node.
+	ok($node->safe_psql('postgres', "SELECT count(*) FROM once.peek('orders', 1000)") > 0, "$name: there are messages");
+	$node->safe_psql('postgres', <<SQL);
 BEGIN;
-CREATE TEMP TABLE m ON COMMIT DROP AS SELECT * FROM once.receive('$shard', 1000);
+CREATE TEMP TABLE m ON COMMIT DROP AS SELECT * FROM once.receive('orders', 1000);
 DO \$\$
 DECLARE
   r record;
@@ -84,17 +97,49 @@ BEGIN
 END \$\$;
 COMMIT;
 SQL
-		clean($node, $shard, $shard);
-	}
-	is($node->safe_psql('postgres', $prepared), $before, "' . $node->name . ': transactions of one node are not prepared");
+	is($node->safe_psql('postgres', "SELECT count(*) FROM once.receive('orders', 1000)"), 0, "$name: one call gets the messages of all shards");
+	clean($node, 'orders', $name);
+	is($node->safe_psql('postgres', $prepared), $before, "$name: transactions of one node are not prepared");
 }
-is($coordinator->safe_psql('postgres', 'SELECT count(*), count(DISTINCT id) FROM effect'), '122|122', 'each message has one effect');
+is($coordinator->safe_psql('postgres', 'SELECT count(*), count(DISTINCT id) FROM effect'), '120|120', 'each message has one effect');
 is($coordinator->safe_psql('postgres', 'SELECT count(*) FROM once.q_orders'), 0, 'none is left');
-is($coordinator->safe_psql('postgres', "SELECT pg_relation_size('once.q_orders') > 0"), 't', 'rows from before the distribution are left in the table');
-$coordinator->safe_psql('postgres', "SELECT truncate_local_data_after_distributing_table('once.q_orders')");
-is($coordinator->safe_psql('postgres', "SELECT pg_relation_size('once.q_orders')"), 0, 'Citus removes them');
 
-# ---- Acks in shards do not go through the executor ----
+# A node's own shards are preferred.
+for my $node ($one, $two)
+{
+	$node->safe_psql('postgres', "SELECT count(once.send('orders', '1')) FROM generate_series(1, 20)");
+	is($node->safe_psql('postgres', "SELECT count(once.ack(receipt)) FROM once.receive('orders', 100)"), 20, $node->name . ': what is sent on a node stays there');
+}
+
+# The nodes in turns, and each has a session of its own.
+for my $n (1 .. 9)
+{
+	my $node = ($coordinator, $one, $two)[ $n % 3 ];
+	$node->safe_psql('postgres', "SELECT once.send('orders', '$n'), pg_sleep(0.005)");
+}
+is($coordinator->safe_psql('postgres', "SELECT string_agg(payload::text, '' ORDER BY id) FROM once.q_orders"), '123456789', 'ids tell in which order nodes have sent');
+is($one->safe_psql('postgres', "SELECT count(*) FROM once.pop('orders', 100)") + $two->safe_psql('postgres', "SELECT count(*) FROM once.pop('orders', 100)"), 9,
+	'once.pop');
+
+# ---- Waiting ----
+
+for my $from ($coordinator, $two)
+{
+	my $id = $from->safe_psql('postgres', "SELECT min(n) FROM generate_series(2000000, 2001000) n JOIN citus_shards s "
+		. "ON s.shardid = get_shard_id_for_distribution_column('once.q_orders', n) WHERE s.table_name = 'once.q_orders'::regclass AND s.nodeport = " . $one->port);
+	my $out = '';
+	my $run = IPC::Run::start([ 'psql', '-XAtq', '-d', $one->connstr('postgres'), '-c', "SELECT id FROM once.pop('orders', wait => '60 s')" ],
+		'<', \undef, '>&', \$out, IPC::Run::timeout(120));
+
+	$one->poll_query_until('postgres', "SELECT waiters = 1 FROM once.stat_queues WHERE queue = 'orders'") or die 'nobody waits';
+	my $sent = time();
+	$from->safe_psql('postgres', "INSERT INTO once.q_orders (id, payload) OVERRIDING SYSTEM VALUE VALUES ($id, '1')");
+	$run->finish;
+	is($out, "$id\n", 'a message from ' . $from->name . ' wakes a waiter');
+	cmp_ok(time() - $sent, '<', 4, 'at once');
+}
+
+# ---- Acks in shards do not go through the executor, and a shard is a queue by its own name as well ----
 
 $coordinator->safe_psql('postgres', "SELECT count(once.send('orders', '1')) FROM generate_series(1, 60)");
 is($one->safe_psql('postgres', <<SQL), 1, 'the acks of one statement are one command');
@@ -116,11 +161,14 @@ END \$\$;
 SELECT count(DISTINCT command) FROM seen;
 ROLLBACK;
 SQL
+clean($one, $shard, "shard $shard");
 
 is($coordinator->safe_psql('postgres', 'SELECT count(*) FROM once.q_orders'), 60, 'which was rolled back');
-my ($purged) = shards_on($coordinator, $two, 'orders');
-ok($two->safe_psql('postgres', "SELECT once.purge('$purged')") > 0, 'a shard is purged');
-is($two->safe_psql('postgres', "SELECT count(*) FROM once.peek('$purged')"), 0, 'and is empty then');
+my $rest = $two->safe_psql('postgres', "SELECT count(*) FROM once.peek('orders', 1000)");
+ok($rest > 0, 'there are messages on the other node');
+is($two->safe_psql('postgres', "SELECT once.purge('orders')"), $rest, 'they are purged there');
+is($two->safe_psql('postgres', "SELECT count(*) FROM once.peek('orders')"), 0, 'none is left there');
+is($coordinator->safe_psql('postgres', 'SELECT count(*) FROM once.q_orders'), 60 - $rest, 'and those of the first node are left');
 
 # ---- Effects on another node ----
 
@@ -130,12 +178,12 @@ sub crash_in_commit
 {
 	my ($point) = @_;
 	my $id = id_for($two);
-	my $process = "SELECT count(once.ack(receipt)) FROM once.receive('$shard');\nINSERT INTO effect VALUES ($id, 0);";
+	my $process = "SELECT count(once.ack(receipt)) FROM once.receive('orders');\nINSERT INTO effect VALUES ($id, 0);";
 	my $count = "SELECT count(*) FROM effect WHERE id = $id";
 	my ($consumer, $out, $holder, $held) = ('', '', '', '');
 
 	$coordinator->safe_psql('postgres', "DELETE FROM effect WHERE id = $id");
-	my $before = $one->safe_psql('postgres', "SELECT count(*) FROM once.peek('$shard', 1000)");
+	my $before = $one->safe_psql('postgres', "SELECT count(*) FROM once.peek('orders', 1000)");
 
 	# PostgreSQL empties the temporary table between Citus's part and its own.  There the consumer waits for whoever has the table locked.
 	my $run = IPC::Run::start([ 'psql', '-XAtq', '-d', $one->connstr('postgres') ], '<', \$consumer, '>&', \$out, IPC::Run::timeout(120));
@@ -154,9 +202,9 @@ sub crash_in_commit
 	$one->safe_psql('postgres', 'SELECT recover_prepared_transactions()');
 
 	my $first = $coordinator->safe_psql('postgres', $count);
-	is($one->safe_psql('postgres', "SELECT count(*) FROM once.peek('$shard', 1000)"), $before, "$point: the message is still there");
+	is($one->safe_psql('postgres', "SELECT count(*) FROM once.peek('orders', 1000)"), $before, "$point: the message is still there");
 	$one->safe_psql('postgres', "BEGIN; $process COMMIT");
-	is($one->safe_psql('postgres', "SELECT count(*) FROM once.peek('$shard', 1000)"), $before - 1, "$point: and is processed then");
+	is($one->safe_psql('postgres', "SELECT count(*) FROM once.peek('orders', 1000)"), $before - 1, "$point: and is processed then");
 	return "$first " . $coordinator->safe_psql('postgres', $count);
 }
 
@@ -167,7 +215,7 @@ is($one->safe_psql('postgres', 'SELECT count(*) FROM pg_dist_transaction'), 1, '
 # ---- Or none ----
 
 my ($here, $there) = map { id_for($_) } $one, $two;
-my $ack = "SELECT count(once.ack(receipt)) FROM once.receive('$shard');";
+my $ack = "SELECT count(once.ack(receipt)) FROM once.receive('orders');";
 
 is(sqlstate_of($one, "SET once.remote_effects = error; BEGIN; $ack INSERT INTO effect VALUES ($here, 1); COMMIT"), '00000',
 	'once.remote_effects = error: effects of the same node');

@@ -1,6 +1,6 @@
 # Queues that Citus has distributed, while their shards are moved to other nodes in every mode, and split; while a node is added and gets
 # its share of the shards, and while a node gives all of them away.  Each message that was sent must have its effect exactly once.
-# OnceCitus.pm has the load and the oracle.
+# OnceCitus.pm has the load and the oracle.  Before that, what becomes of leases when a shard moves.
 #
 # ONCE_CITUS_SECONDS: for how long shards are moved to and fro, at least.
 
@@ -19,6 +19,33 @@ citus_required();
 my $seconds = $ENV{ONCE_CITUS_SECONDS} // 0;
 my @settings = ('citus.recover_2pc_interval = 1s');
 my ($coordinator, $one, $two) = citus_cluster([ 'one', 'two' ], @settings);
+
+# ---- Leases ----
+
+# Whoever has leased a message learns that its shard has moved when he acks it, whether his session knows the queue already or not.
+$coordinator->safe_psql('postgres', $_)
+  for "SELECT once.create_queue('held', id_index => true)", "SELECT once.distribute_queue('held', shards => 2)",
+  "SELECT count(once.send('held', to_jsonb(n))) FROM generate_series(1, 30) n";
+for my $way ([ $one, $two, 'block_writes' ], [ $two, $one, 'force_logical' ])
+{
+	my ($from, $to, $mode) = @$way;
+	my ($shard, @others) = shards_on($coordinator, $from, 'held');
+	my $consumer = session($from);
+	my ($state, $leased) = $consumer->("SELECT receipt FROM once.lease('held', '1 h', 1000)");
+	my @receipts = split(/\n/, $leased);
+
+	is($state, '00000', "$mode: messages are leased");
+	cmp_ok(scalar(@receipts), '>', 0, 'some');
+	move_shard($coordinator, $_, $from, $to, $mode) for $shard, @others;
+	is(($consumer->("SELECT once.$_"))[0], 'ON003', "$mode: once.$_") for map { ("ack('$_')", "nack('$_')", "release('$_')", "extend('$_', '1 h')") } @receipts[ 0 .. 1 ];
+	is(sqlstate_of($from, "SELECT once.ack('$receipts[0]')"), 'ON003', "$mode: in another session");
+	is($from->safe_psql('postgres', "SELECT once.try_ack('$receipts[0]')"), 'f', "$mode: once.try_ack");
+	is_deeply([ $consumer->("SELECT FROM once.receive('held')") ], [ '00000', '' ], "$mode: nothing is left on the node");
+	is($to->safe_psql('postgres', "SELECT count(once.release(receipt)) FROM once.lease('held', '1 h', 1000)"), 30, "$mode: all are delivered where the shards are now");
+}
+is($one->safe_psql('postgres', "SELECT count(once.ack(receipt)) FROM once.receive('held', 1000)"), 30, 'and acked');
+
+# ---- Effects ----
 
 my $load = load_start($coordinator, nodes => [ $one, $two ], from => [ $coordinator, $one ]);
 my $end = time() + $seconds;
@@ -67,6 +94,8 @@ ok($gained > 0, 'the new node has shards');
 my $given = shards_on($coordinator, $one, 'orders');
 under_load('a node is drained', sub { $coordinator->safe_psql('postgres', "SELECT citus_drain_node('127.0.0.1', " . $one->port . ", 'block_writes')") });
 is(scalar(shards_on($coordinator, $one, 'orders')), 0, 'the drained node has no shards');
+is(sqlstate_of($one, "SELECT * FROM once.receive('orders')"), '0A000', 'and whoever consumes there is told');
+load_leave($load, $one);
 load_is_right($load, 'after ' . ($moves + $gained + $given) . ' moves and splits');
 ok($three->safe_psql('postgres', 'SELECT count(*) FROM here') > 0, 'the new node has processed messages');
 

@@ -17,7 +17,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-our @EXPORT = qw(citus_required citus_cluster citus_node citus_join shards_on move_shard split_shard load_start load_grow load_sent load_is_right);
+our @EXPORT = qw(citus_required citus_cluster citus_node citus_join shards_on move_shard split_shard session load_start load_grow load_leave load_sent load_is_right);
 
 # ---- Nodes ----
 
@@ -65,7 +65,7 @@ sub citus_join
 	$coordinator->safe_psql('postgres', "SELECT citus_add_node('127.0.0.1', " . $node->port . ')');
 }
 
-# The shards of a queue that are on a node, by the names that they have as queues
+# The shards of a queue that are on a node, by the names that they have as queues of their own
 sub shards_on
 {
 	my ($coordinator, $node, $queue) = @_;
@@ -95,6 +95,25 @@ sub split_shard
 		. "(SELECT array_agg(nodeid ORDER BY place) FROM unnest(ARRAY[$ports]) WITH ORDINALITY u (port, place) JOIN pg_dist_node ON nodeport = port), 'block_writes') FROM pg_dist_shard WHERE shardid = $number");
 }
 
+# A session on a node.  Returns a function that executes statements in it, and returns the SQLSTATE of the last one and what all of them
+# have printed.
+sub session
+{
+	my ($node) = @_;
+	my ($in, $out) = ('', '');
+	my $run = IPC::Run::start([ 'psql', '-XAtq', '-v', 'VERBOSITY=sqlstate', '-d', $node->connstr('postgres') ], '<', \$in, '>&', \$out, IPC::Run::timeout(300));
+
+	return sub
+	{
+		my ($statements) = @_;
+
+		$out = '';
+		$in .= "$statements\n\\echo :SQLSTATE is the state\n";
+		$run->pump until $out =~ s/^(\w{5}) is the state\n//m;
+		return ($1, $out =~ s/\n$//r);
+	};
+}
+
 # ---- The load ----
 
 # A queue whose messages are in ordered groups is distributed by group_id, any other by id.
@@ -103,24 +122,32 @@ my %column = (grouped => 'group_id', plain => 'id');
 # What consumers and producers do.  A message's number is the time when it was sent.  Each producer has groups of its own, so it sends
 # the messages of a group in the order of their numbers; and all nodes are on one machine, so that their clocks agree.
 my $procedures = <<'SQL';
-CREATE FUNCTION shards_here(queue text) RETURNS SETOF text LANGUAGE sql AS $$
-	SELECT format('%s_%s', queue, shardid) FROM pg_dist_shard JOIN pg_dist_placement USING (shardid) JOIN pg_dist_local_group USING (groupid)
-	WHERE logicalrelid = ('once.q_' || queue)::regclass $$;
-
 CREATE PROCEDURE produce(queue text, groups text, pause float) LANGUAGE plpgsql AS $$
 DECLARE
 	k text;
 	n bigint;
 	grp text;
+	sent jsonb[];
+	grps text[];
 BEGIN
 	FOR i IN 1..100 LOOP
+		sent := '{}';
+		grps := '{}';
 		FOR j IN 1..1 + (random() * 4)::int LOOP
 			k := gen_random_uuid();
 			n := extract(epoch FROM clock_timestamp()) * 1000000;
 			grp := CASE WHEN groups <> '' THEN groups || ' ' || (random() * 20)::int END;
 			INSERT INTO intended VALUES (k, grp, n);
-			PERFORM once.send(queue, jsonb_build_object('k', k, 'n', n), group_id => grp);
+			sent := array_append(sent, jsonb_build_object('k', k, 'n', n));
+			grps := array_append(grps, grp);
 		END LOOP;
+		IF random() < 0.3 THEN
+			PERFORM once.send_batch(queue, sent, group_ids => grps);
+		ELSE
+			FOR j IN 1..cardinality(sent) LOOP
+				PERFORM once.send(queue, sent[j], group_id => grps[j]);
+			END LOOP;
+		END IF;
 		IF random() < 0.03 THEN ROLLBACK; ELSE COMMIT; END IF;
 		PERFORM pg_sleep(pause);
 	END LOOP;
@@ -136,10 +163,12 @@ BEGIN
 	END CASE;
 END $$;
 
+-- The messages are those of the shards that are on this node.
 CREATE PROCEDURE consume(queue text, places text[], seconds float) LANGUAGE plpgsql AS $$
 DECLARE
-	shard text;
 	place text;
+	way float;
+	patience interval;
 	m once.message;
 	leased once.message[];
 	started timestamptz := clock_timestamp();
@@ -147,48 +176,48 @@ DECLARE
 BEGIN
 	WHILE clock_timestamp() < started + seconds * interval '1 s' LOOP
 		busy := false;
-		FOR shard IN SELECT shards_here(queue) LOOP
-			place := places[1 + floor(random() * cardinality(places))];
-			leased := NULL;
-			BEGIN
-				IF random() < 0.75 THEN
-					FOR m IN SELECT * FROM once.receive(shard, 1 + (random() * 20)::int) LOOP
-						CALL process(place, 'receive', m);
-						PERFORM once.ack(m.receipt);
-						busy := true;
-					END LOOP;
-				ELSE
-					leased := ARRAY(SELECT l FROM once.lease(shard, '20 s', 1 + (random() * 10)::int) l);
-				END IF;
-			EXCEPTION WHEN SQLSTATE 'ON001' THEN
-				-- The shard has moved away.
-			END;
-			-- Moves find messages in the hands of consumers.
-			PERFORM pg_sleep(random() * 0.02);
-			IF random() < 0.03 THEN ROLLBACK; ELSE COMMIT; END IF;
-			CONTINUE WHEN leased IS NULL;
-			FOREACH m IN ARRAY leased LOOP
-				IF random() < 0.05 THEN
-					BEGIN
-						PERFORM once.release(m.receipt);
-					EXCEPTION WHEN SQLSTATE 'ON003' THEN
-						-- The lease was rolled back, or the shard has moved away.
-					END;
-				ELSIF once.try_ack(m.receipt) THEN
-					CALL process(place, 'lease', m);
-				END IF;
+		place := places[1 + floor(random() * cardinality(places))];
+		way := random();
+		patience := CASE WHEN random() < 0.3 THEN '200 ms' END;
+		leased := '{}';
+		IF way < 0.5 THEN
+			FOR m IN SELECT * FROM once.receive(queue, 1 + (random() * 20)::int, wait => patience) LOOP
+				CALL process(place, 'receive', m);
+				PERFORM once.ack(m.receipt);
 				busy := true;
 			END LOOP;
-			COMMIT;
+		ELSIF way < 0.7 THEN
+			FOR m IN SELECT * FROM once.pop(queue, 1 + (random() * 20)::int, wait => patience) LOOP
+				CALL process(place, 'pop', m);
+				busy := true;
+			END LOOP;
+		ELSE
+			leased := ARRAY(SELECT l FROM once.lease(queue, '20 s', 1 + (random() * 10)::int, wait => patience) l);
+		END IF;
+		-- Moves find messages in the hands of consumers.
+		PERFORM pg_sleep(random() * 0.02);
+		IF random() < 0.03 THEN ROLLBACK; ELSE COMMIT; END IF;
+		FOREACH m IN ARRAY leased LOOP
+			IF random() < 0.05 THEN
+				BEGIN
+					PERFORM once.release(m.receipt);
+				EXCEPTION WHEN SQLSTATE 'ON003' THEN
+					-- The shard has moved away.
+				END;
+			ELSIF once.try_ack(m.receipt) THEN
+				CALL process(place, 'lease', m);
+			END IF;
+			busy := true;
 		END LOOP;
-		IF NOT busy THEN PERFORM pg_sleep(0.02); END IF;
+		COMMIT;
+		IF NOT busy AND patience IS NULL THEN PERFORM pg_sleep(0.02); END IF;
 	END LOOP;
 END $$;
 SQL
 
 # What may happen to a session of the load: a node is killed or starts, or Citus ends one of several transactions that wait for each
 # other.
-my $expected = qr/^(?:08\w{3}|57P0[123]|40P01|XX000: (?:server closed the connection unexpectedly|postmaster was shut down, exiting))/;
+my $expected = '08\w{3}|57P0[123]|40P01|XX000: (?:server closed the connection unexpectedly|postmaster was shut down, exiting)';
 
 # Start a load.  nodes: where consumers run, so many (consumers) on each.  from: where a producer runs.  places: where the effects go.
 # kind: plain or grouped.  Returns a reference for the other functions.
@@ -198,7 +227,7 @@ sub load_start
 	my ($coordinator, %args) = @_;
 	my $load = {
 		queue => 'orders', kind => 'plain', shards => 6, places => [ 'near', 'here', 'far' ], consumers => 1, pause => 0.01, from => [$coordinator],
-		%args, coordinator => $coordinator, word => PostgreSQL::Test::Utils::tempdir, run => [], all => {} };
+		%args, coordinator => $coordinator, word => PostgreSQL::Test::Utils::tempdir, run => [], all => {}, expected => $expected };
 	my ($queue, $column) = ($load->{queue}, $column{ $load->{kind} });
 	my $columns = 'id bigint, group_id text, k text, n bigint, how text, at timestamptz DEFAULT clock_timestamp()';
 
@@ -206,9 +235,7 @@ sub load_start
 	push @loads, $load;
 	$coordinator->safe_psql('postgres', $_)
 	  for "SELECT once.create_queue('$queue', id_index => " . ($column eq 'id' ? 'true' : 'false') . ')',
-	  # Without one, Citus does not use logical replication.
-	  ($column eq 'id' ? () : "ALTER TABLE once.q_$queue REPLICA IDENTITY FULL"),
-	  "SELECT create_distributed_table('once.q_$queue', '$column', shard_count => $load->{shards}, colocate_with => 'none')",
+	  "SELECT once.distribute_queue('$queue', by => '$column', shards => $load->{shards})",
 	  "CREATE TABLE near ($columns); ALTER TABLE near REPLICA IDENTITY FULL; SELECT create_distributed_table('near', '$column', colocate_with => 'once.q_$queue')",
 	  "CREATE TABLE intended (k text, grp text, n bigint); ALTER TABLE intended REPLICA IDENTITY FULL; SELECT create_distributed_table('intended', 'k', shard_count => 6, colocate_with => 'none')",
 	  "CREATE TABLE far ($columns); ALTER TABLE far REPLICA IDENTITY FULL; SELECT create_distributed_table('far', 'k', colocate_with => 'intended')",
@@ -226,7 +253,16 @@ sub load_grow
 
 	$load->{all}{ $node->name } = $node;
 	$node->safe_psql('postgres', $load->{here});
-	start_loop($load, $node, 'consume', "CALL consume('$load->{queue}', ARRAY[$places], 2)") for 1 .. $load->{consumers};
+	start_loop($load, $node, 'consume-' . $node->name, "CALL consume('$load->{queue}', ARRAY[$places], 2)") for 1 .. $load->{consumers};
+}
+
+# Let the consumers stop of a node that has no shards any more.  They have been told that there is nothing for them.
+sub load_leave
+{
+	my ($load, $node) = @_;
+
+	stop($load, 'consume-' . $node->name);
+	$load->{expected} .= '|0A000: queue "\w+" has no messages on this node';
 }
 
 # Execute a statement on a node, again and again, until somebody says that all of this role should stop.
@@ -244,10 +280,17 @@ sub stop
 	append_to_file("$load->{word}/stop-$role", '');
 }
 
+# The roles of all consumers
+sub consumers
+{
+	my ($load) = @_;
+	return map { "consume-$_" } keys %{ $load->{all} };
+}
+
 # Nothing of a load outlives the test.
 END
 {
-	for my $load (@loads) { stop($load, $_) for 'produce', 'consume' }
+	for my $load (@loads) { stop($load, $_) for 'produce', consumers($load) }
 }
 
 # How many messages were sent so far
@@ -268,7 +311,7 @@ sub load_is_right
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	stop($load, 'produce');
 	ok($coordinator->poll_query_until('postgres', "SELECT count(*) = 0 FROM $table"), "$what: all messages are consumed");
-	stop($load, 'consume');
+	stop($load, $_) for consumers($load);
 	$_->finish for @{ $load->{run} };
 
 	my %sent = map { $_ => 0 } split(/\n/, $coordinator->safe_psql('postgres', 'SELECT k FROM intended'));
@@ -282,7 +325,7 @@ sub load_is_right
 	$count{'judged by order'} = groups_in_order($what, @effects) if $load->{kind} eq 'grouped';
 	for my $node (values %{ $load->{all} })
 	{
-		clean($node, $_, "$what: shard $_ on " . $node->name) for shards_on($coordinator, $node, $load->{queue});
+		clean($node, $load->{queue}, "$what: " . $node->name) if shards_on($coordinator, $node, $load->{queue});
 	}
 	for my $node ($coordinator, values %{ $load->{all} })
 	{
@@ -290,7 +333,7 @@ sub load_is_right
 	}
 	my %errors;
 	$errors{$_}++ for slurp_errors($load);
-	is(join("\n", grep { !/$expected/ } sort keys %errors), '', "$what: errors");
+	is(join("\n", grep { !/^(?:$load->{expected})/ } sort keys %errors), '', "$what: errors");
 	note("$what: " . join(', ', map { "$count{$_} $_" } sort keys %count));
 	note("$what: $errors{$_} times $_") for sort keys %errors;
 }

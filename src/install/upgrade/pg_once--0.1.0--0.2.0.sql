@@ -175,6 +175,19 @@ BEGIN ATOMIC
      ORDER BY n.queue;
 END;
 
+CREATE FUNCTION once.distribute_queue(
+    queue text,
+    by text DEFAULT 'id',
+    shards integer DEFAULT 32,
+    colocate_with text DEFAULT 'none')
+RETURNS void
+AS 'MODULE_PATHNAME', 'once_distribute_queue' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+
+-- The default of the column id of distributed queues, so whoever may insert calls it.
+CREATE FUNCTION once.next_id()
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'once_next_id' LANGUAGE C VOLATILE STRICT PARALLEL SAFE;
+
 -- As with once.maintain, a SET clause would keep it from ending transactions.
 CREATE PROCEDURE once.wait(queues text[], timeout interval, INOUT ready text DEFAULT NULL)
 AS 'MODULE_PATHNAME', 'once_wait' LANGUAGE C;
@@ -660,6 +673,33 @@ SELECT pg_catalog.substr(c.relname::pg_catalog.text, 3) COLLATE "C" AS queue, s.
   JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) s.queue_table
   LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid OPERATOR(pg_catalog.=) s.pid;
 
+CREATE FUNCTION once.shard_places(
+    queue text,
+    OUT shard text,
+    OUT groupid integer,
+    OUT host text,
+    OUT port integer,
+    OUT local boolean,
+    OUT shard_table oid)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'once_shard_places' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 32;
+
+CREATE FUNCTION once.shards(queue text)
+RETURNS TABLE (
+    shard text,
+    groupid integer,
+    host text,
+    port integer,
+    local boolean,
+    consumers bigint)
+LANGUAGE sql VOLATILE PARALLEL UNSAFE ROWS 32
+SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT p.shard, p.groupid, p.host, p.port, p.local,
+           CASE WHEN p.local THEN (SELECT pg_catalog.count(*) FROM once.stat_consumers(p.shard_table)) END
+      FROM once.shard_places(shards.queue) AS p;
+END;
+
 CREATE FUNCTION once.reset_stats(queue text DEFAULT NULL)
 RETURNS void
 AS 'MODULE_PATHNAME', 'once_reset_stats' LANGUAGE C VOLATILE PARALLEL UNSAFE;
@@ -908,6 +948,31 @@ If the table was removed by a plain DROP TABLE, drops what is left of the
 queue.
 Only for the owner of the table, or of all tables that are left.
 Example: SELECT once.drop_queue(''orders'');';
+COMMENT ON FUNCTION once.distribute_queue(text, text, integer, text) IS
+'Spreads a queue over the nodes of a Citus cluster.
+Each message is in one shard, a table on one of the nodes, and is consumed
+there. Messages that wait are moved to their shards; deliveries, leases and
+attempts are forgotten. New ids come from next_id.
+by: id, which requires an index on it; group_id, which keeps groups in order,
+and all messages must have one; or a column that was added to the table.
+shards: 1 to 64000; how many there are.
+colocate_with: none; default, as in Citus; or a table distributed by a column
+of the same type, whose shards stay together with those of the queue. Their
+number is then that of the table''s.
+Not for queues that are unlogged, have an archive or remember dedup_ids.
+Only for the owner of the table who may create tables in schema once, which as
+a rule is a superuser.
+Example: SELECT once.distribute_queue(''orders'');';
+COMMENT ON FUNCTION once.next_id() IS
+'Makes an id that no other node of the cluster makes.
+It is 65536 times the time, in units of 4 ms since 2026-01-01 00:00 UTC, plus
+256 times the number of the node (its group in Citus; 0 without Citus), plus a
+counter. So ids of all nodes are in the order of their times, if the clocks
+agree, and those of one node in the order of the calls. They are less than 2^53
+until 2043-06-03. A node makes at most 64000 in a second; more wait.
+distribute_queue makes it the default of the column id.
+Requires pg_once in shared_preload_libraries.
+Example: SELECT once.next_id();';
 COMMENT ON FUNCTION once.distributed_options(oid) IS
 'Internal: for list_queues.
 Returns the options of the queue that has this table, as storage parameters of
@@ -1555,6 +1620,18 @@ total: how many there are; NULL if that is not known.
 Requires pg_once in shared_preload_libraries. (pg_stat_progress_create_index
 shows the building of an index.) Shows the same queues as stat_queues.
 Example: SELECT queue, work, pid, done, total FROM once.progress;';
+COMMENT ON FUNCTION once.shard_places(text) IS
+'Internal: for shards.
+shard_table: NULL if it is on another node.';
+COMMENT ON FUNCTION once.shards(text) IS
+'Shows the shards of a distributed queue and where they are.
+shard: the name that it has as a queue, on its node.
+groupid, host, port: the node, as in pg_dist_node of Citus.
+local: whether that is this node.
+consumers: sessions and transactions that hold messages of it or wait for some,
+counted like the rows of the view consumers; NULL if it is on another node.
+Only for those who may SELECT from the table, and members of pg_monitor.
+Example: SELECT * FROM once.shards(''orders'');';
 COMMENT ON FUNCTION once.reset_stats(text) IS
 'Sets the counters of a queue to zero.
 Its latencies, too; they count from now on.

@@ -107,9 +107,11 @@ SELECT id, reason FROM once.dead_letters WHERE id > 4;
 -- retention: of dead letters that are older.
 CALL once.maintain();
 SELECT id FROM once.dead_letters ORDER BY id;
-ALTER INDEX once.q_p_102008_queue_idx SET (retention = 0.000001);
+ALTER INDEX once.q_p_queue_idx SET (retention = 0.000001);
 CALL once.maintain();
 SELECT count(*) FROM once.dead_letters;
+ALTER INDEX once.q_p_queue_idx RESET (retention);
+ALTER INDEX once.q_p_102008_queue_idx SET (retention = 0.000001);
 -- Pauses
 INSERT INTO once.q_p_102008 (id, payload) VALUES (9, '9');
 ALTER INDEX once.q_p_102008_queue_idx SET (consume_paused);

@@ -222,6 +222,13 @@ COMMENT ON FUNCTION once.shard_places(text) IS
 'Internal: for shards.
 shard_table: NULL if it is on another node.';
 
+CREATE FUNCTION once.shard_consumers(queue_table oid)
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'once_shard_consumers' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE COST 10000;
+COMMENT ON FUNCTION once.shard_consumers(oid) IS
+'Internal: for shards.
+Returns how many hold messages of the shard or wait for some.';
+
 CREATE FUNCTION once.shards(queue text)
 RETURNS TABLE (
     shard text,
@@ -234,7 +241,7 @@ LANGUAGE sql VOLATILE PARALLEL UNSAFE ROWS 32
 SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     SELECT p.shard, p.groupid, p.host, p.port, p.local,
-           CASE WHEN p.local THEN (SELECT pg_catalog.count(*) FROM once.stat_consumers(p.shard_table)) END
+           CASE WHEN p.local THEN once.shard_consumers(p.shard_table) END
       FROM once.shard_places(shards.queue) AS p;
 END;
 COMMENT ON FUNCTION once.shards(text) IS
@@ -243,7 +250,7 @@ shard: the name that it has as a queue, on its node.
 groupid, host, port: the node, as in pg_dist_node of Citus.
 local: whether that is this node.
 consumers: sessions and transactions that hold messages of it or wait for some,
-counted like the rows of the view consumers; NULL if it is on another node.
+all leases together count as one; NULL if it is on another node.
 Only for those who may SELECT from the table, and members of pg_monitor.
 Example: SELECT * FROM once.shards(''orders'');';
 

@@ -71,9 +71,10 @@ dead_lettered: messages moved to the dead letters.
 lease_lost: how often a claim turned out to be lost.
 index_pages: size of the index, with pages that are free.
 dead_rows: rows of the table that VACUUM can remove.
-problem: why the numbers are NULL, for instance because another transaction
-has the table locked.
+problem: why the numbers are NULL, or lack those of a shard, for instance
+because another transaction has the table locked.
 workers: background workers that run now.
+Of a distributed queue, it adds up the shards on this node.
 Shows the queues whose table the caller may SELECT from, except those where
 row security applies to the caller; all of them to members of pg_monitor.
 Example: SELECT queue, ready, claimed, delayed, oldest_ready FROM once.stat_queues;';

@@ -237,6 +237,26 @@ once_shards_refuse_sending(Relation shard)
 }
 
 /*
+ * once_shards_refuse_letters raises the error for work on the dead letters of a shard.
+ * They go by the name of the distributed table.  whole: that table, or InvalidOid if the
+ * other one is no shard, and there is no error.
+ */
+void
+once_shards_refuse_letters(Relation shard, Oid whole)
+{
+	if (!OidIsValid(whole))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("queue \"%s\" has no dead letters of its own",
+					RelationGetRelationName(shard) + strlen(ONCE_QUEUE_PREFIX)),
+			 errdetail("Table \"%s\" is a shard of a table that Citus has distributed.",
+					   RelationGetRelationName(shard)),
+			 errhint("Use the name of the distributed queue, \"%s\".",
+					 get_rel_name(whole) + strlen(ONCE_QUEUE_PREFIX))));
+}
+
+/*
  * make_tag makes the tag of the lock that keeps a shard where it is, and tells where that
  * is.  False: there is no such shard any more.
  */

@@ -36,5 +36,6 @@ extern OnceShardPlace once_shards_enter(Oid parent, int64 shard, bool wait, LOCK
 extern void once_shards_leave(const LOCKTAG *tag);
 extern void once_shards_require_here(Relation shard, OnceShardPlace place);
 extern void once_shards_refuse_sending(Relation shard);
+extern void once_shards_refuse_letters(Relation shard, Oid whole);
 
 #endif							/* META_SHARDS_H */

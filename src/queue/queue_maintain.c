@@ -20,6 +20,10 @@
  * is limited (once.maintenance_timeout).  Code of an owner can still do to the
  * session that runs it what it always can, such as cancel or end it.
  *
+ * A distributed queue is maintained through its parts: those of its shards that are on
+ * this node.  Each is worked on as if it were a queue.  What is there once for the queue,
+ * such as its dead letters, has its turn when all parts have had theirs.
+ *
  * A queue rests if no step that does not look at every message will find work
  * before somebody does something (once_rest.c).  What rests is noted for later
  * passes of the launcher, which leave out these queues.
@@ -29,33 +33,22 @@
 #include "postgres.h"
 #include "pg_once.h"
 
-#include "access/heapam.h"
-#include "access/htup_details.h"
-#include "access/tableam.h"
 #include "access/xact.h"
 #include "access/xlog.h"
-#include "commands/trigger.h"
-#include "executor/executor.h"
 #include "executor/spi.h"
 #include "ledger/ledger.h"
 #include "meta/meta_catalog.h"
-#include "meta/meta_dead.h"
+#include "meta/meta_citus.h"
 #include "meta/meta_role.h"
+#include "meta/meta_shards.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
-#include "once_args.h"
-#include "once_debug.h"
 #include "once_error.h"
 #include "once_limit.h"
 #include "once_rest.h"
-#include "qam/qam.h"
-#include "queue/queue_archive.h"
-#include "queue/queue_claim.h"
-#include "queue/queue_hold.h"
 #include "queue/queue_maintain.h"
 #include "queue/queue_open.h"
-#include "queue/queue_redrive.h"
-#include "queue/queue_row.h"
+#include "queue/queue_steps.h"
 #include "queue/queue_try.h"
 #include "queue/queue_unacked.h"
 #include "stats/stats.h"
@@ -63,7 +56,6 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "utils/rel.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -89,29 +81,14 @@ int			once_maintenance_timeout = ONCE_MAINTENANCE_TIMEOUT;
 #define LIST_LEDGERS_SQL \
 	"SELECT l.ledger FROM " ONCE_SCHEMA ".ledger l ORDER BY l.ledger"
 
-/* How much one step does: number of messages */
-#define SCHEDULE_STEP		10000
-#define GROUPS_STEP			10000
-#define DEAD_STEP			1000
-#define RETENTION_STEP		10000
-
 /* For missed due times of a schedule; each pass sends up to a hundred messages */
 #define SCHEDULE_PASSES		1000
 
 /* A few steps do all that is due for a ledger */
 #define LEDGER_PASSES		8
 
-/* How often the schedule may move a message until it is in its lane */
-#define SCHEDULE_MOVES		10
-
-/* How often a tour of the groups may look at one message */
-#define TOUR_LOOKS			3
-
 /* The queue or ledger that is worked on, and how */
 typedef struct Work Work;
-
-/* A step does some work.  True: there may be more of it. */
-typedef bool (*Step) (OnceQueue *queue, Work *work);
 
 /* What is counted over the whole call */
 typedef struct Tally
@@ -125,77 +102,49 @@ typedef struct Tally
 
 struct Work
 {
-	bool		atomic;			/* in a transaction that the caller has begun? */
 	const char *what;			/* "queue", "ledger" or "schedule" */
 	const char *name;
-	bool		(*run) (Work *work);	/* do_queue, do_ledger or do_schedule */
-	OnceLimit	limit;			/* for this queue or ledger */
-	TimestampTz now;			/* when work on it began */
-	Step		step;			/* for a queue */
+	bool		(*run) (Work *work);	/* do_queue, do_parts, do_ledger or
+										 * do_schedule */
+	Oid			whole;			/* the table of a queue that is distributed */
+	Oid			part;			/* of such a queue, that of the part; if it is
+								 * invalid, it is the turn of the whole */
+	MemoryContext context;		/* for do_parts: of the list */
+	OnceShard  *parts;			/* out, of do_parts: a list of parts */
+	int			nparts;
+	OnceStep	step;			/* for a queue */
 	int			steps_done;		/* the ones before it */
 	int64		passes;			/* passes left, this one included; -1: not yet
 								 * known */
-	int64		dead_left;		/* dead messages that may yet be met; -1: not
-								 * yet known */
-	int			dead_step;		/* dead messages that the next step takes */
-	QamTour		tour;			/* of the groups */
+	OnceSteps	steps;			/* the limit is also for ledgers and schedules */
 	bool		opening;		/* is the queue being opened? */
 	bool		unusable;		/* out: no other step is worth trying */
-	bool		asking;			/* are publications being asked whether rows
-								 * may be deleted? */
-	bool		rests;			/* out, of step_rest */
 	Tally		tally;
 };
-
-/* Is there a message that is to be taken away? */
-typedef struct DeadSearch
-{
-	OnceQueue  *queue;
-	bool		found;
-} DeadSearch;
 
 PG_FUNCTION_INFO_V1(once_maintain);
 
 static bool maintain(bool atomic, bool full, bool by_pass);
-static bool looks_at_all(Step step);
 static int	do_schedules(Work *work, bool atomic);
 static char **list_names(const char *sql, int *n, Oid **relids);
+static bool is_shard(const char *queue);
+static void maintain_distributed(Work *work, bool atomic, const char *name, Oid relid,
+								 bool full, bool by_pass);
 static bool maintain_queue(Work *work, bool full, bool by_pass);
-static void take_step(Work *work, Step step, int nth);
+static void take_step(Work *work, OnceStep step, int nth);
 static void begin_work(Work *work, bool atomic, const char *what,
 					   bool (*run) (Work *work), const char *name);
 static void do_work(Work *work);
 static bool try_commit(Work *work);
 static bool try_work(Work *work);
 static void warn(Work *work, const ErrorData *edata);
+static bool do_parts(Work *work);
 static bool do_queue(Work *work);
+static bool open_queue(Work *work, OnceQueue *queue);
 static bool do_ledger(Work *work);
 static void warn_of_no_rights(int nledgers);
 static bool do_schedule(Work *work);
 static bool note_failure(Work *work, const char *error);
-static int64 most_passes(OnceQueue *queue, Step step);
-static bool step_dedup(OnceQueue *queue, Work *work);
-static bool step_schedule(OnceQueue *queue, Work *work);
-static bool step_groups(OnceQueue *queue, Work *work);
-static bool step_dead(OnceQueue *queue, Work *work);
-static bool may_delete(OnceQueue *queue, Work *work);
-static void note_dead(void *arg, const QamSlotInfo *info);
-static void check_deferred(OnceQueue *queue);
-static void move_dead(OnceHold *hold);
-static bool step_failures(OnceQueue *queue, Work *work);
-static bool step_retention(OnceQueue *queue, Work *work);
-static bool step_archive(OnceQueue *queue, Work *work);
-static bool step_rest(OnceQueue *queue, Work *work);
-
-static const Step steps[] = {
-	step_schedule,
-	step_groups,
-	step_dead,
-	step_retention,
-	step_failures,
-	step_dedup,
-	step_archive
-};
 
 /*
  * once.maintain: sends what schedules say, takes all steps for all queues, and
@@ -261,6 +210,14 @@ maintain(bool atomic, bool full, bool by_pass)
 	names = list_names(LIST_QUEUES_SQL, &nqueues, &relids);
 	for (i = 0; i < nqueues; i++)
 	{
+		if (is_shard(names[i]))
+			continue;
+		if (once_citus_distributes(relids[i]))
+		{
+			maintain_distributed(&work, atomic, names[i], relids[i], full, by_pass);
+			rests = false;
+			continue;
+		}
 		if (!full && once_rest_is(MyDatabaseId, relids[i]))
 			continue;
 		begin_work(&work, atomic, "queue", do_queue, names[i]);
@@ -291,39 +248,82 @@ maintain(bool atomic, bool full, bool by_pass)
 }
 
 /*
- * maintain_queue takes the steps that may find work in a queue.  Returns whether it is
- * noted that the queue rests.
+ * is_shard tells whether a queue is a part of another one.
+ */
+static bool
+is_shard(const char *queue)
+{
+	int64		shard;
+
+	return OidIsValid(once_citus_shard_by_name(psprintf("%s%s", ONCE_QUEUE_PREFIX, queue),
+											   once_schema_oid(false), &shard));
+}
+
+/*
+ * maintain_distributed maintains a distributed queue: each part, and then the whole.
+ */
+static void
+maintain_distributed(Work *work, bool atomic, const char *name, Oid relid, bool full,
+					 bool by_pass)
+{
+	OnceShard  *parts;
+	int			n;
+	int			i;
+
+	begin_work(work, atomic, "queue", do_parts, name);
+	work->whole = relid;
+	work->passes = 1;
+	work->context = CurrentMemoryContext;
+	do_work(work);
+	if (work->parts == NULL)
+		return;
+	parts = work->parts;
+	n = work->nparts;
+	for (i = 0; i <= n; i++)
+	{
+		if (i < n && !full && once_rest_is(MyDatabaseId, parts[i].relid))
+			continue;
+		begin_work(work, atomic, "queue", do_queue, name);
+		work->whole = relid;
+		work->part = i < n ? parts[i].relid : InvalidOid;
+		(void) maintain_queue(work, full, by_pass);
+	}
+	pfree(parts);
+}
+
+/*
+ * maintain_queue takes the steps that may find work in a queue, or in a part of a
+ * distributed queue, or in the whole of one.  Returns whether it is noted that the queue
+ * or part rests.
  */
 static bool
 maintain_queue(Work *work, bool full, bool by_pass)
 {
+	bool		whole = OidIsValid(work->whole) && !OidIsValid(work->part);
 	int			s;
 
-	if (by_pass)
-		take_step(work, step_rest, 0);
-	for (s = 0; s < lengthof(steps) && !work->unusable; s++)
-		if (looks_at_all(steps[s]) ? full : !work->rests)
-			take_step(work, steps[s], s);
-	return work->rests;
+	if (by_pass && !whole)
+		take_step(work, once_steps_rest, 0);
+	for (s = 0; s < ONCE_NSTEPS && !work->unusable; s++)
+	{
+		const OnceStepKind *kind = &once_steps[s];
+
+		if (OidIsValid(work->whole) && kind->of_whole != whole)
+			continue;
+		if (kind->looks_at_all ? full : !work->steps.rests)
+			take_step(work, kind->step, s);
+	}
+	return work->steps.rests;
 }
 
 static void
-take_step(Work *work, Step step, int nth)
+take_step(Work *work, OnceStep step, int nth)
 {
 	work->step = step;
 	work->steps_done = nth;
-	work->passes = work->dead_left = -1;
-	memset(&work->tour, 0, sizeof(work->tour));
+	work->passes = -1;
+	once_steps_begin(&work->steps);
 	do_work(work);
-}
-
-/*
- * looks_at_all tells whether a step takes longer the more messages there are.
- */
-static bool
-looks_at_all(Step step)
-{
-	return step == step_groups || step == step_dead || step == step_failures;
 }
 
 /*
@@ -387,12 +387,12 @@ begin_work(Work *work, bool atomic, const char *what, bool (*run) (Work *work),
 
 	memset(work, 0, sizeof(Work));
 	work->tally = tally;
-	work->atomic = atomic;
+	work->steps.atomic = atomic;
 	work->what = what;
 	work->run = run;
 	work->name = name;
-	work->now = GetCurrentTimestamp();
-	once_limit_start(&work->limit, once_maintenance_timeout);
+	work->steps.now = GetCurrentTimestamp();
+	once_limit_start(&work->steps.limit, once_maintenance_timeout);
 }
 
 /*
@@ -409,9 +409,9 @@ do_work(Work *work)
 	{
 		CHECK_FOR_INTERRUPTS();
 		more = try_work(work);
-		if (!work->atomic && !try_commit(work))
+		if (!work->steps.atomic && !try_commit(work))
 			more = false;
-		if (more && once_limit_is_up(&work->limit))
+		if (more && once_limit_is_up(&work->steps.limit))
 		{
 			ereport(WARNING,
 					(errcode(ERRCODE_QUERY_CANCELED),
@@ -479,7 +479,7 @@ try_work(Work *work)
 		 * the triggers would not run as the table's owner.  In a transaction
 		 * of its own, the caller decides when they fire.
 		 */
-		if (!work->atomic)
+		if (!work->steps.atomic)
 			once_try_set_immediate();
 		more = work->run(work);
 		once_unacked_settle();
@@ -520,12 +520,12 @@ warn(Work *work, const ErrorData *edata)
 	/*
 	 * Each queue may have the same trouble, so warn once and count the others
 	 */
-	if (work->asking && work->tally.nforbidden++ > 0)
+	if (work->steps.asking && work->tally.nforbidden++ > 0)
 	{
-		work->asking = false;
+		work->steps.asking = false;
 		return;
 	}
-	work->asking = false;
+	work->steps.asking = false;
 	if (work->run == do_schedule &&
 		!note_failure(work, once_limit_caused(edata) ?
 					  "it took longer than once.maintenance_timeout" : edata->message))
@@ -545,8 +545,21 @@ warn(Work *work, const ErrorData *edata)
 }
 
 /*
- * do_queue opens a queue and takes a step, unless it would have to wait to
- * open the queue.
+ * do_parts lists the parts of a distributed queue that are on this node.
+ */
+static bool
+do_parts(Work *work)
+{
+	MemoryContext caller = MemoryContextSwitchTo(work->context);
+
+	work->parts = once_shards_here(work->whole, &work->nparts);
+	MemoryContextSwitchTo(caller);
+	return false;
+}
+
+/*
+ * do_queue opens a queue, or a part of one, and takes a step, unless it would have to
+ * wait to open it.
  */
 static bool
 do_queue(Work *work)
@@ -556,36 +569,35 @@ do_queue(Work *work)
 	OnceQueue	queue;
 
 	work->opening = true;
-	opened = once_queue_try_open(&queue, work->name, ONCE_TO_CONSUME, "once.maintain()");
+	opened = open_queue(work, &queue);
 	work->opening = false;
 	if (opened)
 	{
-		if (work->passes < 0)
-			work->passes = most_passes(&queue, work->step);
-		once_stats_progress_begin(RelationGetRelid(queue.heap), "maintain", lengthof(steps));
+		if (work->passes < 0 && queue.index != NULL)
+			work->passes = once_steps_most_passes(&queue, work->step);
+		once_stats_progress_begin(once_queue_whole(&queue), "maintain", ONCE_NSTEPS);
 		once_stats_progress(work->steps_done);
-		more = work->step(&queue, work);
+		more = work->step(&queue, &work->steps);
 		once_queue_close(&queue);
 	}
 	return more;
 }
 
 /*
- * most_passes returns how many passes of a step the work that is there now can
- * need at most.  A tour of the groups looks at each group and at each message
- * that is gone.  The directory of groups has no more places than the index can
- * have messages.
+ * open_queue opens the table that the work is on.  False: that would have to wait, or it is
+ * no longer what it was when the work began.
  */
-static int64
-most_passes(OnceQueue *queue, Step step)
+static bool
+open_queue(Work *work, OnceQueue *queue)
 {
-	int64		messages = qam_capacity(queue->index);
-
-	if (step == step_schedule)
-		return messages * SCHEDULE_MOVES / SCHEDULE_STEP + 1;
-	if (step == step_groups)
-		return messages * TOUR_LOOKS / GROUPS_STEP + 1;
-	return PG_INT64_MAX;
+	if (OidIsValid(work->part))
+		return once_queue_try_open_part(queue, work->part, ONCE_TO_CONSUME);
+	if (!once_queue_try_open(queue, work->name, ONCE_TO_CONSUME, "once.maintain()"))
+		return false;
+	if (queue->meta.distributed == OidIsValid(work->whole))
+		return true;
+	once_queue_leave(queue);
+	return false;
 }
 
 /*
@@ -611,7 +623,7 @@ do_ledger(Work *work)
 static bool
 do_schedule(Work *work)
 {
-	return once_schedule_run(work->name, &work->limit);
+	return once_schedule_run(work->name, &work->steps.limit);
 }
 
 /*
@@ -648,250 +660,4 @@ warn_of_no_rights(int nledgers)
 			 errdetail("Role \"%s\" may not consume from any queue, nor mark ids in any ledger.",
 					   GetUserNameFromId(GetUserId(), false)),
 			 errhint("Call once.maintain() as a superuser or as the owner of the queues and ledgers, or use once.grant_queue and once.grant_ledger.")));
-}
-
-/*
- * step_dedup does what is due for the ledger of a queue's dedup_ids.
- */
-static bool
-step_dedup(OnceQueue *queue, Work *work)
-{
-	OnceLedger	ledger;
-
-	return once_ledger_find(&ledger, ONCE_LEDGER_DEDUP, once_queue_name(queue),
-							queue->meta.dedup_window) &&
-		once_ledger_advance(&ledger, true);
-}
-
-/*
- * step_schedule moves messages that are due into their lanes.
- */
-static bool
-step_schedule(OnceQueue *queue, Work *work)
-{
-	return qam_run_schedule(queue->heap, queue->index, SCHEDULE_STEP) > 0;
-}
-
-/*
- * step_groups lets those groups go on whose first message, not yet available,
- * was deleted or moved by plain SQL.
- */
-static bool
-step_groups(OnceQueue *queue, Work *work)
-{
-	int			looks = GROUPS_STEP;
-
-	(void) qam_settle_groups(queue->heap, queue->index, &work->tour, &looks);
-	return !work->tour.over;
-}
-
-/*
- * step_dead takes away messages that are not to be delivered any more, unless
- * the queue's owner has paused consuming.
- *
- * If the caller may act as the table's owner, the owner's code runs as the
- * owner.  Otherwise a superuser, for example, would let the triggers of
- * somebody's table act with superuser rights without having asked for that.  A
- * mere consumer deletes as itself, as in receive.  If the triggers ran as the
- * owner then, the consumer could make them act on its own temporary tables of
- * the names that they use.
- *
- * A step that is cancelled because the time is up has achieved nothing, and
- * the next call would achieve nothing either if it began with as many
- * messages.  So if there is code that may be slow, the first step takes one
- * message, and later ones take as many as should need a small part of the
- * time.
- */
-static bool
-step_dead(OnceQueue *queue, Work *work)
-{
-	Oid			owner = queue->heap->rd_rel->relowner;
-	bool		as_owner = !queue->meta.fast_delete && owner != GetUserId() &&
-		once_may_set_role(GetUserId(), owner);
-	OnceHold	hold;
-	OnceRole	saved;
-	TimestampTz began = GetCurrentTimestamp();
-	bool		first = work->dead_left < 0;
-	int64		time = once_maintenance_timeout * INT64CONST(1000);
-	int64		took;
-
-	if (queue->meta.consume_paused)
-		return false;
-	once_queue_check_columns(queue);
-	if (!may_delete(queue, work))
-		return false;
-	if (first)
-	{
-		work->dead_left = qam_capacity(queue->index);
-		work->dead_step = queue->meta.fast_delete ? DEAD_STEP : 1;
-	}
-
-	if (as_owner && work->atomic)
-		check_deferred(queue);
-	once_hold_begin(&hold, queue, GetActiveSnapshot());
-	hold.arg = work;
-
-	/*
-	 * A single message that uses up all of the time must become stuck, so
-	 * that it does not use up that of the next calls as well
-	 */
-	hold.in_time = !first;
-	if (!queue->meta.fast_delete)
-		once_limit_arm(&work->limit);
-	if (as_owner)
-		once_role_assume(&saved, owner, true);
-	once_hold(&hold, move_dead);
-	if (as_owner)
-		once_role_drop(&saved);
-	work->dead_left -= hold.dead_settled;
-	if (hold.dead_settled < work->dead_step || work->dead_left <= 0)
-		return false;
-
-	took = GetCurrentTimestamp() - began;
-	if (time == 0 || took < time / 64)
-		work->dead_step = Min(work->dead_step * 4, DEAD_STEP);
-	else if (took > time / 8)
-		work->dead_step = Max(work->dead_step / 4, 1);
-	return true;
-}
-
-/*
- * may_delete raises an error if a publication forbids the deletion of rows and
- * the queue has messages to delete.  False: it forbids it, but there are none.
- */
-static bool
-may_delete(OnceQueue *queue, Work *work)
-{
-	if (once_queue_forbids_deletes(queue->heap))
-	{
-		DeadSearch	search = {.queue = queue};
-
-		qam_each_slot(queue->heap, queue->index, &queue->meta.retry, note_dead, &search);
-		if (!search.found)
-			return false;
-	}
-	work->asking = true;
-	CheckCmdReplicaIdentity(queue->heap, CMD_DELETE);
-	work->asking = false;
-	return true;
-}
-
-static void
-note_dead(void *arg, const QamSlotInfo *info)
-{
-	DeadSearch *search = arg;
-
-	search->found = search->found || once_claim_is_dead(search->queue, &info->now);
-}
-
-/*
- * check_deferred raises an error if triggers of the table would be deferred to
- * a time when they cannot run as its owner.
- */
-static void
-check_deferred(OnceQueue *queue)
-{
-	TriggerDesc *triggers = queue->heap->trigdesc;
-	int			i;
-
-	for (i = 0; triggers != NULL && i < triggers->numtriggers; i++)
-	{
-		if (triggers->triggers[i].tginitdeferred)
-			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("cannot run deferred triggers as the owner of table \"%s\"",
-							RelationGetRelationName(queue->heap)),
-					 errhint("Call once.maintain() outside of transactions, or as the owner.")));
-	}
-}
-
-static void
-move_dead(OnceHold *hold)
-{
-	once_claim_rows(hold, ((Work *) hold->arg)->dead_step);
-}
-
-/*
- * step_retention deletes dead letters that have been kept long enough.
- */
-static bool
-step_retention(OnceQueue *queue, Work *work)
-{
-	if (queue->meta.retention == 0 || !once_dead_letter_lock())
-		return false;
-	return once_redrive_remove(queue, work->now - queue->meta.retention, RETENTION_STEP,
-							   NULL) == RETENTION_STEP;
-}
-
-/*
- * step_failures deletes failures of messages that are neither in the queue nor
- * dead letters.  All of this is judged by one snapshot.
- *
- * The table is scanned here and not by a query, because a query could run code
- * that the owner has attached to it.
- */
-static bool
-step_failures(OnceQueue *queue, Work *work)
-{
-	const char *name = once_queue_name(queue);
-	Snapshot	snapshot = GetActiveSnapshot();
-	HTAB	   *messages;
-	TableScanDesc scan;
-	HeapTuple	tuple;
-	OnceMessageKey key;
-
-	once_queue_check_columns(queue);
-	messages = once_failure_orphans(name, snapshot);
-	if (messages == NULL)
-		return false;
-
-	scan = once_beginscan(queue->heap, snapshot, 0, NULL);
-	while (hash_get_num_entries(messages) > 0 &&
-		   (tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
-	{
-		CHECK_FOR_INTERRUPTS();
-		key = once_row_key(queue, tuple);
-		(void) hash_search(messages, &key, HASH_REMOVE, NULL);
-	}
-	table_endscan(scan);
-
-	if (hash_get_num_entries(messages) > 0)
-		once_failure_forget_orphans(name, snapshot, messages);
-	return false;
-}
-
-/*
- * step_archive retires partitions of the archive.
- */
-static bool
-step_archive(OnceQueue *queue, Work *work)
-{
-	once_limit_arm(&work->limit);
-	(void) once_archive_retire(queue);
-	return false;
-}
-
-/*
- * step_rest notes whether a queue rests.  Nobody has to be kept from changing the
- * options meanwhile: whoever does so ends the rest (once_options_write).  The
- * parameters of a distributed queue may be out of date here; see worker/README.
- */
-static bool
-step_rest(OnceQueue *queue, Work *work)
-{
-	Oid			relid = RelationGetRelid(queue->heap);
-	OnceOptions options;
-	OnceLedger	ledger;
-
-	once_rest_begin(relid);
-	work->rests = qam_schedule_is_empty(queue->index) && queue->meta.retention == 0 &&
-		!(once_options_read(once_queue_name(queue), &options) &&
-		  (options.archive.set || options.retention.set)) &&
-		(!once_ledger_find(&ledger, ONCE_LEDGER_DEDUP, once_queue_name(queue),
-						   queue->meta.dedup_window) ||
-		 once_ledger_rests(&ledger));
-	once_debug_point("rest_before_settle");
-	if (work->rests)
-		once_rest_settle(relid);
-	return false;
 }

@@ -27,7 +27,6 @@
 #include "executor/executor.h"
 #include "meta/meta_cache.h"
 #include "meta/meta_catalog.h"
-#include "meta/meta_citus.h"
 #include "meta/meta_index.h"
 #include "meta/meta_names.h"
 #include "meta/meta_parameters.h"
@@ -61,6 +60,7 @@ static void check_rights_callback(const RangeVar *relation, Oid relid,
 static void setup(OnceQueue *queue, Relation heap, LOCKMODE lockmode);
 static void open_index(OnceQueue *queue);
 static bool takes_column(const OnceQueue *queue, OnceColumn column);
+static bool open_part(OnceQueue *part, Oid relid, OnceAccess access, bool wait);
 static void require_local(const OnceQueue *queue, bool consume);
 static OnceShardPlace enter_shard(OnceQueue *queue, bool wait);
 static void check_deletes(const OnceQueue *queue, OnceAccess access);
@@ -108,9 +108,48 @@ once_queue_open_whole(OnceQueue *queue, const char *name, OnceAccess access,
 bool
 once_queue_open_part(OnceQueue *part, Oid relid, OnceAccess access, bool wait)
 {
+	OnceShardPlace place;
+
+	if (!open_part(part, relid, access, wait))
+		return false;
+	place = enter_shard(part, wait);
+	if (place == ONCE_SHARD_BUSY || place == ONCE_SHARD_ELSEWHERE)
+	{
+		once_queue_leave(part);
+		return false;
+	}
+	once_shards_require_here(part->heap, place);
+	require_index(part);
+	check_deletes(part, access);
+	return true;
+}
+
+/*
+ * once_queue_try_open_part opens a shard as once_queue_try_open opens a queue.
+ */
+bool
+once_queue_try_open_part(OnceQueue *part, Oid relid, OnceAccess access)
+{
+	if (!open_part(part, relid, access, false))
+		return false;
+	if (enter_shard(part, false) != ONCE_SHARD_HERE)
+	{
+		once_queue_leave(part);
+		return false;
+	}
+	require_index(part);
+	return true;
+}
+
+/*
+ * open_part opens the table of a shard.  False: it is gone; or, if wait is false, it is
+ * locked.
+ */
+static bool
+open_part(OnceQueue *part, Oid relid, OnceAccess access, bool wait)
+{
 	LOCKMODE	lockmode = access_lockmode(access);
 	Relation	heap;
-	OnceShardPlace place;
 
 	if (!once_rights_check(relid, access))
 		return false;
@@ -125,15 +164,6 @@ once_queue_open_part(OnceQueue *part, Oid relid, OnceAccess access, bool wait)
 		return false;
 	}
 	setup(part, heap, lockmode);
-	place = enter_shard(part, wait);
-	if (place == ONCE_SHARD_BUSY || place == ONCE_SHARD_ELSEWHERE)
-	{
-		once_queue_leave(part);
-		return false;
-	}
-	once_shards_require_here(heap, place);
-	require_index(part);
-	check_deletes(part, access);
 	return true;
 }
 
@@ -179,9 +209,10 @@ open_queue(OnceQueue *queue, const char *name, OnceAccess access, const char *ve
 
 /*
  * once_queue_try_open is once_queue_open without waiting for a lock.  False:
- * it would have to wait, or there is no such queue any more, or its messages
- * are not in its table, or the table is a shard that is not in use.  It does
- * not check whether a publication forbids deletions; the caller must do that.
+ * it would have to wait, or there is no such queue any more, or the table is a
+ * shard that is not in use.  If the queue is distributed, its messages are in its
+ * parts.  It does not check whether a publication forbids deletions; the caller
+ * must do that.
  */
 bool
 once_queue_try_open(OnceQueue *queue, const char *name, OnceAccess access,
@@ -197,7 +228,7 @@ once_queue_try_open(OnceQueue *queue, const char *name, OnceAccess access,
 	if (!OidIsValid(relid) || !once_rights_check(relid, access) ||
 		!once_index_try_lock_table(relid, lockmode))
 		return false;
-	if (get_relname_relid(relname, schema) == relid && !once_citus_distributes(relid))
+	if (get_relname_relid(relname, schema) == relid)
 	{
 		open_queue(queue, name, access, verb);
 		if (enter_shard(queue, false) == ONCE_SHARD_HERE)
@@ -375,6 +406,16 @@ const char *
 once_queue_name(const OnceQueue *queue)
 {
 	return NameStr(queue->name);
+}
+
+/*
+ * once_queue_whole returns the table of the queue: of a shard, that of the distributed
+ * queue.
+ */
+Oid
+once_queue_whole(const OnceQueue *queue)
+{
+	return OidIsValid(queue->meta.shard_of) ? queue->meta.shard_of : RelationGetRelid(queue->heap);
 }
 
 /*

@@ -45,6 +45,7 @@ extern void once_queue_open(OnceQueue *queue, const char *name,
 extern void once_queue_open_whole(OnceQueue *queue, const char *name,
 								  OnceAccess access, const char *verb);
 extern bool once_queue_open_part(OnceQueue *part, Oid relid, OnceAccess access, bool wait);
+extern bool once_queue_try_open_part(OnceQueue *part, Oid relid, OnceAccess access);
 extern bool once_queue_try_open(OnceQueue *queue, const char *name,
 								OnceAccess access, const char *verb);
 extern OnceOpened once_queue_open_to_count(OnceQueue *queue, Oid relid);
@@ -55,6 +56,7 @@ extern void once_queue_was_read(OnceQueue *queue);
 extern void once_queue_leave(OnceQueue *queue);
 extern void once_queue_close(OnceQueue *queue);
 extern const char *once_queue_name(const OnceQueue *queue);
+extern Oid	once_queue_whole(const OnceQueue *queue);
 extern void once_queue_check_identity(const OnceQueue *queue);
 extern void once_queue_check_sending(const OnceQueue *queue);
 extern void once_queue_check_columns(const OnceQueue *queue);

@@ -20,6 +20,7 @@
 #include "queue/queue_args.h"
 #include "queue/queue_claim.h"
 #include "queue/queue_open.h"
+#include "queue/queue_parts.h"
 #include "queue/queue_row.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
@@ -38,7 +39,23 @@ PG_FUNCTION_INFO_V1(once_check);
 PG_FUNCTION_INFO_V1(once_slots);
 PG_FUNCTION_INFO_V1(once_pages);
 
-/* What the callbacks need */
+/* One call of peek */
+typedef struct PeekCall
+{
+	ReturnSetInfo *rsinfo;
+	OnceRefusals refusals;
+	int			left;			/* how many messages may still be shown */
+	QamPeeked  *peeked;			/* room for all of them */
+} PeekCall;
+
+/* One call of check, at one table */
+typedef struct Check
+{
+	ReturnSetInfo *rsinfo;
+	const char *shard;			/* its name, if it is one of several */
+} Check;
+
+/* What the callbacks of slots need */
 typedef struct Inspection
 {
 	OnceQueue	queue;
@@ -61,6 +78,7 @@ typedef struct Peek
 								 * could be read */
 } Peek;
 
+static void peek_part(PeekCall *call, OnceQueue *queue);
 static void put_peeked(ReturnSetInfo *rsinfo, Peek *peek);
 static void read_wide(Peek *peek);
 static void read_some(void *arg, int from, int to);
@@ -72,35 +90,58 @@ static void put_slot(void *arg, const QamSlotInfo *info);
 static void put_page(void *arg, const QamPageInfo *info);
 
 /*
- * once.peek: shows the first messages.
+ * once.peek: shows the first messages; of a distributed queue, those of one shard after
+ * the other.
  */
 Datum
 once_peek(PG_FUNCTION_ARGS)
 {
 	char	   *name = once_queue_arg_name(fcinfo, 0);
-	int			max = once_queue_arg_max_messages(fcinfo, 1);
-	QamPeeked  *peeked = palloc(sizeof(QamPeeked) * max);
 	OnceQueue	queue;
-	OnceRefusals refusals = {.queue = &queue,.what = "shown in full"};
+	PeekCall	call = {.refusals = {.queue = &queue,.what = "shown in full"}};
+	OnceParts	parts;
+	OnceQueue	room;
+	OnceQueue  *part;
+
+	call.left = once_queue_arg_max_messages(fcinfo, 1);
+	call.peeked = palloc(sizeof(QamPeeked) * call.left);
+	InitMaterializedSRF(fcinfo, 0);
+	call.rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	once_queue_open_whole(&queue, name, ONCE_TO_OBSERVE, "once.peek()");
+	once_queue_check_columns(&queue);
+	once_parts_begin(&parts, &queue, ONCE_TO_OBSERVE);
+	while (call.left > 0 && (part = once_parts_next(&parts, &room, true)) != NULL)
+	{
+		peek_part(&call, part);
+		once_parts_close(&parts, part);
+	}
+	once_parts_end(&parts);
+	once_refusals_warn(&call.refusals);
+	once_queue_close(&queue);
+	return (Datum) 0;
+}
+
+/*
+ * peek_part shows the first messages of a part.
+ */
+static void
+peek_part(PeekCall *call, OnceQueue *queue)
+{
 	int			n;
 	int			i;
 
-	InitMaterializedSRF(fcinfo, 0);
-	once_queue_open(&queue, name, ONCE_TO_OBSERVE, "once.peek()");
-	once_queue_check_columns(&queue);
-	n = qam_peek(queue.heap, queue.index, GetActiveSnapshot(),
-				 &queue.meta.retry, max, peeked);
-	once_queue_was_read(&queue);
+	once_queue_check_columns(queue);
+	n = qam_peek(queue->heap, queue->index, GetActiveSnapshot(), &queue->meta.retry,
+				 call->left, call->peeked);
+	once_queue_was_read(queue);
 	for (i = 0; i < n; i++)
 	{
-		Peek		peek = {.queue = &queue,.refusals = &refusals,.peeked = &peeked[i]};
+		Peek		peek = {.queue = queue,.refusals = &call->refusals,.peeked = &call->peeked[i]};
 
-		put_peeked((ReturnSetInfo *) fcinfo->resultinfo, &peek);
+		put_peeked(call->rsinfo, &peek);
 		CHECK_FOR_INTERRUPTS();
 	}
-	once_refusals_warn(&refusals);
-	once_queue_close(&queue);
-	return (Datum) 0;
+	call->left -= n;
 }
 
 /*
@@ -111,12 +152,25 @@ once_check(PG_FUNCTION_ARGS)
 {
 	char	   *name = once_queue_arg_name(fcinfo, 0);
 	bool		strict = once_arg_bool(fcinfo, 1, "strict");
+	OnceAccess	access = strict ? ONCE_TO_VERIFY : ONCE_TO_OBSERVE;
 	OnceQueue	queue;
+	Check		check;
+	OnceParts	parts;
+	OnceQueue	room;
+	OnceQueue  *part;
 
 	InitMaterializedSRF(fcinfo, 0);
-	once_queue_open(&queue, name, strict ? ONCE_TO_VERIFY : ONCE_TO_OBSERVE,
-					"once.check(strict)");
-	qam_check(queue.heap, queue.index, strict, put_fault, fcinfo->resultinfo);
+	check.rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	once_queue_open_whole(&queue, name, access, "once.check(strict)");
+	once_parts_begin(&parts, &queue, access);
+	while ((part = once_parts_next(&parts, &room, true)) != NULL)
+	{
+		check.shard = part == &queue ? NULL :
+			RelationGetRelationName(part->heap) + strlen(ONCE_QUEUE_PREFIX);
+		qam_check(part->heap, part->index, strict, put_fault, &check);
+		once_parts_close(&parts, part);
+	}
+	once_parts_end(&parts);
 	once_queue_close(&queue);
 	return (Datum) 0;
 }
@@ -278,11 +332,15 @@ state_name(OnceQueue *queue, const QamPeeked *peeked)
 	return NULL;				/* keep compiler quiet */
 }
 
+/*
+ * put_fault puts a rule that an index breaks into the result.  If there are several
+ * indexes, the detail begins with the name of the shard.
+ */
 static void
 put_fault(void *arg, const char *rule, BlockNumber block, int slot,
 		  const char *detail)
 {
-	ReturnSetInfo *rsinfo = arg;
+	Check	   *check = arg;
 	Datum		values[NCHECK_COLUMNS];
 	bool		isnull[NCHECK_COLUMNS] = {0};
 
@@ -291,9 +349,12 @@ put_fault(void *arg, const char *rule, BlockNumber block, int slot,
 	isnull[1] = block == InvalidBlockNumber;
 	values[2] = Int32GetDatum(slot);
 	isnull[2] = slot < 0;
+	if (check->shard != NULL)
+		detail = detail == NULL ? psprintf("shard %s", check->shard) :
+			psprintf("shard %s: %s", check->shard, detail);
 	isnull[3] = detail == NULL;
 	values[3] = detail ? CStringGetTextDatum(detail) : (Datum) 0;
-	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, isnull);
+	tuplestore_putvalues(check->rsinfo->setResult, check->rsinfo->setDesc, values, isnull);
 }
 
 static void

@@ -28,6 +28,7 @@
 #include "queue/queue_hold.h"
 #include "queue/queue_open.h"
 #include "queue/queue_own.h"
+#include "queue/queue_parts.h"
 #include "queue/queue_row.h"
 #include "queue/queue_try.h"
 #include "queue/queue_unacked.h"
@@ -47,9 +48,19 @@
 /* One call of purge that deletes row by row */
 typedef struct Purge
 {
+	bool		has_written;	/* had the transaction, before this call? */
 	int64		removed;
-	OnceRefusals *refusals;
+	OnceRefusals refusals;
 } Purge;
+
+/* One call of cancel */
+typedef struct Cancel
+{
+	int64		id;
+	bool		found;			/* in the part that was searched last */
+	bool		cancelled;
+	OnceMessageKey key;			/* of the message found */
+} Cancel;
 
 PG_FUNCTION_INFO_V1(once_purge);
 PG_FUNCTION_INFO_V1(once_cancel);
@@ -57,8 +68,11 @@ PG_FUNCTION_INFO_V1(once_cancel);
 static bool can_truncate(OnceQueue *queue);
 static int64 count_rows(OnceQueue *queue);
 static void truncate_table(const char *relname);
-static int64 purge_rows(OnceQueue *queue);
+static int64 purge_parts(OnceQueue *queue);
+static void purge_rows(Purge *purge, OnceQueue *queue);
 static void purge_all(OnceHold *hold);
+static void cancel_in(Cancel *cancel, OnceQueue *queue);
+static void require_id_index(const OnceQueue *queue);
 static void cancel_one(OnceHold *hold);
 static bool find_row(OnceQueue *queue, int64 id, Snapshot snapshot, QamClaimRequest *req,
 					 OnceMessageKey *message, ItemPointer own);
@@ -74,7 +88,7 @@ once_purge(PG_FUNCTION_ARGS)
 	OnceQueue	queue;
 	int64		removed;
 
-	once_queue_open(&queue, name, ONCE_TO_PURGE, "once.purge()");
+	once_queue_open_whole(&queue, name, ONCE_TO_PURGE, "once.purge()");
 	once_queue_check_column(&queue, ONCE_COL_ID);
 	if (can_truncate(&queue))
 	{
@@ -86,7 +100,7 @@ once_purge(PG_FUNCTION_ARGS)
 	}
 	else
 	{
-		removed = purge_rows(&queue);
+		removed = purge_parts(&queue);
 		once_queue_close(&queue);
 	}
 	PG_RETURN_INT64(removed);
@@ -101,47 +115,78 @@ once_cancel(PG_FUNCTION_ARGS)
 {
 	char	   *name = once_queue_arg_name(fcinfo, 0);
 	OnceQueue	queue;
-	OnceHold	hold;
-	OnceMessageKey key;
-	ItemPointerData own;
-	bool		found;
-	bool		cancelled = false;
+	Cancel		cancel = {0};
+	OnceParts	parts;
+	OnceQueue	room;
+	OnceQueue  *part;
 
 	if (PG_ARGISNULL(1))
 		once_arg_refuse_null("id");
+	cancel.id = PG_GETARG_INT64(1);
 
-	once_queue_open(&queue, name, ONCE_TO_CONSUME, "once.cancel()");
-	once_queue_check_column(&queue, ONCE_COL_ID);
-	once_queue_check_column(&queue, ONCE_COL_PRIORITY);
-	once_queue_check_column(&queue, ONCE_COL_DELIVER_AT);
-	if (!OidIsValid(queue.meta.id_index))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("queue \"%s\" has no index on id", name),
-				 errhint("Create queues with id_index => true, or use ALTER TABLE %s ADD PRIMARY KEY (id), as a role that may create in the schema.",
-						 quote_qualified_identifier(ONCE_SCHEMA,
-													RelationGetRelationName(queue.heap)))));
+	once_queue_open_whole(&queue, name, ONCE_TO_CONSUME, "once.cancel()");
+	require_id_index(&queue);
+	once_parts_begin(&parts, &queue, ONCE_TO_CONSUME);
+	while (!cancel.cancelled && (part = once_parts_next(&parts, &room, true)) != NULL)
+	{
+		if (part != &queue)
+			require_id_index(part);
+		cancel_in(&cancel, part);
+		if (cancel.found)
+			once_parts_close(&parts, part);
+		else
+			once_parts_leave(&parts, part);
+	}
+	once_parts_end(&parts);
+	if (cancel.cancelled)
+		once_failure_forget(once_queue_name(&queue), &cancel.key);
+	once_queue_close(&queue);
+	PG_RETURN_BOOL(cancel.cancelled);
+}
 
-	once_hold_begin(&hold, &queue, GetActiveSnapshot());
-	hold.arg = &cancelled;
-	found = find_row(&queue, PG_GETARG_INT64(1), GetActiveSnapshot(), &hold.req, &key, &own);
+/*
+ * cancel_in cancels the message if it is in this part of the queue.
+ */
+static void
+cancel_in(Cancel *cancel, OnceQueue *queue)
+{
+	OnceHold	hold;
+	ItemPointerData own;
+
+	once_hold_begin(&hold, queue, GetActiveSnapshot());
+	hold.arg = &cancel->cancelled;
+	cancel->found = find_row(queue, cancel->id, GetActiveSnapshot(), &hold.req, &cancel->key, &own);
 
 	/* The same statement may have changed it, or cancelled it already */
 	CommandCounterIncrement();
-	if (found && ItemPointerIsValid(&own))
-		found = find_row(&queue, PG_GETARG_INT64(1), SnapshotSelf, &hold.req, &key, &own);
-	if (found)
-	{
-		hold.req.selection.max = 1;
-		if (ItemPointerIsValid(&own))
-			cancelled = once_own_delete(&queue, &own, key.id);
-		else
-			once_hold(&hold, cancel_one);
-	}
-	if (cancelled)
-		once_failure_forget(name, &key);
-	once_queue_close(&queue);
-	PG_RETURN_BOOL(cancelled);
+	if (cancel->found && ItemPointerIsValid(&own))
+		cancel->found = find_row(queue, cancel->id, SnapshotSelf, &hold.req, &cancel->key, &own);
+	if (!cancel->found)
+		return;
+	hold.req.selection.max = 1;
+	if (ItemPointerIsValid(&own))
+		cancel->cancelled = once_own_delete(queue, &own, cancel->key.id);
+	else
+		once_hold(&hold, cancel_one);
+}
+
+/*
+ * require_id_index raises an error if messages cannot be found by their ids.
+ */
+static void
+require_id_index(const OnceQueue *queue)
+{
+	once_queue_check_column(queue, ONCE_COL_ID);
+	once_queue_check_column(queue, ONCE_COL_PRIORITY);
+	once_queue_check_column(queue, ONCE_COL_DELIVER_AT);
+	if (OidIsValid(queue->meta.id_index))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("queue \"%s\" has no index on id", once_queue_name(queue)),
+			 errhint("Create queues with id_index => true, or use ALTER TABLE %s ADD PRIMARY KEY (id), as a role that may create in the schema.",
+					 quote_qualified_identifier(ONCE_SCHEMA,
+												RelationGetRelationName(queue->heap)))));
 }
 
 /*
@@ -149,9 +194,10 @@ once_cancel(PG_FUNCTION_ARGS)
  * takes the lock for that.  The table must not be emptied in these cases: the
  * caller may not TRUNCATE it; somebody else uses it, or an index of it; this
  * transaction uses it, in a cursor, with messages that it has yet to ack or with
- * triggers that have yet to fire, such as the check of a deferred key; the deletion of rows would set something off; the table is a shard, on which Citus allows no
- * commands; or there is a second queue index, invalid, which TRUNCATE would try to
- * build and fail.
+ * triggers that have yet to fire, such as the check of a deferred key; the deletion of
+ * rows would set something off; the queue is distributed, so that TRUNCATE would also
+ * delete the messages of other nodes, or a shard, on which Citus allows no commands; or
+ * there is a second queue index, invalid, which TRUNCATE would try to build and fail.
  */
 static bool
 can_truncate(OnceQueue *queue)
@@ -159,6 +205,7 @@ can_truncate(OnceQueue *queue)
 	Oid			relid = RelationGetRelid(queue->heap);
 
 	return queue->meta.fast_delete &&
+		!queue->meta.distributed &&
 		!OidIsValid(queue->meta.shard_of) &&
 		!OidIsValid(queue->meta.invalid_index) &&
 		queue->heap->rd_refcnt == 1 &&
@@ -202,28 +249,49 @@ truncate_table(const char *relname)
 }
 
 /*
- * purge_rows deletes rows as pop would, and also those of messages that are
- * leased or not ready, until no more are available.  Like TRUNCATE, it also
- * deletes those that this transaction has sent.  Returns how many were
+ * purge_parts deletes the rows of all parts of a queue.  Returns how many were
  * deleted.
  */
 static int64
-purge_rows(OnceQueue *queue)
+purge_parts(OnceQueue *queue)
 {
-	OnceRefusals refusals = {.queue = queue,.what = "removed"};
-	Purge		purge = {.refusals = &refusals};
+	Purge		purge = {.refusals = {.queue = queue,.what = "removed"}};
+	OnceParts	parts;
+	OnceQueue	room;
+	OnceQueue  *part;
+
+	purge.has_written = once_try_has_written();
+	once_parts_begin(&parts, queue, ONCE_TO_PURGE);
+	while ((part = once_parts_next(&parts, &room, true)) != NULL)
+	{
+		once_queue_check_column(part, ONCE_COL_ID);
+		purge_rows(&purge, part);
+		once_parts_close(&parts, part);
+	}
+	once_parts_end(&parts);
+	once_refusals_warn(&purge.refusals);
+	return purge.removed;
+}
+
+/*
+ * purge_rows deletes rows as pop would, and also those of messages that are
+ * leased or not ready, until no more are available.  Like TRUNCATE, it also
+ * deletes those that this transaction has sent.
+ */
+static void
+purge_rows(Purge *purge, OnceQueue *queue)
+{
 	OnceHold	hold;
 
-	if (once_try_has_written())
-		purge.removed = once_own_delete_all(queue, &refusals);
+	if (purge->has_written)
+		purge->removed += once_own_delete_all(queue, &purge->refusals);
 	once_hold_begin(&hold, queue, GetActiveSnapshot());
 	hold.req.selection.purpose = QAM_TO_TAKE_ALL;
-	hold.arg = &purge;
-	once_stats_progress_begin(RelationGetRelid(queue->heap), "purge", -1);
+	hold.arg = purge;
+	once_stats_progress_begin(once_queue_whole(queue), "purge", -1);
+	once_stats_progress(purge->removed);
 	once_hold(&hold, purge_all);
 	once_stats_progress_end();
-	once_refusals_warn(&refusals);
-	return purge.removed;
 }
 
 /*
@@ -250,7 +318,7 @@ purge_all(OnceHold *hold)
 		CHECK_FOR_INTERRUPTS();
 		left = hold->req.claims.nclaimed;
 		hold->req.selection.max = left + PURGE_ROUND;
-		n = once_claim_remove(hold, purge->refusals);
+		n = once_claim_remove(hold, &purge->refusals);
 		purge->removed += n;
 		once_stats_progress(purge->removed);
 		once_debug_point("purge_round");

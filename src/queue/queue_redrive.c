@@ -17,6 +17,7 @@
 #include "catalog/pg_type.h"
 #include "meta/meta_dead.h"
 #include "meta/meta_letters.h"
+#include "meta/meta_shards.h"
 #include "miscadmin.h"
 #include "once_args.h"
 #include "once_heap.h"
@@ -129,14 +130,15 @@ once_purge_dead_letters_ids(PG_FUNCTION_ARGS)
 /*
  * redrive sends dead letters as messages, at most max.  ids: only those with
  * these ids; NULL: all.  Those that the queue does not accept stay.  Returns
- * how many were sent.
+ * how many were sent.  If the queue is distributed, the letters are those on this
+ * node, and Citus sends each message to the shard of its id.
  */
 static int64
 redrive(const char *name, int64 max, ArrayType *ids)
 {
 	Redrive    *call = palloc0(sizeof(Redrive));
 
-	once_queue_open(&call->queue, name, ONCE_TO_REDRIVE, "once.redrive()");
+	once_queue_open_whole(&call->queue, name, ONCE_TO_REDRIVE, "once.redrive()");
 	once_queue_check_sending(&call->queue);
 	call->left = max;
 	begin_chunks(&call->chunk, &call->queue, "redriven", send_letters);
@@ -162,7 +164,7 @@ redrive_round(Redrive *call)
 	int64		found = once_letters_find(&call->letters, DT_NOEND, max);
 	int64		sent;
 
-	once_stats_progress_begin(RelationGetRelid(call->queue.heap), "redrive", found);
+	once_stats_progress_begin(once_queue_whole(&call->queue), "redrive", found);
 	sent = do_chunks(&call->chunk, &call->letters);
 	once_stats_progress_end();
 	call->redriven += sent;
@@ -311,6 +313,7 @@ purge_dead_letters(const char *name, ArrayType *ids)
 	int64		removed;
 
 	once_queue_open(&queue, name, ONCE_TO_ALTER, "once.purge_dead_letters()");
+	once_shards_refuse_letters(queue.heap, queue.meta.shard_of);
 	removed = once_redrive_remove(&queue, DT_NOEND, PG_INT64_MAX, ids);
 	once_queue_close(&queue);
 	return removed;

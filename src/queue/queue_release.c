@@ -14,13 +14,14 @@
 #include "qam/qam.h"
 #include "queue/queue_args.h"
 #include "queue/queue_open.h"
+#include "queue/queue_parts.h"
 #include "queue/queue_row.h"
 #include "utils/rel.h"
 
 /* The messages asked for, by their ids */
 typedef struct Asked
 {
-	OnceQueue	queue;
+	OnceQueue  *queue;			/* the part that is searched */
 	OnceIds		ids;
 } Asked;
 
@@ -36,14 +37,23 @@ once_release_ids(PG_FUNCTION_ARGS)
 {
 	char	   *name = once_queue_arg_name(fcinfo, 0);
 	Asked		asked;
+	OnceQueue	queue;
+	OnceParts	parts;
+	OnceQueue	room;
 	int64		released = 0;
 
 	once_ids_make(&asked.ids, once_queue_arg_ids(fcinfo, 1));
-	once_queue_open(&asked.queue, name, ONCE_TO_RELEASE, "once.release()");
-	once_queue_check_column(&asked.queue, ONCE_COL_ID);
-	if (asked.ids.n > 0)
-		released = qam_release_leases(asked.queue.heap, asked.queue.index, is_asked, &asked);
-	once_queue_close(&asked.queue);
+	once_queue_open_whole(&queue, name, ONCE_TO_RELEASE, "once.release()");
+	once_queue_check_column(&queue, ONCE_COL_ID);
+	once_parts_begin(&parts, &queue, ONCE_TO_RELEASE);
+	while (asked.ids.n > 0 && (asked.queue = once_parts_next(&parts, &room, true)) != NULL)
+	{
+		once_queue_check_column(asked.queue, ONCE_COL_ID);
+		released += qam_release_leases(asked.queue->heap, asked.queue->index, is_asked, &asked);
+		once_parts_close(&parts, asked.queue);
+	}
+	once_parts_end(&parts);
+	once_queue_close(&queue);
 	PG_RETURN_INT64(released);
 }
 
@@ -56,8 +66,8 @@ is_asked(void *arg, HeapTuple tuple)
 {
 	Asked	   *asked = arg;
 	bool		isnull;
-	Datum		id = heap_getattr(tuple, asked->queue.meta.column[ONCE_COL_ID],
-								  RelationGetDescr(asked->queue.heap), &isnull);
+	Datum		id = heap_getattr(tuple, asked->queue->meta.column[ONCE_COL_ID],
+								  RelationGetDescr(asked->queue->heap), &isnull);
 
 	return !isnull && once_ids_have(&asked->ids, DatumGetInt64(id));
 }

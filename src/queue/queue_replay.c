@@ -138,7 +138,7 @@ once_replay(PG_FUNCTION_ARGS)
 	check_archive(&call.queue, archive);
 	round = AllocSetContextCreate(CurrentMemoryContext, "pg_once replay",
 								  ALLOCSET_DEFAULT_SIZES);
-	once_stats_progress_begin(RelationGetRelid(call.queue.heap), "replay", -1);
+	once_stats_progress_begin(once_queue_whole(&call.queue), "replay", -1);
 	for (;;)
 	{
 		CHECK_FOR_INTERRUPTS();

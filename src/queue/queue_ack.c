@@ -434,7 +434,7 @@ ack_one(OnceQueue *queue, const pg_uuid_t *uuid, Datum rejected)
 		once_unacked_ack(uuid);
 		once_stats_acked(RelationGetRelid(queue->heap), enqueued_at);
 		if (located.kind == QAM_CLAIM_LEASE)
-			once_stats_lease_ended(RelationGetRelid(queue->heap));
+			once_stats_lease_ended(once_queue_whole(queue));
 		return ACK_DONE;
 	}
 }

@@ -132,11 +132,11 @@ give_back(const pg_uuid_t *uuid, QamGiveBack how, int64 delay, Datum error,
 	if (how == QAM_NACK)
 		once_stats_count(receipt.relid, ONCE_COUNT_NACKED, 1);
 	if (how == QAM_EXTEND)
-		once_stats_leased(receipt.relid, 0, when);
+		once_stats_leased(once_queue_whole(&queue), 0, when);
 	else
 	{
 		if (!once_unacked_has(uuid))
-			once_stats_lease_ended(receipt.relid);
+			once_stats_lease_ended(once_queue_whole(&queue));
 		once_unacked_forget(uuid);
 	}
 	if (known)

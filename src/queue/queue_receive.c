@@ -350,7 +350,7 @@ count_deliveries(HandOutPart *part, const QamClaims *claims)
 	once_stats_count(relid, ONCE_COUNT_RECEIVED, claims->nclaimed);
 	once_stats_count(relid, ONCE_COUNT_REDELIVERED, again);
 	if (part->call->contract == CONTRACT_LEASE)
-		once_stats_leased(relid, claims->nclaimed, claims->claimed[0].ready_at);
+		once_stats_leased(once_queue_whole(part->queue), claims->nclaimed, claims->claimed[0].ready_at);
 }
 
 /*

@@ -56,9 +56,8 @@ typedef struct Holder
 /* One call */
 typedef struct Consumers
 {
-	Oid			relid;
+	OnceStatsTables tables;
 	ReturnSetInfo *rsinfo;
-	OnceQueue	queue;
 	HTAB	   *holders;
 	int64		leases;			/* messages that are leased, */
 	TimestampTz until;			/* the last of them until then */
@@ -85,16 +84,19 @@ static void put_consumer(Consumers *c, const char *what, int pid, uint64 xid,
 Datum
 once_stat_consumers(PG_FUNCTION_ARGS)
 {
-	Consumers	c = {.relid = PG_GETARG_OID(0),.rsinfo = (ReturnSetInfo *) fcinfo->resultinfo};
+	Oid			relid = PG_GETARG_OID(0);
+	Consumers	c = {.rsinfo = (ReturnSetInfo *) fcinfo->resultinfo};
 	OnceTry		try = {.work = read_claims,.refused = could_not_read,.arg = &c};
 	HASHCTL		ctl = {.keysize = sizeof(uint64),.entrysize = sizeof(Holder),.hcxt = CurrentMemoryContext};
+	int			i;
 
 	InitMaterializedSRF(fcinfo, 0);
 	once_stats_hint();
-	if (!once_rights_may_count(c.relid))
+	if (!once_rights_may_count(relid) || !once_stats_tables(relid, &c.tables))
 		return (Datum) 0;
 	c.holders = hash_create("once.consumers", 16, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	once_try(&try, 0, 1);
+	for (i = c.tables.distributed ? 1 : 0; i < c.tables.n; i++)
+		once_try(&try, i, i + 1);
 	put_holders(&c);
 	put_leases(&c);
 	put_waiting(&c);
@@ -103,21 +105,22 @@ once_stat_consumers(PG_FUNCTION_ARGS)
 }
 
 /*
- * read_claims reads who has claimed messages.
+ * read_claims reads who has claimed messages of one table.
  */
 static void
 read_claims(void *arg, int from, int to)
 {
 	Consumers  *c = arg;
 	QamSample	sample = {.expired = is_expired,.since = since,.claimed = note_claim,.arg = c};
+	OnceQueue	queue;
 
-	if (once_queue_open_to_count(&c->queue, c->relid) != ONCE_OPENED)
+	if (once_queue_open_to_count(&queue, c->tables.relids[from]) != ONCE_OPENED)
 		return;
-	sample.heap = c->queue.heap;
-	sample.index = c->queue.index;
-	sample.retry = &c->queue.meta.retry;
+	sample.heap = queue.heap;
+	sample.index = queue.index;
+	sample.retry = &queue.meta.retry;
 	qam_sample(&sample);
-	once_queue_leave(&c->queue);
+	once_queue_leave(&queue);
 }
 
 /*
@@ -225,7 +228,7 @@ put_holders(Consumers *c)
 static void
 put_leases(Consumers *c)
 {
-	once_stats_leases_read(c->relid, put_lease, c);
+	once_stats_leases_read(c->tables.relids[0], put_lease, c);
 	if (c->leases > 0)
 		put_consumer(c, "leased", 0, 0, DT_NOEND, c->until, c->leases);
 }
@@ -246,7 +249,7 @@ put_waiting(Consumers *c)
 	int			n;
 	int			i;
 
-	once_wake_waiting(c->relid, &waiting, &n);
+	once_stats_waiting(&c->tables, &waiting, &n);
 	for (i = 0; i < n; i++)
 		put_consumer(c, "waiting", waiting[i].pid, 0, waiting[i].since, DT_NOEND, 0);
 }

@@ -8,6 +8,9 @@
  * waits for no lock, and one queue that cannot be read does not keep the caller
  * from seeing the others: its column "problem" tells why.
  *
+ * The row of a distributed queue adds up its shards on this node.  If one of them cannot
+ * be read, the others still count.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -27,6 +30,7 @@
 #include "stats/stats_table.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -64,7 +68,17 @@ PG_FUNCTION_INFO_V1(once_stat_queue);
 typedef struct StatRow
 {
 	Oid			relid;
+	OnceStatsTables tables;
 	bool		exists;
+
+	/* Sums over those tables that could be read */
+	bool		read;			/* there is one */
+	double		depth[QAM_NDEPTHS];
+	double		variance[QAM_NDEPTHS];	/* of the depth */
+	TimestampTz oldest_ready;
+	TimestampTz oldest_claim;
+	double		pages;
+
 	Datum		values[NSTAT_COLUMNS];
 	bool		isnull[NSTAT_COLUMNS];
 } StatRow;
@@ -73,9 +87,12 @@ static void put(StatRow *row, int column, Datum value);
 static void put_count(StatRow *row, int column, double count);
 static void put_age(StatRow *row, int column, TimestampTz since);
 static void put_problem(StatRow *row, const char *problem);
-static void read_queue(void *arg, int from, int to);
+static void put_problem_of(StatRow *row, int table, const char *problem);
+static void read_table(void *arg, int from, int to);
 static void could_not_read(void *arg, int at, const ErrorData *error);
-static void put_depths(StatRow *row, OnceQueue *queue);
+static void add_depths(StatRow *row, OnceQueue *queue);
+static void put_depths(StatRow *row);
+static void put_dead_rows(StatRow *row);
 static void put_waiters(StatRow *row);
 static void put_counters(StatRow *row);
 static void put_dead_letters(StatRow *row, const char *queue);
@@ -88,20 +105,28 @@ Datum
 once_stat_queue(PG_FUNCTION_ARGS)
 {
 	StatRow		row = {.relid = PG_GETARG_OID(0),.exists = true};
-	OnceTry		try = {.work = read_queue,.refused = could_not_read,.arg = &row};
+	OnceTry		try = {.work = read_table,.refused = could_not_read,.arg = &row};
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	int			i;
 
 	InitMaterializedSRF(fcinfo, 0);
-	if (!once_rights_may_count(row.relid))
+	if (!once_rights_may_count(row.relid) || !once_stats_tables(row.relid, &row.tables))
 		return (Datum) 0;
 	memset(row.isnull, true, sizeof(row.isnull));
-	once_try(&try, 0, 1);
+	row.oldest_ready = row.oldest_claim = DT_NOEND;
+	if (row.tables.problem != NULL)
+		put_problem(&row, row.tables.problem);
+
+	/* A node without shards has no messages */
+	row.read = row.tables.distributed && row.tables.n == 1 && row.tables.problem == NULL;
+	for (i = 0; i < row.tables.n; i++)
+		once_try(&try, i, i + 1);
 	if (row.exists)
 	{
+		put_depths(&row);
 		put_waiters(&row);
 		put_counters(&row);
-		put(&row, COL_DEAD_ROWS,
-			DirectFunctionCall1(pg_stat_get_dead_tuples, ObjectIdGetDatum(row.relid)));
+		put_dead_rows(&row);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, row.values, row.isnull);
 	}
 	return (Datum) 0;
@@ -136,34 +161,62 @@ put_age(StatRow *row, int column, TimestampTz since)
 	put(row, column, IntervalPGetDatum(age));
 }
 
+/*
+ * put_problem puts a problem, unless there is one already.
+ */
 static void
 put_problem(StatRow *row, const char *problem)
 {
-	put(row, COL_PROBLEM, CStringGetTextDatum(problem));
+	if (row->isnull[COL_PROBLEM])
+		put(row, COL_PROBLEM, CStringGetTextDatum(problem));
 }
 
 /*
- * read_queue reads all that is stored of the queue.
+ * put_problem_of puts a problem of one table.
  */
 static void
-read_queue(void *arg, int from, int to)
+put_problem_of(StatRow *row, int table, const char *problem)
+{
+	const char *relname = table > 0 ? get_rel_name(row->tables.relids[table]) : NULL;
+
+	put_problem(row, relname == NULL ? problem :
+				psprintf("shard %s: %s", relname + strlen(ONCE_QUEUE_PREFIX), problem));
+}
+
+/*
+ * read_table reads all that is stored in one table.  The dead letters go by the name of
+ * the queue.
+ */
+static void
+read_table(void *arg, int from, int to)
 {
 	StatRow    *row = arg;
 	OnceQueue	queue;
 
-	switch (once_queue_open_to_count(&queue, row->relid))
+	if (row->tables.distributed && from == 0)
+	{
+		const char *relname = get_rel_name(row->relid);
+
+		if (relname != NULL)
+			put_dead_letters(row, relname + strlen(ONCE_QUEUE_PREFIX));
+		return;
+	}
+	switch (once_queue_open_to_count(&queue, row->tables.relids[from]))
 	{
 		case ONCE_OPENED_NOT:
-			row->exists = false;
+
+			/* It may also be a shard that has just left */
+			row->exists = row->tables.distributed;
 			return;
 		case ONCE_OPENED_BUSY:
-			put_problem(row, "locked by another transaction");
+			put_problem_of(row, from, "locked by another transaction");
 			return;
 		case ONCE_OPENED:
 			break;
 	}
-	put_depths(row, &queue);
-	put_dead_letters(row, once_queue_name(&queue));
+	add_depths(row, &queue);
+	if (!row->tables.distributed)
+		put_dead_letters(row, once_queue_name(&queue));
 	once_queue_leave(&queue);
 }
 
@@ -175,13 +228,20 @@ could_not_read(void *arg, int at, const ErrorData *error)
 {
 	StatRow    *row = arg;
 
-	memset(row->isnull, true, sizeof(row->isnull));
-	put_problem(row, error->detail == NULL ? error->message :
-				psprintf("%s: %s", error->message, error->detail));
+	if (!row->tables.distributed)
+	{
+		memset(row->isnull, true, sizeof(row->isnull));
+		row->read = false;
+	}
+	put_problem_of(row, at, error->detail == NULL ? error->message :
+				   psprintf("%s: %s", error->message, error->detail));
 }
 
+/*
+ * add_depths adds what is in one table.
+ */
 static void
-put_depths(StatRow *row, OnceQueue *queue)
+add_depths(StatRow *row, OnceQueue *queue)
 {
 	QamSample	sample = {
 		.heap = queue->heap,
@@ -191,7 +251,6 @@ put_depths(StatRow *row, OnceQueue *queue)
 		.since = once_claim_since,
 		.arg = queue
 	};
-	double		error = 0;
 	int			d;
 
 	once_queue_check_column(queue, ONCE_COL_ENQUEUED_AT);
@@ -200,13 +259,44 @@ put_depths(StatRow *row, OnceQueue *queue)
 	qam_sample(&sample);
 	for (d = 0; d < QAM_NDEPTHS; d++)
 	{
-		put_count(row, COL_READY + d, sample.depth[d]);
-		error = Max(error, sample.error[d]);
+		row->depth[d] += sample.depth[d];
+		row->variance[d] += sample.error[d] * sample.error[d];
 	}
-	put_count(row, COL_DEPTH_ERROR, ceil(error));
-	put_age(row, COL_OLDEST_READY, sample.oldest_ready);
-	put_age(row, COL_OLDEST_CLAIM, sample.oldest_claim);
-	put_count(row, COL_INDEX_PAGES, sample.pages);
+	row->oldest_ready = Min(row->oldest_ready, sample.oldest_ready);
+	row->oldest_claim = Min(row->oldest_claim, sample.oldest_claim);
+	row->pages += sample.pages;
+	row->read = true;
+}
+
+static void
+put_depths(StatRow *row)
+{
+	double		variance = 0;
+	int			d;
+
+	if (!row->read)
+		return;
+	for (d = 0; d < QAM_NDEPTHS; d++)
+	{
+		put_count(row, COL_READY + d, row->depth[d]);
+		variance = Max(variance, row->variance[d]);
+	}
+	put_count(row, COL_DEPTH_ERROR, ceil(sqrt(variance)));
+	put_age(row, COL_OLDEST_READY, row->oldest_ready);
+	put_age(row, COL_OLDEST_CLAIM, row->oldest_claim);
+	put_count(row, COL_INDEX_PAGES, row->pages);
+}
+
+static void
+put_dead_rows(StatRow *row)
+{
+	int64		n = 0;
+	int			i;
+
+	for (i = 0; i < row->tables.n; i++)
+		n += DatumGetInt64(DirectFunctionCall1(pg_stat_get_dead_tuples,
+											   ObjectIdGetDatum(row->tables.relids[i])));
+	put(row, COL_DEAD_ROWS, Int64GetDatum(n));
 }
 
 /*
@@ -238,7 +328,7 @@ put_waiters(StatRow *row)
 	OnceWaiting *waiting;
 	int			n;
 
-	if (once_wake_waiting(row->relid, &waiting, &n))
+	if (once_stats_waiting(&row->tables, &waiting, &n))
 		put(row, COL_WAITERS, Int64GetDatum(n));
 }
 
@@ -266,7 +356,7 @@ put_counters(StatRow *row)
 	int			i;
 
 	once_stats_hint();
-	if (!once_stats_table_read(row->relid, &stats))
+	if (!once_stats_sum(&row->tables, &stats))
 		return;
 	for (i = 0; i < lengthof(columns); i++)
 		put(row, columns[i].column, Int64GetDatum((int64) stats.counts[columns[i].counter]));

@@ -140,6 +140,7 @@ Example: SELECT below, total FROM once.stat_latency_buckets WHERE queue = ''orde
 
 CREATE FUNCTION once.stat_consumers(
     queue_table oid,
+    shards boolean DEFAULT false,
     OUT what text,
     OUT pid integer,
     OUT xid xid8,
@@ -148,10 +149,11 @@ CREATE FUNCTION once.stat_consumers(
     OUT messages bigint)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'once_stat_consumers' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE COST 10000 ROWS 10;
-COMMENT ON FUNCTION once.stat_consumers(oid) IS
-'Internal: for the view consumers.
+COMMENT ON FUNCTION once.stat_consumers(oid, boolean) IS
+'Internal: for the view consumers, and for shards.
 Returns who holds messages of the queue that has this table, or waits for
-some.';
+some.
+shards: of a shard as well, which the view shows with its queue.';
 
 CREATE VIEW once.consumers AS
 SELECT q.queue, s.what, s.pid, a.usename, a.application_name, a.client_addr, a.state, s.xid, s.since, s.until, s.messages
@@ -234,7 +236,7 @@ LANGUAGE sql VOLATILE PARALLEL UNSAFE ROWS 32
 SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     SELECT p.shard, p.groupid, p.host, p.port, p.local,
-           CASE WHEN p.local THEN (SELECT pg_catalog.count(*) FROM once.stat_consumers(p.shard_table)) END
+           CASE WHEN p.local THEN (SELECT pg_catalog.count(*) FROM once.stat_consumers(p.shard_table, true)) END
       FROM once.shard_places(shards.queue) AS p;
 END;
 COMMENT ON FUNCTION once.shards(text) IS

@@ -79,7 +79,8 @@ static void put_consumer(Consumers *c, const char *what, int pid, uint64 xid,
 						 TimestampTz since, TimestampTz until, int64 messages);
 
 /*
- * once.stat_consumers: who holds messages of the queue that has this table.
+ * once.stat_consumers: who holds messages of the queue that has this table; of a shard
+ * only if that is asked for, since it is shown with its queue.
  */
 Datum
 once_stat_consumers(PG_FUNCTION_ARGS)
@@ -92,7 +93,8 @@ once_stat_consumers(PG_FUNCTION_ARGS)
 
 	InitMaterializedSRF(fcinfo, 0);
 	once_stats_hint();
-	if (!once_rights_may_count(relid) || !once_stats_tables(relid, &c.tables))
+	if (!once_rights_may_count(relid) ||
+		(!once_stats_tables(relid, &c.tables) && !PG_GETARG_BOOL(1)))
 		return (Datum) 0;
 	c.holders = hash_create("once.consumers", 16, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	for (i = c.tables.distributed ? 1 : 0; i < c.tables.n; i++)

@@ -638,6 +638,7 @@ SELECT q.queue, s.*
 
 CREATE FUNCTION once.stat_consumers(
     queue_table oid,
+    shards boolean DEFAULT false,
     OUT what text,
     OUT pid integer,
     OUT xid xid8,
@@ -696,7 +697,7 @@ LANGUAGE sql VOLATILE PARALLEL UNSAFE ROWS 32
 SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     SELECT p.shard, p.groupid, p.host, p.port, p.local,
-           CASE WHEN p.local THEN (SELECT pg_catalog.count(*) FROM once.stat_consumers(p.shard_table)) END
+           CASE WHEN p.local THEN (SELECT pg_catalog.count(*) FROM once.stat_consumers(p.shard_table, true)) END
       FROM once.shard_places(shards.queue) AS p;
 END;
 
@@ -1587,10 +1588,11 @@ bucket also has shorter ones.
 total: how many took less than "below". In the last possible bucket, below is
 NULL: it has no end.
 Example: SELECT below, total FROM once.stat_latency_buckets WHERE queue = ''orders'';';
-COMMENT ON FUNCTION once.stat_consumers(oid) IS
-'Internal: for the view consumers.
+COMMENT ON FUNCTION once.stat_consumers(oid, boolean) IS
+'Internal: for the view consumers, and for shards.
 Returns who holds messages of the queue that has this table, or waits for
-some.';
+some.
+shards: of a shard as well, which the view shows with its queue.';
 COMMENT ON VIEW once.consumers IS
 'Who holds messages or waits for some, by queue.
 what: received, by a transaction that is open (xid), also if it has taken

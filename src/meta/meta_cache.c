@@ -81,7 +81,7 @@ static void meta_fill_options(Relation heap, OnceMeta *meta);
 static bool meta_has_insert_triggers(const TriggerDesc *triggers);
 static bool meta_has_delete_triggers(const TriggerDesc *triggers);
 static bool meta_has_rules(const RuleLock *rules, CmdType event);
-static bool meta_columns_as_made(Relation heap);
+static bool meta_columns_as_made(Relation heap, bool shard);
 
 /*
  * once_meta_init makes the cache.  It is called once, when the library is loaded.
@@ -252,8 +252,7 @@ meta_fill(Relation heap, OnceMeta *meta)
 	meta->fast_insert = plain &&
 		!meta_has_insert_triggers(heap->trigdesc) &&
 		!meta_has_rules(heap->rd_rules, CMD_INSERT) &&
-		!heap->rd_rel->relispartition &&
-		meta_columns_as_made(heap);
+		!heap->rd_rel->relispartition;
 
 	meta_fill_columns(heap, meta);
 	if (meta->column[ONCE_COL_ID] == 0 ||
@@ -263,6 +262,8 @@ meta_fill(Relation heap, OnceMeta *meta)
 	/* Shards have no identity column. */
 	if (!OidIsValid(meta->sequence))
 		meta->shard_of = once_citus_shard_of(heap, &meta->shard);
+	meta->fast_insert = meta->fast_insert &&
+		meta_columns_as_made(heap, OidIsValid(meta->shard_of));
 	if (heap->rd_rel->relkind == RELKIND_RELATION)
 		meta_fill_indexes(heap, meta);
 	meta_fill_options(heap, meta);
@@ -462,10 +463,11 @@ meta_default_as_made(Relation heap, AttrNumber attno)
 /*
  * meta_columns_as_made tells whether the table has exactly the columns that
  * create_queue gives it, and nothing that only the executor handles: checks,
- * generated values, other defaults than ours, further NOT NULLs.
+ * generated values, other defaults than ours, further NOT NULLs.  The id of a shard is
+ * no identity column.
  */
 static bool
-meta_columns_as_made(Relation heap)
+meta_columns_as_made(Relation heap, bool shard)
 {
 	TupleDesc	desc = RelationGetDescr(heap);
 	int			i;
@@ -486,7 +488,7 @@ meta_columns_as_made(Relation heap)
 			att->attgenerated != '\0' ||
 			strcmp(NameStr(att->attname), column_made[i].name) != 0)
 			return false;
-		if ((att->attidentity != '\0') != (i == ONCE_COL_ID))
+		if ((att->attidentity != '\0') != (i == ONCE_COL_ID && !shard))
 			return false;
 
 		/*

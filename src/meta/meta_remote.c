@@ -57,7 +57,15 @@ typedef struct CitusCalls
 	bool		(*InCoordinatedTransaction) (void);
 	void		(*Use2PCForCoordinatedTransaction) (void);
 	dlist_head *InProgressTransactions; /* on connections to other nodes */
+
+	/* If these are missing, we do without */
+	int			(*GetCurrentLocalExecutionStatus) (void);
+	void		(*SetLocalExecutionStatus) (int status);
 } CitusCalls;
+
+/* Values of LocalExecutionStatus in Citus: how it reaches the shards of this node */
+#define CITUS_LOCAL_REQUIRED	0	/* in this backend */
+#define CITUS_LOCAL_DISABLED	2	/* over connections to itself */
 
 typedef enum CitusState
 {
@@ -125,6 +133,25 @@ once_remote_require(const char *queue)
 }
 
 /*
+ * once_remote_begin_here is called before rows are put into shards of this node.  False:
+ * the transaction has used such shards over connections of Citus to its own node, where
+ * these rows would not be seen.  Otherwise Citus uses no such connections until the
+ * transaction ends, so that it sees them.
+ */
+bool
+once_remote_begin_here(void)
+{
+	if (once_remote_shard_catalog == ONCE_SHARDS_FAKE)
+		return true;
+	if (state_of_citus() != CITUS_READY || citus.GetCurrentLocalExecutionStatus == NULL ||
+		citus.SetLocalExecutionStatus == NULL ||
+		citus.GetCurrentLocalExecutionStatus() == CITUS_LOCAL_DISABLED)
+		return false;
+	citus.SetLocalExecutionStatus(CITUS_LOCAL_REQUIRED);
+	return true;
+}
+
+/*
  * state_of_citus tells whether Citus can be asked for two-phase commit.
  */
 static CitusState
@@ -158,6 +185,10 @@ find_citus(CitusCalls *calls)
 		lookup_external_function(handle, "Use2PCForCoordinatedTransaction");
 	calls->InProgressTransactions = (dlist_head *)
 		lookup_external_function(handle, "InProgressTransactions");
+	calls->GetCurrentLocalExecutionStatus = (int (*) (void))
+		lookup_external_function(handle, "GetCurrentLocalExecutionStatus");
+	calls->SetLocalExecutionStatus = (void (*) (int))
+		lookup_external_function(handle, "SetLocalExecutionStatus");
 	pfree(library);
 	if (calls->InCoordinatedTransaction == NULL ||
 		calls->Use2PCForCoordinatedTransaction == NULL ||

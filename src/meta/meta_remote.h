@@ -27,5 +27,6 @@ extern int	once_remote_shard_catalog;
 
 extern void once_remote_note_change(void);
 extern void once_remote_require(const char *queue);
+extern bool once_remote_begin_here(void);
 
 #endif							/* META_REMOTE_H */

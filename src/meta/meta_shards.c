@@ -38,6 +38,8 @@
 #include "meta/meta_remote.h"
 #include "meta/meta_shards.h"
 #include "miscadmin.h"
+#include "nodes/primnodes.h"
+#include "nodes/readfuncs.h"
 #include "once_error.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
@@ -45,6 +47,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/typcache.h"
 
 /* Classes of advisory locks: field 4 of their tags */
 #define CITUS_LOCK_SHARD		4
@@ -66,6 +69,8 @@ typedef struct ShardsEntry
 	bool		distributed;
 	char		method;
 	uint32		colocation;
+	bool		key_known;		/* has somebody asked for it? */
+	AttrNumber	key;			/* see once_shards_key() */
 	int			n;
 	OnceShard  *shards;			/* in the order of their hash values */
 	MemoryContext context;		/* of the list */
@@ -131,6 +136,70 @@ once_shards_here(Oid parent, int *n)
 			list[(*n)++] = entry->shards[i];
 	}
 	return list;
+}
+
+/*
+ * once_shards_key returns the column by whose hash values the rows of a distributed
+ * table are given to shards, or InvalidAttrNumber if there is none.
+ *
+ * Citus stores it as an expression.  In the catalogs that take its place in tests, it may
+ * be a name.
+ */
+AttrNumber
+once_shards_key(Oid parent)
+{
+	ShardsEntry *entry;
+	OnceCitusScan scan;
+	AttrNumber	key = InvalidAttrNumber;
+
+	AcceptInvalidationMessages();
+	entry = read_shards(parent);
+	if (!entry->distributed || entry->method != CITUS_BY_HASH)
+		return InvalidAttrNumber;
+	if (entry->key_known)
+		return entry->key;
+
+	if (!once_citus_begin(&scan, "pg_dist_partition", NULL, "logicalrelid", REGCLASSOID,
+						  ObjectIdGetDatum(parent)))
+		return InvalidAttrNumber;
+	if (once_citus_next(&scan))
+	{
+		bool		isnull;
+		Datum		value = once_citus_value(&scan, "partkey", TEXTOID, &isnull);
+		char	   *expr = isnull ? "" : TextDatumGetCString(value);
+
+		if (expr[0] == '{')
+		{
+			Node	   *node = stringToNode(expr);
+
+			key = IsA(node, Var) ? castNode(Var, node)->varattno : InvalidAttrNumber;
+		}
+		else
+			key = get_attnum(parent, expr);
+	}
+	once_citus_end(&scan);
+
+	/*
+	 * If the table has changed meanwhile, the entry is filled anew by the
+	 * next call
+	 */
+	entry->key = key;
+	entry->key_known = true;
+	return key;
+}
+
+/*
+ * once_shards_hash returns the hash value by which Citus gives a row to a shard.  att: the
+ * column; value: its value, which is not null.
+ */
+int32
+once_shards_hash(Form_pg_attribute att, Datum value)
+{
+	TypeCacheEntry *type = lookup_type_cache(att->atttypid, TYPECACHE_HASH_PROC_FINFO);
+
+	if (!OidIsValid(type->hash_proc_finfo.fn_oid))
+		elog(ERROR, "could not find a hash function for type %s", format_type_be(att->atttypid));
+	return DatumGetInt32(FunctionCall1Coll(&type->hash_proc_finfo, att->attcollation, value));
 }
 
 /*
@@ -340,7 +409,7 @@ fill(ShardsEntry *entry)
 	bool		isnull;
 
 	entry->n = 0;
-	entry->distributed = false;
+	entry->distributed = entry->key_known = false;
 	if (entry->context == NULL)
 		entry->context = AllocSetContextCreate(TopMemoryContext, "pg_once shards of a table",
 											   ALLOCSET_SMALL_SIZES);

@@ -8,6 +8,8 @@
 #ifndef META_SHARDS_H
 #define META_SHARDS_H
 
+#include "access/attnum.h"
+#include "catalog/pg_attribute.h"
 #include "storage/lock.h"
 #include "utils/relcache.h"
 
@@ -31,6 +33,8 @@ typedef struct OnceShard
 
 extern void once_shards_forget(Oid parent);
 extern OnceShard *once_shards_here(Oid parent, int *n);
+extern AttrNumber once_shards_key(Oid parent);
+extern int32 once_shards_hash(Form_pg_attribute att, Datum value);
 extern bool once_shards_node_may_have(void);
 extern OnceShardPlace once_shards_enter(Oid parent, int64 shard, bool wait, LOCKTAG *tag);
 extern void once_shards_leave(const LOCKTAG *tag);

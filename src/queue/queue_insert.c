@@ -1,66 +1,64 @@
 /*-------------------------------------------------------------------------
  *
  * queue_insert.c
- *	  Putting rows into a queue's table.
+ *	  Where new messages of a queue are stored, and how.
  *
- * Rows are put into the heap and the indexes directly, as the executor would
- * do for a table made by create_queue.  If the table has been changed (see
- * OnceMeta.fast_insert), queue_spi.c does it.
+ * As a rule, rows are put into the queue's table directly (queue_fast.c).  If the
+ * table has been changed (see OnceMeta.fast_insert), an INSERT does it (queue_spi.c).
+ *
+ * A message of a distributed queue belongs to the shard that has the hash value of
+ * its id or its group, whichever the queue is distributed by.  If that shard is on
+ * this node, the row is put into it directly, too.  Ids are drawn until there is one
+ * that belongs to a shard here: so messages are sent without the network, and Citus
+ * finds them where it expects them.  All others are stored by an INSERT into the
+ * queue's table, which Citus sends to the right node.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 #include "pg_once.h"
 
-#include "access/genam.h"
-#include "access/heapam.h"
-#include "access/htup_details.h"
-#include "access/xact.h"
-#include "catalog/index.h"
 #include "commands/sequence.h"
-#include "executor/tuptable.h"
 #include "meta/meta_cache.h"
+#include "meta/meta_remote.h"
+#include "meta/meta_shards.h"
 #include "miscadmin.h"
-#include "nodes/execnodes.h"
 #include "once_next_id.h"
-#include "qam/qam.h"
+#include "queue/queue_fast.h"
 #include "queue/queue_insert.h"
 #include "queue/queue_open.h"
 #include "queue/queue_row.h"
 #include "queue/queue_spi.h"
-#include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/timestamp.h"
 
-/* Rows handed to the heap at once */
-#define INSERT_CHUNK			1000
+/* So many ids are drawn for one message until one belongs to a shard of this node */
+#define MAX_DRAWS			100
 
-/* An index that the fast path maintains */
-typedef struct OpenIndex
-{
-	Relation	index;
-	IndexInfo  *info;			/* if it is a key, else NULL */
-	QamEntry   *entries;		/* if it is a queue index: one per row; else
-								 * NULL */
-} OpenIndex;
+/* The shard of a message that goes to another node */
+#define ELSEWHERE			(-1)
 
-/* The state of one call of the fast path */
-typedef struct FastInsert
+/* Messages on their way to the shards of this node */
+typedef struct Spread
 {
 	OnceQueue  *queue;
-	const OnceNewRows *batch;
-	TimestampTz enqueued_at;
-	CommandId	cid;
-	int			nindexes;
-	OpenIndex	indexes[2 * ONCE_META_INDEXES];
-} FastInsert;
+	OnceNewRows *batch;
+	OnceColumn	by;				/* what decides about the shard */
+	int			node;			/* for ids */
+	int			nshards;
+	OnceShard  *shards;
+	int		   *shard_of;		/* for each row, the number of its shard in
+								 * the list, or ELSEWHERE */
+	OnceNewRow *rows;			/* workspace: rows of one shard */
+} Spread;
 
 static void draw_ids(OnceQueue *queue, OnceNewRows *batch);
-static void insert_fast(OnceQueue *queue, const OnceNewRows *batch);
-static void open_indexes(FastInsert *ins);
-static HeapTuple form_row(FastInsert *ins, const OnceNewRow *row);
-static void insert_many(FastInsert *ins);
-static void index_row(FastInsert *ins, int rowno, ItemPointer tid);
+static int	node_for_ids(const OnceQueue *queue);
+static int64 draw_id(const OnceQueue *queue, int node);
+static void insert_distributed(OnceQueue *queue, OnceNewRows *batch);
+static bool begin_spread(Spread *spread, OnceQueue *queue, OnceNewRows *batch);
+static int	find_shard(const Spread *spread, OnceNewRow *row);
+static OnceNewRows take_rows(const Spread *spread, int shard);
+static bool insert_into_shard(const Spread *spread, int shard);
 
 /*
  * once_insert_rows stores messages in the given order, and fills in their ids.
@@ -70,194 +68,210 @@ once_insert_rows(OnceQueue *queue, OnceNewRows *batch)
 {
 	if (batch->nrows == 0)
 		return;
+	if (queue->meta.distributed)
+	{
+		insert_distributed(queue, batch);
+		return;
+	}
 	if (!batch->have_ids)
 		draw_ids(queue, batch);
 	if (queue->meta.fast_insert)
-		insert_fast(queue, batch);
+		once_fast_insert(queue, batch);
 	else
 		once_spi_insert(queue, batch);
 }
 
 /*
- * draw_ids gives ids to messages.  As for identity columns, the right to insert
- * includes drawing them.  (Everybody may call once.next_id.)
+ * draw_ids gives ids to messages.
  */
 static void
 draw_ids(OnceQueue *queue, OnceNewRows *batch)
 {
-	bool		shared = !OidIsValid(queue->meta.sequence);
-	int			node = shared ? once_draw_node() : 0;
+	int			node = node_for_ids(queue);
 	int			i;
 
 	for (i = 0; i < batch->nrows; i++)
-		batch->rows[i].id = shared ? once_draw_id(node) :
-			nextval_internal(queue->meta.sequence, false);
+		batch->rows[i].id = draw_id(queue, node);
 }
 
 /*
- * once_insert_time returns the time at which messages are sent: the start of the
- * statement.  A procedure that commits is one statement, however long it runs, so
- * there it is the start of the transaction.  The column's default is the same (see
- * meta_default_as_made).
+ * node_for_ids returns what draw_id needs.
+ */
+static int
+node_for_ids(const OnceQueue *queue)
+{
+	return OidIsValid(queue->meta.sequence) ? 0 : once_draw_node();
+}
+
+/*
+ * draw_id draws an id for a message.  As for identity columns, the right to insert
+ * includes that.  (Everybody may call once.next_id.)
+ */
+static int64
+draw_id(const OnceQueue *queue, int node)
+{
+	return OidIsValid(queue->meta.sequence) ?
+		nextval_internal(queue->meta.sequence, false) : once_draw_id(node);
+}
+
+/*
+ * once_insert_time returns the time at which messages are sent.
  */
 TimestampTz
 once_insert_time(void)
 {
-	return Max(GetCurrentStatementStartTimestamp(), GetCurrentTransactionStartTimestamp());
+	return once_fast_time();
 }
 
 /*
- * insert_fast stores rows without the executor.  It uses the same lock modes,
- * the same order (heap, then indexes) and the same uniqueness checks as the
- * executor.
+ * insert_distributed stores messages of a distributed queue.  Those of one shard are
+ * stored in the given order.
  */
 static void
-insert_fast(OnceQueue *queue, const OnceNewRows *batch)
+insert_distributed(OnceQueue *queue, OnceNewRows *batch)
 {
-	FastInsert	ins;
+	Spread		spread;
+	OnceNewRows rest;
 	int			i;
 
-	ins.queue = queue;
-	ins.batch = batch;
-	ins.enqueued_at = once_insert_time();
-	ins.cid = GetCurrentCommandId(true);
-	open_indexes(&ins);
-
-	if (batch->nrows == 1)
+	if (!begin_spread(&spread, queue, batch))
 	{
-		HeapTuple	tuple = form_row(&ins, batch->rows);
-
-		heap_insert(queue->heap, tuple, ins.cid, 0, NULL);
-		index_row(&ins, 0, &tuple->t_self);
-		heap_freetuple(tuple);
+		if (!batch->have_ids)
+			draw_ids(queue, batch);
+		once_spi_insert(queue, batch);
+		return;
 	}
-	else
-		insert_many(&ins);
 
-	for (i = 0; i < ins.nindexes; i++)
+	for (i = 0; i < batch->nrows; i++)
 	{
-		if (ins.indexes[i].entries != NULL)
-			qam_append(ins.indexes[i].index, ins.indexes[i].entries, batch->nrows);
-		index_close(ins.indexes[i].index, NoLock);
-	}
-}
+		int			draws = batch->have_ids ? 0 : MAX_DRAWS;
 
-/*
- * open_indexes opens every index of the queue that is ready for insertion.
- */
-static void
-open_indexes(FastInsert *ins)
-{
-	OnceMeta   *meta = &ins->queue->meta;
-	int			i;
-
-	ins->nindexes = 0;
-	for (i = 0; i < meta->nkey_indexes; i++)
-	{
-		OpenIndex  *open = &ins->indexes[ins->nindexes++];
-
-		open->index = index_open(meta->key_index[i], RowExclusiveLock);
-		open->info = BuildIndexInfo(open->index);
-		open->entries = NULL;
-	}
-	for (i = 0; i < meta->nqueue_indexes; i++)
-	{
-		OpenIndex  *open = &ins->indexes[ins->nindexes++];
-
-		open->index = index_open(meta->queue_index[i], RowExclusiveLock);
-		open->info = NULL;
-		open->entries = palloc_extended(sizeof(QamEntry) * ins->batch->nrows, MCXT_ALLOC_HUGE);
-	}
-}
-
-/*
- * form_row makes the tuple of a message.  The table has the columns that
- * create_queue makes, in that order.
- */
-static HeapTuple
-form_row(FastInsert *ins, const OnceNewRow *row)
-{
-	Datum		values[ONCE_NCOLUMNS];
-	bool		isnull[ONCE_NCOLUMNS] = {0};
-
-	values[ONCE_COL_ID] = Int64GetDatum(row->id);
-	values[ONCE_COL_ENQUEUED_AT] = TimestampTzGetDatum(ins->enqueued_at);
-	values[ONCE_COL_DELIVER_AT] = TimestampTzGetDatum(ins->batch->deliver_at);
-	isnull[ONCE_COL_DELIVER_AT] = TIMESTAMP_IS_NOBEGIN(ins->batch->deliver_at);
-	values[ONCE_COL_EXPIRES_AT] = TimestampTzGetDatum(ins->batch->expires_at);
-	isnull[ONCE_COL_EXPIRES_AT] = TIMESTAMP_IS_NOBEGIN(ins->batch->expires_at);
-	values[ONCE_COL_PRIORITY] = Int16GetDatum(row->priority);
-	values[ONCE_COL_GROUP_ID] = row->group_id;
-	isnull[ONCE_COL_GROUP_ID] = row->group_id_null;
-	values[ONCE_COL_HEADERS] = row->headers;
-	isnull[ONCE_COL_HEADERS] = row->headers_null;
-	values[ONCE_COL_PAYLOAD] = row->payload;
-	isnull[ONCE_COL_PAYLOAD] = row->payload_null;
-
-	return heap_form_tuple(RelationGetDescr(ins->queue->heap), values, isnull);
-}
-
-/*
- * insert_many stores rows a chunk at a time.  It takes one WAL record and one
- * buffer lock for each heap page, not for each row.
- */
-static void
-insert_many(FastInsert *ins)
-{
-	Relation	heap = ins->queue->heap;
-	const OnceNewRow *rows = ins->batch->rows;
-	int			nrows = ins->batch->nrows;
-	int			nslots = Min(nrows, INSERT_CHUNK);
-	TupleTableSlot **slots = palloc(sizeof(TupleTableSlot *) * nslots);
-	int			done;
-	int			i;
-
-	for (i = 0; i < nslots; i++)
-		slots[i] = MakeSingleTupleTableSlot(RelationGetDescr(heap), &TTSOpsHeapTuple);
-
-	for (done = 0; done < nrows; done += nslots)
-	{
-		nslots = Min(nrows - done, INSERT_CHUNK);
-		for (i = 0; i < nslots; i++)
-			ExecStoreHeapTuple(form_row(ins, &rows[done + i]), slots[i], true);
-		heap_multi_insert(heap, slots, nslots, ins->cid, 0, NULL);
-		for (i = 0; i < nslots; i++)
-			index_row(ins, done + i, &slots[i]->tts_tid);
+		do
+		{
+			if (!batch->have_ids)
+				batch->rows[i].id = draw_id(queue, spread.node);
+			spread.shard_of[i] = find_shard(&spread, &batch->rows[i]);
+		} while (spread.by == ONCE_COL_ID && spread.shard_of[i] == ELSEWHERE && --draws > 0);
 		CHECK_FOR_INTERRUPTS();
 	}
 
-	for (i = 0; i < Min(nrows, INSERT_CHUNK); i++)
-		ExecDropSingleTupleTableSlot(slots[i]);
-	pfree(slots);
+	for (i = 0; i < spread.nshards; i++)
+	{
+		int			row;
+
+		if (insert_into_shard(&spread, i))
+			continue;
+		for (row = 0; row < batch->nrows; row++)
+		{
+			if (spread.shard_of[row] == i)
+				spread.shard_of[row] = ELSEWHERE;
+		}
+	}
+	rest = take_rows(&spread, ELSEWHERE);
+	if (rest.nrows > 0)
+		once_spi_insert(queue, &rest);
+	pfree(spread.rows);
+	pfree(spread.shard_of);
+	pfree(spread.shards);
 }
 
 /*
- * index_row inserts a row into the key indexes.  It also prepares the entry
- * for the queue indexes, which get all rows of a call together.
+ * begin_spread prepares for storing messages in the shards of this node.  False: none can
+ * be stored there, and nothing was done.
  */
-static void
-index_row(FastInsert *ins, int rowno, ItemPointer tid)
+static bool
+begin_spread(Spread *spread, OnceQueue *queue, OnceNewRows *batch)
 {
-	const OnceNewRow *row = &ins->batch->rows[rowno];
-	Datum		values[QAM_NATTRS];
-	bool		isnull[QAM_NATTRS] = {0};
+	AttrNumber	key = once_shards_key(RelationGetRelid(queue->heap));
+	const AttrNumber *column = queue->meta.column;
+
+	if (key == InvalidAttrNumber)
+		return false;
+	if (key == column[ONCE_COL_ID])
+		spread->by = ONCE_COL_ID;
+	else if (key == column[ONCE_COL_GROUP_ID])
+		spread->by = ONCE_COL_GROUP_ID;
+	else
+		return false;
+	if (!once_remote_begin_here())
+		return false;
+	spread->shards = once_shards_here(RelationGetRelid(queue->heap), &spread->nshards);
+	if (spread->nshards == 0)
+	{
+		pfree(spread->shards);
+		return false;
+	}
+	spread->queue = queue;
+	spread->batch = batch;
+	spread->node = node_for_ids(queue);
+	spread->shard_of = palloc_extended(sizeof(int) * batch->nrows, MCXT_ALLOC_HUGE);
+	spread->rows = palloc_extended(sizeof(OnceNewRow) * batch->nrows, MCXT_ALLOC_HUGE);
+	return true;
+}
+
+/*
+ * find_shard returns the number of the shard in the list that a message belongs to, or
+ * ELSEWHERE.
+ */
+static int
+find_shard(const Spread *spread, OnceNewRow *row)
+{
+	TupleDesc	desc = RelationGetDescr(spread->queue->heap);
+	Form_pg_attribute att = TupleDescAttr(desc, spread->queue->meta.column[spread->by] - 1);
+	int32		hash;
 	int			i;
 
-	values[QAM_ATTR_ID - 1] = Int64GetDatum(row->id);
-	values[QAM_ATTR_PRIORITY - 1] = Int16GetDatum(row->priority);
-	values[QAM_ATTR_DELIVER_AT - 1] = TimestampTzGetDatum(ins->batch->deliver_at);
-	isnull[QAM_ATTR_DELIVER_AT - 1] = TIMESTAMP_IS_NOBEGIN(ins->batch->deliver_at);
-	values[QAM_ATTR_GROUP_ID - 1] = row->group_id;
-	isnull[QAM_ATTR_GROUP_ID - 1] = row->group_id_null;
-
-	for (i = 0; i < ins->nindexes; i++)
+	/* Citus raises an error for this one */
+	if (spread->by == ONCE_COL_GROUP_ID && row->group_id_null)
+		return ELSEWHERE;
+	hash = once_shards_hash(att, spread->by == ONCE_COL_ID ? Int64GetDatum(row->id) : row->group_id);
+	for (i = 0; i < spread->nshards; i++)
 	{
-		OpenIndex  *open = &ins->indexes[i];
-
-		if (open->entries != NULL)
-			open->entries[rowno] = qam_entry(open->index, values, isnull, tid);
-		else
-			index_insert(open->index, values, isnull, tid, ins->queue->heap,
-						 UNIQUE_CHECK_YES, false, open->info);
+		if (spread->shards[i].lowest <= hash && hash <= spread->shards[i].highest)
+			return i;
 	}
+	return ELSEWHERE;
+}
+
+/*
+ * take_rows returns the rows of one shard, in their order.  They are in the workspace.
+ */
+static OnceNewRows
+take_rows(const Spread *spread, int shard)
+{
+	OnceNewRows taken = *spread->batch;
+	int			i;
+
+	taken.rows = spread->rows;
+	taken.nrows = 0;
+	taken.have_ids = true;
+	for (i = 0; i < spread->batch->nrows; i++)
+	{
+		if (spread->shard_of[i] == shard)
+			taken.rows[taken.nrows++] = spread->batch->rows[i];
+	}
+	return taken;
+}
+
+/*
+ * insert_into_shard stores the messages that belong to a shard of this node, which it
+ * keeps here until the transaction ends.  False: they must go through Citus, because the
+ * shard is being moved, has left, or has been altered.
+ */
+static bool
+insert_into_shard(const Spread *spread, int shard)
+{
+	OnceNewRows rows = take_rows(spread, shard);
+	OnceQueue	part;
+	bool		fast;
+
+	if (rows.nrows == 0)
+		return true;
+	if (!once_queue_open_part(&part, spread->shards[shard].relid, ONCE_TO_SEND, false))
+		return false;
+	fast = part.meta.fast_insert;
+	if (fast)
+		once_fast_insert(&part, &rows);
+	once_queue_close(&part);
+	return fast;
 }

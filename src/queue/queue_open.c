@@ -119,7 +119,8 @@ once_queue_open_part(OnceQueue *part, Oid relid, OnceAccess access, bool wait)
 		return false;
 	}
 	once_shards_require_here(part->heap, place);
-	require_index(part);
+	if (once_rights_wants_index(access))
+		require_index(part);
 	check_deletes(part, access);
 	return true;
 }

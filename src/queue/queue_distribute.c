@@ -17,10 +17,11 @@
 #include "postgres.h"
 #include "pg_once.h"
 
-#include "access/xact.h"
+#include "access/transam.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "ledger/ledger.h"

@@ -319,7 +319,7 @@ claim_and_put(OnceHold *hold)
 
 	if (claims->nclaimed == 0)
 		return;
-	once_debug_point("before_hand_out");
+	once_debug_point(call->given == 0 ? "before_hand_out" : "before_hand_out_more");
 	part->row_values = palloc(sizeof(Datum) * natts);
 	part->row_isnull = palloc(sizeof(bool) * natts);
 	for (i = 0; i < claims->nclaimed; i++)

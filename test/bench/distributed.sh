@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2034,SC2154
-# A queue that Citus has distributed: draining the shards of a node with effects in a co-located table, beside a queue that is not
-# distributed; and the same on two and three nodes at once.  Messages must not cross nodes: the commands that Citus sends to other
-# nodes meanwhile are counted.
+# A queue that Citus has distributed: consuming it on a node with effects in a co-located table, beside a queue that is not distributed; the
+# same on two and three nodes at once; and sending to it.  Messages must not cross nodes: the commands that Citus sends to other nodes
+# meanwhile are counted.
 #
 # Each node is a server of its own on this machine.  Nothing is measured where Citus is not installed.
 
@@ -19,11 +19,12 @@ bench_distributed() {
 	stop_server
 	distributed_start
 	distributed_sets_up
-	# What takes part: the local queue, the shards of one node, and those of two and of three nodes.
+	# What takes part: the local queue, one node, and two and three nodes.  Then messages are sent on node 1 of three.
 	for ((repeat = 1; repeat <= repeats; repeat++)); do
 		for name in local plain 1 2 3; do
 			distributed_round "$name"
 		done
+		distributed_sending
 	done
 	distributed_judge
 	distributed_stop
@@ -84,7 +85,7 @@ distributed_sets_up() {
 	sql -f - <<-'SQL' >/dev/null
 		SET citus.enable_ddl_propagation = off;
 		CREATE TABLE plain_effect (id bigint NOT NULL);
-		SELECT once.create_queue('local');
+		SELECT once.create_queue('local', id_index => true);
 	SQL
 }
 
@@ -93,14 +94,14 @@ distributed_over() {
 	local i
 
 	on 0
-	sql -c "SET client_min_messages = warning" -c "DROP TABLE IF EXISTS once.q_dist, effect" >/dev/null
+	sql -c "SET client_min_messages = warning" -c "DROP TABLE IF EXISTS effect" >/dev/null
 	sql -c "SET client_min_messages = warning" -c "SELECT once.drop_queue('dist')" >/dev/null 2>&1 || true
 	for i in 1 2 3; do
 		sql -c "SELECT citus_set_node_property('127.0.0.1', $((distributed_port + i)), 'shouldhaveshards', $i <= $1)" >/dev/null
 	done
 	sql -f - <<-'SQL' >/dev/null
-		SELECT once.create_queue('dist');
-		SELECT create_distributed_table('once.q_dist', 'id', shard_count => 12, colocate_with => 'none');
+		SELECT once.create_queue('dist', id_index => true);
+		SELECT once.distribute_queue('dist', shards => 12);
 		CREATE TABLE effect (id bigint NOT NULL);
 		SELECT create_distributed_table('effect', 'id', colocate_with => 'once.q_dist');
 	SQL
@@ -121,10 +122,10 @@ distributed_script() {
 	say "$work/$1.sql"
 }
 
-# distributed_round local|plain|NODES: drain the local queue, the shards of node 1 with effects in the plain table, or the shards of this
-# many nodes with effects in the co-located table.  Stores rate, and the commands that went to other nodes.
+# distributed_round local|plain|NODES: consume from the local queue, on node 1 with effects in the plain table, or on this many nodes with
+# effects in the co-located table.  Stores rate, and the commands that went to other nodes.
 distributed_round() {
-	local nodes=1 messages calls i share queue effect=effect files pids=() sent effects rates=0 transactions tps
+	local nodes=1 messages calls i share queue effect=effect pids=() sent effects rates=0 transactions tps
 
 	[[ $1 == [a-z]* ]] || nodes=$1
 	[ "$1" = local ] || distributed_over "$nodes"
@@ -144,12 +145,9 @@ distributed_round() {
 	distributed_forget
 	for ((i = 1; i <= nodes; i++)); do
 		on "$i"
-		files=()
-		while read -r queue; do
-			files+=("--file=$(distributed_script "consume.$i.$queue" "$queue" "$effect")")
-		done < <(distributed_queues "$1")
 		as_server env PGOPTIONS="-c synchronous_commit=off -c citus.log_remote_commands=on -c log_min_messages=notice -c client_min_messages=warning" \
-			timeout "${client_timeout:-400}" "$bindir/pgbench" --no-vacuum --protocol=prepared "${files[@]}" --client="$share" --jobs=1 \
+			timeout "${client_timeout:-400}" "$bindir/pgbench" --no-vacuum --protocol=prepared \
+			--file="$(distributed_script "consume.$i" "$queue" "$effect")" --client="$share" --jobs=1 \
 			--transactions="$calls" >"$work/pgbench.$i" 2>&1 </dev/null &
 		pids+=($!)
 	done
@@ -166,14 +164,30 @@ distributed_round() {
 	note "$1: $(pretty "$(calc "$rates * $consumed / $transactions")") messages/s, $sent commands to other nodes"
 }
 
-# The queues that are consumed on the node that clients are connected to
-distributed_queues() {
-	if [ "$1" = local ]; then
-		say local
-	else
-		sql -c "SELECT 'dist_' || shardid FROM pg_dist_shard JOIN pg_dist_placement USING (shardid) JOIN pg_dist_local_group USING (groupid)
-		        WHERE logicalrelid = 'once.q_dist'::regclass"
-	fi
+# distributed_sending: send messages one by one to the local queue, to the distributed queue, which puts them into shards of node 1, and by
+# INSERT, which Citus sends to all nodes.
+distributed_sending() {
+	local how statement calls
+
+	calls=$(($(size 40000 4000) / distributed_clients))
+	distributed_over 3
+	on 1
+	for how in local dist insert; do
+		case $how in
+			insert) statement="INSERT INTO once.q_dist (payload) VALUES (payload())" ;;
+			*) statement="SELECT once.send('$how', payload())" ;;
+		esac
+		printf '%s;\n' "$statement" >"$work/send.sql"
+		distributed_forget
+		as_server env PGOPTIONS="-c synchronous_commit=off -c citus.log_remote_commands=on -c log_min_messages=notice -c client_min_messages=warning" \
+			timeout "${client_timeout:-400}" "$bindir/pgbench" --no-vacuum --protocol=prepared --file="$work/send.sql" --client="$distributed_clients" \
+			--jobs=1 --transactions="$calls" >"$work/pgbench.send" 2>&1 </dev/null || wrong "pgbench failed: $(tail -n 1 "$work/pgbench.send")"
+		keep "distributed.send.$how" "$(sed -nE 's/^tps = ([0-9.]+) .*/\1/p' "$work/pgbench.send")"
+		[ "$how" = insert ] || keep "distributed.sent.$how" "$(distributed_sent)"
+		note "sending, $how: $(pretty "$(kept "distributed.send.$how")") messages/s, $(distributed_sent) commands to other nodes"
+	done
+	[ "$(sql -c "SELECT count(*) FROM once.q_dist")" -eq $((calls * distributed_clients * 2)) ] || wrong "messages were lost or doubled when they were sent"
+	sql -c "TRUNCATE once.q_local" >/dev/null
 }
 
 # Count the commands that consumers have had Citus send to other nodes since distributed_forget.
@@ -197,11 +211,10 @@ distributed_is_right() {
 	[ $((consumed + left)) -eq "$3" ] || wrong "$1: $consumed effects and $left messages left, of $3"
 	for i in 1 2 3; do
 		on "$i"
-		[ "$i" -eq 1 ] || [ "$1" != local ] || continue
-		for queue in $(distributed_queues "$1"); do
-			faults=$(sql -c "SELECT count(*) FROM once.check('$queue')")
-			[ "$faults" -eq 0 ] || wrong "once.check finds $faults faults in $queue"
-		done
+		queue=$([ "$1" = local ] && say local || say dist)
+		[ "$i" -eq 1 ] || [[ $1 == [$i-3] ]] || continue
+		faults=$(sql -c "SELECT count(*) FROM once.check('$queue')")
+		[ "$faults" -eq 0 ] || wrong "once.check finds $faults faults in $queue"
 	done
 	if [ "$1" = local ]; then
 		on 1
@@ -220,9 +233,13 @@ distributed_judge() {
 		tell "$n nodes on this machine, messages/s" "$(pretty "$(kept "distributed.$n")")" "$(pretty "$(kept distributed.1)") one node" \
 			"$(calc "$(kept "distributed.$n") / $(kept distributed.1)" %.2f)"
 	done
-	for n in 1 2 3; do
+	for n in 1 2 3 local dist; do
 		# shellcheck disable=SC2086
 		all=$(calc "$all + $(printf '%s\n' ${figures[distributed.sent.$n]} | awk '{ n += $1 } END { print n }')")
 	done
+	tell "sending one by one, messages/s" "$(pretty "$(kept distributed.send.dist)")" "$(pretty "$(kept distributed.send.local)") local queue" \
+		"$(calc "$(kept distributed.send.dist) / $(kept distributed.send.local)" %.2f)"
+	tell "the same beside INSERT" "$(pretty "$(kept distributed.send.dist)")" "$(pretty "$(kept distributed.send.insert)") INSERT" \
+		"$(calc "$(kept distributed.send.dist) / $(kept distributed.send.insert)" %.2f)"
 	judge "commands that went to other nodes" "$all" "0" "$all" "<=" 0
 }

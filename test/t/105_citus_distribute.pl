@@ -6,6 +6,7 @@ use warnings;
 
 use FindBin;
 use lib $FindBin::RealBin;
+use IPC::Run;
 use OnceCitus;
 use OnceTest;
 use PostgreSQL::Test::Utils;
@@ -92,6 +93,10 @@ isnt(sqlstate_of($coordinator, "SELECT once.create_queue('wrong', id_index => tr
 	'a table that is not distributed');
 ok(value("SELECT once.send('wrong', '1')") < 10, 'the queue is as it was before');
 
+isnt(sqlstate_of($one, "SELECT once.create_queue('elsewhere', id_index => true); SELECT once.distribute_queue('elsewhere')"), '00000',
+	'Citus refuses to distribute a queue of a worker');
+is(on($one, "SELECT once.send('elsewhere', '1')"), 1, 'which stays as it was');
+
 # ---- By group ----
 
 value("SELECT once.create_queue('grouped')", "SELECT once.send('grouped', '1', group_id => 'a')", "SELECT once.distribute_queue('grouped', by => 'group_id', shards => 2)");
@@ -119,11 +124,37 @@ for my $node ($one, $two)
 value('SET ROLE shop', "SELECT once.send('shops', '1')");
 is(value('SELECT count(*) FROM once.q_shops'), 1, 'who can send');
 
+# ---- While others send ----
+
+{
+	my ($in, $out) = ('', '');
+
+	value("SELECT once.create_queue('busy', id_index => true)", "SELECT once.send('busy', '1')");
+	my $run = IPC::Run::start([ 'psql', '-XAtq', '-d', $coordinator->connstr('postgres') ], '<', \$in, '>&', \$out, IPC::Run::timeout(120));
+	$in .= "BEGIN;\nSELECT once.distribute_queue('busy', shards => 2);\nSELECT 'distributed';\n";
+	$run->pump until $out =~ /^distributed$/m;
+	my $sent = '';
+	my $sender = IPC::Run::start([ 'psql', '-XAtq', '-d', $coordinator->connstr('postgres'), '-c', "SELECT once.send('busy', '2') > 2 ^ 48" ],
+		'<', \undef, '>&', \$sent, IPC::Run::timeout(120));
+	ok($coordinator->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_locks WHERE NOT granted AND relation = (SELECT oid FROM pg_class WHERE relname = 'q_busy')"),
+		'who sends meanwhile waits');
+	$in .= "COMMIT;\n\\q\n";
+	$run->finish;
+	$sender->finish;
+	is($sent, "t\n", 'and gets an id of the distributed queue');
+	is(value('SELECT count(*) FROM once.q_busy'), 2, 'and its message is in a shard');
+}
+
 # ---- Dropped, and made again ----
+
+# What other nodes have kept of it is there until it is dropped there, too.
+on($one, "INSERT INTO once.dead_letter VALUES ('orders', 1, 'attempts', 1, NULL, now(), NULL, NULL, now(), 4, NULL, NULL, '1')");
 
 for my $again (1, 2)
 {
 	value("SELECT once.drop_queue('orders')");
+	is(on($one, "SELECT count(*) FROM once.dead_letter WHERE queue = 'orders'"), 2 - $again, 'dead letters of another node');
+	on($one, "SELECT once.drop_queue('orders')") if $again == 1;
 	is(on($_, "SET citus.override_table_visibility = off; SELECT count(*) FROM pg_class WHERE relname ~ '^q_orders'"), 0, $_->name . ': nothing is left of its tables')
 	  for @nodes;
 	value("SELECT once.create_queue('orders', id_index => true)");
@@ -139,5 +170,14 @@ value('BEGIN', "SELECT once.create_queue('quick', id_index => true)", "SELECT on
 is(value('SELECT count(*) FROM once.q_quick'), 2, 'all in one transaction');
 value('BEGIN', "SELECT once.distribute_queue('wrong', shards => 2)", 'ROLLBACK');
 is(value("SELECT payload FROM once.pop('wrong')"), 1, 'a distribution that was rolled back');
+
+# ---- Shards on the coordinator ----
+
+value("SELECT citus_set_node_property('127.0.0.1', " . $coordinator->port . ", 'shouldhaveshards', true)", "SELECT once.create_queue('home', id_index => true)",
+	"SELECT count(once.send('home', to_jsonb(n))) FROM generate_series(1, 30) n", "SELECT once.distribute_queue('home', shards => 6)");
+is(shards($coordinator, 'count(*) FILTER (WHERE local), count(DISTINCT groupid)', 'home'), '2|3', 'a coordinator with shards');
+is(value('SELECT count(*) FROM once.q_home', "SELECT pg_relation_size('once.q_home')"), "30\n0", 'messages are in the shards');
+is(value("SELECT count(once.send('home', '1')) FROM generate_series(1, 10)", 'SELECT count(*) FROM once.q_home'), "10\n40", 'and more are sent there');
+is(value("SELECT once.drop_queue('home')", "SELECT count(*) FROM once.list_queues() WHERE queue = 'home'") =~ s/\s//gr, 0, 'dropped');
 
 done_testing();

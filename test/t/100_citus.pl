@@ -11,7 +11,7 @@ use OnceCitus;
 use OnceTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(time);
+use Time::HiRes qw(sleep time);
 
 citus_required();
 
@@ -111,7 +111,8 @@ for my $node ($one, $two)
 	is($node->safe_psql('postgres', "SELECT count(once.ack(receipt)) FROM once.receive('orders', 100)"), 20, $node->name . ': what is sent on a node stays there');
 }
 
-# The nodes in turns, and each has a session of its own.
+# The nodes in turns, and each has a session of its own.  A node's first ids are ahead of its clock, by a second.
+sleep(1.5);
 for my $n (1 .. 9)
 {
 	my $node = ($coordinator, $one, $two)[ $n % 3 ];

@@ -109,7 +109,7 @@ sub session
 
 		$out = '';
 		# Unlike \echo, \warn is not buffered.
-		$in .= "$statements\n\\warn :SQLSTATE is the state\n";
+		$in .= "$statements;\n\\warn :SQLSTATE is the state\n";
 		$run->pump until $out =~ s/^(\w{5}) is the state\n//m;
 		return ($1, $out =~ s/\n$//r);
 	};

@@ -242,6 +242,9 @@ all_fail(4, 'on a new node');
 
 # ---- Dropping ----
 
+# Moves leave the old tables behind.  Citus drops them by itself some time later.
+$coordinator->safe_psql('postgres', 'CALL citus_cleanup_orphaned_resources()');
+
 # Dead letters of other nodes are not dropped along with the queue.
 for my $node (@workers)
 {

@@ -51,7 +51,7 @@ SELECT once.alter_queue('p_102008', max_attempts => 1, ttl => '1 day', archive =
 
 -- Queue p is distributed, and p_102008 is a shard of it.  Citus is a stand-in: catalogs with its columns.  Nobody carries parameters here.
 SET allow_system_table_mods = on;
-CREATE TABLE pg_catalog.pg_dist_partition (logicalrelid regclass, partmethod "char", colocationid int);
+CREATE TABLE pg_catalog.pg_dist_partition (logicalrelid regclass, partmethod "char", colocationid int, partkey text);
 CREATE TABLE pg_catalog.pg_dist_shard (logicalrelid regclass, shardid bigint, shardminvalue text, shardmaxvalue text);
 CREATE TABLE pg_catalog.pg_dist_placement (shardid bigint, shardstate int, groupid int);
 CREATE TABLE pg_catalog.pg_dist_local_group (groupid int);
@@ -107,9 +107,11 @@ SELECT id, reason FROM once.dead_letters WHERE id > 4;
 -- retention: of dead letters that are older.
 CALL once.maintain();
 SELECT id FROM once.dead_letters ORDER BY id;
-ALTER INDEX once.q_p_102008_queue_idx SET (retention = 0.000001);
+ALTER INDEX once.q_p_queue_idx SET (retention = 0.000001);
 CALL once.maintain();
 SELECT count(*) FROM once.dead_letters;
+ALTER INDEX once.q_p_queue_idx RESET (retention);
+ALTER INDEX once.q_p_102008_queue_idx SET (retention = 0.000001);
 -- Pauses
 INSERT INTO once.q_p_102008 (id, payload) VALUES (9, '9');
 ALTER INDEX once.q_p_102008_queue_idx SET (consume_paused);

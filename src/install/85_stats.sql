@@ -71,9 +71,10 @@ dead_lettered: messages moved to the dead letters.
 lease_lost: how often a claim turned out to be lost.
 index_pages: size of the index, with pages that are free.
 dead_rows: rows of the table that VACUUM can remove.
-problem: why the numbers are NULL, for instance because another transaction
-has the table locked.
+problem: why the numbers are NULL, or lack those of a shard, for instance
+because another transaction has the table locked.
 workers: background workers that run now.
+Of a distributed queue, it adds up the shards on this node.
 Shows the queues whose table the caller may SELECT from, except those where
 row security applies to the caller; all of them to members of pg_monitor.
 Example: SELECT queue, ready, claimed, delayed, oldest_ready FROM once.stat_queues;';
@@ -140,7 +141,6 @@ Example: SELECT below, total FROM once.stat_latency_buckets WHERE queue = ''orde
 
 CREATE FUNCTION once.stat_consumers(
     queue_table oid,
-    shards boolean DEFAULT false,
     OUT what text,
     OUT pid integer,
     OUT xid xid8,
@@ -149,11 +149,10 @@ CREATE FUNCTION once.stat_consumers(
     OUT messages bigint)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'once_stat_consumers' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE COST 10000 ROWS 10;
-COMMENT ON FUNCTION once.stat_consumers(oid, boolean) IS
-'Internal: for the view consumers, and for shards.
+COMMENT ON FUNCTION once.stat_consumers(oid) IS
+'Internal: for the view consumers.
 Returns who holds messages of the queue that has this table, or waits for
-some.
-shards: of a shard as well, which the view shows with its queue.';
+some.';
 
 CREATE VIEW once.consumers AS
 SELECT q.queue, s.what, s.pid, a.usename, a.application_name, a.client_addr, a.state, s.xid, s.since, s.until, s.messages
@@ -224,6 +223,13 @@ COMMENT ON FUNCTION once.shard_places(text) IS
 'Internal: for shards.
 shard_table: NULL if it is on another node.';
 
+CREATE FUNCTION once.shard_consumers(queue_table oid)
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'once_shard_consumers' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE COST 10000;
+COMMENT ON FUNCTION once.shard_consumers(oid) IS
+'Internal: for shards.
+Returns how many hold messages of the shard or wait for some.';
+
 CREATE FUNCTION once.shards(queue text)
 RETURNS TABLE (
     shard text,
@@ -236,7 +242,7 @@ LANGUAGE sql VOLATILE PARALLEL UNSAFE ROWS 32
 SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     SELECT p.shard, p.groupid, p.host, p.port, p.local,
-           CASE WHEN p.local THEN (SELECT pg_catalog.count(*) FROM once.stat_consumers(p.shard_table, true)) END
+           CASE WHEN p.local THEN once.shard_consumers(p.shard_table) END
       FROM once.shard_places(shards.queue) AS p;
 END;
 COMMENT ON FUNCTION once.shards(text) IS
@@ -245,7 +251,7 @@ shard: the name that it has as a queue, on its node.
 groupid, host, port: the node, as in pg_dist_node of Citus.
 local: whether that is this node.
 consumers: sessions and transactions that hold messages of it or wait for some,
-counted like the rows of the view consumers; NULL if it is on another node.
+all leases together count as one; NULL if it is on another node.
 Only for those who may SELECT from the table, and members of pg_monitor.
 Example: SELECT * FROM once.shards(''orders'');';
 

@@ -44,6 +44,7 @@
 
 PG_FUNCTION_INFO_V1(once_stat_consumers);
 PG_FUNCTION_INFO_V1(once_stat_progress);
+PG_FUNCTION_INFO_V1(once_shard_consumers);
 
 /* A transaction that holds messages */
 typedef struct Holder
@@ -63,6 +64,7 @@ typedef struct Consumers
 	TimestampTz until;			/* the last of them until then */
 } Consumers;
 
+static void read_tables(Consumers *c);
 static void read_claims(void *arg, int from, int to);
 static void could_not_read(void *arg, int at, const ErrorData *error);
 static bool is_expired(void *arg, HeapTuple tuple, TimestampTz now);
@@ -79,31 +81,60 @@ static void put_consumer(Consumers *c, const char *what, int pid, uint64 xid,
 						 TimestampTz since, TimestampTz until, int64 messages);
 
 /*
- * once.stat_consumers: who holds messages of the queue that has this table; of a shard
- * only if that is asked for, since it is shown with its queue.
+ * once.stat_consumers: who holds messages of the queue that has this table.
  */
 Datum
 once_stat_consumers(PG_FUNCTION_ARGS)
 {
 	Oid			relid = PG_GETARG_OID(0);
 	Consumers	c = {.rsinfo = (ReturnSetInfo *) fcinfo->resultinfo};
-	OnceTry		try = {.work = read_claims,.refused = could_not_read,.arg = &c};
-	HASHCTL		ctl = {.keysize = sizeof(uint64),.entrysize = sizeof(Holder),.hcxt = CurrentMemoryContext};
-	int			i;
 
 	InitMaterializedSRF(fcinfo, 0);
 	once_stats_hint();
-	if (!once_rights_may_count(relid) ||
-		(!once_stats_tables(relid, &c.tables) && !PG_GETARG_BOOL(1)))
+	if (!once_rights_may_count(relid) || !once_stats_tables(relid, &c.tables))
 		return (Datum) 0;
-	c.holders = hash_create("once.consumers", 16, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	for (i = c.tables.distributed ? 1 : 0; i < c.tables.n; i++)
-		once_try(&try, i, i + 1);
+	read_tables(&c);
 	put_holders(&c);
 	put_leases(&c);
 	put_waiting(&c);
 	hash_destroy(c.holders);
 	return (Datum) 0;
+}
+
+/*
+ * once.shard_consumers: how many hold messages of a shard, or wait for some.
+ */
+Datum
+once_shard_consumers(PG_FUNCTION_ARGS)
+{
+	Oid			relid = PG_GETARG_OID(0);
+	Consumers	c = {.tables = {.n = 1,.relids = &relid}};
+	OnceWaiting *waiting;
+	int			n;
+	int64		consumers;
+
+	if (!once_rights_may_count(relid))
+		PG_RETURN_INT64(0);
+	read_tables(&c);
+	once_stats_waiting(&c.tables, &waiting, &n);
+	consumers = hash_get_num_entries(c.holders) + (c.leases > 0) + n;
+	hash_destroy(c.holders);
+	PG_RETURN_INT64(consumers);
+}
+
+/*
+ * read_tables reads who has claimed messages.  The caller destroys c->holders.
+ */
+static void
+read_tables(Consumers *c)
+{
+	OnceTry		try = {.work = read_claims,.refused = could_not_read,.arg = c};
+	HASHCTL		ctl = {.keysize = sizeof(uint64),.entrysize = sizeof(Holder),.hcxt = CurrentMemoryContext};
+	int			i;
+
+	c->holders = hash_create("once.consumers", 16, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	for (i = c->tables.distributed ? 1 : 0; i < c->tables.n; i++)
+		once_try(&try, i, i + 1);
 }
 
 /*

@@ -28,11 +28,19 @@
  * kin).  The invalidation is sent before the locks of the transaction are released.
  * So whoever has waited for the lock and accepts invalidations then, knows the change.
  *
+ * A split of one shard does not wait for those who work on others, and changes the
+ * numbers of these.  Then our lock on them is one that no move asks for.  So before the
+ * transaction commits, we look whether its locks are still the right ones.  If one is
+ * not, we take the right one; and if the shard has left by then, the transaction fails.
+ * (A split and a move that both come between this look and the end of the commit would
+ * go unnoticed.)
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 #include "pg_once.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "meta/meta_citus.h"
 #include "meta/meta_remote.h"
@@ -78,12 +86,32 @@ typedef struct ShardsEntry
 
 static HTAB *entries = NULL;
 
+/* A shard that this transaction keeps where it is */
+typedef struct KeptKey
+{
+	int64		shard;			/* its number */
+	LOCKTAG		tag;			/* of the lock on it */
+} KeptKey;
+
+typedef struct KeptShard
+{
+	KeptKey		key;
+	Oid			parent;
+} KeptShard;
+
+static HTAB *kept = NULL;		/* may have some that are kept no more */
+static bool numbers_changed = false;	/* since the first of them was kept */
+
 static ShardsEntry *read_shards(Oid parent);
 static void fill(ShardsEntry *entry);
 static void fill_list(ShardsEntry *entry);
 static int	compare_shards(const void *a, const void *b);
 static void find_here(ShardsEntry *entry, OnceShard *shard, int32 here);
 static bool make_tag(Oid parent, int64 shard, LOCKTAG *tag, OnceShardPlace *place);
+static void note_kept(Oid parent, int64 shard, const LOCKTAG *tag);
+static void shards_xact_callback(XactEvent event, void *arg);
+static void check_kept(void);
+static void forget_kept(void);
 static int32 hash_bound(const OnceCitusScan *scan, const char *column, int32 otherwise);
 
 /*
@@ -101,8 +129,10 @@ once_shards_forget(Oid parent)
 	if (OidIsValid(parent))
 	{
 		entry = hash_search(entries, &parent, HASH_FIND, NULL);
-		if (entry != NULL)
-			entry->valid = false;
+		if (entry == NULL)
+			return;
+		entry->valid = false;
+		numbers_changed = true;
 	}
 	else
 	{
@@ -111,6 +141,7 @@ once_shards_forget(Oid parent)
 		hash_seq_init(&status, entries);
 		while ((entry = hash_seq_search(&status)) != NULL)
 			entry->valid = false;
+		numbers_changed = true;
 	}
 }
 
@@ -229,12 +260,16 @@ once_shards_node_may_have(void)
  * once_shards_leave, and tells where it is.  It keeps it only if the result is
  * ONCE_SHARD_HERE.  wait: it waits until Citus has moved the shard; otherwise the
  * result is ONCE_SHARD_BUSY then.  *tag: for once_shards_leave.
+ *
+ * The commit fails if the shard has left in spite of the lock, as described above.
  */
 OnceShardPlace
 once_shards_enter(Oid parent, int64 shard, bool wait, LOCKTAG *tag)
 {
 	OnceShardPlace place;
 
+	if (kept == NULL || hash_get_num_entries(kept) == 0)
+		numbers_changed = false;
 	for (;;)
 	{
 		LOCKTAG		now;
@@ -250,7 +285,9 @@ once_shards_enter(Oid parent, int64 shard, bool wait, LOCKTAG *tag)
 		once_shards_leave(tag);
 		CHECK_FOR_INTERRUPTS();
 	}
-	if (place != ONCE_SHARD_HERE)
+	if (place == ONCE_SHARD_HERE)
+		note_kept(parent, shard, tag);
+	else
 		once_shards_leave(tag);
 	return place;
 }
@@ -323,6 +360,101 @@ once_shards_refuse_letters(Relation shard, Oid whole)
 					   RelationGetRelationName(shard)),
 			 errhint("Use the name of the distributed queue, \"%s\".",
 					 get_rel_name(whole) + strlen(ONCE_QUEUE_PREFIX))));
+}
+
+/*
+ * note_kept notes that the transaction keeps a shard where it is.  It stays noted after
+ * once_shards_leave.
+ */
+static void
+note_kept(Oid parent, int64 shard, const LOCKTAG *tag)
+{
+	KeptKey		key = {.shard = shard,.tag = *tag};
+	KeptShard  *note;
+
+	if (kept == NULL)
+	{
+		HASHCTL		ctl;
+
+		ctl.keysize = sizeof(KeptKey);
+		ctl.entrysize = sizeof(KeptShard);
+		ctl.hcxt = TopMemoryContext;
+		kept = hash_create("pg_once kept shards", 32, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+		RegisterXactCallback(shards_xact_callback, NULL);
+	}
+	note = hash_search(kept, &key, HASH_ENTER, NULL);
+	note->parent = parent;
+}
+
+static void
+shards_xact_callback(XactEvent event, void *arg)
+{
+	switch (event)
+	{
+		case XACT_EVENT_PRE_COMMIT:
+		case XACT_EVENT_PRE_PREPARE:
+			check_kept();
+			break;
+		case XACT_EVENT_COMMIT:
+		case XACT_EVENT_ABORT:
+		case XACT_EVENT_PREPARE:
+			forget_kept();
+			break;
+		default:
+			break;
+	}
+}
+
+/*
+ * check_kept is called before the commit.  It raises an error if a shard has left that
+ * the transaction has meant to keep.
+ */
+static void
+check_kept(void)
+{
+	HASH_SEQ_STATUS status;
+	KeptShard  *note;
+
+	if (hash_get_num_entries(kept) == 0)
+		return;
+	AcceptInvalidationMessages();
+	if (!numbers_changed)
+		return;
+
+	hash_seq_init(&status, kept);
+	while ((note = hash_seq_search(&status)) != NULL)
+	{
+		int64		shard = note->key.shard;
+		LOCKTAG		tag;
+
+		/*
+		 * A subtransaction that was rolled back has released its lock.  Only
+		 * we can have dropped the queue.
+		 */
+		if (!once_lock_held(&note->key.tag, ShareLock) || get_rel_name(note->parent) == NULL ||
+			once_shards_enter(note->parent, shard, true, &tag) == ONCE_SHARD_HERE)
+			continue;
+		hash_seq_term(&status);
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("could not commit changes to shard " INT64_FORMAT " of table \"%s\"",
+						shard, get_rel_name(note->parent)),
+				 errdetail("Citus has split another shard, and then moved this one to another node."),
+				 errhint("The transaction might succeed if retried.")));
+	}
+}
+
+static void
+forget_kept(void)
+{
+	HASH_SEQ_STATUS status;
+	KeptShard  *note;
+
+	if (hash_get_num_entries(kept) == 0)
+		return;
+	hash_seq_init(&status, kept);
+	while ((note = hash_seq_search(&status)) != NULL)
+		(void) hash_search(kept, &note->key, HASH_REMOVE, NULL);
 }
 
 /*

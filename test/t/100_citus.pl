@@ -11,12 +11,12 @@ use OnceCitus;
 use OnceTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(time);
+use Time::HiRes qw(sleep time);
 
 citus_required();
 
 # Two-phase transactions that a crash leaves undecided are left for the test to decide.
-my ($coordinator, $one, $two) = citus_cluster([ 'one', 'two' ], 'citus.recover_2pc_interval = -1');
+my ($coordinator, $one, $two) = citus_cluster([ 'one', 'two' ], 'citus.recover_2pc_interval = -1', "once.debug_fallback = '1 h'");
 
 # Two messages are sent before the queue is distributed.
 $coordinator->safe_psql('postgres', <<'SQL');
@@ -111,7 +111,8 @@ for my $node ($one, $two)
 	is($node->safe_psql('postgres', "SELECT count(once.ack(receipt)) FROM once.receive('orders', 100)"), 20, $node->name . ': what is sent on a node stays there');
 }
 
-# The nodes in turns, and each has a session of its own.
+# The nodes in turns, and each has a session of its own.  A node's first ids are ahead of its clock, by a second.
+sleep(1.5);
 for my $n (1 .. 9)
 {
 	my $node = ($coordinator, $one, $two)[ $n % 3 ];
@@ -123,21 +124,51 @@ is($one->safe_psql('postgres', "SELECT count(*) FROM once.pop('orders', 100)") +
 
 # ---- Waiting ----
 
-for my $from ($coordinator, $two)
+# Nobody looks by himself here, as if messages came only by wake-ups.  A consumer waits on node one, and is woken once: by what it prints.
+sub start_waiter
 {
-	my $id = $from->safe_psql('postgres', "SELECT min(n) FROM generate_series(2000000, 2001000) n JOIN citus_shards s "
-		. "ON s.shardid = get_shard_id_for_distribution_column('once.q_orders', n) WHERE s.table_name = 'once.q_orders'::regclass AND s.nodeport = " . $one->port);
-	my $out = '';
-	my $run = IPC::Run::start([ 'psql', '-XAtq', '-d', $one->connstr('postgres'), '-c', "SELECT id FROM once.pop('orders', wait => '60 s')" ],
-		'<', \undef, '>&', \$out, IPC::Run::timeout(120));
+	my ($statement) = @_;
+	my %waiter = (out => '');
 
-	$one->poll_query_until('postgres', "SELECT waiters = 1 FROM once.stat_queues WHERE queue = 'orders'") or die 'nobody waits';
-	my $sent = time();
-	$from->safe_psql('postgres', "INSERT INTO once.q_orders (id, payload) OVERRIDING SYSTEM VALUE VALUES ($id, '1')");
-	$run->finish;
-	is($out, "$id\n", 'a message from ' . $from->name . ' wakes a waiter');
-	cmp_ok(time() - $sent, '<', 4, 'at once');
+	$waiter{run} = IPC::Run::start([ 'psql', '-XAtq', '-d', $one->connstr('postgres'), '-c', $statement ], '<', \undef, '>&', \$waiter{out}, IPC::Run::timeout(120));
+	$one->poll_query_until('postgres', "SELECT waiters = 1 FROM once.stat_queues WHERE queue = 'orders'") or die "nobody waits: $waiter{out}";
+	$one->poll_query_until('postgres', "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE '%once.%wait%' AND wait_event_type = 'Extension' AND pid <> pg_backend_pid())")
+	  or die 'nobody sleeps';
+	return \%waiter;
 }
+
+my %ways = (
+	receive => "SELECT id, once.ack(receipt) IS NOT NULL FROM once.receive('orders', wait => '60 s')",
+	lease => "SELECT id, once.ack(receipt) IS NOT NULL FROM once.lease('orders', '1 min', wait => '60 s')",
+	pop => "SELECT id, true FROM once.pop('orders', wait => '60 s')");
+for my $from ($coordinator, $one, $two)
+{
+	for my $way (sort keys %ways)
+	{
+		my $id = id_for($one);
+		my $waiter = start_waiter($ways{$way});
+		my $sent = time();
+
+		$from->safe_psql('postgres', "INSERT INTO once.q_orders (id, payload) VALUES ($id, '1')");
+		$waiter->{run}->finish;
+		is($waiter->{out}, "$id|t\n", "once.$way: a message that is inserted on " . $from->name . ' wakes a waiter');
+		cmp_ok(time() - $sent, '<', 30, 'at once');
+	}
+
+	# What a worker sends stays there.  So the other one has to name the id.  From the coordinator, messages are sent until one arrives.
+	my $send = $from == $two ? 'INSERT INTO once.q_orders (id, payload) VALUES (' . id_for($one) . ", '1')" : "SELECT once.send('orders', '1')";
+	my $waiter = start_waiter("CALL once.wait(ARRAY['orders'], '60 s')");
+	my $sent = time();
+	for (my $tries = 0; $tries < 50 and $one->safe_psql('postgres', "SELECT count(*) FROM once.peek('orders')") == 0; $tries++)
+	{
+		$from->safe_psql('postgres', $send);
+	}
+	$waiter->{run}->finish;
+	is($waiter->{out}, "orders\n", 'once.wait: a message that is sent on ' . $from->name . ' wakes a waiter');
+	cmp_ok(time() - $sent, '<', 30, 'at once');
+	$_->safe_psql('postgres', "SELECT once.purge('orders')") for $one, $two;
+}
+is($one->safe_psql('postgres', "SELECT waiters FROM once.stat_queues WHERE queue = 'orders'"), 0, 'nobody waits any more');
 
 # ---- Acks in shards do not go through the executor, and a shard is a queue by its own name as well ----
 

@@ -17,33 +17,38 @@ use Time::HiRes qw(time);
 
 citus_required();
 my $seconds = $ENV{ONCE_CITUS_SECONDS} // 0;
-my @settings = ('citus.recover_2pc_interval = 1s');
+
+# What moves leave behind is dropped by the next move, or when it is asked for.
+my @settings = ('citus.recover_2pc_interval = 1s', 'citus.defer_shard_delete_interval = -1');
 my ($coordinator, $one, $two) = citus_cluster([ 'one', 'two' ], @settings);
 
 # ---- Leases ----
 
 # Whoever has leased a message learns that its shard has moved when he acks it, whether his session knows the queue already or not.
 $coordinator->safe_psql('postgres', $_)
-  for "SELECT once.create_queue('held', id_index => true)", "SELECT once.distribute_queue('held', shards => 2)",
+  for "SELECT once.create_queue('held', id_index => true)", "SELECT once.distribute_queue('held', shards => 1)",
   "SELECT count(once.send('held', to_jsonb(n))) FROM generate_series(1, 30) n";
-for my $way ([ $one, $two, 'block_writes' ], [ $two, $one, 'force_logical' ])
+my ($from, $to) = shards_on($coordinator, $one, 'held') ? ($one, $two) : ($two, $one);
+for my $mode ('block_writes', 'force_logical')
 {
-	my ($from, $to, $mode) = @$way;
-	my ($shard, @others) = shards_on($coordinator, $from, 'held');
+	my ($shard) = shards_on($coordinator, $from, 'held');
 	my $consumer = session($from);
 	my ($state, $leased) = $consumer->("SELECT receipt FROM once.lease('held', '1 h', 1000)");
 	my @receipts = split(/\n/, $leased);
 
 	is($state, '00000', "$mode: messages are leased");
-	cmp_ok(scalar(@receipts), '>', 0, 'some');
-	move_shard($coordinator, $_, $from, $to, $mode) for $shard, @others;
+	is(scalar(@receipts), 30, 'all of them');
+	move_shard($coordinator, $shard, $from, $to, $mode);
 	is(($consumer->("SELECT once.$_"))[0], 'ON003', "$mode: once.$_") for map { ("ack('$_')", "nack('$_')", "release('$_')", "extend('$_', '1 h')") } @receipts[ 0 .. 1 ];
 	is(sqlstate_of($from, "SELECT once.ack('$receipts[0]')"), 'ON003', "$mode: in another session");
 	is($from->safe_psql('postgres', "SELECT once.try_ack('$receipts[0]')"), 'f', "$mode: once.try_ack");
 	is_deeply([ $consumer->("SELECT FROM once.receive('held')") ], [ '00000', '' ], "$mode: nothing is left on the node");
-	is($to->safe_psql('postgres', "SELECT count(once.release(receipt)) FROM once.lease('held', '1 h', 1000)"), 30, "$mode: all are delivered where the shards are now");
+	is($to->safe_psql('postgres', "SELECT count(once.release(receipt)) FROM once.lease('held', '1 h', 1000)"), 30, "$mode: all are delivered where the shard is now");
+	$coordinator->safe_psql('postgres', 'CALL citus_cleanup_orphaned_resources()');
+	is(($consumer->("SELECT once.$_('$receipts[0]')"))[0], 'ON001', "$mode: once.$_, when Citus has dropped what it has left behind") for 'ack', 'try_ack';
+	($from, $to) = ($to, $from);
 }
-is($one->safe_psql('postgres', "SELECT count(once.ack(receipt)) FROM once.receive('held', 1000)"), 30, 'and acked');
+is($from->safe_psql('postgres', "SELECT count(once.ack(receipt)) FROM once.receive('held', 1000)"), 30, 'and acked');
 
 # ---- Effects ----
 
@@ -77,6 +82,9 @@ do
 		}
 	}
 } while (time() < $end);
+
+# Citus raises this error when it has planned an INSERT, and a shard is split before it has locked that.
+$load->{expected} .= '|XX000: could not find valid entry for shard';
 for my $to ([ $two, $one ], [ $one, $one ])
 {
 	my ($shard) = shards_on($coordinator, $one, 'orders');

@@ -242,6 +242,15 @@ all_fail(4, 'on a new node');
 
 # ---- Dropping ----
 
+# Moves leave the old tables behind.  Citus drops them by itself some time later.
+$coordinator->safe_psql('postgres', 'CALL citus_cleanup_orphaned_resources()');
+
+# Dead letters of other nodes are not dropped along with the queue.
+for my $node (@workers)
+{
+	isnt(dead_letters($node), '', $node->name . ': there are dead letters');
+	cmp_ok($node->safe_psql('postgres', "SELECT once.purge_dead_letters('orders')"), '>', 0, $node->name . ': they are deleted');
+}
 on_coordinator("drop_queue('orders')");
 for my $node ($coordinator, @workers)
 {
@@ -254,7 +263,7 @@ for my $node ($coordinator, @workers)
 	  for "once.send('orders', '1')", "* FROM once.receive('orders')", "* FROM once.pop('$moved')";
 }
 
-# A queue of the same name has nothing of the one before.
+# So a queue of the same name has nothing of the one before.
 on_coordinator("create_queue('orders', id_index => true)");
 on_coordinator("distribute_queue('orders', shards => 6)");
 for my $node ($coordinator, @workers)

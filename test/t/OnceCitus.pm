@@ -108,9 +108,11 @@ sub session
 		my ($statements) = @_;
 
 		$out = '';
-		$in .= "$statements\n\\echo :SQLSTATE is the state\n";
+		# Unlike \echo, \warn is not buffered.
+		$in .= "$statements;\n\\warn :SQLSTATE is the state\n";
 		$run->pump until $out =~ s/^(\w{5}) is the state\n//m;
-		return ($1, $out =~ s/\n$//r);
+		my $state = $1;
+		return ($state, $out =~ s/\n$//r);
 	};
 }
 

@@ -300,7 +300,8 @@ once_queue_forbids_deletes(Relation heap)
 /*
  * once_queue_open_receipt opens the queue that a receipt names, to consume.
  * The receipt may be made up, so relid may be any oid.  If queue->shard_left is
- * set, the claim is lost, whatever the index says.
+ * set, the claim is lost, whatever the index says: the message is elsewhere, or the
+ * queue was distributed since.
  */
 void
 once_queue_open_receipt(OnceQueue *queue, Oid relid, const char *verb)
@@ -324,7 +325,11 @@ once_queue_open_receipt(OnceQueue *queue, Oid relid, const char *verb)
 
 	setup(queue, relation_open(relid, NoLock), RowExclusiveLock);
 	once_queue_check_identity(queue);
-	require_local(queue, true);
+	if (queue->meta.distributed)
+	{
+		queue->shard_left = true;
+		return;
+	}
 	require_index(queue);
 	place = enter_shard(queue, true);
 	queue->shard_left = place == ONCE_SHARD_ELSEWHERE;

@@ -69,13 +69,13 @@ SQL
 
 value(<<'SQL');
 SET allow_system_table_mods = on;
-CREATE TABLE pg_catalog.pg_dist_partition (logicalrelid regclass NOT NULL, partmethod "char" NOT NULL);
+CREATE TABLE pg_catalog.pg_dist_partition (logicalrelid regclass NOT NULL, partmethod "char" NOT NULL, partkey text, colocationid int NOT NULL DEFAULT 0);
 CREATE TABLE public.called (what text, path text DEFAULT current_setting('search_path'), level text DEFAULT current_setting('client_min_messages'));
 CREATE FUNCTION pg_catalog.create_distributed_table(table_name regclass, distribution_column text, kind text DEFAULT 'hash', colocate_with text DEFAULT 'default',
     shard_count int DEFAULT NULL) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
   INSERT INTO public.called VALUES (format('%s by %s, %s, %s', $1, $2, $4, $5));
-  INSERT INTO pg_dist_partition VALUES ($1, 'h');
+  INSERT INTO pg_dist_partition VALUES ($1, 'h', $2);
   EXECUTE format('ALTER TABLE %s SET (fillfactor = 100)', $1);
 END $$;
 CREATE FUNCTION pg_catalog.truncate_local_data_after_distributing_table(t regclass) RETURNS void LANGUAGE plpgsql AS $$

@@ -91,5 +91,25 @@ sleep 3;
 is(passes(), $n, 'a message for now does not');
 ends_rest("SELECT once.send_dedup('q', '5', dedup_id => 'x')", 'a dedup_id');
 
+# Of a distributed queue, shards rest, and the queue and its database do not.  Citus is a stand-in here: its catalogs.
+set('once.shard_catalog = fake');
+value(<<'EOS');
+SET allow_system_table_mods = on;
+CREATE TABLE pg_catalog.pg_dist_partition (logicalrelid regclass, partmethod "char", partkey text, colocationid int);
+CREATE TABLE pg_catalog.pg_dist_shard (logicalrelid regclass, shardid bigint, shardminvalue text, shardmaxvalue text);
+CREATE TABLE pg_catalog.pg_dist_placement (shardid bigint, shardstate int, groupid int);
+CREATE TABLE pg_catalog.pg_dist_local_group (groupid int);
+SELECT once.create_queue(q) FROM unnest(ARRAY['d', 'd_1', 'd_2']) q;
+INSERT INTO pg_dist_shard VALUES ('once.q_d', 1, '-1000', '-1'), ('once.q_d', 2, '0', '1000');
+INSERT INTO pg_dist_placement VALUES (1, 1, 0), (2, 1, 0);
+INSERT INTO pg_dist_local_group VALUES (0);
+INSERT INTO pg_dist_partition VALUES ('once.q_d', 'h', 'id', 7);
+ALTER TABLE once.q_d SET (fillfactor = 100);
+EOS
+$n = passes();
+comes(sub { return passes() > $n + 4 }, 'a database with a distributed queue does not rest');
+value("INSERT INTO once.q_d_2 (id, payload, deliver_at) VALUES (1, '1', now() + interval '2 s')");
+comes(sub { return value("SELECT count(*) FROM once.slots('d_2') WHERE NOT scheduled") eq '1' }, 'a message for later comes into its lane in a shard that has rested');
+
 unlike(slurp_file($node->logfile), qr/PANIC|TRAP|maintenance of .* failed/, 'there was no trouble');
 done_testing();

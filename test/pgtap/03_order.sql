@@ -116,7 +116,7 @@ SELECT is_empty('SELECT FROM once.q_q', 'and nothing was sent');
 -- Verbs are never parallel, never inlined away, never cached.
 SELECT is_empty($$
 	SELECT oid::regprocedure FROM pg_proc
-	 WHERE pronamespace = 'once'::regnamespace AND proname NOT IN ('once_queue_handler', 'list_queues', 'list_ledgers', 'list_schedules', 'help', 'is_own_table', 'is_own_schedule', 'next_due', 'next_runs', 'worker_figures')
+	 WHERE pronamespace = 'once'::regnamespace AND proname NOT IN ('once_queue_handler', 'list_queues', 'list_ledgers', 'list_schedules', 'help', 'is_own_table', 'is_own_schedule', 'next_due', 'next_runs', 'worker_figures', 'distributed_options', 'next_id')
 	   AND (provolatile <> 'v' OR proparallel <> 'u')$$, 'all verbs are VOLATILE PARALLEL UNSAFE');
 SELECT is_empty($$
 	SELECT oid::regprocedure FROM pg_proc

@@ -69,6 +69,12 @@ CREATE DOMAIN checked AS text CHECK (length(VALUE) < 10);
 ALTER TABLE once.q_mine ADD COLUMN tenant checked;
 SELECT once.distribute_queue('mine');
 \echo :SQLSTATE
+ALTER TABLE once.q_mine DROP COLUMN tenant, ADD COLUMN tenants checked[];
+SELECT once.distribute_queue('mine');
+CREATE TYPE pair AS (one checked, other int);
+ALTER TABLE once.q_mine DROP COLUMN tenants, ADD COLUMN pairs pair[];
+SELECT once.distribute_queue('mine');
+DROP TYPE pair CASCADE;
 DROP DOMAIN checked CASCADE;
 
 -- With Citus, ids must be unique over nodes, and for that the library must be preloaded.

@@ -87,6 +87,21 @@ SELECT count(*) FROM once.pop('d', 100);
 CALL fill();
 UPDATE pg_dist_placement SET groupid = 11 - groupid WHERE shardid IN (2, 3);
 SELECT array_agg(DISTINCT payload ORDER BY payload) FROM once.pop('d', 100);
+-- A shard whose table comes later than its row in the catalogs, and nobody tells of that
+INSERT INTO pg_dist_shard VALUES ('once.q_d', 5, '1000', '1100');
+INSERT INTO pg_dist_placement VALUES (5, 1, 5);
+SELECT count(*) FROM once.pop('d', 100);
+SELECT once.create_queue('d_5', max_attempts => 3);
+-- A queue with ids of its own is no shard, whatever its name.
+SELECT max_attempts FROM once.list_queues() WHERE queue = 'd_5';
+SELECT queue, ready FROM once.stat_queues WHERE queue LIKE 'd\_5';
+ALTER TABLE once.q_d_5 ALTER id DROP IDENTITY;
+INSERT INTO once.q_d_5 (id, payload) VALUES (50, '5');
+SELECT payload FROM once.pop('d', 100);
+SELECT max_attempts FROM once.list_queues() WHERE queue = 'd_5';
+SELECT queue, ready FROM once.stat_queues WHERE queue LIKE 'd\_5';
+DELETE FROM pg_dist_placement WHERE shardid = 5;
+DELETE FROM pg_dist_shard WHERE shardid = 5;
 -- A shard of which there are copies is not delivered, and neither is the rest.
 INSERT INTO pg_dist_placement VALUES (1, 1, 6);
 SELECT count(*) FROM once.pop('d', 100);
@@ -142,6 +157,6 @@ DROP TABLE pg_catalog.pg_dist_partition, pg_catalog.pg_dist_shard, pg_catalog.pg
 RESET allow_system_table_mods;
 DROP FUNCTION tell;
 DROP PROCEDURE fill;
-SELECT once.drop_queue(q) FROM unnest(ARRAY['d', 'd_1', 'd_2', 'd_3', 'd_4']) q;
+SELECT once.drop_queue(q) FROM unnest(ARRAY['d', 'd_1', 'd_2', 'd_3', 'd_4', 'd_5']) q;
 DROP OWNED BY parts_consumer;
 DROP ROLE parts_consumer;

@@ -25,6 +25,7 @@
 #include "access/htup_details.h"
 #include "access/stratnum.h"
 #include "access/table.h"
+#include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
@@ -33,7 +34,9 @@
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 
+static bool counts_ids(Oid relid);
 static AttrNumber find_column(Oid catalogoid, const char *column, Oid type);
 
 /*
@@ -90,7 +93,7 @@ once_citus_shard_by_name(const char *relname, Oid schema, int64 *shard)
 	if (errno != 0 || *end != '\0')
 		return InvalidOid;
 	parent = get_relname_relid(pnstrdup(relname, number - relname), schema);
-	if (!OidIsValid(parent))
+	if (!OidIsValid(parent) || counts_ids(get_relname_relid(relname, schema)))
 		return InvalidOid;
 
 	if (once_citus_begin(&scan, "pg_dist_shard", "pg_dist_shard_shardid_index", "shardid",
@@ -103,6 +106,23 @@ once_citus_shard_by_name(const char *relname, Oid schema, int64 *shard)
 		once_citus_end(&scan);
 	}
 	return listed || once_citus_distributes(parent) ? parent : InvalidOid;
+}
+
+/*
+ * counts_ids tells whether column id of a table is an identity column.  It never is in a
+ * shard, and it is in queues that are not distributed, whatever their names.
+ */
+static bool
+counts_ids(Oid relid)
+{
+	HeapTuple	tuple = SearchSysCacheAttName(relid, "id");
+	bool		counts;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	counts = ((Form_pg_attribute) GETSTRUCT(tuple))->attidentity != '\0';
+	ReleaseSysCache(tuple);
+	return counts;
 }
 
 /*

@@ -41,6 +41,7 @@
 #include "miscadmin.h"
 #include "once_debug.h"
 #include "once_error.h"
+#include "utils/guc.h"
 #include "utils/varlena.h"
 
 #define CITUS_LIBRARY		"citus"
@@ -61,6 +62,7 @@ typedef struct CitusCalls
 	/* If these are missing, we do without */
 	int			(*GetCurrentLocalExecutionStatus) (void);
 	void		(*SetLocalExecutionStatus) (int status);
+	void		(*EnsureTaskExecutionAllowed) (bool remote);
 } CitusCalls;
 
 /* Values of LocalExecutionStatus in Citus: how it reaches the shards of this node */
@@ -133,22 +135,48 @@ once_remote_require(const char *queue)
 }
 
 /*
- * once_remote_begin_here is called before rows are put into shards of this node.  False:
- * the transaction has used such shards over connections of Citus to its own node, where
- * these rows would not be seen.  Otherwise Citus uses no such connections until the
- * transaction ends, so that it sees them.
+ * once_remote_may_send_here tells whether rows may be put into shards of this node
+ * directly.  False: Citus is told to reach the shards of this node over connections, or
+ * the transaction has done so.  There, the rows would not be seen.
  */
 bool
-once_remote_begin_here(void)
+once_remote_may_send_here(void)
 {
+	const char *local;
+
 	if (once_remote_shard_catalog == ONCE_SHARDS_FAKE)
 		return true;
 	if (state_of_citus() != CITUS_READY || citus.GetCurrentLocalExecutionStatus == NULL ||
-		citus.SetLocalExecutionStatus == NULL ||
+		citus.SetLocalExecutionStatus == NULL || citus.EnsureTaskExecutionAllowed == NULL ||
 		citus.GetCurrentLocalExecutionStatus() == CITUS_LOCAL_DISABLED)
 		return false;
-	citus.SetLocalExecutionStatus(CITUS_LOCAL_REQUIRED);
-	return true;
+	local = GetConfigOption("citus.enable_local_execution", true, false);
+	return local != NULL && strcmp(local, "on") == 0;
+}
+
+/*
+ * once_remote_send_here is called before rows are put into a shard of this node.  From
+ * then on until the transaction ends, Citus reaches the shards of this node in this
+ * backend, so that it sees them.
+ */
+void
+once_remote_send_here(void)
+{
+	if (once_remote_shard_catalog != ONCE_SHARDS_FAKE)
+		citus.SetLocalExecutionStatus(CITUS_LOCAL_REQUIRED);
+}
+
+/*
+ * once_remote_refuse_tasks raises the error of Citus if this is a part of a query that
+ * Citus has given to this node.  It may commit although the query fails: so Citus
+ * does not allow it to change other tables, and we do not allow it to change queues.
+ */
+void
+once_remote_refuse_tasks(void)
+{
+	if (once_remote_shard_catalog != ONCE_SHARDS_FAKE &&
+		state_of_citus() == CITUS_READY && citus.EnsureTaskExecutionAllowed != NULL)
+		citus.EnsureTaskExecutionAllowed(true);
 }
 
 /*
@@ -189,6 +217,8 @@ find_citus(CitusCalls *calls)
 		lookup_external_function(handle, "GetCurrentLocalExecutionStatus");
 	calls->SetLocalExecutionStatus = (void (*) (int))
 		lookup_external_function(handle, "SetLocalExecutionStatus");
+	calls->EnsureTaskExecutionAllowed = (void (*) (bool))
+		lookup_external_function(handle, "EnsureTaskExecutionAllowed");
 	pfree(library);
 	if (calls->InCoordinatedTransaction == NULL ||
 		calls->Use2PCForCoordinatedTransaction == NULL ||

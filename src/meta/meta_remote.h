@@ -27,6 +27,8 @@ extern int	once_remote_shard_catalog;
 
 extern void once_remote_note_change(void);
 extern void once_remote_require(const char *queue);
-extern bool once_remote_begin_here(void);
+extern bool once_remote_may_send_here(void);
+extern void once_remote_send_here(void);
+extern void once_remote_refuse_tasks(void);
 
 #endif							/* META_REMOTE_H */

@@ -75,6 +75,7 @@ typedef struct ShardsEntry
 	Oid			parent;			/* key */
 	bool		valid;			/* cleared by once_shards_forget */
 	bool		distributed;
+	bool		incomplete;		/* a table that should be here is missing */
 	char		method;
 	uint32		colocation;
 	bool		key_known;		/* has somebody asked for it? */
@@ -521,6 +522,10 @@ read_shards(Oid parent)
 	PG_TRY();
 	{
 		fill(entry);
+
+		/* Nobody tells us when Citus has made a table that it has announced */
+		if (entry->incomplete)
+			entry->valid = false;
 	}
 	PG_CATCH();
 	{
@@ -541,7 +546,7 @@ fill(ShardsEntry *entry)
 	bool		isnull;
 
 	entry->n = 0;
-	entry->distributed = entry->key_known = false;
+	entry->distributed = entry->key_known = entry->incomplete = false;
 	if (entry->context == NULL)
 		entry->context = AllocSetContextCreate(TopMemoryContext, "pg_once shards of a table",
 											   ALLOCSET_SMALL_SIZES);
@@ -656,4 +661,6 @@ find_here(ShardsEntry *entry, OnceShard *shard, int32 here)
 		return;
 	shard->place = n == 1 ? ONCE_SHARD_HERE : ONCE_SHARD_COPIED;
 	shard->relid = once_citus_shard_table(entry->parent, shard->number);
+	if (!OidIsValid(shard->relid))
+		entry->incomplete = true;
 }

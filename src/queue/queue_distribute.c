@@ -63,6 +63,7 @@ static void check_column(const OnceQueue *queue, const char *column);
 static void check_options(const OnceQueue *queue);
 static void check_caller(const OnceQueue *queue);
 static bool runs_code(Relation heap);
+static bool type_runs_code(Oid type);
 static char *alter_command(const OnceQueue *queue, const Distribution *distribution);
 static void distribute(Oid relid, const char *alter, const OnceOptions *options,
 					   const Distribution *distribution);
@@ -305,13 +306,29 @@ runs_code(Relation heap)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, i);
 
-		/* Only superusers make base types */
-		if (!att->attisdropped && att->atttypid >= FirstNormalObjectId &&
-			get_typtype(att->atttypid) != TYPTYPE_BASE &&
-			get_typtype(att->atttypid) != TYPTYPE_ENUM)
+		if (!att->attisdropped && type_runs_code(att->atttypid))
 			return true;
 	}
 	return false;
+}
+
+/*
+ * type_runs_code tells whether values of a type may run code of its owner, such as the
+ * checks of a domain, also where the domain is part of the type.
+ */
+static bool
+type_runs_code(Oid type)
+{
+	Oid			element;
+
+	if (type < FirstNormalObjectId)
+		return false;
+	element = get_element_type(type);
+	if (OidIsValid(element))
+		return type_runs_code(element);
+
+	/* Only superusers make base types */
+	return get_typtype(type) != TYPTYPE_BASE && get_typtype(type) != TYPTYPE_ENUM;
 }
 
 /*

@@ -31,8 +31,11 @@
 #include "queue/queue_spi.h"
 #include "utils/rel.h"
 
-/* So many ids are drawn for one message until one belongs to a shard of this node */
-#define MAX_DRAWS			100
+/*
+ * So many ids are drawn for one message until one belongs to a shard of this node.  A
+ * node can draw 64,000 in a second, so this is also a limit to what it can send.
+ */
+#define MAX_DRAWS			16
 
 /* The shard of a message that goes to another node */
 #define ELSEWHERE			(-1)
@@ -193,7 +196,7 @@ begin_spread(Spread *spread, OnceQueue *queue, OnceNewRows *batch)
 		spread->by = ONCE_COL_GROUP_ID;
 	else
 		return false;
-	if (!once_remote_begin_here())
+	if (!once_remote_may_send_here())
 		return false;
 	spread->shards = once_shards_here(RelationGetRelid(queue->heap), &spread->nshards);
 	if (spread->nshards == 0)
@@ -228,7 +231,7 @@ find_shard(const Spread *spread, OnceNewRow *row)
 	for (i = 0; i < spread->nshards; i++)
 	{
 		if (spread->shards[i].lowest <= hash && hash <= spread->shards[i].highest)
-			return i;
+			return spread->shards[i].place == ONCE_SHARD_HERE ? i : ELSEWHERE;
 	}
 	return ELSEWHERE;
 }
@@ -271,7 +274,10 @@ insert_into_shard(const Spread *spread, int shard)
 		return false;
 	fast = part.meta.fast_insert;
 	if (fast)
+	{
+		once_remote_send_here();
 		once_fast_insert(&part, &rows);
+	}
 	once_queue_close(&part);
 	return fast;
 }

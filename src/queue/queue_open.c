@@ -143,8 +143,8 @@ once_queue_try_open_part(OnceQueue *part, Oid relid, OnceAccess access)
 }
 
 /*
- * open_part opens the table of a shard.  False: it is gone; or, if wait is false, it is
- * locked.
+ * open_part opens the table of a shard.  False: it is gone, or is no shard any more; or,
+ * if wait is false, it is locked.
  */
 static bool
 open_part(OnceQueue *part, Oid relid, OnceAccess access, bool wait)
@@ -165,6 +165,13 @@ open_part(OnceQueue *part, Oid relid, OnceAccess access, bool wait)
 		return false;
 	}
 	setup(part, heap, lockmode);
+
+	/* Without the number of the shard, nothing would keep it here */
+	if (!OidIsValid(part->meta.shard_of))
+	{
+		once_queue_leave(part);
+		return false;
+	}
 	return true;
 }
 
@@ -615,7 +622,10 @@ setup(OnceQueue *queue, Relation heap, LOCKMODE lockmode)
 	if (lockmode == RowExclusiveLock && !queue->meta.distributed)
 	{
 		if (OidIsValid(queue->meta.shard_of))
+		{
 			once_remote_require(once_queue_name(queue));
+			once_remote_refuse_tasks();
+		}
 		once_remote_note_change();
 	}
 	open_index(queue);

@@ -13,7 +13,8 @@
  * get their turn, and backends begin at different parts.
  *
  * The order of locks: the table of the queue, the table of the part, its index, the
- * lock that keeps the shard on this node (meta_shards.c).  A call may have claims in
+ * lock that keeps the shard on this node (meta_shards.c).  A receipt names the part, so
+ * who acks a lease does not lock the table of the queue.  A call may have claims in
  * several parts.  So two calls could wait for each other if they waited for parts; those
  * that claim do not, and pass by a part that is locked.  Others go through the parts in
  * the order of their hash values.

@@ -54,6 +54,9 @@
 #define Anum_message_headers		8
 #define Anum_message_payload		9
 
+/* So many parts of a queue give messages to one call at most */
+#define MAX_DEPTH					100
+
 typedef enum Contract
 {
 	CONTRACT_RECEIVE,
@@ -81,6 +84,7 @@ typedef struct HandOut
 	Oid			taken;			/* a table that they come from */
 	bool		done;			/* there were messages, or dead ones were
 								 * moved or became stuck */
+	int			depth;			/* parts that have given messages, plus one */
 } HandOut;
 
 /* The same of one part of the queue */
@@ -235,6 +239,7 @@ hand_out_once(HandOut *call, Snapshot snapshot)
 	call->given = 0;
 	call->taken = InvalidOid;
 	call->done = false;
+	call->depth = 0;
 	call->outlook.n = 0;
 	once_parts_begin(&call->parts, &call->queue, ONCE_TO_CONSUME);
 	once_parts_outlook(&call->outlook, &call->parts);
@@ -246,7 +251,8 @@ hand_out_once(HandOut *call, Snapshot snapshot)
 
 /*
  * hand_out_parts goes on with the parts to which the call has not come yet, until there
- * are enough messages.
+ * are enough messages.  It holds the claims in all parts at once, each on a level of the
+ * stack of its own, so there is a limit.
  */
 static void
 hand_out_parts(HandOut *call)
@@ -254,8 +260,8 @@ hand_out_parts(HandOut *call)
 	OnceQueue	room;
 	OnceQueue  *queue;
 
-	check_stack_depth();
-	while (call->given < call->max &&
+	call->depth++;
+	while (call->depth <= MAX_DEPTH && call->given < call->max &&
 		   (queue = once_parts_next(&call->parts, &room, false)) != NULL)
 		hand_out_part(call, queue);
 }

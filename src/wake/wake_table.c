@@ -38,7 +38,7 @@
 #define WAKE_NOBODY			(-1)
 
 /* Number of entries: so many for each backend, and so many more */
-#define WAKE_ENTRIES_EACH	4
+#define WAKE_ENTRIES_EACH	32
 #define WAKE_ENTRIES_MORE	1000
 
 /* Waiters that are woken each time a partition is locked */

@@ -201,6 +201,21 @@ is($two->safe_psql('postgres', "SELECT once.purge('orders')"), $rest, 'they are 
 is($two->safe_psql('postgres', "SELECT count(*) FROM once.peek('orders')"), 0, 'none is left there');
 is($coordinator->safe_psql('postgres', 'SELECT count(*) FROM once.q_orders'), 60 - $rest, 'and those of the first node are left');
 
+# ---- What Citus runs on other nodes, and how it reaches the shards of this one ----
+
+# A query that Citus gives to the nodes in parts, each of which could commit although the query fails.
+$coordinator->safe_psql('postgres', 'CREATE TABLE many (a int)');
+$coordinator->safe_psql('postgres', "SELECT create_distributed_table('many', 'a'); INSERT INTO many SELECT generate_series(1, 20)");
+my $queued = $coordinator->safe_psql('postgres', 'SELECT count(*) FROM once.q_orders');
+isnt(sqlstate_of($_, "SELECT a, once.send('orders', to_jsonb(1 / (a - 7))) FROM many"), '00000', $_->name . ': nothing is sent by a part of a query')
+  for $coordinator, $one;
+isnt(sqlstate_of($_, "SELECT a, (SELECT count(*) FROM once.pop('orders', a)) FROM many"), '00000', $_->name . ': nothing is consumed by a part of a query')
+  for $coordinator, $one;
+is($coordinator->safe_psql('postgres', 'SELECT count(*) FROM once.q_orders'), $queued, 'and nothing was');
+# A transaction sees what it has sent, however Citus reaches the shards of its own node.
+is($one->safe_psql('postgres', "BEGIN; $_ SELECT once.send('orders', '\"seen\"') \\g /dev/null\nSELECT count(*) - $queued FROM once.q_orders; ROLLBACK"), 1, "seen: $_")
+  for '', 'SET LOCAL citus.enable_local_execution = off;', 'EXPLAIN SELECT * FROM many \g /dev/null'."\n";
+
 # ---- Effects on another node ----
 
 # Let a consumer on a worker process a message whose effect is on the other worker, and kill it when Citus has done its part of the commit

@@ -33,9 +33,12 @@
 
 /*
  * So many ids are drawn for one message until one belongs to a shard of this node.  A
- * node can draw 64,000 in a second, so this is also a limit to what it can send.
+ * node can draw 64,000 in a second, so this also limits what it can send.  So a node that
+ * has few of the hash values gives up early.
  */
-#define MAX_DRAWS			16
+#define MAX_DRAWS			64
+#define MAX_DRAWS_OF_FEW	16
+#define FEW_HASH_VALUES		(PG_UINT32_MAX / 8)
 
 /* The shard of a message that goes to another node */
 #define ELSEWHERE			(-1)
@@ -47,6 +50,7 @@ typedef struct Spread
 	OnceNewRows *batch;
 	OnceColumn	by;				/* what decides about the shard */
 	int			node;			/* for ids */
+	int			max_draws;
 	int			nshards;
 	OnceShard  *shards;
 	int		   *shard_of;		/* for each row, the number of its shard in
@@ -147,7 +151,7 @@ insert_distributed(OnceQueue *queue, OnceNewRows *batch)
 
 	for (i = 0; i < batch->nrows; i++)
 	{
-		int			draws = batch->have_ids ? 0 : MAX_DRAWS;
+		int			draws = batch->have_ids ? 0 : spread.max_draws;
 
 		do
 		{
@@ -187,6 +191,8 @@ begin_spread(Spread *spread, OnceQueue *queue, OnceNewRows *batch)
 {
 	AttrNumber	key = once_shards_key(RelationGetRelid(queue->heap));
 	const AttrNumber *column = queue->meta.column;
+	int64		values = 0;
+	int			i;
 
 	if (key == InvalidAttrNumber)
 		return false;
@@ -207,6 +213,9 @@ begin_spread(Spread *spread, OnceQueue *queue, OnceNewRows *batch)
 	spread->queue = queue;
 	spread->batch = batch;
 	spread->node = node_for_ids(queue);
+	for (i = 0; i < spread->nshards; i++)
+		values += (int64) spread->shards[i].highest - spread->shards[i].lowest + 1;
+	spread->max_draws = values > FEW_HASH_VALUES ? MAX_DRAWS : MAX_DRAWS_OF_FEW;
 	spread->shard_of = palloc_extended(sizeof(int) * batch->nrows, MCXT_ALLOC_HUGE);
 	spread->rows = palloc_extended(sizeof(OnceNewRow) * batch->nrows, MCXT_ALLOC_HUGE);
 	return true;

@@ -184,7 +184,7 @@ distributed_sending() {
 			--jobs=1 --transactions="$calls" >"$work/pgbench.send" 2>&1 </dev/null || wrong "pgbench failed: $(tail -n 1 "$work/pgbench.send")"
 		keep "distributed.send.$how" "$(sed -nE 's/^tps = ([0-9.]+) .*/\1/p' "$work/pgbench.send")"
 		[ "$how" = insert ] || keep "distributed.sent.$how" "$(distributed_sent)"
-		note "sending, $how: $(pretty "$(kept "distributed.send.$how")") messages/s, $(distributed_sent) commands to other nodes"
+		note "sending, $how: $(pretty "$(sed -nE 's/^tps = ([0-9.]+) .*/\1/p' "$work/pgbench.send")") messages/s, $(distributed_sent) commands to other nodes"
 	done
 	[ "$(sql -c "SELECT count(*) FROM once.q_dist")" -eq $((calls * distributed_clients * 2)) ] || wrong "messages were lost or doubled when they were sent"
 	sql -c "TRUNCATE once.q_local" >/dev/null

@@ -188,12 +188,13 @@ sub live
 sub survive
 {
 	my ($self, $error) = @_;
-	my $deadline = time() + 60;
+	my $lost = time();
+	my $deadline = $lost + 60;
 
 	die $error unless ref $error and $error->isa('Stress::Lost') and ($self->{crash} or $self->{policy});
 	my ($commits, $incarnation) = @{$self}{qw(commits incarnation)};
 	# The next session may be terminated as soon as it exists.
-	until (eval { $self->open_session(); $self->check_journal($incarnation, $commits); 1 })
+	until (eval { $self->open_session(); $self->check_journal($incarnation, $commits, $lost); 1 })
 	{
 		my $reason = $@;
 		$self->{incarnation} = $incarnation;
@@ -206,10 +207,11 @@ sub survive
 }
 
 # The missing commits of a session must be its last ones.  A commit that was reported may be missing only with synchronous_commit =
-# off, and only if it was reported shortly before the crash.
+# off, and only if it was reported shortly before the crash.  That is the last one before the connection was lost: the next one may
+# have come before the new session could ask.
 sub check_journal
 {
-	my ($self, $incarnation, $commits) = @_;
+	my ($self, $incarnation, $commits, $lost) = @_;
 	my ($row) = $self->{session}->rows(
 		"SELECT count(*), coalesce(max(n), 0) FROM stress.journal WHERE worker = '$self->{name}' AND incarnation = $incarnation");
 	my ($present, $last) = @$row;
@@ -222,7 +224,7 @@ sub check_journal
 	die "$who: $reported commits were reported, $last are there\n" if $self->{sync_commit} ne 'off' or !$self->{crash};
 
 	open(my $file, '<', "$self->{dir}/crashes") or die "no record of crashes: $!\n";
-	my @crashes = <$file>;
+	my @crashes = grep { $_ <= $lost } <$file> or die "$who: commits are missing, and no crash was noted\n";
 	my $age = $crashes[-1] - $commits->[$last];
 	die sprintf("%s: a commit reported %.3f s before the crash is missing\n", $who, $age) if $age > $self->{max_loss};
 	$self->count('commits lost in crashes', $reported - $last);

@@ -17,7 +17,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-our @EXPORT = qw(citus_required citus_cluster citus_node citus_join shards_on move_shard split_shard session load_start load_grow load_leave load_sent load_is_right);
+our @EXPORT = qw(citus_required citus_cluster citus_node citus_join shards_on move_shard split_shard session load_start load_grow load_leave load_is_killed load_sent load_is_right);
 
 # ---- Nodes ----
 
@@ -265,6 +265,16 @@ sub load_leave
 
 	stop($load, 'consume-' . $node->name);
 	$load->{expected} .= '|0A000: queue "\w+" has no messages on this node';
+}
+
+# Servers will be killed during the load.  Citus then fails at whatever it was doing with them.  It also raises an error when its own
+# postmaster dies, even if it waits for other nodes after the commit, which the server does not survive.
+sub load_is_killed
+{
+	my ($load) = @_;
+
+	$load->{expected} .= '|58030: failed to (?:complete )?COPY|XX000: failure on connection marked as essential'
+	  . q(|XX000: failed to prepare transaction '|XX000: cannot abort transaction \d+, it was already committed);
 }
 
 # Execute a statement on a node, again and again, until somebody says that all of this role should stop.

@@ -49,6 +49,14 @@ DROP TABLE once.q_parted;
 ALTER TABLE once.q_keyless DROP COLUMN headers;
 SELECT once.distribute_queue('keyless', by => 'group_id');
 
+-- A transaction that holds messages of the queue would lose their receipts, and commit without them.
+SELECT once.send('d', '1') > 0 AS sent;
+BEGIN;
+SELECT payload FROM once.receive('d');
+SELECT once.distribute_queue('d');
+\echo :SQLSTATE
+ROLLBACK;
+
 -- Who may: the owner, if he may create tables in the schema.  Then there must be Citus.
 SET ROLE regress_distribute_owner;
 SELECT once.distribute_queue('d');
@@ -125,12 +133,16 @@ SET ROLE regress_distribute_stranger;
 SELECT count(*), count(consumers) FROM once.shards('d');
 RESET ROLE;
 SELECT * FROM once.shards('keyless');
+SELECT * FROM once.shards('d_102008');
 SELECT * FROM once.shards('nothing');
 SELECT * FROM once.shards(NULL);
 -- What is distributed, or a shard, is not distributed again.
 SELECT once.distribute_queue('d');
 \echo :SQLSTATE
 SELECT once.distribute_queue('d_102008');
+\echo :SQLSTATE
+-- A shard is not dropped alone.
+SELECT once.drop_queue('d_102008');
 \echo :SQLSTATE
 
 SET allow_system_table_mods = on;

@@ -152,6 +152,16 @@ SELECT once.send('d_102008', '5');
 \echo :SQLSTATE
 SELECT once.redrive('d_102008');
 
+-- The messages of a table that Citus has distributed, and has emptied then, are in its shards: those that were received are not done.
+SELECT once.create_queue('copied'), once.send('copied', '1') > 0 AS sent;
+BEGIN;
+SELECT payload FROM once.receive('copied');
+INSERT INTO pg_dist_partition (logicalrelid, partmethod, partkey) VALUES ('once.q_copied', 'h', 'id');
+TRUNCATE once.q_copied;
+COMMIT;
+\echo :SQLSTATE
+SELECT once.drop_queue('copied');
+
 -- Effects on other nodes.  Before a transaction commits that has changed a queue here, Citus is asked for two-phase commit.  once.debug_point
 -- says what Citus knows of the transaction: it is at work on this node (citus_local), or on others, too (citus_remote).
 SET once.debug_point = citus_remote;

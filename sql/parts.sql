@@ -130,6 +130,10 @@ SELECT * FROM once.receive('d');
 \echo :SQLSTATE
 CALL once.wait(ARRAY['d'], '10 ms');
 \echo :SQLSTATE
+CREATE PROCEDURE handle(m once.message) LANGUAGE sql AS '';
+SELECT once.create_worker('w', 'd', 'handle(once.message)');
+\echo :SQLSTATE
+DROP PROCEDURE handle;
 UPDATE pg_dist_node SET shouldhaveshards = true;
 UPDATE pg_dist_placement SET groupid = 5;
 
@@ -152,11 +156,38 @@ SET ROLE parts_consumer;
 SELECT count(once.ack(receipt)) FROM once.receive('d', 100);
 RESET ROLE;
 
+-- Citus drops and makes the distributed table anew when it tells a node of everything once more.  The shards stay.
+CALL fill();
+SELECT count(*) FROM once.pop('d', 1);
+SET client_min_messages = warning;
+SELECT once.drop_queue('d');
+SELECT count(*) FROM once.peek('d_1', 100);
+SELECT once.create_queue('d');
+UPDATE pg_dist_shard SET logicalrelid = 'once.q_d';
+UPDATE pg_dist_partition SET logicalrelid = 'once.q_d';
+RESET client_min_messages;
+SELECT once.pause('d_1');
+\echo :SQLSTATE
+SELECT count(*), count(DISTINCT payload) FROM once.pop('d', 100);
+-- A queue that is distributed itself is no shard of another one, whatever its name.
+SELECT once.create_queue('d_9'), once.create_queue('d_9_21');
+ALTER TABLE once.q_d_9 ALTER id DROP IDENTITY;
+ALTER TABLE once.q_d_9_21 ALTER id DROP IDENTITY;
+INSERT INTO pg_dist_shard VALUES ('once.q_d_9', 21, NULL, NULL);
+INSERT INTO pg_dist_placement VALUES (21, 1, 5);
+INSERT INTO pg_dist_partition VALUES ('once.q_d_9', 'h', 'id', 8);
+ALTER TABLE once.q_d_9 SET (fillfactor = 100);
+INSERT INTO once.q_d_9_21 (id, payload) VALUES (1, '1'), (2, '2');
+SELECT queue, ready FROM once.stat_queues WHERE queue LIKE 'd\_9%';
+SELECT once.alter_queue('d_9', max_attempts => 7);
+SELECT count(*) FROM once.pop('d_9', 1);
+SELECT count(*) FROM once.pop('d_9_21', 1);
+
 SET allow_system_table_mods = on;
 DROP TABLE pg_catalog.pg_dist_partition, pg_catalog.pg_dist_shard, pg_catalog.pg_dist_placement, pg_catalog.pg_dist_local_group, pg_catalog.pg_dist_node;
 RESET allow_system_table_mods;
 DROP FUNCTION tell;
 DROP PROCEDURE fill;
-SELECT once.drop_queue(q) FROM unnest(ARRAY['d', 'd_1', 'd_2', 'd_3', 'd_4', 'd_5']) q;
+SELECT once.drop_queue(q) FROM unnest(ARRAY['d', 'd_1', 'd_2', 'd_3', 'd_4', 'd_5', 'd_9', 'd_9_21']) q;
 DROP OWNED BY parts_consumer;
 DROP ROLE parts_consumer;

@@ -41,11 +41,30 @@ INSERT INTO once.dead_letter (queue, id, enqueued_at, dead_at, attempts, reason,
 SELECT once.redrive('d');
 SELECT place, right_there, sum(count) OVER () AS all FROM places;
 TRUNCATE once.q_d, once.q_d_1, once.q_d_2;
+-- The messages of a group would be in several shards, and in no order.  So new ones are refused; what has died can go back.
+SELECT once.send('d', '1', group_id => 'g');
+\echo :SQLSTATE
+SELECT once.send_batch('d', ARRAY['1', '2']::jsonb[], group_ids => ARRAY[NULL, 'g']);
+INSERT INTO once.dead_letter (queue, id, enqueued_at, dead_at, attempts, reason, priority, group_id, payload)
+  VALUES ('d', 1000, now(), now(), 1, 'attempts', 4, 'g', '1');
+SELECT once.redrive('d');
+SELECT sum(count) FROM places;
+TRUNCATE once.q_d, once.q_d_1, once.q_d_2;
+-- Rules are those of the distributed table, and hold for all messages.
+CREATE TABLE noted (id bigint);
+CREATE RULE note AS ON INSERT TO once.q_d DO ALSO INSERT INTO noted VALUES (new.id);
+SELECT count(once.send('d', to_jsonb(n))) FROM generate_series(1, 10) n;
+SELECT count(*) FROM noted;
+DROP RULE note ON once.q_d;
+DROP TABLE noted;
+TRUNCATE once.q_d;
 
--- By group: all messages of a group are in the same shard, in their order.  Those without a group are left to Citus, which refuses them.
+-- By group: all messages of a group are in the same shard, in their order.  Those without a group have no shard.
 UPDATE pg_dist_partition SET partkey = 'group_id';
 SELECT count(*) FROM once.send_batch('d', ARRAY(SELECT to_jsonb(n) FROM generate_series(1, 200) n), group_ids => ARRAY(SELECT 'g' || n % 20 FROM generate_series(1, 200) n));
-SELECT once.send('d', '0') > 0 AS sent;
+SELECT once.send('d', '0');
+\echo :SQLSTATE
+SELECT once.send_batch('d', ARRAY['1', '2']::jsonb[], group_ids => ARRAY['g', NULL]);
 SELECT sum(count), bool_and(right_there) FROM (
   SELECT count(*), bool_and(hashtext(group_id) < 0) AS right_there FROM once.q_d_1 UNION ALL SELECT count(*), bool_and(hashtext(group_id) BETWEEN 0 AND 1073741823) FROM once.q_d_2
   UNION ALL SELECT count(*), bool_and(hashtext(group_id) > 1073741823) FROM once.q_d) x;
@@ -53,9 +72,12 @@ SELECT count(*) > 0 AS some, bool_and(payload::int > before) AS in_order FROM (
   SELECT payload, lag(payload::int) OVER (PARTITION BY group_id ORDER BY n) AS before FROM once.pop('d', 1000) WITH ORDINALITY m (id, receipt, attempt, enqueued_at, leased_until, priority, group_id, headers, payload, n)) x;
 TRUNCATE once.q_d, once.q_d_1, once.q_d_2;
 
--- By another column, whose value nobody gives: through Citus.
-ALTER TABLE once.q_d ADD COLUMN tenant int DEFAULT 1;
+-- By another column, whose value nobody gives: its default, through Citus.
+ALTER TABLE once.q_d ADD COLUMN tenant int;
 UPDATE pg_dist_partition SET partkey = 'tenant';
+SELECT once.send('d', '1');
+\echo :SQLSTATE
+ALTER TABLE once.q_d ALTER tenant SET DEFAULT 1;
 SELECT once.send('d', '1') > 0 AS sent;
 SELECT count(*) FROM once.q_d;
 ALTER TABLE once.q_d DROP COLUMN tenant;

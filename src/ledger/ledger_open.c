@@ -414,7 +414,11 @@ generation_fault(const OnceLedger *ledger, Relation heap, Fault *fault)
 		heap->rd_tableam != GetHeapamTableAmRoutine())
 		fault->detail = "It is no plain table.";
 	else if (ledger->distributed)
+	{
 		fault->detail = "Tables of the ledger are distributed by Citus.";
+		fault->hint = psprintf("Use undistribute_table for tables %s.",
+							   once_ledger_tables(ledger->kind, NameStr(ledger->name)));
+	}
 	else if (ledger->owners_differ)
 	{
 		fault->detail = "It and the other table of the ledger have different owners.";

@@ -6,7 +6,9 @@
  * An entry is filled when a queue is first used.  From then on it is found without
  * any catalog access.  All that can change it sends a relcache invalidation of the
  * queue's table: DDL on the table and its indexes does so by itself, and functions
- * that change options (alter_queue, pause, resume) send one explicitly.
+ * that change options (alter_queue, pause, resume) send one explicitly.  A shard
+ * also depends on the distributed table, which Citus may drop and make anew while it
+ * leaves the shards alone.  So whether there still is that table is looked up each time.
  *
  * The callback may run at any moment, also while an entry is being filled or used
  * further up the stack.  So it marks entries and does nothing else, and the next
@@ -73,6 +75,8 @@ static uint64 meta_epoch = 0;
 
 static void meta_invalidate(Datum arg, Oid relid);
 static void meta_sweep(void);
+static bool same_namesake(Relation heap, const OnceMeta *meta);
+static Oid	find_namesake(Relation heap, const OnceMeta *meta, bool *distributed);
 static void meta_fill(Relation heap, OnceMeta *meta);
 static void meta_fill_columns(Relation heap, OnceMeta *meta);
 static void meta_fill_indexes(Relation heap, OnceMeta *meta);
@@ -114,7 +118,7 @@ once_meta_get(Relation heap, OnceMeta *meta)
 	AcceptInvalidationMessages();
 
 	entry = hash_search(meta_cache, &relid, HASH_FIND, NULL);
-	if (entry != NULL && entry->valid)
+	if (entry != NULL && entry->valid && same_namesake(heap, &entry->meta))
 	{
 		*meta = entry->meta;
 		return;
@@ -233,6 +237,36 @@ meta_sweep(void)
 	}
 }
 
+/*
+ * same_namesake tells whether the table that this one would be a shard of is still the
+ * same, and is still distributed, or still is not.
+ */
+static bool
+same_namesake(Relation heap, const OnceMeta *meta)
+{
+	bool		distributed;
+
+	return find_namesake(heap, meta, &distributed) == meta->namesake &&
+		distributed == meta->namesake_distributed;
+}
+
+/*
+ * find_namesake returns that table, or InvalidOid.  What has an identity column or is
+ * distributed itself is no shard, and needs none.
+ */
+static Oid
+find_namesake(Relation heap, const OnceMeta *meta, bool *distributed)
+{
+	Oid			namesake = InvalidOid;
+	int64		shard;
+
+	if (!OidIsValid(meta->sequence) && !meta->distributed)
+		namesake = once_citus_namesake(RelationGetRelationName(heap),
+									   RelationGetNamespace(heap), &shard);
+	*distributed = OidIsValid(namesake) && once_shards_distributed(namesake);
+	return namesake;
+}
+
 static void
 meta_fill(Relation heap, OnceMeta *meta)
 {
@@ -249,9 +283,10 @@ meta_fill(Relation heap, OnceMeta *meta)
 	meta->fast_delete = plain &&
 		!meta_has_delete_triggers(heap->trigdesc) &&
 		!meta_has_rules(heap->rd_rules, CMD_DELETE);
+	meta->insert_rules = meta_has_rules(heap->rd_rules, CMD_INSERT);
 	meta->fast_insert = plain &&
 		!meta_has_insert_triggers(heap->trigdesc) &&
-		!meta_has_rules(heap->rd_rules, CMD_INSERT) &&
+		!meta->insert_rules &&
 		!heap->rd_rel->relispartition;
 
 	meta_fill_columns(heap, meta);
@@ -259,8 +294,9 @@ meta_fill(Relation heap, OnceMeta *meta)
 		!once_column_not_null(RelationGetDescr(heap), meta->column[ONCE_COL_ID] - 1))
 		meta->fast_delete = false;
 
-	/* Shards have no identity column. */
-	if (!OidIsValid(meta->sequence))
+	/* If it changes meanwhile, the next call notices that */
+	meta->namesake = find_namesake(heap, meta, &meta->namesake_distributed);
+	if (OidIsValid(meta->namesake))
 		meta->shard_of = once_citus_shard_of(heap, &meta->shard);
 	meta->fast_insert = meta->fast_insert &&
 		meta_columns_as_made(heap, OidIsValid(meta->shard_of));

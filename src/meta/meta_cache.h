@@ -69,11 +69,22 @@ typedef struct OnceMeta
 	int64		shard;
 
 	/*
+	 * The table that it would be a shard of by its name, or InvalidOid; and
+	 * whether Citus had distributed that one.  If this changes, so may
+	 * shard_of.
+	 */
+	Oid			namesake;
+	bool		namesake_distributed;
+
+	/*
 	 * May rows be removed from the heap without the executor?  Each has an id
 	 * then.  What only concerns new rows does not matter: other columns and
 	 * their defaults, checks, indexes, triggers for INSERT.
 	 */
 	bool		fast_delete;
+
+	/* Has it rules for INSERT? */
+	bool		insert_rules;
 
 	/*
 	 * May rows be put into the heap without the executor?  If so, these are

@@ -80,20 +80,13 @@ once_citus_shard_of(Relation heap, int64 *shard)
 Oid
 once_citus_shard_by_name(const char *relname, Oid schema, int64 *shard)
 {
-	const char *number = strrchr(relname, '_');
+	Oid			parent = once_citus_namesake(relname, schema, shard);
+	Oid			relid = get_relname_relid(relname, schema);
 	OnceCitusScan scan;
-	Oid			parent;
-	char	   *end;
 	bool		listed = false;
 
-	if (number == NULL || number[1] < '1' || number[1] > '9')
-		return InvalidOid;
-	errno = 0;
-	*shard = strtoi64(number + 1, &end, 10);
-	if (errno != 0 || *end != '\0')
-		return InvalidOid;
-	parent = get_relname_relid(pnstrdup(relname, number - relname), schema);
-	if (!OidIsValid(parent) || counts_ids(get_relname_relid(relname, schema)))
+	/* A table that is distributed itself is no shard, whatever its name */
+	if (!OidIsValid(parent) || counts_ids(relid) || once_citus_distributes(relid))
 		return InvalidOid;
 
 	if (once_citus_begin(&scan, "pg_dist_shard", "pg_dist_shard_shardid_index", "shardid",
@@ -106,6 +99,40 @@ once_citus_shard_by_name(const char *relname, Oid schema, int64 *shard)
 		once_citus_end(&scan);
 	}
 	return listed || once_citus_distributes(parent) ? parent : InvalidOid;
+}
+
+/*
+ * once_citus_namesake returns the table that a table would be a shard of, by its name,
+ * whether or not Citus has distributed it.  InvalidOid: there is none, or this is not the
+ * name of a shard.  *shard: the number in the name.
+ */
+Oid
+once_citus_namesake(const char *relname, Oid schema, int64 *shard)
+{
+	const char *number = strrchr(relname, '_');
+	char		name[NAMEDATALEN];
+	char	   *end;
+
+	if (number == NULL || number[1] < '1' || number[1] > '9')
+		return InvalidOid;
+	errno = 0;
+	*shard = strtoi64(number + 1, &end, 10);
+	if (errno != 0 || *end != '\0')
+		return InvalidOid;
+	strlcpy(name, relname, Min(number - relname + 1, NAMEDATALEN));
+	return get_relname_relid(name, schema);
+}
+
+/*
+ * once_citus_whole_name returns the name of the distributed table or queue, given that of
+ * a shard.  The table may have been dropped meanwhile: shards outlive it.
+ */
+char *
+once_citus_whole_name(const char *shard)
+{
+	const char *number = strrchr(shard, '_');
+
+	return number == NULL ? pstrdup(shard) : pnstrdup(shard, number - shard);
 }
 
 /*

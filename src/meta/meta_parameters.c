@@ -145,17 +145,17 @@ once_parameters_read(Oid relid, QamParameters *parameters)
 void
 once_parameters_refuse_shard(const OnceMeta *meta)
 {
-	const char *shard;
+	const char *table;
 
 	if (!OidIsValid(meta->shard_of))
 		return;
-	shard = get_rel_name(meta->relid);
+	table = get_rel_name(meta->relid);
 	ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg("cannot change options of queue \"%s\"", shard + strlen(ONCE_QUEUE_PREFIX)),
-			 errdetail("Table \"%s\" is a shard of a table that Citus has distributed.", shard),
+			 errmsg("cannot change options of queue \"%s\"", table + strlen(ONCE_QUEUE_PREFIX)),
+			 errdetail("Table \"%s\" is a shard of a table that Citus has distributed.", table),
 			 errhint("Use the name of the distributed queue, \"%s\", on the coordinator.",
-					 get_rel_name(meta->shard_of) + strlen(ONCE_QUEUE_PREFIX))));
+					 once_citus_whole_name(table + strlen(ONCE_QUEUE_PREFIX)))));
 }
 
 /*
@@ -168,7 +168,8 @@ once_parameters_raise_local(const char *queue, const char *option)
 	ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 			 errmsg("option \"%s\" cannot be set for queue \"%s\"", option, queue),
-			 errdetail("The queue is distributed by Citus, and each node would have an archive and dedup_ids of its own.")));
+			 errdetail("The queue is distributed by Citus, and each node would have an archive and dedup_ids of its own."),
+			 errhint("Use tables of your own that are co-located with the queue.")));
 }
 
 /*

@@ -67,6 +67,7 @@ typedef struct CitusCalls
 
 /* Values of LocalExecutionStatus in Citus: how it reaches the shards of this node */
 #define CITUS_LOCAL_REQUIRED	0	/* in this backend */
+#define CITUS_LOCAL_OPTIONAL	1	/* either way */
 #define CITUS_LOCAL_DISABLED	2	/* over connections to itself */
 
 typedef enum CitusState
@@ -81,6 +82,7 @@ typedef enum CitusState
 static CitusState citus_state = CITUS_UNKNOWN;
 static CitusCalls citus;
 static bool changed_here = false;	/* the transaction has changed a queue */
+static bool sent_here = false;	/* it has put rows into a shard directly */
 
 static CitusState state_of_citus(void);
 static CitusState find_citus(CitusCalls *calls);
@@ -162,14 +164,17 @@ once_remote_may_send_here(void)
 void
 once_remote_send_here(void)
 {
-	if (once_remote_shard_catalog != ONCE_SHARDS_FAKE)
-		citus.SetLocalExecutionStatus(CITUS_LOCAL_REQUIRED);
+	if (once_remote_shard_catalog == ONCE_SHARDS_FAKE)
+		return;
+	citus.SetLocalExecutionStatus(CITUS_LOCAL_REQUIRED);
+	sent_here = true;
 }
 
 /*
  * once_remote_refuse_tasks raises the error of Citus if this is a part of a query that
  * Citus has given to this node.  It may commit although the query fails: so Citus
- * does not allow it to change other tables, and we do not allow it to change queues.
+ * does not allow it to change distributed tables, and we do not allow it to change
+ * their shards.
  */
 void
 once_remote_refuse_tasks(void)
@@ -301,7 +306,7 @@ check_remote(void)
 				(errcode(ERRCODE_ONCE_REMOTE_EFFECTS),
 				 errmsg("transaction changed a queue or ledger of this node and worked on other nodes"),
 				 errdetail("The setting once.remote_effects does not allow that."),
-				 errhint("Keep the effects on this node, in tables that are co-located with the queue, or set once.remote_effects to \"two_phase\".")));
+				 errhint("Keep the effects on this node, in tables that are co-located with the queue, and read nothing from other nodes; or set once.remote_effects to \"two_phase\".")));
 	if (fake)
 		fake_use_two_phase();
 	else
@@ -344,10 +349,16 @@ remote_xact_callback(XactEvent event, void *arg)
 		case XACT_EVENT_PRE_COMMIT:
 			check_remote();
 			break;
+		case XACT_EVENT_PREPARE:
+
+			/* Citus undoes this only when a transaction commits or aborts */
+			if (sent_here)
+				citus.SetLocalExecutionStatus(CITUS_LOCAL_OPTIONAL);
+			changed_here = sent_here = false;
+			break;
 		case XACT_EVENT_COMMIT:
 		case XACT_EVENT_ABORT:
-		case XACT_EVENT_PREPARE:
-			changed_here = false;
+			changed_here = sent_here = false;
 			break;
 		default:
 			break;

@@ -33,7 +33,13 @@
  * transaction commits, we look whether its locks are still the right ones.  If one is
  * not, we take the right one; and if the shard has left by then, the transaction fails.
  * (A split and a move that both come between this look and the end of the commit would
- * go unnoticed.)
+ * go unnoticed.  If the transaction is prepared, that is when it is committed later.)
+ *
+ * A move by logical replication copies what is in the log when it gets the lock.  A
+ * commit with synchronous_commit = off releases the lock when its record may still be in
+ * memory only; then the copy would go without it.  So while there is a logical
+ * replication slot, whoever has kept a shard waits for the log.  Who does not see the slot
+ * yet has got its transaction id before, and the making of the slot waits for it.
  *
  *-------------------------------------------------------------------------
  */
@@ -49,6 +55,8 @@
 #include "nodes/primnodes.h"
 #include "nodes/readfuncs.h"
 #include "once_error.h"
+#include "replication/slot.h"
+#include "storage/lwlock.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
@@ -105,6 +113,8 @@ static bool numbers_changed = false;	/* since the first of them was kept */
 
 static ShardsEntry *read_shards(Oid parent);
 static void fill(ShardsEntry *entry);
+static bool is_by_hash(const ShardsEntry *entry);
+static void require_hash(const ShardsEntry *entry);
 static void fill_list(ShardsEntry *entry);
 static int	compare_shards(const void *a, const void *b);
 static void find_here(ShardsEntry *entry, OnceShard *shard, int32 here);
@@ -112,6 +122,7 @@ static bool make_tag(Oid parent, int64 shard, LOCKTAG *tag, OnceShardPlace *plac
 static void note_kept(Oid parent, int64 shard, const LOCKTAG *tag);
 static void shards_xact_callback(XactEvent event, void *arg);
 static void check_kept(void);
+static void flush_for_moves(void);
 static void forget_kept(void);
 static int32 hash_bound(const OnceCitusScan *scan, const char *column, int32 otherwise);
 
@@ -147,6 +158,16 @@ once_shards_forget(Oid parent)
 }
 
 /*
+ * once_shards_distributed tells whether Citus has distributed a table.  As a rule, it
+ * reads no catalog.
+ */
+bool
+once_shards_distributed(Oid parent)
+{
+	return read_shards(parent)->distributed;
+}
+
+/*
  * once_shards_here returns the shards of a distributed table that are on this node, in
  * the order of their hash values.  The caller frees the list.  A shard may have left
  * when the caller comes to it: see once_shards_enter.
@@ -160,6 +181,7 @@ once_shards_here(Oid parent, int *n)
 
 	AcceptInvalidationMessages();
 	entry = read_shards(parent);
+	require_hash(entry);
 	list = palloc(sizeof(OnceShard) * Max(entry->n, 1));
 	*n = 0;
 	for (i = 0; i < entry->n; i++)
@@ -168,6 +190,23 @@ once_shards_here(Oid parent, int *n)
 			list[(*n)++] = entry->shards[i];
 	}
 	return list;
+}
+
+/*
+ * once_shards_copied tells whether shards of a distributed table are on several nodes.
+ */
+bool
+once_shards_copied(Oid parent)
+{
+	ShardsEntry *entry = read_shards(parent);
+	int			i;
+
+	for (i = 0; i < entry->n; i++)
+	{
+		if (entry->shards[i].ncopies > 1)
+			return true;
+	}
+	return false;
 }
 
 /*
@@ -320,7 +359,7 @@ once_shards_require_here(Relation shard, OnceShardPlace place)
 				 errmsg("cannot consume from queue \"%s\"", queue),
 				 errdetail("Table \"%s\" is a shard that is also on other nodes, and each would deliver its messages.",
 						   RelationGetRelationName(shard)),
-				 errhint("Distribute the queue with one copy of each shard: set citus.shard_replication_factor to 1.")));
+				 errhint("Use undistribute_table, set citus.shard_replication_factor to 1, and distribute the queue again.")));
 	ereport(ERROR,
 			(errcode(ERRCODE_ONCE_QUEUE_NOT_FOUND),
 			 errmsg("queue \"%s\" is no longer on this node", queue),
@@ -351,16 +390,17 @@ once_shards_refuse_sending(Relation shard)
 void
 once_shards_refuse_letters(Relation shard, Oid whole)
 {
+	const char *queue = RelationGetRelationName(shard) + strlen(ONCE_QUEUE_PREFIX);
+
 	if (!OidIsValid(whole))
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg("queue \"%s\" has no dead letters of its own",
-					RelationGetRelationName(shard) + strlen(ONCE_QUEUE_PREFIX)),
+			 errmsg("queue \"%s\" has no dead letters of its own", queue),
 			 errdetail("Table \"%s\" is a shard of a table that Citus has distributed.",
 					   RelationGetRelationName(shard)),
 			 errhint("Use the name of the distributed queue, \"%s\".",
-					 get_rel_name(whole) + strlen(ONCE_QUEUE_PREFIX))));
+					 once_citus_whole_name(queue))));
 }
 
 /*
@@ -393,6 +433,9 @@ shards_xact_callback(XactEvent event, void *arg)
 	switch (event)
 	{
 		case XACT_EVENT_PRE_COMMIT:
+			check_kept();
+			flush_for_moves();
+			break;
 		case XACT_EVENT_PRE_PREPARE:
 			check_kept();
 			break;
@@ -445,6 +488,30 @@ check_kept(void)
 	}
 }
 
+/*
+ * flush_for_moves is called before the commit.  It makes the commit wait until the log is
+ * on disk, if the transaction has kept shards and there may be a move that reads the log.
+ */
+static void
+flush_for_moves(void)
+{
+	bool		found = false;
+	int			i;
+
+	if (synchronous_commit != SYNCHRONOUS_COMMIT_OFF || hash_get_num_entries(kept) == 0)
+		return;
+	LWLockAcquire(ReplicationSlotControlLock, LW_SHARED);
+	for (i = 0; i < max_replication_slots && !found; i++)
+	{
+		const ReplicationSlot *slot = &ReplicationSlotCtl->replication_slots[i];
+
+		found = slot->in_use && slot->data.database == MyDatabaseId;
+	}
+	LWLockRelease(ReplicationSlotControlLock);
+	if (found)
+		ForceSyncCommit();
+}
+
 static void
 forget_kept(void)
 {
@@ -468,6 +535,7 @@ make_tag(Oid parent, int64 shard, LOCKTAG *tag, OnceShardPlace *place)
 	ShardsEntry *entry = read_shards(parent);
 	int			order = 0;
 
+	require_hash(entry);
 	while (order < entry->n && entry->shards[order].number != shard)
 		order++;
 	if (order == entry->n)
@@ -562,15 +630,33 @@ fill(ShardsEntry *entry)
 		entry->colocation = DatumGetInt32(once_citus_value(&scan, "colocationid", INT4OID, &isnull));
 	}
 	once_citus_end(&scan);
-	if (!entry->distributed)
+	if (entry->distributed && is_by_hash(entry))
+		fill_list(entry);
+}
+
+/*
+ * is_by_hash tells whether the rows of a distributed table are given to shards by hash
+ * values.  If there is only one shard, they are.
+ */
+static bool
+is_by_hash(const ShardsEntry *entry)
+{
+	return entry->method == CITUS_BY_HASH || entry->method == CITUS_BY_NOTHING;
+}
+
+/*
+ * require_hash raises an error if they are given to shards in another way.
+ */
+static void
+require_hash(const ShardsEntry *entry)
+{
+	if (!entry->distributed || is_by_hash(entry))
 		return;
-	if (entry->method != CITUS_BY_HASH && entry->method != CITUS_BY_NOTHING)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("cannot use table \"%s\"", get_rel_name(entry->parent)),
-				 errdetail("Citus has not distributed it by hash values."),
-				 errhint("Use once.distribute_queue to distribute a queue.")));
-	fill_list(entry);
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("cannot use table \"%s\"", get_rel_name(entry->parent)),
+			 errdetail("Citus has not distributed it by hash values."),
+			 errhint("Use once.distribute_queue to distribute a queue.")));
 }
 
 /*
@@ -641,8 +727,8 @@ find_here(ShardsEntry *entry, OnceShard *shard, int32 here)
 	OnceCitusScan scan;
 	bool		isnull;
 	bool		is_here = false;
-	int			n = 0;
 
+	shard->ncopies = 0;
 	shard->place = ONCE_SHARD_ELSEWHERE;
 	shard->relid = InvalidOid;
 	if (!once_citus_begin(&scan, "pg_dist_placement", "pg_dist_placement_shardid_index",
@@ -652,14 +738,14 @@ find_here(ShardsEntry *entry, OnceShard *shard, int32 here)
 	{
 		if (DatumGetInt32(once_citus_value(&scan, "shardstate", INT4OID, &isnull)) != CITUS_SHARD_ACTIVE)
 			continue;
-		n++;
+		shard->ncopies++;
 		if (DatumGetInt32(once_citus_value(&scan, "groupid", INT4OID, &isnull)) == here)
 			is_here = true;
 	}
 	once_citus_end(&scan);
 	if (!is_here)
 		return;
-	shard->place = n == 1 ? ONCE_SHARD_HERE : ONCE_SHARD_COPIED;
+	shard->place = shard->ncopies == 1 ? ONCE_SHARD_HERE : ONCE_SHARD_COPIED;
 	shard->relid = once_citus_shard_table(entry->parent, shard->number);
 	if (!OidIsValid(shard->relid))
 		entry->incomplete = true;

@@ -28,11 +28,14 @@ typedef struct OnceShard
 	int32		lowest;			/* the hash values of its rows; all if the */
 	int32		highest;		/* table has a single shard */
 	OnceShardPlace place;
+	int			ncopies;		/* on how many nodes it is */
 	Oid			relid;			/* its table, if it is here */
 } OnceShard;
 
 extern void once_shards_forget(Oid parent);
+extern bool once_shards_distributed(Oid parent);
 extern OnceShard *once_shards_here(Oid parent, int *n);
+extern bool once_shards_copied(Oid parent);
 extern AttrNumber once_shards_key(Oid parent);
 extern int32 once_shards_hash(Form_pg_attribute att, Datum value);
 extern bool once_shards_node_may_have(void);

@@ -63,7 +63,7 @@ once_dedup_add(OnceDedup *dedup, int row, Datum dedup_id, const char *argument)
 }
 
 /*
- * once_dedup_insert is once_insert_rows for rows of which some have a
+ * once_dedup_insert is once_insert_rows for new messages, of which some have a
  * dedup_id.  It stores those that are no repeats.  A repeat gets the id of the
  * message that it repeats, and is_new is false in its element of dedup->marks.
  *
@@ -79,6 +79,7 @@ once_dedup_insert(OnceQueue *queue, OnceNewRows *batch, OnceDedup *dedup)
 	int			i;
 	int			d;
 
+	once_insert_check_new(queue, batch);
 	if (dedup->n == 0)
 	{
 		once_insert_rows(queue, batch);

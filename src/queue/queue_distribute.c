@@ -18,11 +18,13 @@
 #include "pg_once.h"
 
 #include "access/transam.h"
+#include "catalog/dependency.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
+#include "commands/extension.h"
 #include "executor/spi.h"
 #include "ledger/ledger.h"
 #include "lib/stringinfo.h"
@@ -30,11 +32,13 @@
 #include "meta/meta_parameters.h"
 #include "meta/meta_remote.h"
 #include "meta/meta_role.h"
+#include "meta/meta_shards.h"
 #include "miscadmin.h"
 #include "once_args.h"
 #include "once_next_id.h"
 #include "queue/queue_args.h"
 #include "queue/queue_open.h"
+#include "queue/queue_unacked.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -60,13 +64,17 @@ static void arg_distribution(FunctionCallInfo fcinfo, Distribution *distribution
 static char *qualified_table(const char *name);
 static void check_table(const OnceQueue *queue);
 static void check_column(const OnceQueue *queue, const char *column);
+static char *drop_command(const OnceQueue *queue, Oid index);
 static void check_options(const OnceQueue *queue);
 static void check_caller(const OnceQueue *queue);
+static void check_claims(const OnceQueue *queue);
+static void check_extension(void);
 static bool runs_code(Relation heap);
 static bool type_runs_code(Oid type);
 static char *alter_command(const OnceQueue *queue, const Distribution *distribution);
 static void distribute(Oid relid, const char *alter, const OnceOptions *options,
 					   const Distribution *distribution);
+static void check_rows(Oid relid, const Distribution *distribution);
 static int	errmsg_cannot(const OnceQueue *queue);
 
 /*
@@ -95,10 +103,12 @@ once_distribute_queue(PG_FUNCTION_ARGS)
 	check_column(&queue, distribution.column);
 	check_options(&queue);
 	check_caller(&queue);
+	check_claims(&queue);
 	once_remote_require(name);
 
 	/* An id is drawn to raise the error if that is not possible */
 	(void) once_draw_id(once_draw_node());
+	check_extension();
 
 	if (!once_options_read(name, &options))
 		once_options_default(&options);
@@ -162,13 +172,15 @@ check_table(const OnceQueue *queue)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("queue \"%s\" is already distributed", once_queue_name(queue)),
-				 errhint("once.shards shows where its shards are.  The function alter_distributed_table of Citus can change their number.")));
+				 errhint("once.shards shows where its shards are.  The function alter_distributed_table of Citus can change their number; pause the queue before.")));
 	if (OidIsValid(queue->meta.shard_of))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg_cannot(queue),
 				 errdetail("Table \"%s\" is a shard of a table that Citus has distributed.",
-						   relname)));
+						   relname),
+				 errhint("Use the name of the distributed queue, \"%s\".",
+						 once_queue_name(queue))));
 	if (relkind != RELKIND_RELATION || heap->rd_rel->relispartition)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -238,8 +250,23 @@ check_column(const OnceQueue *queue, const char *column)
 				 errmsg("queue \"%s\" cannot be distributed by column \"%s\"",
 						once_queue_name(queue), column),
 				 errdetail("It has a unique index on id, and Citus cannot tell over several nodes whether an id is unique."),
-				 errhint("Distribute it by \"id\", or drop %s.",
-						 get_rel_name(meta->key_index[0]))));
+				 errhint("Distribute it by \"id\", or use %s.",
+						 drop_command(queue, meta->key_index[0]))));
+}
+
+/*
+ * drop_command returns the command that drops an index of the queue's table.
+ */
+static char *
+drop_command(const OnceQueue *queue, Oid index)
+{
+	Oid			constraint = get_index_constraint(index);
+
+	if (OidIsValid(constraint))
+		return psprintf("ALTER TABLE %s DROP CONSTRAINT %s",
+						quote_qualified_identifier(ONCE_SCHEMA, RelationGetRelationName(queue->heap)),
+						quote_identifier(get_constraint_name(constraint)));
+	return psprintf("DROP INDEX %s", quote_qualified_identifier(ONCE_SCHEMA, get_rel_name(index)));
 }
 
 /*
@@ -289,6 +316,36 @@ check_caller(const OnceQueue *queue)
 				 errmsg("permission denied to distribute queue \"%s\"", once_queue_name(queue)),
 				 errdetail("Its table has triggers, rules, policies, expressions or types of its owner, whose code would run as you."),
 				 errhint("Drop them, and let the owner create them again afterwards.")));
+}
+
+/*
+ * check_claims raises an error if this transaction holds messages of the queue.  Their
+ * receipts would lead nowhere, and the messages would be delivered again.
+ */
+static void
+check_claims(const OnceQueue *queue)
+{
+	if (!once_unacked_any(queue->meta.relid))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg_cannot(queue),
+			 errdetail("This transaction has received messages from it."),
+			 errhint("Distribute it in a transaction of its own.")));
+}
+
+/*
+ * check_extension raises an error if Citus is loaded, and this database does not have it.
+ */
+static void
+check_extension(void)
+{
+	if (OidIsValid(get_extension_oid("citus", true)))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("extension \"citus\" is not installed in this database"),
+			 errhint("Use CREATE EXTENSION citus on each node, and make the other nodes known to Citus with citus_add_node.")));
 }
 
 /*
@@ -379,6 +436,7 @@ distribute(Oid relid, const char *alter, const OnceOptions *options,
 								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 
 	SPI_connect();
+	check_rows(relid, distribution);
 	once_role_run(alter, 0, NULL, NULL);
 
 	/* Citus copies them to the shards along with the index */
@@ -387,14 +445,50 @@ distribute(Oid relid, const char *alter, const OnceOptions *options,
 				  "SELECT pg_catalog.create_distributed_table(table_name => $1, distribution_column => $2, colocate_with => $3)" :
 				  "SELECT pg_catalog.create_distributed_table(table_name => $1, distribution_column => $2, colocate_with => $3, shard_count => $4)",
 				  distribution->like_table ? 3 : 4, types, values);
+	if (once_shards_copied(relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot distribute queue \"%s\"", get_rel_name(relid) + strlen(ONCE_QUEUE_PREFIX)),
+				 errdetail("Its shards would be on several nodes each, and each would deliver its messages."),
+				 distribution->like_table ?
+				 errhint("Co-locate it with a table that has one copy of each shard.") :
+				 errhint("Set citus.shard_replication_factor to 1.")));
 	once_role_run("SELECT pg_catalog.truncate_local_data_after_distributing_table($1)",
 				  1, types, values);
 	SPI_finish();
 	AtEOXact_GUC(true, guc_level);
 }
 
+/*
+ * check_rows raises an error if there are messages that cannot be in a queue that is
+ * distributed like this.  Later ones are checked by once_insert_check_new.
+ */
+static void
+check_rows(Oid relid, const Distribution *distribution)
+{
+	const char *relname = get_rel_name(relid);
+	bool		by_id = strcmp(distribution->column, "id") == 0;
+	const char *refused = by_id ? "group_id IS NOT NULL" :
+		psprintf("%s IS NULL", quote_identifier(distribution->column));
+
+	once_role_run(psprintf("SELECT FROM %s WHERE %s LIMIT 1",
+						   quote_qualified_identifier(ONCE_SCHEMA, relname), refused),
+				  0, NULL, NULL);
+	if (SPI_processed == 0)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("cannot distribute queue \"%s\" by \"%s\"",
+					relname + strlen(ONCE_QUEUE_PREFIX), distribution->column),
+			 by_id ? errdetail("It has messages in ordered groups, which would lose their order.") :
+			 errdetail("It has messages without a value in this column."),
+			 by_id ? errhint("Distribute it by \"group_id\", or consume these messages first.") :
+			 errhint("Distribute it by \"id\", or consume these messages first.")));
+}
+
 static int
 errmsg_cannot(const OnceQueue *queue)
 {
-	return errmsg("cannot distribute queue \"%s\"", once_queue_name(queue));
+	return errmsg("cannot distribute queue \"%s\"",
+				  RelationGetRelationName(queue->heap) + strlen(ONCE_QUEUE_PREFIX));
 }

@@ -29,6 +29,7 @@
 #include "queue/queue_open.h"
 #include "queue/queue_row.h"
 #include "queue/queue_spi.h"
+#include "utils/builtins.h"
 #include "utils/rel.h"
 
 /*
@@ -86,6 +87,53 @@ once_insert_rows(OnceQueue *queue, OnceNewRows *batch)
 		once_fast_insert(queue, batch);
 	else
 		once_spi_insert(queue, batch);
+}
+
+/*
+ * once_insert_check_new raises an error if new messages cannot be in their queue, because
+ * of what it is distributed by.
+ */
+void
+once_insert_check_new(const OnceQueue *queue, const OnceNewRows *batch)
+{
+	AttrNumber	key;
+	const AttrNumber *column = queue->meta.column;
+	int			i;
+
+	if (!queue->meta.distributed)
+		return;
+	key = once_shards_key(RelationGetRelid(queue->heap));
+	if (key == InvalidAttrNumber)
+		return;
+	if (key != column[ONCE_COL_ID] && key != column[ONCE_COL_GROUP_ID])
+	{
+		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(queue->heap), key - 1);
+
+		if (att->atthasdef)
+			return;
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot send to queue \"%s\" by a function", once_queue_name(queue)),
+				 errdetail("It is distributed by column \"%s\", for which functions have no value.",
+						   NameStr(att->attname)),
+				 errhint("Use INSERT INTO %s.", quote_qualified_identifier(ONCE_SCHEMA,
+																		   RelationGetRelationName(queue->heap)))));
+	}
+	for (i = 0; i < batch->nrows; i++)
+	{
+		if (key == column[ONCE_COL_ID] && !batch->rows[i].group_id_null)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("cannot use a group with queue \"%s\"", once_queue_name(queue)),
+					 errdetail("It is distributed by \"id\", and the messages of a group would not be in order."),
+					 errhint("Distribute queues with ordered groups by \"group_id\".")));
+		if (key == column[ONCE_COL_GROUP_ID] && batch->rows[i].group_id_null)
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("a message of queue \"%s\" must have a group", once_queue_name(queue)),
+					 errdetail("The queue is distributed by \"group_id\"."),
+					 errhint("Give the message a group of its own if it has no order.")));
+	}
 }
 
 /*
@@ -194,7 +242,8 @@ begin_spread(Spread *spread, OnceQueue *queue, OnceNewRows *batch)
 	int64		values = 0;
 	int			i;
 
-	if (key == InvalidAttrNumber)
+	/* Rules are those of the distributed table; shards have none */
+	if (key == InvalidAttrNumber || queue->meta.insert_rules)
 		return false;
 	if (key == column[ONCE_COL_ID])
 		spread->by = ONCE_COL_ID;
@@ -233,7 +282,7 @@ find_shard(const Spread *spread, OnceNewRow *row)
 	int32		hash;
 	int			i;
 
-	/* Citus raises an error for this one */
+	/* Citus raises an error for this one, if it is a redriven message */
 	if (spread->by == ONCE_COL_GROUP_ID && row->group_id_null)
 		return ELSEWHERE;
 	hash = once_shards_hash(att, spread->by == ONCE_COL_ID ? Int64GetDatum(row->id) : row->group_id);

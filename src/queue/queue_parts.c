@@ -48,7 +48,6 @@ static HTAB *cursors = NULL;
 static Cursor *find_cursor(Oid relid, bool *found);
 static int	find_first(const OnceQueue *whole, const OnceShard *shards, int n);
 static void begin_with(const OnceQueue *whole, Oid relid);
-static void require_parts(const OnceQueue *whole);
 
 /*
  * once_parts_begin begins a tour through the parts of a queue that was opened by
@@ -68,7 +67,7 @@ once_parts_begin(OnceParts *parts, OnceQueue *whole, OnceAccess access)
 		return;
 	parts->shards = once_shards_here(RelationGetRelid(whole->heap), &parts->n);
 	if (parts->n == 0)
-		require_parts(whole);
+		once_parts_require(whole);
 	else if (access == ONCE_TO_CONSUME)
 		parts->first = find_first(whole, parts->shards, parts->n);
 }
@@ -199,18 +198,25 @@ find_first(const OnceQueue *whole, const OnceShard *shards, int n)
 }
 
 /*
- * require_parts raises an error if Citus gives this node no shards, so that whoever
- * consumes here would wait for ever.
+ * once_parts_require raises an error if a queue is distributed and has no part here, and
+ * Citus gives this node no shards, so that whoever consumes here would wait for ever.
  */
-static void
-require_parts(const OnceQueue *whole)
+void
+once_parts_require(const OnceQueue *whole)
 {
-	if (once_shards_node_may_have())
+	OnceShard  *shards;
+	int			n;
+
+	if (!whole->meta.distributed)
+		return;
+	shards = once_shards_here(RelationGetRelid(whole->heap), &n);
+	pfree(shards);
+	if (n > 0 || once_shards_node_may_have())
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg("queue \"%s\" has no messages on this node", once_queue_name(whole)),
-			 errdetail("It is distributed by Citus, which gives this node no shards."),
+			 errmsg("queue \"%s\" has no shards on this node", once_queue_name(whole)),
+			 errdetail("It is distributed by Citus, which gives no shards to this node."),
 			 errhint("Connect to a node that has shards of the queue.  The function once.shards lists them.")));
 }
 

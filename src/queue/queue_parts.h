@@ -41,6 +41,7 @@ extern OnceQueue *once_parts_next(OnceParts *parts, OnceQueue *room, bool wait);
 extern void once_parts_close(OnceParts *parts, OnceQueue *part);
 extern void once_parts_leave(OnceParts *parts, OnceQueue *part);
 extern void once_parts_end(OnceParts *parts);
+extern void once_parts_require(const OnceQueue *whole);
 extern void once_parts_outlook_init(OnceOutlook *outlook, MemoryContext context);
 extern void once_parts_outlook(OnceOutlook *outlook, const OnceParts *parts);
 extern void once_parts_outlook_busy(OnceOutlook *outlook, const OnceParts *parts);

@@ -90,11 +90,20 @@ find_distributed(const char *name)
 						   quote_qualified_identifier(ONCE_SCHEMA, relname)),
 				 errhint("Its owner can call once.grant_queue for \"observe\".")));
 	if (!once_citus_distributes(relid))
+	{
+		int64		shard;
+		bool		is_shard = OidIsValid(once_citus_shard_by_name(relname, once_schema_oid(false),
+																   &shard));
+
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("queue \"%s\" has no shards", name),
+				 is_shard ? errdetail("It is a shard of a distributed queue.") :
 				 errdetail("It is not distributed."),
+				 is_shard ? errhint("Use the name of the distributed queue, \"%s\".",
+									once_citus_whole_name(name)) :
 				 errhint("once.distribute_queue distributes a queue.")));
+	}
 	return relid;
 }
 

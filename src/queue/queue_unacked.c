@@ -21,7 +21,9 @@
  *	 no trace of it is left			still ours; otherwise another transaction may
  *									have got the message, after an index was
  *									rebuilt, and acked it
- *	 table truncated or dropped		done if all rows were there at that moment
+ *	 table truncated or dropped		done if all rows were there at that moment,
+ *									unless Citus has distributed the table and
+ *									copied the rows before
  *	 table rewritten				not done, as the row is elsewhere now
  *
  * A rebuilt index delivers messages again that were received through the old
@@ -51,6 +53,7 @@
 #include "catalog/objectaccess.h"
 #include "catalog/pg_class.h"
 #include "lib/ilist.h"
+#include "meta/meta_citus.h"
 #include "once_error.h"
 #include "qam/qam.h"
 #include "queue/queue_open.h"
@@ -609,7 +612,7 @@ entry_fate(const UnackedEntry *entry)
 			fate = fate_in_place(heap, entry);
 		relation_close(heap, AccessShareLock);
 	}
-	if (fate == FATE_UNKNOWN && was_emptied(relid))
+	if (fate == FATE_UNKNOWN && was_emptied(relid) && !once_citus_distributes(relid))
 		fate = FATE_DONE;
 	return fate;
 }

@@ -26,6 +26,7 @@
 #include "postmaster/bgworker_internals.h"
 #include "queue/queue_args.h"
 #include "queue/queue_open.h"
+#include "queue/queue_parts.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/array.h"
@@ -82,6 +83,7 @@ once_create_worker(PG_FUNCTION_ARGS)
 	max_messages = once_queue_arg_max_messages(fcinfo, 4);
 	once_handler_look_up(&handler, PG_GETARG_OID(2));
 	once_queue_open_whole(&queue, queue_name, ONCE_TO_CONSUME, "once.create_worker()");
+	once_parts_require(&queue);
 	once_queue_close(&queue);
 	check_role();
 

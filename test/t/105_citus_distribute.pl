@@ -110,6 +110,40 @@ value("SELECT once.create_queue('tenants')", 'ALTER TABLE once.q_tenants ADD COL
 	"SELECT once.distribute_queue('tenants', by => 'tenant')", "SELECT once.send('tenants', '2')");
 is(value('SELECT count(*), count(DISTINCT tenant) FROM once.q_tenants'), '2|1', 'by an added column');
 
+# ---- What it refuses ----
+
+value("SELECT once.create_queue(q, id_index => q = 'ordered') FROM unnest(ARRAY['ordered', 'unordered']) q",
+	"SELECT once.send('ordered', '1', group_id => 'a')", "SELECT once.send('unordered', '1')");
+is(sqlstate_of($coordinator, "SELECT once.distribute_queue('ordered')"), '55000', 'messages in groups, which would lose their order');
+is(sqlstate_of($coordinator, "SELECT once.distribute_queue('unordered', by => 'group_id')"), '55000', 'messages without a group, which would have no shard');
+is(value("SELECT count(*) FROM once.pop('ordered')"), 1, 'it is as it was');
+for my $with ('none', 'once.q_near')
+{
+	my $expected = $with eq 'none' ? '0A000' : '00000';
+
+	is(sqlstate_of($coordinator, "SET citus.shard_replication_factor = 2; SELECT once.distribute_queue('ordered', colocate_with => '$with')"), $expected,
+		"shards with copies, co-located with $with: $expected");
+}
+is(value("SELECT max(n) FROM (SELECT count(*) AS n FROM pg_dist_placement GROUP BY shardid) x"), 1, 'there are no copies');
+value('CREATE DATABASE bare');
+is(sqlstate_of($coordinator, "\\c bare\nCREATE EXTENSION pg_once; SELECT once.create_queue('q', id_index => true); SELECT once.distribute_queue('q')"), '55000',
+	'a database without Citus');
+
+# ---- Prepared ----
+
+{
+	my $s = session($one);
+	my ($state, $out) = $s->("BEGIN; SELECT once.send('near', '1') > 0; PREPARE TRANSACTION 'sent'");
+
+	is("$state $out", '00000 t', 'a transaction that has put a message into a shard of its node is prepared');
+	($state) = $s->("BEGIN; SET LOCAL citus.enable_local_execution = off; SELECT count(*) FROM once.q_near");
+	is($state, '00000', 'and leaves nothing behind for the next one of its session');
+	$s->('COMMIT');
+	is(value('SELECT count(*) FROM once.q_near'), 0, 'nobody sees the message');
+	is(($s->("COMMIT PREPARED 'sent'"))[0], '00000', 'until the transaction is committed');
+	is(value('SELECT count(*) FROM once.q_near'), 1, 'and then it is there');
+}
+
 # ---- Whose it is ----
 
 value('CREATE ROLE shop LOGIN', 'GRANT EXECUTE ON FUNCTION once.create_queue TO shop', 'SET ROLE shop', "SELECT once.create_queue('shops', id_index => true)");

@@ -1,4 +1,5 @@
-# What is counted of a distributed queue: sums over its shards on this node, under its own name.  Citus is a stand-in here: its catalogs.
+# What is counted of a distributed queue: sums over its shards on this node, under its own name.  And when its changes are in the log.  Citus is
+# a stand-in here: its catalogs.
 
 use strict;
 use warnings;
@@ -11,7 +12,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = once_node('main', 'fsync = off', 'shared_preload_libraries = pg_once');
+my $node = once_node('main', 'fsync = off', 'shared_preload_libraries = pg_once', 'wal_level = logical', 'wal_writer_delay = 10s', 'autovacuum = off');
 
 sub value { my ($sql) = @_; return join(' ', split(/\n/, $node->safe_psql('postgres', "SET once.shard_catalog = fake; $sql") // '')) }
 
@@ -102,5 +103,23 @@ $gate->query_safe('SELECT pg_advisory_unlock(1869505381, 1)');
 IPC::Run::finish($purge);
 is($purged, "15000\n", 'it goes on');
 $gate->quit;
+
+# ---- Commits that do not wait for the log ----
+
+# Citus moves a shard by logical replication of what is in the log when nobody has the shard any more.  So whoever has had it waits for the
+# log, whatever synchronous_commit says, while there is a slot.  The WAL writer sleeps for ten seconds.
+value("INSERT INTO once.q_d_1 (id, payload) SELECT n, '1' FROM generate_series(1, 10) n");
+value("SELECT pg_create_logical_replication_slot('move', 'pgoutput')");
+my $async = $node->background_psql('postgres');
+$async->query_safe('SET once.shard_catalog = fake; SET synchronous_commit = off');
+my @flushed = map
+{
+	$async->query_safe("BEGIN; SELECT FROM once.pop('d', 1)");
+	my $before = $async->query_safe('SELECT pg_current_wal_insert_lsn()');
+	$async->query_safe('COMMIT');
+	$async->query_safe("SELECT pg_current_wal_flush_lsn() > '$before'");
+} 1 .. 5;
+is("@flushed", 't t t t t', 'commits of those who have had a shard are in the log at once');
+$async->quit;
 
 done_testing();

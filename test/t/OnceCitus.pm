@@ -264,7 +264,7 @@ sub load_leave
 	my ($load, $node) = @_;
 
 	stop($load, 'consume-' . $node->name);
-	$load->{expected} .= '|0A000: queue "\w+" has no messages on this node';
+	$load->{expected} .= '|0A000: queue "\w+" has no shards on this node';
 }
 
 # Servers will be killed during the load.  Citus then fails at whatever it was doing with them.  It also raises an error when its own

@@ -128,8 +128,9 @@ COMMENT ON FUNCTION once.distribute_queue(text, text, integer, text) IS
 Each message is in one shard, a table on one of the nodes, and is consumed
 there. Messages that wait are moved to their shards; deliveries, leases and
 attempts are forgotten. New ids come from next_id.
-by: id, which requires an index on it; group_id, which keeps groups in order,
-and all messages must have one; or a column that was added to the table.
+by: id, which requires an index on it, and messages can have no groups;
+group_id, which keeps groups in order, and all messages must have one; or a
+column that was added to the table.
 shards: 1 to 64000; how many there are.
 colocate_with: none; default, as in Citus; or a table distributed by a column
 of the same type, whose shards stay together with those of the queue. Their

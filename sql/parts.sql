@@ -142,6 +142,8 @@ RESET client_min_messages;
 UPDATE pg_dist_partition SET partmethod = 'r';
 SELECT * FROM once.receive('d');
 \echo :SQLSTATE
+SELECT once.send('d', '1');
+\echo :SQLSTATE
 UPDATE pg_dist_partition SET partmethod = 'h';
 -- The right to consume is that on the queue and on the shard.
 CREATE ROLE parts_consumer;

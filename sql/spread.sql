@@ -77,7 +77,13 @@ ALTER TABLE once.q_d ADD COLUMN tenant int;
 UPDATE pg_dist_partition SET partkey = 'tenant';
 SELECT once.send('d', '1');
 \echo :SQLSTATE
+SELECT count(*) FROM once.send_batch('d', '{}');
+SELECT once.create_schedule('s', 'd', every => '1 min');
+\echo :SQLSTATE
 ALTER TABLE once.q_d ALTER tenant SET DEFAULT 1;
+-- Dead letters do not have it, and would get another one.
+SELECT once.redrive('d');
+\echo :SQLSTATE
 SELECT once.send('d', '1') > 0 AS sent;
 SELECT count(*) FROM once.q_d;
 ALTER TABLE once.q_d DROP COLUMN tenant;

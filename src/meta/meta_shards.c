@@ -106,6 +106,7 @@ typedef struct KeptShard
 {
 	KeptKey		key;
 	Oid			parent;
+	Oid			relid;			/* its table */
 } KeptShard;
 
 static HTAB *kept = NULL;		/* may have some that are kept no more */
@@ -118,8 +119,9 @@ static void require_hash(const ShardsEntry *entry);
 static void fill_list(ShardsEntry *entry);
 static int	compare_shards(const void *a, const void *b);
 static void find_here(ShardsEntry *entry, OnceShard *shard, int32 here);
-static bool make_tag(Oid parent, int64 shard, LOCKTAG *tag, OnceShardPlace *place);
-static void note_kept(Oid parent, int64 shard, const LOCKTAG *tag);
+static bool make_tag(Oid parent, int64 shard, LOCKTAG *tag, OnceShard *known);
+static void note_kept(Oid parent, int64 shard, Oid relid, const LOCKTAG *tag);
+static Oid	parent_now(const KeptShard *note);
 static void shards_xact_callback(XactEvent event, void *arg);
 static void check_kept(void);
 static void flush_for_moves(void);
@@ -225,6 +227,7 @@ once_shards_key(Oid parent)
 
 	AcceptInvalidationMessages();
 	entry = read_shards(parent);
+	require_hash(entry);
 	if (!entry->distributed || entry->method != CITUS_BY_HASH)
 		return InvalidAttrNumber;
 	if (entry->key_known)
@@ -306,7 +309,7 @@ once_shards_node_may_have(void)
 OnceShardPlace
 once_shards_enter(Oid parent, int64 shard, bool wait, LOCKTAG *tag)
 {
-	OnceShardPlace place;
+	OnceShard	known;
 
 	if (kept == NULL || hash_get_num_entries(kept) == 0)
 		numbers_changed = false;
@@ -315,21 +318,21 @@ once_shards_enter(Oid parent, int64 shard, bool wait, LOCKTAG *tag)
 		LOCKTAG		now;
 
 		AcceptInvalidationMessages();
-		if (!make_tag(parent, shard, tag, &place))
+		if (!make_tag(parent, shard, tag, &known))
 			return ONCE_SHARD_ELSEWHERE;
 		if (LockAcquire(tag, ShareLock, false, !wait) == LOCKACQUIRE_NOT_AVAIL)
 			return ONCE_SHARD_BUSY;
 		AcceptInvalidationMessages();
-		if (make_tag(parent, shard, &now, &place) && memcmp(&now, tag, sizeof(LOCKTAG)) == 0)
+		if (make_tag(parent, shard, &now, &known) && memcmp(&now, tag, sizeof(LOCKTAG)) == 0)
 			break;
 		once_shards_leave(tag);
 		CHECK_FOR_INTERRUPTS();
 	}
-	if (place == ONCE_SHARD_HERE)
-		note_kept(parent, shard, tag);
+	if (known.place == ONCE_SHARD_HERE)
+		note_kept(parent, shard, known.relid, tag);
 	else
 		once_shards_leave(tag);
-	return place;
+	return known.place;
 }
 
 /*
@@ -408,7 +411,7 @@ once_shards_refuse_letters(Relation shard, Oid whole)
  * once_shards_leave.
  */
 static void
-note_kept(Oid parent, int64 shard, const LOCKTAG *tag)
+note_kept(Oid parent, int64 shard, Oid relid, const LOCKTAG *tag)
 {
 	KeptKey		key = {.shard = shard,.tag = *tag};
 	KeptShard  *note;
@@ -425,6 +428,22 @@ note_kept(Oid parent, int64 shard, const LOCKTAG *tag)
 	}
 	note = hash_search(kept, &key, HASH_ENTER, NULL);
 	note->parent = parent;
+	note->relid = relid;
+}
+
+/*
+ * parent_now returns the distributed table of a shard that is kept.  Citus may have made it
+ * anew.  InvalidOid: there is none any more.
+ */
+static Oid
+parent_now(const KeptShard *note)
+{
+	char	   *relname = get_rel_name(note->parent) == NULL ? get_rel_name(note->relid) : NULL;
+	int64		shard;
+
+	if (relname == NULL)
+		return note->parent;
+	return once_citus_shard_by_name(relname, get_rel_namespace(note->relid), &shard);
 }
 
 static void
@@ -473,16 +492,16 @@ check_kept(void)
 
 		/*
 		 * A subtransaction that was rolled back has released its lock.  Only
-		 * we can have dropped the queue.
+		 * we can have dropped the table of the shard.
 		 */
-		if (!once_lock_held(&note->key.tag, ShareLock) || get_rel_name(note->parent) == NULL ||
-			once_shards_enter(note->parent, shard, true, &tag) == ONCE_SHARD_HERE)
+		if (!once_lock_held(&note->key.tag, ShareLock) || get_rel_name(note->relid) == NULL ||
+			once_shards_enter(parent_now(note), shard, true, &tag) == ONCE_SHARD_HERE)
 			continue;
 		hash_seq_term(&status);
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("could not commit changes to shard " INT64_FORMAT " of table \"%s\"",
-						shard, get_rel_name(note->parent)),
+						shard, once_citus_whole_name(get_rel_name(note->relid))),
 				 errdetail("Citus has split another shard, and then moved this one to another node."),
 				 errhint("The transaction might succeed if retried.")));
 	}
@@ -526,11 +545,11 @@ forget_kept(void)
 }
 
 /*
- * make_tag makes the tag of the lock that keeps a shard where it is, and tells where that
- * is.  False: there is no such shard any more.
+ * make_tag makes the tag of the lock that keeps a shard where it is, and tells what is
+ * known of the shard.  False: there is no such shard any more.
  */
 static bool
-make_tag(Oid parent, int64 shard, LOCKTAG *tag, OnceShardPlace *place)
+make_tag(Oid parent, int64 shard, LOCKTAG *tag, OnceShard *known)
 {
 	ShardsEntry *entry = read_shards(parent);
 	int			order = 0;
@@ -540,7 +559,7 @@ make_tag(Oid parent, int64 shard, LOCKTAG *tag, OnceShardPlace *place)
 		order++;
 	if (order == entry->n)
 		return false;
-	*place = entry->shards[order].place;
+	*known = entry->shards[order];
 
 	if (once_remote_shard_catalog == ONCE_SHARDS_FAKE)
 		SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, order, entry->colocation, FAKE_LOCK);

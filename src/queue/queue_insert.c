@@ -29,6 +29,7 @@
 #include "queue/queue_open.h"
 #include "queue/queue_row.h"
 #include "queue/queue_spi.h"
+#include "rewrite/rewriteHandler.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
 
@@ -59,6 +60,8 @@ typedef struct Spread
 	OnceNewRow *rows;			/* workspace: rows of one shard */
 } Spread;
 
+static Form_pg_attribute added_key(const OnceQueue *queue);
+static char *table_name(const OnceQueue *queue);
 static void draw_ids(OnceQueue *queue, OnceNewRows *batch);
 static int	node_for_ids(const OnceQueue *queue);
 static int64 draw_id(const OnceQueue *queue, int node);
@@ -96,30 +99,23 @@ once_insert_rows(OnceQueue *queue, OnceNewRows *batch)
 void
 once_insert_check_new(const OnceQueue *queue, const OnceNewRows *batch)
 {
-	AttrNumber	key;
 	const AttrNumber *column = queue->meta.column;
+	Form_pg_attribute added;
+	AttrNumber	key;
 	int			i;
 
-	if (!queue->meta.distributed)
+	if (!queue->meta.distributed || batch->nrows == 0)
 		return;
-	key = once_shards_key(RelationGetRelid(queue->heap));
-	if (key == InvalidAttrNumber)
-		return;
-	if (key != column[ONCE_COL_ID] && key != column[ONCE_COL_GROUP_ID])
-	{
-		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(queue->heap), key - 1);
-
-		if (att->atthasdef)
-			return;
+	added = added_key(queue);
+	if (added != NULL && build_column_default(queue->heap, added->attnum) == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("cannot send to queue \"%s\" by a function", once_queue_name(queue)),
 				 errdetail("It is distributed by column \"%s\", for which functions have no value.",
-						   NameStr(att->attname)),
-				 errhint("Use INSERT INTO %s.", quote_qualified_identifier(ONCE_SCHEMA,
-																		   RelationGetRelationName(queue->heap)))));
-	}
-	for (i = 0; i < batch->nrows; i++)
+						   NameStr(added->attname)),
+				 errhint("Use INSERT INTO %s.", table_name(queue))));
+	key = once_shards_key(RelationGetRelid(queue->heap));
+	for (i = 0; i < batch->nrows && key != InvalidAttrNumber; i++)
 	{
 		if (key == column[ONCE_COL_ID] && !batch->rows[i].group_id_null)
 			ereport(ERROR,
@@ -134,6 +130,47 @@ once_insert_check_new(const OnceQueue *queue, const OnceNewRows *batch)
 					 errdetail("The queue is distributed by \"group_id\"."),
 					 errhint("Give the message a group of its own if it has no order.")));
 	}
+}
+
+/*
+ * once_insert_check_again raises an error if dead letters cannot go back into their queue,
+ * because they do not have what it is distributed by.
+ */
+void
+once_insert_check_again(const OnceQueue *queue)
+{
+	Form_pg_attribute added = queue->meta.distributed ? added_key(queue) : NULL;
+
+	if (added == NULL)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("cannot redrive dead letters of queue \"%s\"", once_queue_name(queue)),
+			 errdetail("It is distributed by column \"%s\", which dead letters do not have.",
+					   NameStr(added->attname)),
+			 errhint("Use INSERT INTO %s with that column, and then once.purge_dead_letters, in one transaction.",
+					 table_name(queue))));
+}
+
+/*
+ * added_key returns the column that a distributed queue is distributed by, if it is an added
+ * one, or NULL.
+ */
+static Form_pg_attribute
+added_key(const OnceQueue *queue)
+{
+	AttrNumber	key = once_shards_key(RelationGetRelid(queue->heap));
+
+	if (key == InvalidAttrNumber || key == queue->meta.column[ONCE_COL_ID] ||
+		key == queue->meta.column[ONCE_COL_GROUP_ID])
+		return NULL;
+	return TupleDescAttr(RelationGetDescr(queue->heap), key - 1);
+}
+
+static char *
+table_name(const OnceQueue *queue)
+{
+	return quote_qualified_identifier(ONCE_SCHEMA, RelationGetRelationName(queue->heap));
 }
 
 /*
@@ -317,7 +354,7 @@ take_rows(const Spread *spread, int shard)
 /*
  * insert_into_shard stores the messages that belong to a shard of this node, which it
  * keeps here until the transaction ends.  False: they must go through Citus, because the
- * shard is being moved, has left, or has been altered.
+ * shard is being moved, has left, is locked, or has been altered.
  */
 static bool
 insert_into_shard(const Spread *spread, int shard)

@@ -140,6 +140,7 @@ redrive(const char *name, int64 max, ArrayType *ids)
 
 	once_queue_open_whole(&call->queue, name, ONCE_TO_REDRIVE, "once.redrive()");
 	once_queue_check_sending(&call->queue);
+	once_insert_check_again(&call->queue);
 	call->left = max;
 	begin_chunks(&call->chunk, &call->queue, "redriven", send_letters);
 	once_letters_begin(&call->letters, once_queue_name(&call->queue), ids);

@@ -8,7 +8,7 @@
  * once_options_lock for the schedule.  So there is exactly one message for each due time,
  * no matter how many sessions run the schedule.  The message also has a dedup_id, which is
  * made of the schedule's name and the due time.  It is for servers that do not see each
- * other's transactions.
+ * other's transactions.  (In distributed queues, there are no dedup_ids.)
  *
  * The message is sent as the role that created the schedule, if the caller may SET ROLE to
  * it.  Other callers leave the schedule alone.
@@ -347,15 +347,18 @@ send_one(const Schedule *schedule, const char *queue_name, TimestampTz due_at)
 	row.group_id_null = schedule->isnull[Anum_schedule_group_id - 1];
 	row.group_id = schedule->values[Anum_schedule_group_id - 1];
 	row.headers = headers_of(schedule, due);
-	once_dedup_begin(&dedup, 1);
-	once_dedup_add(&dedup, 0,
-				   CStringGetTextDatum(psprintf("schedule %s %s",
-												TextDatumGetCString(schedule->values[Anum_schedule_name - 1]),
-												due)),
-				   "dedup_id");
 
 	once_queue_open(&queue, queue_name, ONCE_TO_SEND, "once.maintain()");
 	once_queue_check_sending(&queue);
+	if (!queue.meta.distributed)
+	{
+		once_dedup_begin(&dedup, 1);
+		once_dedup_add(&dedup, 0,
+					   CStringGetTextDatum(psprintf("schedule %s %s",
+													TextDatumGetCString(schedule->values[Anum_schedule_name - 1]),
+													due)),
+					   "dedup_id");
+	}
 	once_dedup_insert(&queue, &batch, &dedup);
 	once_queue_close(&queue);
 }

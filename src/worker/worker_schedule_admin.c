@@ -20,6 +20,7 @@
 #include "qam/qam.h"
 #include "queue/queue_args.h"
 #include "queue/queue_dump.h"
+#include "queue/queue_insert.h"
 #include "queue/queue_open.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
@@ -63,6 +64,8 @@ once_create_schedule(PG_FUNCTION_ARGS)
 	Datum		values[Natts_schedule] = {0};
 	bool		isnull[Natts_schedule] = {0};
 	NameData	role;
+	OnceNewRow	row = {0};
+	OnceNewRows batch = {.rows = &row,.nrows = 1};
 	OnceQueue	queue;
 	Relation	rel;
 	int			i;
@@ -71,6 +74,8 @@ once_create_schedule(PG_FUNCTION_ARGS)
 	check_message(fcinfo);
 	check_choice(fcinfo);
 	once_queue_open(&queue, queue_name, ONCE_TO_SEND, "once.create_schedule()");
+	row.group_id_null = PG_ARGISNULL(ARG(Anum_schedule_group_id));
+	once_insert_check_new(&queue, &batch);
 	once_queue_close(&queue);
 
 	once_options_lock(ONCE_SCHEDULE_LOCK, name);

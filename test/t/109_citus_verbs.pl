@@ -50,6 +50,28 @@ for my $node (@workers)
 is(figures($coordinator, 'queue, ready, problem'), 'orders|0|', 'the coordinator has none');
 is(sqlstate_of($coordinator, "SELECT once.$_"), '0A000', "and refuses $_") for "peek('orders')", "check('orders')", "purge('orders')", "cancel('orders', 1)";
 
+# ---- Schedules ----
+
+# The coordinator sends through Citus, and a worker puts messages into its own shards.
+for my $node ($coordinator, $one)
+{
+	my $name = $node->name;
+
+	value($node, "SELECT once.create_schedule('$name', 'orders', every => '1 s', payload => '\"$name\"')");
+	for (1 .. 600)
+	{
+		value($node, 'CALL once.maintain()');
+		last if value($coordinator, "SELECT count(*) FROM once.q_orders WHERE payload = '\"$name\"'") > 0;
+		select(undef, undef, undef, 0.1);
+	}
+	is(value($node, "SELECT last_error IS NULL FROM once.schedules WHERE name = '$name'"), 't', "$name: a schedule");
+	value($node, "SELECT once.drop_schedule('$name')");
+	my $sent = value($coordinator, "SELECT count(*) FROM once.q_orders WHERE payload = '\"$name\"'");
+	cmp_ok($sent, '>', 0, "$name: its messages");
+	value($_, "SELECT count(once.cancel('orders', id)) FROM once.peek('orders', 1000) WHERE payload = '\"$name\"'") for @workers;
+	is(value($coordinator, "SELECT count(*) FROM once.q_orders WHERE payload = '\"$name\"'"), 0, "$name: they are gone again");
+}
+
 # ---- cancel and release ----
 
 my ($id) = split(/ /, ids($one));

@@ -12,6 +12,9 @@
 #include "access/htup.h"
 #include "utils/relcache.h"
 
+/* What once_citus_group returns on the coordinator */
+#define CITUS_COORDINATOR_GROUP		0
+
 /* The reading of a catalog of Citus */
 typedef struct OnceCitusScan
 {

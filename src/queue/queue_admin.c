@@ -18,6 +18,7 @@
 #include "executor/spi.h"
 #include "lib/stringinfo.h"
 #include "meta/meta_catalog.h"
+#include "meta/meta_citus.h"
 #include "meta/meta_ddl.h"
 #include "meta/meta_dead.h"
 #include "meta/meta_index.h"
@@ -89,6 +90,7 @@ PG_FUNCTION_INFO_V1(once_pause);
 PG_FUNCTION_INFO_V1(once_resume);
 
 static void tell_existing(const char *name, Oid relid, bool if_not_exists);
+static bool has_options_elsewhere(Oid relid);
 static bool wants_completing(const char *name, Oid relid);
 static void complete_queue(const char *name, const OnceOptions *options, bool unlogged,
 						   bool id_index);
@@ -257,7 +259,7 @@ tell_existing(const char *name, Oid relid, bool if_not_exists)
 				 errmsg("queue \"%s\" cannot be created", name),
 				 errdetail("An index or sequence of another queue has the name \"%s\".",
 						   get_rel_name(relid))));
-	orphan = !once_options_read(name, &found);
+	orphan = !once_options_read(name, &found) && !has_options_elsewhere(relid);
 	if (if_not_exists && !orphan)
 		tell_completed(name, "");
 	else
@@ -271,15 +273,26 @@ tell_existing(const char *name, Oid relid, bool if_not_exists)
 /*
  * wants_completing tells whether create_queue with if_not_exists should look
  * for missing parts of a queue.  If the queue has options, only its owner may
- * have them made, and anybody else is told that the queue exists.
+ * have them made, and anybody else is told that the queue exists.  So is everybody on
+ * other nodes than the coordinator if the queue is distributed.
  */
 static bool
 wants_completing(const char *name, Oid relid)
 {
 	OnceOptions found;
 
-	return once_schema_is_table(get_rel_relkind(relid)) &&
+	return once_schema_is_table(get_rel_relkind(relid)) && !has_options_elsewhere(relid) &&
 		(!once_options_read(name, &found) || once_is_table_owner(relid, GetUserId()));
+}
+
+/*
+ * has_options_elsewhere tells whether the options of a queue are on another node: it is
+ * distributed, and this is not the coordinator.
+ */
+static bool
+has_options_elsewhere(Oid relid)
+{
+	return once_citus_distributes(relid) && once_citus_group() != CITUS_COORDINATOR_GROUP;
 }
 
 /*

@@ -38,6 +38,10 @@ is(value("SELECT shard_count, distribution_column FROM citus_tables WHERE table_
 is(value("SELECT attidentity = '' FROM pg_attribute WHERE attrelid = 'once.q_orders'::regclass AND attname = 'id'"), 't', 'id is no identity column');
 is(sqlstate_of($coordinator, "SELECT once.distribute_queue('orders')"), '55000', 'it is not distributed twice');
 
+is(on($one, "SELECT once.create_queue('orders', if_not_exists => true)"), '', 'on a worker, there is nothing to create');
+is(sqlstate_of($one, "SELECT once.create_queue('orders')"), '42P07', 'nor to create again');
+is(value("SELECT max_attempts FROM once.list_queues() WHERE queue = 'orders'"), 10, 'and options stay as they are');
+
 # ---- Where the shards are ----
 
 for my $node (@nodes)

@@ -264,6 +264,12 @@ RESET ROLE;
 DROP TABLE once.d_theirs_0, once.d_theirs_1;
 SELECT once.alter_queue('theirs', dedup_window => '1 day');
 SELECT duplicate FROM once.send_dedup('theirs', '1', dedup_id => 'a');
+-- The id of a message that is repeated must be there.
+ALTER TABLE once.d_theirs_0 ALTER message_id DROP NOT NULL;
+SELECT once.send('theirs', '1', dedup_id => 'a');
+\echo :SQLSTATE
+ALTER TABLE once.d_theirs_0 ALTER message_id SET NOT NULL;
+SELECT duplicate FROM once.send_dedup('theirs', '1', dedup_id => 'a');
 ALTER TABLE once.d_theirs_0 ADD COLUMN more int;
 SELECT once.send('theirs', '1', dedup_id => 'a');
 \echo :SQLSTATE

@@ -539,6 +539,7 @@ CALL altered('ALTER TABLE once.l_payments_0 DROP CONSTRAINT l_payments_0_pkey, A
 			 'ALTER TABLE once.l_payments_0 DROP CONSTRAINT l_payments_0_pkey, ADD PRIMARY KEY (id)');
 CALL altered('ALTER TABLE once.l_payments_0 DROP CONSTRAINT l_payments_0_pkey, ADD PRIMARY KEY (id, processed_at)',
 			 'ALTER TABLE once.l_payments_0 DROP CONSTRAINT l_payments_0_pkey, ADD PRIMARY KEY (id)');
+CALL altered('ALTER TABLE once.l_payments_0 ALTER processed_at DROP NOT NULL', 'ALTER TABLE once.l_payments_0 ALTER processed_at SET NOT NULL');
 CALL altered('ALTER TABLE once.l_payments_0 ADD COLUMN extra int', 'ALTER TABLE once.l_payments_0 DROP COLUMN extra');
 CALL altered('ALTER TABLE once.l_payments_0 ADD CHECK (id <> ''altered'')', 'ALTER TABLE once.l_payments_0 DROP CONSTRAINT l_payments_0_id_check');
 -- A dropped column leaves its trace.

@@ -442,11 +442,11 @@ generation_fault(const OnceLedger *ledger, Relation heap, Fault *fault)
 	for (i = 0; i < Natts_generation && fault->detail == NULL; i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, i);
+		bool		not_null = i != Anum_generation_value - 1 || kinds[ledger->kind].value_not_null;
 
+		/* What is never null is read without asking */
 		if (att->attisdropped || att->atttypid != types[i] ||
-			(i == Anum_generation_id - 1 && !once_column_not_null(desc, i)) ||
-			(i == Anum_generation_value - 1 && att->attnotnull &&
-			 !kinds[ledger->kind].value_not_null))
+			(not_null ? !once_column_not_null(desc, i) : att->attnotnull))
 			fault->detail = "It has other columns or constraints.";
 	}
 }

@@ -30,6 +30,7 @@
 #include "utils/inval.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
+#include "utils/tuplestore.h"
 
 /* In the order of the arguments */
 typedef enum Option

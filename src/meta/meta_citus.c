@@ -136,6 +136,23 @@ once_citus_whole_name(const char *shard)
 }
 
 /*
+ * once_citus_err_shard adds to an error that a table is a shard, and which queue to use in
+ * its place; if on_coordinator is true, there.
+ */
+int
+once_citus_err_shard(const char *relname, bool on_coordinator)
+{
+	char	   *whole = once_citus_whole_name(relname + strlen(ONCE_QUEUE_PREFIX));
+
+	errdetail("Table \"%s\" is a shard of a table that Citus has distributed.", relname);
+	if (on_coordinator)
+		errhint("Use the name of the distributed queue, \"%s\", on the coordinator.", whole);
+	else
+		errhint("Use the name of the distributed queue, \"%s\".", whole);
+	return 0;
+}
+
+/*
  * counts_ids tells whether column id of a table is an identity column.  It never is in a
  * shard, and it is in queues that are not distributed, whatever their names.
  */

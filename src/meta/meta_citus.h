@@ -29,6 +29,7 @@ extern Oid	once_citus_shard_table(Oid parent, int64 shard);
 extern Oid	once_citus_shard_by_name(const char *relname, Oid schema, int64 *shard);
 extern Oid	once_citus_namesake(const char *relname, Oid schema, int64 *shard);
 extern char *once_citus_whole_name(const char *shard);
+extern int	once_citus_err_shard(const char *relname, bool on_coordinator);
 extern int32 once_citus_group(void);
 extern bool once_citus_begin(OnceCitusScan *scan, const char *catalog, const char *index,
 							 const char *column, Oid type, Datum value);

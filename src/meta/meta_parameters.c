@@ -153,9 +153,7 @@ once_parameters_refuse_shard(const OnceMeta *meta)
 	ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 			 errmsg("cannot change options of queue \"%s\"", table + strlen(ONCE_QUEUE_PREFIX)),
-			 errdetail("Table \"%s\" is a shard of a table that Citus has distributed.", table),
-			 errhint("Use the name of the distributed queue, \"%s\", on the coordinator.",
-					 once_citus_whole_name(table + strlen(ONCE_QUEUE_PREFIX)))));
+			 once_citus_err_shard(table, true)));
 }
 
 /*

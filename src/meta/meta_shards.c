@@ -393,17 +393,13 @@ once_shards_refuse_sending(Relation shard)
 void
 once_shards_refuse_letters(Relation shard, Oid whole)
 {
-	const char *queue = RelationGetRelationName(shard) + strlen(ONCE_QUEUE_PREFIX);
-
 	if (!OidIsValid(whole))
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg("queue \"%s\" has no dead letters of its own", queue),
-			 errdetail("Table \"%s\" is a shard of a table that Citus has distributed.",
-					   RelationGetRelationName(shard)),
-			 errhint("Use the name of the distributed queue, \"%s\".",
-					 once_citus_whole_name(queue))));
+			 errmsg("queue \"%s\" has no dead letters of its own",
+					RelationGetRelationName(shard) + strlen(ONCE_QUEUE_PREFIX)),
+			 once_citus_err_shard(RelationGetRelationName(shard), false)));
 }
 
 /*

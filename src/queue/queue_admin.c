@@ -190,10 +190,7 @@ once_drop_queue(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("cannot drop queue \"%s\"", name),
-				 errdetail("Table \"%s\" is a shard of a table that Citus has distributed.",
-						   RelationGetRelationName(queue.heap)),
-				 errhint("Use the name of the distributed queue, \"%s\", on the coordinator.",
-						 once_queue_name(&queue))));
+				 once_citus_err_shard(RelationGetRelationName(queue.heap), true)));
 	once_options_lock(ONCE_QUEUE_PREFIX, name);
 	sql = psprintf("DROP TABLE %s",
 				   quote_qualified_identifier(ONCE_SCHEMA,

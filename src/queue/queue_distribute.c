@@ -29,6 +29,8 @@
 #include "ledger/ledger.h"
 #include "lib/stringinfo.h"
 #include "meta/meta_catalog.h"
+#include "meta/meta_citus.h"
+#include "meta/meta_names.h"
 #include "meta/meta_parameters.h"
 #include "meta/meta_remote.h"
 #include "meta/meta_role.h"
@@ -177,10 +179,7 @@ check_table(const OnceQueue *queue)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg_cannot(queue),
-				 errdetail("Table \"%s\" is a shard of a table that Citus has distributed.",
-						   relname),
-				 errhint("Use the name of the distributed queue, \"%s\".",
-						 once_queue_name(queue))));
+				 once_citus_err_shard(relname, false)));
 	if (relkind != RELKIND_RELATION || heap->rd_rel->relispartition)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -264,9 +263,9 @@ drop_command(const OnceQueue *queue, Oid index)
 
 	if (OidIsValid(constraint))
 		return psprintf("ALTER TABLE %s DROP CONSTRAINT %s",
-						quote_qualified_identifier(ONCE_SCHEMA, RelationGetRelationName(queue->heap)),
+						once_names_table(queue->meta.relid),
 						quote_identifier(get_constraint_name(constraint)));
-	return psprintf("DROP INDEX %s", quote_qualified_identifier(ONCE_SCHEMA, get_rel_name(index)));
+	return psprintf("DROP INDEX %s", once_names_table(index));
 }
 
 /*
@@ -466,20 +465,18 @@ distribute(Oid relid, const char *alter, const OnceOptions *options,
 static void
 check_rows(Oid relid, const Distribution *distribution)
 {
-	const char *relname = get_rel_name(relid);
 	bool		by_id = strcmp(distribution->column, "id") == 0;
 	const char *refused = by_id ? "group_id IS NOT NULL" :
 		psprintf("%s IS NULL", quote_identifier(distribution->column));
 
-	once_role_run(psprintf("SELECT FROM %s WHERE %s LIMIT 1",
-						   quote_qualified_identifier(ONCE_SCHEMA, relname), refused),
+	once_role_run(psprintf("SELECT FROM %s WHERE %s LIMIT 1", once_names_table(relid), refused),
 				  0, NULL, NULL);
 	if (SPI_processed == 0)
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("cannot distribute queue \"%s\" by \"%s\"",
-					relname + strlen(ONCE_QUEUE_PREFIX), distribution->column),
+					get_rel_name(relid) + strlen(ONCE_QUEUE_PREFIX), distribution->column),
 			 by_id ? errdetail("It has messages in ordered groups, which would lose their order.") :
 			 errdetail("It has messages without a value in this column."),
 			 by_id ? errhint("Distribute it by \"group_id\", or consume these messages first.") :

@@ -20,6 +20,7 @@
 
 #include "commands/sequence.h"
 #include "meta/meta_cache.h"
+#include "meta/meta_names.h"
 #include "meta/meta_remote.h"
 #include "meta/meta_shards.h"
 #include "miscadmin.h"
@@ -30,7 +31,6 @@
 #include "queue/queue_row.h"
 #include "queue/queue_spi.h"
 #include "rewrite/rewriteHandler.h"
-#include "utils/builtins.h"
 #include "utils/rel.h"
 
 /*
@@ -45,12 +45,22 @@
 /* The shard of a message that goes to another node */
 #define ELSEWHERE			(-1)
 
+/* What a distributed queue is distributed by */
+typedef enum Key
+{
+	KEY_NONE,					/* it has a single shard */
+	KEY_ID,
+	KEY_GROUP,
+	KEY_ADDED					/* a column that was added to the table */
+} Key;
+
 /* Messages on their way to the shards of this node */
 typedef struct Spread
 {
 	OnceQueue  *queue;
 	OnceNewRows *batch;
-	OnceColumn	by;				/* what decides about the shard */
+	Key			by;				/* what decides about the shard */
+	Form_pg_attribute att;		/* that column */
 	int			node;			/* for ids */
 	int			max_draws;
 	int			nshards;
@@ -60,8 +70,7 @@ typedef struct Spread
 	OnceNewRow *rows;			/* workspace: rows of one shard */
 } Spread;
 
-static Form_pg_attribute added_key(const OnceQueue *queue);
-static char *table_name(const OnceQueue *queue);
+static Key	find_key(const OnceQueue *queue, Form_pg_attribute *att);
 static void draw_ids(OnceQueue *queue, OnceNewRows *batch);
 static int	node_for_ids(const OnceQueue *queue);
 static int64 draw_id(const OnceQueue *queue, int node);
@@ -99,31 +108,29 @@ once_insert_rows(OnceQueue *queue, OnceNewRows *batch)
 void
 once_insert_check_new(const OnceQueue *queue, const OnceNewRows *batch)
 {
-	const AttrNumber *column = queue->meta.column;
-	Form_pg_attribute added;
-	AttrNumber	key;
+	Form_pg_attribute att;
+	Key			key;
 	int			i;
 
 	if (!queue->meta.distributed || batch->nrows == 0)
 		return;
-	added = added_key(queue);
-	if (added != NULL && build_column_default(queue->heap, added->attnum) == NULL)
+	key = find_key(queue, &att);
+	if (key == KEY_ADDED && build_column_default(queue->heap, att->attnum) == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("cannot send to queue \"%s\" by a function", once_queue_name(queue)),
 				 errdetail("It is distributed by column \"%s\", for which functions have no value.",
-						   NameStr(added->attname)),
-				 errhint("Use INSERT INTO %s.", table_name(queue))));
-	key = once_shards_key(RelationGetRelid(queue->heap));
-	for (i = 0; i < batch->nrows && key != InvalidAttrNumber; i++)
+						   NameStr(att->attname)),
+				 errhint("Use INSERT INTO %s.", once_names_table(queue->meta.relid))));
+	for (i = 0; i < batch->nrows; i++)
 	{
-		if (key == column[ONCE_COL_ID] && !batch->rows[i].group_id_null)
+		if (key == KEY_ID && !batch->rows[i].group_id_null)
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("cannot use a group with queue \"%s\"", once_queue_name(queue)),
 					 errdetail("It is distributed by \"id\", and the messages of a group would not be in order."),
 					 errhint("Distribute queues with ordered groups by \"group_id\".")));
-		if (key == column[ONCE_COL_GROUP_ID] && batch->rows[i].group_id_null)
+		if (key == KEY_GROUP && batch->rows[i].group_id_null)
 			ereport(ERROR,
 					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 					 errmsg("a message of queue \"%s\" must have a group", once_queue_name(queue)),
@@ -139,38 +146,33 @@ once_insert_check_new(const OnceQueue *queue, const OnceNewRows *batch)
 void
 once_insert_check_again(const OnceQueue *queue)
 {
-	Form_pg_attribute added = queue->meta.distributed ? added_key(queue) : NULL;
+	Form_pg_attribute att;
 
-	if (added == NULL)
+	if (!queue->meta.distributed || find_key(queue, &att) != KEY_ADDED)
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 			 errmsg("cannot redrive dead letters of queue \"%s\"", once_queue_name(queue)),
 			 errdetail("It is distributed by column \"%s\", which dead letters do not have.",
-					   NameStr(added->attname)),
+					   NameStr(att->attname)),
 			 errhint("Use INSERT INTO %s with that column, and then once.purge_dead_letters, in one transaction.",
-					 table_name(queue))));
+					 once_names_table(queue->meta.relid))));
 }
 
 /*
- * added_key returns the column that a distributed queue is distributed by, if it is an added
- * one, or NULL.
+ * find_key finds out what a distributed queue is distributed by.  *att: that column, if
+ * there is one.
  */
-static Form_pg_attribute
-added_key(const OnceQueue *queue)
+static Key
+find_key(const OnceQueue *queue, Form_pg_attribute *att)
 {
-	AttrNumber	key = once_shards_key(RelationGetRelid(queue->heap));
+	AttrNumber	attno = once_shards_key(RelationGetRelid(queue->heap));
 
-	if (key == InvalidAttrNumber || key == queue->meta.column[ONCE_COL_ID] ||
-		key == queue->meta.column[ONCE_COL_GROUP_ID])
-		return NULL;
-	return TupleDescAttr(RelationGetDescr(queue->heap), key - 1);
-}
-
-static char *
-table_name(const OnceQueue *queue)
-{
-	return quote_qualified_identifier(ONCE_SCHEMA, RelationGetRelationName(queue->heap));
+	if (attno == InvalidAttrNumber)
+		return KEY_NONE;
+	*att = TupleDescAttr(RelationGetDescr(queue->heap), attno - 1);
+	return attno == queue->meta.column[ONCE_COL_ID] ? KEY_ID :
+		attno == queue->meta.column[ONCE_COL_GROUP_ID] ? KEY_GROUP : KEY_ADDED;
 }
 
 /*
@@ -243,7 +245,7 @@ insert_distributed(OnceQueue *queue, OnceNewRows *batch)
 			if (!batch->have_ids)
 				batch->rows[i].id = draw_id(queue, spread.node);
 			spread.shard_of[i] = find_shard(&spread, &batch->rows[i]);
-		} while (spread.by == ONCE_COL_ID && spread.shard_of[i] == ELSEWHERE && --draws > 0);
+		} while (spread.by == KEY_ID && spread.shard_of[i] == ELSEWHERE && --draws > 0);
 		CHECK_FOR_INTERRUPTS();
 	}
 
@@ -274,21 +276,14 @@ insert_distributed(OnceQueue *queue, OnceNewRows *batch)
 static bool
 begin_spread(Spread *spread, OnceQueue *queue, OnceNewRows *batch)
 {
-	AttrNumber	key = once_shards_key(RelationGetRelid(queue->heap));
-	const AttrNumber *column = queue->meta.column;
 	int64		values = 0;
 	int			i;
 
 	/* Rules are those of the distributed table; shards have none */
-	if (key == InvalidAttrNumber || queue->meta.insert_rules)
+	if (queue->meta.insert_rules)
 		return false;
-	if (key == column[ONCE_COL_ID])
-		spread->by = ONCE_COL_ID;
-	else if (key == column[ONCE_COL_GROUP_ID])
-		spread->by = ONCE_COL_GROUP_ID;
-	else
-		return false;
-	if (!once_remote_may_send_here())
+	spread->by = find_key(queue, &spread->att);
+	if ((spread->by != KEY_ID && spread->by != KEY_GROUP) || !once_remote_may_send_here())
 		return false;
 	spread->shards = once_shards_here(RelationGetRelid(queue->heap), &spread->nshards);
 	if (spread->nshards == 0)
@@ -314,15 +309,13 @@ begin_spread(Spread *spread, OnceQueue *queue, OnceNewRows *batch)
 static int
 find_shard(const Spread *spread, OnceNewRow *row)
 {
-	TupleDesc	desc = RelationGetDescr(spread->queue->heap);
-	Form_pg_attribute att = TupleDescAttr(desc, spread->queue->meta.column[spread->by] - 1);
 	int32		hash;
 	int			i;
 
 	/* Citus raises an error for this one, if it is a redriven message */
-	if (spread->by == ONCE_COL_GROUP_ID && row->group_id_null)
+	if (spread->by == KEY_GROUP && row->group_id_null)
 		return ELSEWHERE;
-	hash = once_shards_hash(att, spread->by == ONCE_COL_ID ? Int64GetDatum(row->id) : row->group_id);
+	hash = once_shards_hash(spread->att, spread->by == KEY_ID ? Int64GetDatum(row->id) : row->group_id);
 	for (i = 0; i < spread->nshards; i++)
 	{
 		if (spread->shards[i].lowest <= hash && hash <= spread->shards[i].highest)

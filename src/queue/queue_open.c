@@ -57,10 +57,8 @@ static void check_transaction(OnceAccess access, const char *verb);
 static LOCKMODE access_lockmode(OnceAccess access);
 static void check_rights_callback(const RangeVar *relation, Oid relid,
 								  Oid old_relid, void *arg);
-static void setup(OnceQueue *queue, Relation heap, LOCKMODE lockmode);
-static bool try_setup(OnceQueue *queue, Relation heap, LOCKMODE lockmode);
-static LOCKMODE index_lockmode(LOCKMODE lockmode);
-static void open_index(OnceQueue *queue);
+static bool setup(OnceQueue *queue, Relation heap, LOCKMODE lockmode, bool wait);
+static bool open_index(OnceQueue *queue, bool wait);
 static bool takes_column(const OnceQueue *queue, OnceColumn column);
 static bool open_part(OnceQueue *part, Oid relid, OnceAccess access, bool wait);
 static void require_local(const OnceQueue *queue, bool consume);
@@ -166,9 +164,7 @@ open_part(OnceQueue *part, Oid relid, OnceAccess access, bool wait)
 		UnlockRelationOid(relid, lockmode);
 		return false;
 	}
-	if (wait)
-		setup(part, heap, lockmode);
-	else if (!try_setup(part, heap, lockmode))
+	if (!setup(part, heap, lockmode, wait))
 	{
 		relation_close(heap, lockmode);
 		return false;
@@ -216,7 +212,7 @@ open_queue(OnceQueue *queue, const char *name, OnceAccess access, const char *ve
 	if (!OidIsValid(relid))
 		raise_not_found(name);
 
-	setup(queue, relation_open(relid, NoLock), lockmode);
+	(void) setup(queue, relation_open(relid, NoLock), lockmode, true);
 	if (access != ONCE_TO_ADOPT)
 		once_queue_check_identity(queue);
 	if (once_rights_wants_index(access) && !queue->meta.distributed)
@@ -277,7 +273,7 @@ once_queue_open_to_count(OnceQueue *queue, Oid relid)
 		UnlockRelationOid(relid, AccessShareLock);
 		return ONCE_OPENED_NOT;
 	}
-	if (!try_setup(queue, heap, AccessShareLock))
+	if (!setup(queue, heap, AccessShareLock, false))
 	{
 		relation_close(heap, AccessShareLock);
 		return ONCE_OPENED_BUSY;
@@ -332,7 +328,7 @@ once_queue_open_receipt(OnceQueue *queue, Oid relid, const char *verb)
 		!once_rights_check(relid, ONCE_TO_CONSUME))
 		raise_not_found(NULL);
 
-	setup(queue, relation_open(relid, NoLock), RowExclusiveLock);
+	(void) setup(queue, relation_open(relid, NoLock), RowExclusiveLock, true);
 	once_queue_check_identity(queue);
 	if (queue->meta.distributed)
 	{
@@ -358,7 +354,7 @@ once_queue_reopen(OnceQueue *queue, Oid relid)
 
 	if (heap == NULL)
 		return false;
-	setup(queue, heap, RowExclusiveLock);
+	(void) setup(queue, heap, RowExclusiveLock, true);
 	if (queue->index == NULL)
 	{
 		once_queue_close(queue);
@@ -599,12 +595,14 @@ check_rights_callback(const RangeVar *relation, Oid relid, Oid old_relid,
 }
 
 /*
- * setup fills the struct for a table that the caller has opened and locked.  A
- * transaction that may change rows of the table must commit together with what it
+ * setup fills the struct for a table that the caller has opened and locked.  False: wait
+ * is false, and it would have to wait for a lock on the index; then it has done nothing.
+ *
+ * A transaction that may change rows of the table must commit together with what it
  * does on other nodes.  (Citus sees to that for the rows of a distributed table.)
  */
-static void
-setup(OnceQueue *queue, Relation heap, LOCKMODE lockmode)
+static bool
+setup(OnceQueue *queue, Relation heap, LOCKMODE lockmode, bool wait)
 {
 	queue->heap = heap;
 	queue->in_shard = queue->shard_left = false;
@@ -619,6 +617,8 @@ setup(OnceQueue *queue, Relation heap, LOCKMODE lockmode)
 				 errdetail("It is unlogged, and has no messages on a standby.")));
 	queue->lockmode = lockmode;
 	once_meta_get(heap, &queue->meta);
+	if (!open_index(queue, wait))
+		return false;
 	if (OidIsValid(queue->meta.shard_of))
 		*strrchr(NameStr(queue->name), '_') = '\0';
 	if (lockmode == RowExclusiveLock && !queue->meta.distributed)
@@ -630,36 +630,8 @@ setup(OnceQueue *queue, Relation heap, LOCKMODE lockmode)
 		}
 		once_remote_note_change();
 	}
-	open_index(queue);
 	once_parameters_apply(queue->index, &queue->meta);
-}
-
-/*
- * try_setup does the same without waiting for a lock on the index.  False: it would have
- * to wait, and nothing was done.
- */
-static bool
-try_setup(OnceQueue *queue, Relation heap, LOCKMODE lockmode)
-{
-	OnceMeta	meta;
-
-	once_meta_get(heap, &meta);
-	if (OidIsValid(meta.claim_index) &&
-		!ConditionalLockRelationOid(meta.claim_index, index_lockmode(lockmode)))
-		return false;
-	setup(queue, heap, lockmode);
-	if (OidIsValid(meta.claim_index))
-		UnlockRelationOid(meta.claim_index, index_lockmode(lockmode));
 	return true;
-}
-
-/*
- * index_lockmode returns the lock on the index that goes with a lock on the table.
- */
-static LOCKMODE
-index_lockmode(LOCKMODE lockmode)
-{
-	return lockmode == RowExclusiveLock ? RowExclusiveLock : AccessShareLock;
 }
 
 /*
@@ -695,27 +667,37 @@ once_queue_check_identity(const OnceQueue *queue)
 }
 
 /*
- * open_index opens the index that claims go through, if there is one.
+ * open_index opens the index that claims go through, if there is one.  False: wait is
+ * false, and the index is locked.
  *
  * On a standby, an index that REINDEX CONCURRENTLY has replaced may be gone by
  * now.  Then another index has taken its place, even if we have not heard of
  * it yet.
  */
-static void
-open_index(OnceQueue *queue)
+static bool
+open_index(OnceQueue *queue, bool wait)
 {
-	LOCKMODE	lockmode = index_lockmode(queue->lockmode);
+	LOCKMODE	lockmode = queue->lockmode == RowExclusiveLock ?
+		RowExclusiveLock : AccessShareLock;
 
 	queue->index = NULL;
 	while (OidIsValid(queue->meta.claim_index) && !OidIsValid(queue->meta.second_index))
 	{
-		queue->index = try_relation_open(queue->meta.claim_index, lockmode);
+		Oid			index = queue->meta.claim_index;
+
+		if (wait)
+			LockRelationOid(index, lockmode);
+		else if (!ConditionalLockRelationOid(index, lockmode))
+			return false;
+		queue->index = try_relation_open(index, NoLock);
 		if (queue->index != NULL)
 			break;
+		UnlockRelationOid(index, lockmode);
 		CHECK_FOR_INTERRUPTS();
 		once_meta_forget(RelationGetRelid(queue->heap));
 		once_meta_get(queue->heap, &queue->meta);
 	}
+	return true;
 }
 
 /*

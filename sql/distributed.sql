@@ -176,10 +176,11 @@ SELECT receipt AS r FROM once.lease('d_102008') \gset
 RELEASE s;
 SELECT once.ack(:'r');
 COMMIT;
--- Nothing was changed here: Citus is not asked.  What has gone to the distributed table, it has seen itself.
+-- Nothing was changed here: Citus is not asked.
 SELECT count(*) FROM once.peek('d_102008');
 SELECT count(*) FROM once.receive('plain');
 SELECT once.is_processed('d', 'a');
+-- What goes to the distributed table, Citus sees itself, but not what else was written here.  (Here, that is the message.)
 SELECT once.send('d', '9') > 0 AS sent;
 -- A transaction that is rolled back leaves nothing behind for the next one.
 BEGIN;
@@ -198,6 +199,7 @@ SET once.debug_point = citus_remote;
 SELECT once.send('plain', '2') > 0 AS sent;
 \echo :SQLSTATE
 SELECT once.mark_processed('d', 'c');
+SELECT once.send('d', '9') > 0 AS sent;
 SET once.debug_point = '';
 SELECT payload FROM once.pop('plain', 10);
 SET once.remote_effects = off;

@@ -82,12 +82,14 @@ typedef enum CitusState
 static CitusState citus_state = CITUS_UNKNOWN;
 static CitusCalls citus;
 static bool changed_here = false;	/* the transaction has changed a queue */
+static bool sent_elsewhere = false; /* it has sent messages through Citus */
 static bool sent_here = false;	/* it has put rows into a shard directly */
 
 static CitusState state_of_citus(void);
 static CitusState find_citus(CitusCalls *calls);
 static char *preloaded_citus(bool *behind);
 static bool is_library(const char *path, const char *name);
+static void watch_transaction(void);
 static void check_remote(void);
 static bool works_elsewhere(void);
 static bool fake_is_coordinated(void);
@@ -102,16 +104,37 @@ static void remote_xact_callback(XactEvent event, void *arg);
 void
 once_remote_note_change(void)
 {
+	if (!changed_here)
+		watch_transaction();
+	changed_here = true;
+}
+
+/*
+ * once_remote_note_send notes that the current transaction is about to send messages
+ * through Citus, perhaps to another node.  They go together with what else it writes
+ * here, which Citus may not see: the dead letters and the due times of ours, or tables
+ * of the caller.  If it writes nothing here, one-phase commit is enough.
+ */
+void
+once_remote_note_send(void)
+{
+	if (!sent_elsewhere)
+		watch_transaction();
+	sent_elsewhere = true;
+}
+
+/*
+ * watch_transaction has our callback called when transactions end.
+ */
+static void
+watch_transaction(void)
+{
 	static bool registered = false;
 
-	if (changed_here)
+	if (registered)
 		return;
-	if (!registered)
-	{
-		RegisterXactCallback(remote_xact_callback, NULL);
-		registered = true;
-	}
-	changed_here = true;
+	RegisterXactCallback(remote_xact_callback, NULL);
+	registered = true;
 }
 
 /*
@@ -281,7 +304,7 @@ is_library(const char *path, const char *name)
 
 /*
  * check_remote is called before the commit of a transaction that may have changed a
- * queue.  A transaction without an id has written nothing here.
+ * queue, or sent to a distributed one.  A transaction without an id has written nothing here.
  */
 static void
 check_remote(void)
@@ -289,7 +312,7 @@ check_remote(void)
 	bool		fake = once_remote_shard_catalog == ONCE_SHARDS_FAKE;
 	CitusState	state;
 
-	if (!changed_here || !TransactionIdIsValid(GetTopTransactionIdIfAny()))
+	if (!(changed_here || sent_elsewhere) || !TransactionIdIsValid(GetTopTransactionIdIfAny()))
 		return;
 
 	/* A test shows in this way what happens without the request. */
@@ -301,7 +324,7 @@ check_remote(void)
 
 	if (!(fake ? fake_is_coordinated() : citus.InCoordinatedTransaction()))
 		return;
-	if (once_remote_effects == ONCE_REMOTE_ERROR && works_elsewhere())
+	if (changed_here && once_remote_effects == ONCE_REMOTE_ERROR && works_elsewhere())
 		ereport(ERROR,
 				(errcode(ERRCODE_ONCE_REMOTE_EFFECTS),
 				 errmsg("transaction changed a queue or ledger of this node and worked on other nodes"),
@@ -354,11 +377,11 @@ remote_xact_callback(XactEvent event, void *arg)
 			/* Citus undoes this only when a transaction commits or aborts */
 			if (sent_here)
 				citus.SetLocalExecutionStatus(CITUS_LOCAL_OPTIONAL);
-			changed_here = sent_here = false;
+			changed_here = sent_elsewhere = sent_here = false;
 			break;
 		case XACT_EVENT_COMMIT:
 		case XACT_EVENT_ABORT:
-			changed_here = sent_here = false;
+			changed_here = sent_elsewhere = sent_here = false;
 			break;
 		default:
 			break;

@@ -26,6 +26,7 @@ extern int	once_remote_effects;
 extern int	once_remote_shard_catalog;
 
 extern void once_remote_note_change(void);
+extern void once_remote_note_send(void);
 extern void once_remote_require(const char *queue);
 extern bool once_remote_may_send_here(void);
 extern void once_remote_send_here(void);

@@ -484,20 +484,23 @@ check_kept(void)
 	while ((note = hash_seq_search(&status)) != NULL)
 	{
 		int64		shard = note->key.shard;
+		char	   *relname;
 		LOCKTAG		tag;
 
 		/*
-		 * A subtransaction that was rolled back has released its lock.  Only
-		 * we can have dropped the table of the shard.
+		 * A subtransaction that was rolled back has released its lock.  If
+		 * the table of the shard was dropped, either we have done that, or we
+		 * have not used it.
 		 */
 		if (!once_lock_held(&note->key.tag, ShareLock) || get_rel_name(note->relid) == NULL ||
-			once_shards_enter(parent_now(note), shard, true, &tag) == ONCE_SHARD_HERE)
+			once_shards_enter(parent_now(note), shard, true, &tag) == ONCE_SHARD_HERE ||
+			(relname = get_rel_name(note->relid)) == NULL)
 			continue;
 		hash_seq_term(&status);
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("could not commit changes to shard " INT64_FORMAT " of table \"%s\"",
-						shard, once_citus_whole_name(get_rel_name(note->relid))),
+						shard, once_citus_whole_name(relname)),
 				 errdetail("Citus has split another shard, and then moved this one to another node."),
 				 errhint("The transaction might succeed if retried.")));
 	}

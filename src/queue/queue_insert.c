@@ -75,6 +75,7 @@ static void draw_ids(OnceQueue *queue, OnceNewRows *batch);
 static int	node_for_ids(const OnceQueue *queue);
 static int64 draw_id(const OnceQueue *queue, int node);
 static void insert_distributed(OnceQueue *queue, OnceNewRows *batch);
+static void insert_through_citus(OnceQueue *queue, const OnceNewRows *batch);
 static bool begin_spread(Spread *spread, OnceQueue *queue, OnceNewRows *batch);
 static int	find_shard(const Spread *spread, OnceNewRow *row);
 static OnceNewRows take_rows(const Spread *spread, int shard);
@@ -232,7 +233,7 @@ insert_distributed(OnceQueue *queue, OnceNewRows *batch)
 	{
 		if (!batch->have_ids)
 			draw_ids(queue, batch);
-		once_spi_insert(queue, batch);
+		insert_through_citus(queue, batch);
 		return;
 	}
 
@@ -263,10 +264,17 @@ insert_distributed(OnceQueue *queue, OnceNewRows *batch)
 	}
 	rest = take_rows(&spread, ELSEWHERE);
 	if (rest.nrows > 0)
-		once_spi_insert(queue, &rest);
+		insert_through_citus(queue, &rest);
 	pfree(spread.rows);
 	pfree(spread.shard_of);
 	pfree(spread.shards);
+}
+
+static void
+insert_through_citus(OnceQueue *queue, const OnceNewRows *batch)
+{
+	once_remote_note_send();
+	once_spi_insert(queue, batch);
 }
 
 /*

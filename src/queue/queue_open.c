@@ -59,6 +59,7 @@ static void check_rights_callback(const RangeVar *relation, Oid relid,
 								  Oid old_relid, void *arg);
 static bool setup(OnceQueue *queue, Relation heap, LOCKMODE lockmode, bool wait);
 static bool open_index(OnceQueue *queue, bool wait);
+static LOCKMODE index_lockmode(const OnceQueue *queue);
 static bool takes_column(const OnceQueue *queue, OnceColumn column);
 static bool open_part(OnceQueue *part, Oid relid, OnceAccess access, bool wait);
 static void require_local(const OnceQueue *queue, bool consume);
@@ -405,7 +406,7 @@ once_queue_leave(OnceQueue *queue)
 	if (queue->in_shard)
 		once_shards_leave(&queue->shard_lock);
 	if (queue->index != NULL)
-		index_close(queue->index, queue->lockmode);
+		index_close(queue->index, index_lockmode(queue));
 	relation_close(queue->heap, queue->lockmode);
 }
 
@@ -677,8 +678,7 @@ once_queue_check_identity(const OnceQueue *queue)
 static bool
 open_index(OnceQueue *queue, bool wait)
 {
-	LOCKMODE	lockmode = queue->lockmode == RowExclusiveLock ?
-		RowExclusiveLock : AccessShareLock;
+	LOCKMODE	lockmode = index_lockmode(queue);
 
 	queue->index = NULL;
 	while (OidIsValid(queue->meta.claim_index) && !OidIsValid(queue->meta.second_index))
@@ -698,6 +698,15 @@ open_index(OnceQueue *queue, bool wait)
 		once_meta_get(queue->heap, &queue->meta);
 	}
 	return true;
+}
+
+/*
+ * index_lockmode returns the lock on the index that goes with that on the table.
+ */
+static LOCKMODE
+index_lockmode(const OnceQueue *queue)
+{
+	return queue->lockmode == RowExclusiveLock ? RowExclusiveLock : AccessShareLock;
 }
 
 /*

@@ -12,7 +12,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 citus_required();
-my ($coordinator, $one, $two) = citus_cluster([ 'one', 'two' ]);
+my ($coordinator, $one, $two) = citus_cluster([ 'one', 'two' ], 'citus.recover_2pc_interval = -1');
 my @workers = ($one, $two);
 
 sub value { my ($node, $sql) = @_; return $node->safe_psql('postgres', $sql) }
@@ -66,6 +66,9 @@ for my $node ($coordinator, $one)
 	}
 	is(value($node, "SELECT last_error IS NULL FROM once.schedules WHERE name = '$name'"), 't', "$name: a schedule");
 	value($node, "SELECT once.drop_schedule('$name')");
+
+	# The due time is noted on the node of the schedule.  Citus has noted the transaction if it prepared the sending on another node.
+	is(value($node, 'SELECT count(*) > 0 FROM pg_dist_transaction'), $node == $coordinator ? 't' : 'f', "$name: two-phase commit, if it takes two nodes");
 	my $sent = value($coordinator, "SELECT count(*) FROM once.q_orders WHERE payload = '\"$name\"'");
 	cmp_ok($sent, '>', 0, "$name: its messages");
 	value($_, "SELECT count(once.cancel('orders', id)) FROM once.peek('orders', 1000) WHERE payload = '\"$name\"'") for @workers;
